@@ -1,0 +1,224 @@
+"""Opens a stock FluxPipeline folder part by part, so that every refusal names the file or part at fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likeness.core.errors import WeightsError
+from likeness.core.weights import check_safetensors, resolve_weights
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import FluxTransformer2DModel
+    from transformers import CLIPTextModel, T5EncoderModel
+
+_PARTS = {
+    "transformer": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "text_encoder_2": "config.json",
+    "tokenizer": "tokenizer_config.json",
+    "tokenizer_2": "tokenizer_config.json",
+    "scheduler": "scheduler_config.json",
+}
+_WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+_LOADING_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class FluxSettings:
+    """How a folder wants to be used; from its optional `likeness.json`, else as FLUX.1-dev with UNO is used.
+
+    Sizes are px on the long side, `max_sequence_length` counts T5 tokens. `word_vocabulary` says that T5 knows whole
+    words only, so that a split word is an unknown one.
+    Source: UNO inference script (512 px, references 512 or 320, 25 steps, guidance 4, no classifier-free guidance).
+    """
+
+    max_sequence_length: int = 512
+    size: int = 512
+    reference_size_single: int = 512
+    reference_size_multi: int = 320
+    default_steps: int = 25
+    default_cfg_scale: float = 1.0
+    guidance: float = 4.0
+    word_vocabulary: bool = False
+
+
+@dataclass(frozen=True)
+class FluxParts:
+    """The seven parts of a FluxPipeline folder, in evaluation mode, and its settings."""
+
+    # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
+    transformer: Any  # FluxTransformer2DModel
+    vae: Any  # AutoencoderKL
+    text_encoder: CLIPTextModel
+    text_encoder_2: T5EncoderModel
+    tokenizer: Any  # CLIPTokenizer
+    tokenizer_2: Any  # T5Tokenizer
+    scheduler: Any  # FlowMatchEulerDiscreteScheduler
+    settings: FluxSettings
+
+
+def read_settings(folder: Path) -> FluxSettings:
+    """The folder's settings, defaults where `likeness.json` is silent or absent. Raises: WeightsError."""
+    path = folder / "likeness.json"
+    if not path.exists():
+        return FluxSettings()
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: expected a JSON object, got {error}; restore or delete it.") from error
+    kinds: dict[str, type[Any]] = {
+        field.name: type(field.default) for field in fields(FluxSettings)
+    }  # int, float, bool
+    if not isinstance(values, dict) or not values.keys() <= kinds.keys():
+        got = sorted(set(values) - kinds.keys())
+        raise WeightsError(f"{path}: expected keys among {', '.join(kinds)}, got {got}; correct it.")
+    wrong = [name for name, value in values.items() if not _fits(value, kinds[name])]
+    if wrong:
+        wanted = ", ".join(f"{name}: {kinds[name].__name__}" for name in wrong)
+        raise WeightsError(f"{path}: expected {wanted}, got {[values[name] for name in wrong]}; correct it.")
+    return FluxSettings(**{name: kinds[name](value) for name, value in values.items()})
+
+
+def _fits(value: object, kind: type) -> bool:
+    if kind is bool:
+        return isinstance(value, bool)
+    allowed = (int, float) if kind is float else (int,)
+    return isinstance(value, allowed) and not isinstance(value, bool) and value > 0
+
+
+def check_flux_folder(folder: Path) -> None:
+    """The folder has every part of a FLUX pipeline. Raises: WeightsError listing what is missing."""
+    index = folder / "model_index.json"
+    missing = [] if index.is_file() else ["model_index.json"]
+    missing += [f"{part}/{name}" for part, name in _PARTS.items() if not (folder / part / name).is_file()]
+    missing += [f"{part}/*.safetensors" for part in _WITH_WEIGHTS if not any((folder / part).glob("*.safetensors"))]
+    if missing:
+        wanted = f"{folder}: expected a diffusers FluxPipeline folder, got one without {', '.join(missing)}"
+        raise WeightsError(f"{wanted}; download it whole, or name another folder.")
+    _check_class(folder / "transformer/config.json", wanted="FluxTransformer2DModel")
+    _check_class(folder / "vae/config.json", wanted="AutoencoderKL")
+
+
+def _check_class(path: Path, *, wanted: str) -> None:
+    try:
+        name = json.loads(path.read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path}: expected a model config, got {error}; download it again.") from error
+    if name != wanted:
+        raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
+
+
+# Any: the stock classes have no common type; each is used as itself in FluxParts
+def _load_model(cls: Any, path: Path, *, dtype: torch.dtype, dtype_name: str) -> Any:
+    """The model with all its weights from the files. Raises: WeightsError naming the part."""
+    options = {dtype_name: dtype, "local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    try:
+        model, info = cls.from_pretrained(path, **options)
+    except _LOADING_FAILURES as error:
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{path}: expected weights of {cls.__name__}, got {reason}; download it again.") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        got = f"{len(missing)} tensors missing, first {missing[0]}"
+        raise WeightsError(f"{path}: expected all weights of {cls.__name__}, got {got}; download it again.")
+    return model.eval().requires_grad_(False)
+
+
+# Any: see _load_model
+def _load_plain(cls: Any, path: Path) -> Any:
+    try:
+        return cls.from_pretrained(path, local_files_only=True)
+    except _LOADING_FAILURES as error:
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{path}: expected a {cls.__name__}, got {reason}; download it again.") from error
+
+
+def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
+    """All parts of the folder on `device`, frozen. Raises: WeightsError."""
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+
+    check_flux_folder(folder)
+    settings = read_settings(folder)
+
+    def model(cls: Any, part: str, *, dtype_name: str = "dtype") -> Any:
+        return _load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
+
+    with _no_progress_bars():
+        return FluxParts(
+            transformer=model(FluxTransformer2DModel, "transformer", dtype_name="torch_dtype"),
+            vae=model(AutoencoderKL, "vae", dtype_name="torch_dtype"),
+            text_encoder=model(CLIPTextModel, "text_encoder"),
+            text_encoder_2=model(T5EncoderModel, "text_encoder_2"),
+            tokenizer=_load_plain(CLIPTokenizer, folder / "tokenizer"),
+            tokenizer_2=_load_plain(T5Tokenizer, folder / "tokenizer_2"),
+            scheduler=_load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
+            settings=settings,
+        )
+
+
+@contextmanager
+def _no_progress_bars() -> Generator[None, None, None]:
+    """Within it, transformers draws no bar per part; afterwards it does what it did before."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def _lora_file(spec: str | Path) -> Path:
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return path
+    folder = resolve_weights(str(spec))
+    for name in ("dit_lora.safetensors", "pytorch_lora_weights.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    wanted = "dit_lora.safetensors (UNO) or pytorch_lora_weights.safetensors (diffusers)"
+    raise WeightsError(f"{folder}: expected {wanted}, got neither; name the file itself.")
+
+
+def add_lora(transformer: FluxTransformer2DModel, spec: str | Path, *, name: str = "uno") -> None:
+    """The transformer carries the LoRA as the frozen, active adapter `name`; files of UNO and diffusers are read.
+
+    `spec` is a safetensors file, a folder or a hub id ("bytedance-research/UNO").
+    Source: diffusers 0.42 `FluxLoraLoaderMixin.lora_state_dict`, which knows UNO's x-labs layout by "processor" in
+    its keys; the scale is then 1 (no alpha). Raises: WeightsError when a layer does not exist or does not fit.
+    """
+    from diffusers.loaders import FluxLoraLoaderMixin
+
+    path = _lora_file(spec)
+    check_safetensors(path)
+    before = {key for key, _ in transformer.named_modules()}
+    try:
+        tensors, alphas, metadata = FluxLoraLoaderMixin.lora_state_dict(
+            str(path.parent), weight_name=path.name, return_alphas=True, return_lora_metadata=True
+        )
+        _check_lora_layers(path, tensors, layers=before)
+        transformer.load_lora_adapter(
+            tensors, network_alphas=alphas, metadata=metadata, adapter_name=name, prefix="transformer"
+        )
+    except _LOADING_FAILURES as error:
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{path}: expected a LoRA for this transformer, got {reason}; name another.") from error
+    transformer.requires_grad_(False)
+
+
+def _check_lora_layers(path: Path, tensors: dict[str, Any], *, layers: set[str]) -> None:
+    wanted = {key.removeprefix("transformer.").rsplit(".lora", 1)[0] for key in tensors}
+    strangers = sorted(wanted - layers)
+    if strangers or not wanted:
+        got = f"layers it does not have, first {strangers[0]}" if strangers else "no layer at all"
+        raise WeightsError(f"{path}: expected LoRA layers of this transformer, got {got}; check the base model.")

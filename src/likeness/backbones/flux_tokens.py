@@ -1,0 +1,95 @@
+"""Pure arithmetic of FLUX tokens: packing, UNO position ids, the schedule's time shift. Nothing here has weights.
+
+Shapes: B pictures, C latent channels, h x w latent grid, H x W = h/2 x w/2 token grid, L = H*W tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+OffsetMode = Literal["d", "h", "w", "o"]
+
+
+class TokenGrid(NamedTuple):
+    """Rows and columns of a picture in tokens (16 pixels each for FLUX)."""
+
+    rows: int
+    columns: int
+
+
+def pack_latents(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L C4"]:
+    """Tokens in row-major order, each a 2x2 patch with channel order (c, dy, dx).
+
+    Source: diffusers 0.42 FluxPipeline._pack_latents.
+    """
+    batch, channels, height, width = latents.shape
+    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(batch, (height // 2) * (width // 2), channels * 4)
+
+
+def unpack_latents(tokens: Float[Tensor, "B L C4"], grid: TokenGrid) -> Float[Tensor, "B C h w"]:
+    """Latents whose packing on `grid` is `tokens`: the exact inverse of `pack_latents`."""
+    batch, _, width4 = tokens.shape
+    patches = tokens.reshape(batch, grid.rows, grid.columns, width4 // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(batch, width4 // 4, grid.rows * 2, grid.columns * 2)
+
+
+def token_grid(latents: Float[Tensor, "B C h w"]) -> TokenGrid:
+    """The token grid of latents."""
+    return TokenGrid(latents.shape[-2] // 2, latents.shape[-1] // 2)
+
+
+def _grid_ids(grid: TokenGrid, *, first_row: int, first_column: int) -> Float[Tensor, "L 3"]:
+    ids = torch.zeros(grid.rows, grid.columns, 3)
+    ids[..., 1] = torch.arange(grid.rows)[:, None] + first_row
+    ids[..., 2] = torch.arange(grid.columns)[None, :] + first_column
+    return ids.reshape(-1, 3)
+
+
+def uno_position_ids(
+    target_hw: tuple[int, int], reference_hws: Sequence[tuple[int, int]] = (), *, mode: OffsetMode = "d"
+) -> Float[Tensor, "tokens 3"]:
+    """Ids (0, row, column) of target tokens, then of each reference, so that no two images share a position.
+
+    Reference n starts where the target and references 0..n-1 end: in both axes (mode "d"), rows only ("h"),
+    columns only ("w") or not at all ("o"). Grids are (rows, columns) in tokens. Always fp32: bf16 counts to 256 only.
+    Source: UNO (arXiv:2504.02160) UnoPE, diagonal; target 4x6 with references 5x3, 2x4 starts at (4,6) and (9,9).
+    """
+    target = TokenGrid(*target_hw)
+    parts = [_grid_ids(target, first_row=0, first_column=0)]
+    row, column = target
+    for grid in (TokenGrid(*hw) for hw in reference_hws):
+        first_row, first_column = row if mode in "dh" else 0, column if mode in "dw" else 0
+        parts.append(_grid_ids(grid, first_row=first_row, first_column=first_column))
+        row, column = row + grid.rows, column + grid.columns
+    return torch.cat(parts)
+
+
+def schedule_shift(
+    num_tokens: int,
+    *,
+    base_image_seq_len: int = 256,
+    max_image_seq_len: int = 4096,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+) -> float:
+    """mu of the resolution-dependent schedule, linear in the number of target tokens.
+
+    Source: diffusers 0.42 `calculate_shift`; FLUX.1-dev numbers.
+    """
+    slope = (max_shift - base_shift) / (max_image_seq_len - base_image_seq_len)
+    return num_tokens * slope + (base_shift - slope * base_image_seq_len)
+
+
+def time_shift(t: Float[Tensor, "*any"], *, mu: float) -> Float[Tensor, "*any"]:
+    """`t` in [0, 1] moved towards noise: e^mu / (e^mu + 1/t - 1), with both ends kept.
+
+    Source: FLUX sampling, "exponential" shift of FlowMatchEulerDiscreteScheduler, written so that both ends are exact.
+    """
+    return t / (t + (1 - t) * math.exp(-mu))

@@ -1,0 +1,412 @@
+"""FLUX.1 with UNO conditioning: reference images join the target as tokens of one sequence.
+
+The same code runs FLUX.1-dev with UNO's LoRA and the tiny model inside the package; all sizes come from the configs.
+Source: UNO (arXiv:2504.02160) and its public code; sampling equals diffusers 0.42 `FluxPipeline` without references.
+Differs: references are encoded by the mean of the VAE's distribution, not a sample, so that a seed fixes the picture.
+
+Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, T text tokens, D network width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.utils.torch_utils import randn_tensor
+from jaxtyping import Float
+from torch import Tensor
+
+from likeness.backbones.base import Watch
+from likeness.backbones.flux_folder import FluxParts, add_lora, load_flux_parts
+from likeness.backbones.flux_tokens import (
+    TokenGrid,
+    pack_latents,
+    schedule_shift,
+    token_grid,
+    uno_position_ids,
+    unpack_latents,
+)
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.images import fit_reference
+from likeness.core.weights import resolve_weights
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
+
+
+@dataclass(frozen=True)
+class FluxText:
+    """Prompts as the network reads them: T5 tokens (B, T, D_t5) and one CLIP vector (B, D_clip) each."""
+
+    embeds: Float[Tensor, "B T D5"]
+    pooled: Float[Tensor, "B Dc"]
+
+
+@dataclass(frozen=True)
+class FluxCondition:
+    """Everything but noise and time: text, reference tokens with their grids, and the guidance number.
+
+    `guidance` is None for networks without a guidance embedding.
+    """
+
+    text: FluxText
+    references: tuple[Float[Tensor, "B _ C4"], ...] = ()
+    reference_grids: tuple[TokenGrid, ...] = ()
+    guidance: Float[Tensor, " B"] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self.text.pooled.shape[0]
+
+    def select(self, rows: Sequence[int] | Tensor) -> FluxCondition:
+        """The condition of the given rows, in that order; a row may come twice."""
+        index = torch.as_tensor(rows, device=self.text.pooled.device)
+        return replace(
+            self,
+            text=FluxText(self.text.embeds[index], self.text.pooled[index]),
+            references=tuple(tokens[index] for tokens in self.references),
+            guidance=None if self.guidance is None else self.guidance[index],
+        )
+
+
+def to_pixels(images: Sequence[Image]) -> Float[Tensor, "B 3 H W"]:
+    """RGB pictures of one size as numbers in [-1, 1]."""
+    return torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def _column(t: Tensor | float, like: Tensor) -> Tensor:
+    return torch.as_tensor(t, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+
+
+class FluxUno:
+    """A `Backbone` over the parts of a FluxPipeline folder; `transformer` is the part that training changes."""
+
+    def __init__(self, parts: FluxParts) -> None:
+        self.parts = parts
+        self.settings = parts.settings
+        self.transformer = parts.transformer
+        self.patch_px = 2 * 2 ** (len(parts.vae.config.block_out_channels) - 1)
+        self._images = VaeImageProcessor(vae_scale_factor=self.patch_px)
+        self._ids: dict[tuple[TokenGrid, ...], Tensor] = {}
+
+    @classmethod
+    def load(
+        cls,
+        spec: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        lora: str | Path | None = None,
+    ) -> FluxUno:
+        """The frozen backbone of an embedded name, a folder or a hub id, with UNO's LoRA as adapter "uno" if given.
+
+        Raises: WeightsError listing missing parts or naming the damaged file.
+        """
+        parts = load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype)
+        if lora is not None:
+            add_lora(parts.transformer, lora)
+        return cls(parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer lives."""
+        return self.transformer.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of text embeddings and latents."""
+        return self.parts.text_encoder.dtype
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        return self.transformer.config.in_channels // 4
+
+    def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
+        """The token grid of a picture `size` px high and `width` px wide (square by default).
+
+        Raises: ConfigError when a side is not a positive multiple of the token's pixels.
+        """
+        height = self.settings.size if size is None else size
+        sides = (height, height if width is None else width)
+        if any(side < self.patch_px or side % self.patch_px for side in sides):
+            raise ConfigError(f"size: expected multiples of {self.patch_px} px, got {sides}; round them.")
+        return TokenGrid(sides[0] // self.patch_px, sides[1] // self.patch_px)
+
+    def num_target_tokens(self, *, size: int | None = None, width: int | None = None) -> int:
+        """L of a picture of that size."""
+        grid = self.grid(size=size, width=width)
+        return grid.rows * grid.columns
+
+    # text ------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def embed_text(self, prompts: Sequence[str]) -> FluxText:
+        """Prompts padded to full length, T5 without attention mask, CLIP pooled at its end token, as FluxPipeline."""
+        parts, options = self.parts, {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
+        pieces = parts.tokenizer_2(list(prompts), max_length=self.settings.max_sequence_length, **options).input_ids
+        words = parts.tokenizer(list(prompts), max_length=parts.tokenizer.model_max_length, **options).input_ids
+        embeds = parts.text_encoder_2(pieces.to(parts.text_encoder_2.device))[0]
+        pooled = parts.text_encoder(words.to(parts.text_encoder.device)).pooler_output
+        return FluxText(embeds.to(self.device, parts.text_encoder_2.dtype), pooled.to(self.device, self.dtype))
+
+    def prompt_is_truncated(self, prompt: str) -> bool:
+        """Whether T5 loses the end of the prompt; the CLIP vector sees fewer words by FLUX's design."""
+        return len(self.parts.tokenizer_2(prompt).input_ids) > self.settings.max_sequence_length
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words, once each in order, that T5 reads as single letters or unknown symbols."""
+        words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
+        return [word for word in words if self._is_unknown(word)]
+
+    def _is_unknown(self, word: str) -> bool:
+        tokenizer = self.parts.tokenizer_2
+        ids = tokenizer(word, add_special_tokens=False).input_ids
+        pieces = [piece for piece in (token.strip("▁") for token in tokenizer.convert_ids_to_tokens(ids)) if piece]
+        spelt = len(word) > 1 and all(len(piece) == 1 for piece in pieces)
+        return tokenizer.unk_token_id in ids or spelt or (self.settings.word_vocabulary and len(pieces) > 1)
+
+    # conditions ------------------------------------------------------------------------------------------------------
+
+    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+        """Reference images at the size the model reads: larger when alone, sides multiples of a token's pixels."""
+        if len(references) > MAX_REFERENCES:
+            raise DataError(f"references: expected at most {MAX_REFERENCES}, got {len(references)}; leave some out.")
+        settings = self.settings
+        long_side = settings.reference_size_single if len(references) == 1 else settings.reference_size_multi
+        return [fit_reference(image, long_side=long_side, multiple=self.patch_px) for image in references]
+
+    def condition(
+        self, prompt: str, references: Sequence[Image] = (), *, guidance: float | None = None
+    ) -> FluxCondition:
+        """The condition of one picture (B = 1)."""
+        return self.condition_batch([prompt], [references], guidance=guidance)
+
+    def condition_batch(
+        self, prompts: Sequence[str], references: Sequence[Sequence[Image]], *, guidance: float | None = None
+    ) -> FluxCondition:
+        """The condition of B pictures, whose reference images agree in number and fitted sizes, picture by picture.
+
+        Raises: DataError when they do not agree (the network has no attention mask, so it cannot pad).
+        """
+        fitted = [self.fit_references(images) for images in references]
+        sizes = {tuple(image.size for image in images) for images in fitted}
+        if len(prompts) != len(fitted) or len(sizes) > 1:
+            got = f"{len(prompts)} prompts, {len(fitted)} lists of references, fitted sizes {sorted(sizes)}"
+            raise DataError(f"condition_batch: expected as many lists as prompts and one set of sizes, got {got}.")
+        slots = [self.encode(to_pixels(images)) for images in zip(*fitted, strict=True)]
+        return self.assemble(self.embed_text(prompts), slots, guidance=guidance)
+
+    def assemble(
+        self,
+        text: FluxText,
+        reference_latents: Sequence[Float[Tensor, "B C _ _"]] = (),
+        *,
+        guidance: float | None = None,
+    ) -> FluxCondition:
+        """The condition made of embeddings and reference latents computed before (one entry per reference slot)."""
+        number = self.settings.guidance if guidance is None else guidance
+        has_guidance = self.transformer.config.guidance_embeds
+        return FluxCondition(
+            text=text,
+            references=tuple(pack_latents(latents) for latents in reference_latents),
+            reference_grids=tuple(token_grid(latents) for latents in reference_latents),
+            guidance=torch.full((text.pooled.shape[0],), number, device=self.device) if has_guidance else None,
+        )
+
+    # the path from picture to noise ----------------------------------------------------------------------------------
+
+    def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = (1 - t) x0 + t eps."""
+        column = _column(t, x0)
+        return (1 - column) * x0 + column * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """The velocity eps - x0, the same at every `t`."""
+        return eps - x0
+
+    def predict(
+        self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: FluxCondition, watch: Watch | None = None
+    ) -> Float[Tensor, "B C h w"]:
+        """The velocity at target positions; references take part in attention and are dropped from the answer.
+
+        `t` in [0, 1], (B,) or scalar. `watch(layer, target_tokens, reference_tokens)` is called after each block with
+        detached views of its image tokens, (B, L, D) and (B, Li, D); layers are named as in the transformer.
+        """
+        grid = token_grid(x_t)
+        lengths = [grid.rows * grid.columns, *(tokens.shape[1] for tokens in condition.references)]
+        with _watching(self.transformer, watch, lengths=lengths):
+            velocity = self.transformer(
+                hidden_states=torch.cat([pack_latents(x_t), *condition.references], dim=1),
+                encoder_hidden_states=condition.text.embeds,
+                pooled_projections=condition.text.pooled,
+                timestep=t.expand(x_t.shape[0]),
+                guidance=condition.guidance,
+                img_ids=self._position_ids(grid, *condition.reference_grids),
+                txt_ids=torch.zeros(condition.text.embeds.shape[1], 3, device=x_t.device),
+                return_dict=False,
+            )[0]
+        return unpack_latents(velocity[:, : lengths[0]], grid)
+
+    def _position_ids(self, *grids: TokenGrid) -> Tensor:
+        if grids not in self._ids:
+            self._ids[grids] = uno_position_ids(grids[0], grids[1:]).to(self.device)
+        return self._ids[grids]
+
+    # pixels ----------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        """(z - shift) * scale with z the mean of the VAE's distribution."""
+        vae = self.parts.vae
+        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        return (mean - vae.config.shift_factor) * vae.config.scaling_factor
+
+    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        """The VAE's pixels at z = latents / scale + shift."""
+        vae = self.parts.vae
+        scaled = latents / vae.config.scaling_factor + vae.config.shift_factor
+        return vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
+
+    @torch.no_grad()
+    def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
+        """Decoded RGB pictures, rounded as diffusers rounds."""
+        images: Any = self._images.postprocess(self.decode(latents), output_type="pil")  # typed as one picture
+        return images
+
+    # sampling --------------------------------------------------------------------------------------------------------
+
+    def initial_noise(self, seeds: Sequence[int], *, grid: TokenGrid) -> Float[Tensor, "B C h w"]:
+        """Noise of one CPU generator per seed, so that neither device nor batch changes it; as FluxPipeline draws."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        shape = (len(seeds), self.latent_channels, 2 * grid.rows, 2 * grid.columns)
+        return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
+
+    # Any: the stock annotations call timesteps optional and want lists where arrays are converted
+    def schedule(self, steps: int, *, num_tokens: int) -> Any:
+        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted for the number of target tokens."""
+        stock = self.parts.scheduler.config
+        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
+        mu = schedule_shift(num_tokens, **{name: stock[name] for name in names if name in stock})
+        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(stock)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu, device=self.device)
+        scheduler.set_begin_index(0)
+        return scheduler
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        x_t: Float[Tensor, "B C h w"],
+        condition: FluxCondition,
+        *,
+        steps: int,
+        cfg_scale: float = 1.0,
+        unconditional: FluxCondition | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """Clean latents by Euler steps from pure noise; with `unconditional`, v = v_u + cfg_scale (v_c - v_u)."""
+        grid = token_grid(x_t)
+        scheduler = self.schedule(steps, num_tokens=grid.rows * grid.columns)
+        for timestep in scheduler.timesteps:
+            t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as FluxPipeline does in bf16
+            velocity = self.predict(x_t, t, condition)
+            if unconditional is not None:
+                free = self.predict(x_t, t, unconditional)
+                velocity = free + cfg_scale * (velocity - free)
+            x_t = scheduler.step(velocity, timestep, x_t, return_dict=False)[0]
+        return x_t
+
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[Image] = (),
+        *,
+        seed: int,
+        size: int | None = None,
+        width: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cfg_scale: float | None = None,
+    ) -> Image:
+        """One picture, `size` px high and `width` wide (square by default); what is None comes from the settings.
+
+        Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
+        equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError.
+        """
+        return self.generate_batch(
+            [prompt], [references], seeds=[seed], size=size, width=width, steps=steps, guidance=guidance,
+            cfg_scale=cfg_scale,
+        )[0]  # fmt: skip
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        references: Sequence[Sequence[Image]],
+        *,
+        seeds: Sequence[int],
+        size: int | None = None,
+        width: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cfg_scale: float | None = None,
+    ) -> list[Image]:
+        """One picture per prompt, as `generate` would give them, up to the rounding of batched arithmetic."""
+        grid = self.grid(size=size, width=width)
+        steps = self.settings.default_steps if steps is None else steps
+        scale = self.settings.default_cfg_scale if cfg_scale is None else cfg_scale
+        if steps < 1:
+            raise ConfigError(f"steps: expected at least 1, got {steps}; 25 suits FLUX.")
+        if len(seeds) != len(prompts):
+            raise DataError(f"seeds: expected {len(prompts)}, one per prompt, got {len(seeds)}.")
+        condition = self.condition_batch(prompts, references, guidance=guidance)
+        latents = self.denoise(
+            self.initial_noise(seeds, grid=grid),
+            condition,
+            steps=steps,
+            cfg_scale=scale,
+            unconditional=self.unconditional(len(prompts), guidance=guidance) if scale > 1 else None,
+        )
+        return self.to_images(latents)
+
+    def unconditional(self, batch_size: int, *, guidance: float | None = None) -> FluxCondition:
+        """The empty prompt without references, for classifier-free guidance."""
+        return self.assemble(self.embed_text([""]), guidance=guidance).select([0] * batch_size)
+
+
+@contextmanager
+def _watching(transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int]) -> Generator[None, None, None]:
+    """Within it, `watch` sees every block's image tokens; the hooks are gone afterwards, also after an error."""
+    if watch is None:
+        yield
+        return
+    hooks = [
+        block.register_forward_hook(partial(_report, name, watch, lengths)) for name, block in _blocks(transformer)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _blocks(transformer: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    pattern = re.compile(r"(single_)?transformer_blocks\.\d+")
+    return ((name, module) for name, module in transformer.named_modules() if pattern.fullmatch(name))
+
+
+def _report(
+    name: str, watch: Watch, lengths: list[int], _block: torch.nn.Module, _inputs: object, output: tuple[Tensor, Tensor]
+) -> None:
+    target, *references = output[1].detach().split(lengths, dim=1)  # diffusers blocks answer (text, image) tokens
+    watch(name, target, references)

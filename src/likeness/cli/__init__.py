@@ -1,0 +1,60 @@
+"""cli: the `likeness` command, one file per verb, each a thin layer over one function of another room.
+
+Exit codes: 0 done; 1 `doctor` found the installation unusable; 2 what was given is wrong (flags, files, weights,
+folders), told in one block on stderr; 130 interrupted, and the same command continues the work. Any other failure is
+a bug and shows its traceback.
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from likeness import __version__
+from likeness.cli import demo, doctor, evaluate, generate, report, world
+from likeness.cli.group import LikenessGroup
+
+__all__ = ["app", "main"]
+
+COMMANDS = {
+    "demo": (demo.demo, demo.EXAMPLES),
+    "generate": (generate.generate, generate.EXAMPLES),
+    "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
+    "report": (report.report, report.EXAMPLES),
+    "doctor": (doctor.doctor, doctor.EXAMPLES),
+}
+
+app = typer.Typer(
+    name="likeness",
+    cls=LikenessGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Start here: [bold]likeness demo --out demo[/] runs the whole loop and ends with a page to look at.",
+)
+for _name, (_command, _examples) in COMMANDS.items():
+    app.command(_name, epilog=_examples)(_command)
+app.add_typer(world.app, name="world")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Pictures in which your subjects stay themselves, and the numbers that prove it."""
+
+
+def main() -> None:
+    """Entry point of the `likeness` command."""
+    app()

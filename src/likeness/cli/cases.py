@@ -1,0 +1,87 @@
+"""The cases a command is about, from exactly one of --prompt, --cases and --benchmark."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from likeness.core.errors import ConfigError
+from likeness.core.records import Case, CasesFile, Subject, read_cases
+
+
+class Source(NamedTuple):
+    """Where cases come from, as the flags say it."""
+
+    prompt: str | None
+    references: tuple[Path, ...]
+    cases: Path | None
+    benchmark: str | None
+    data: Path | None
+
+
+def find_cases(source: Source, *, limit: int | None, seed: int | None, folder: Path) -> CasesFile:
+    """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
+
+    `folder` is where the cases of the embedded world are built: beside the run, since a run folder holds only its run.
+    Raises: ConfigError unless exactly one source is given; DataError when its files are unusable.
+    """
+    _require_one(source)
+    if source.prompt is not None:
+        return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), rejected=())
+    found = read_cases(source.cases) if source.cases else benchmark_cases(source, limit=limit, folder=folder)
+    cases = found.cases[:limit]
+    if seed is not None:
+        cases = tuple(_reseeded(case, seed=seed) for case in cases)
+    return CasesFile(cases=cases, rejected=found.rejected)
+
+
+def benchmark_cases(source: Source, *, limit: int | None, folder: Path) -> CasesFile:
+    """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`."""
+    name = str(source.benchmark)
+    if name.startswith("dreambench"):
+        from likeness.benchmarks.dreambench import dreambench_cases
+
+        if source.data is None:
+            raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
+        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), rejected=())
+    from likeness.benchmarks.world import build
+
+    build(name, folder, limit=limit)
+    return read_cases(folder / "cases.jsonl")
+
+
+def copy_truth(folder: Path, *, run: Path) -> None:
+    """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
+    for path in sorted((folder / "truth").glob("*.png")):
+        target = run / "truth" / path.name
+        target.parent.mkdir(exist_ok=True)
+        if not target.is_file() or target.stat().st_size != path.stat().st_size:
+            shutil.copyfile(path, target)
+
+
+def _require_one(source: Source) -> None:
+    flags = {"--prompt": source.prompt, "--cases": source.cases, "--benchmark": source.benchmark}
+    given = [flag for flag, value in flags.items() if value is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        raise ConfigError(f"cases: expected exactly one of --prompt, --cases, --benchmark, got {got}; give one.")
+    if source.references and given != ["--prompt"]:
+        raise ConfigError(f"--ref: expected it beside --prompt, got it beside {given[0]}; write the cases to a file.")
+
+
+def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
+    for path in references:
+        if not path.is_file():
+            raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
+    subjects = tuple(
+        Subject(id=f"subject-{number}", class_name=path.stem, reference_image=path.resolve())
+        for number, path in enumerate(references, start=1)
+    )
+    return Case(id="prompt", prompt=prompt, subjects=subjects, seed=seed)
+
+
+def _reseeded(case: Case, *, seed: int) -> Case:
+    from likeness.core.rng import seed_for
+
+    return case.model_copy(update={"seed": seed_for("generate", seed, case.id)})

@@ -1,0 +1,199 @@
+"""What `likeness doctor` looks at, one function per question; each answers with findings and never raises."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+    from likeness.core.devices import Device
+
+Status = Literal["ok", "absent", "broken"]
+EMBEDDED = {
+    "flux": "draws the pictures",
+    "clip": "prompt and subject fidelity",
+    "dino": "subject fidelity",
+    "probe": "attributes, actions, scenes",
+}
+PUBLISHED = {
+    "black-forest-labs/FLUX.1-dev": (
+        "accept the licence on its hub page, `hf auth login`, then `hf download black-forest-labs/FLUX.1-dev`"
+    ),
+    "bytedance-research/UNO": "`hf download bytedance-research/UNO dit_lora.safetensors`",
+    "openai/clip-vit-base-patch32": "`hf download openai/clip-vit-base-patch32`",
+    "facebook/dino-vits16": "`hf download facebook/dino-vits16`",
+}
+SKIA_FIX = "skia-python needs libGL.so.1 and libEGL.so.1: on Debian or Ubuntu `apt-get install libgl1 libegl1`"
+MATMUL_SIDE = 768
+MATMUL_SECONDS = 0.4
+BF16_PAYS = 1.2  # times faster than fp32 from which bf16 is recommended
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `needed` marks what the embedded world cannot run without; `fix` is the way to mend it."""
+
+    name: str
+    status: Status
+    detail: str
+    fix: str = ""
+    needed: bool = False
+
+
+def check_packages() -> list[Finding]:
+    """Python and every required package, with the version found and the versions wanted."""
+    from packaging.requirements import Requirement
+
+    wanted = [Requirement(text) for text in _requirements()]
+    python = Finding(name="python", status="ok", detail=sys.version.split()[0], needed=True)
+    return [
+        python,
+        *(_check_package(item.name, versions=str(item.specifier)) for item in wanted if item.marker is None),
+    ]
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires("likeness") or []
+    except metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
+        import tomllib
+
+        project = Path(__file__).parents[3] / "pyproject.toml"
+        return (
+            tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"] if project.is_file() else []
+        )
+
+
+def _check_package(name: str, *, versions: str) -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    fix = f"`pip install '{name}{versions}'`"
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding(name=name, status="broken", detail="not installed", fix=fix, needed=True)
+    fits = SpecifierSet(versions).contains(found, prereleases=True)
+    detail = found if fits else f"{found}, wanted {versions}"
+    return Finding(name=name, status="ok" if fits else "broken", detail=detail, fix="" if fits else fix, needed=True)
+
+
+def check_devices() -> list[Finding]:
+    """Every device, and the measured speed of fp32 and bf16 on the preferred one with the precision to use."""
+    from likeness.core.devices import describe_devices
+
+    devices = describe_devices()
+    return [*(_described(device) for device in devices), _check_precision(devices[0].name)]
+
+
+def _described(device: Device) -> Finding:
+    bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
+    detail = f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"
+    return Finding(name=device.name, status="ok", detail=detail)
+
+
+def _check_precision(device: str) -> Finding:
+    import torch
+
+    fp32 = _matmul_gigaflops(device, dtype=torch.float32)
+    bf16 = _matmul_gigaflops(device, dtype=torch.bfloat16)
+    best = "bfloat16" if bf16 > BF16_PAYS * fp32 else "float32"
+    detail = f"{device}: fp32 {fp32:.0f} GFLOP/s, bf16 {bf16:.0f} GFLOP/s; recommended --dtype {best}"
+    return Finding(name="precision", status="ok", detail=detail)
+
+
+def _matmul_gigaflops(device: str, *, dtype: torch.dtype) -> float:
+    import torch
+
+    a = torch.ones(MATMUL_SIDE, MATMUL_SIDE, device=device, dtype=dtype)
+    _ = float((a @ a)[0, 0])  # the first product pays for set-up
+    start, products = time.perf_counter(), 0
+    while time.perf_counter() - start < MATMUL_SECONDS:
+        _ = float((a @ a)[0, 0])  # reading one number waits for the device
+        products += 1
+    return 2 * MATMUL_SIDE**3 * products / (time.perf_counter() - start) / 1e9
+
+
+def check_drawing() -> list[Finding]:
+    """Whether skia, which draws the embedded world, can be imported."""
+    try:
+        import skia
+    except (ImportError, OSError) as error:
+        return [Finding(name="drawing (skia)", status="broken", detail=str(error), fix=SKIA_FIX, needed=True)]
+    return [Finding(name="drawing (skia)", status="ok", detail=str(skia.__version__), needed=True)]
+
+
+def check_embedded() -> list[Finding]:
+    """The checkpoints inside the package: size, content hash and calibration card."""
+    from likeness.core.weights import embedded_names
+
+    names = list(dict.fromkeys([*EMBEDDED, *embedded_names()]))
+    return [_check_embedded(name, present=name in embedded_names()) for name in names]
+
+
+def _check_embedded(name: str, *, present: bool) -> Finding:
+    from likeness.core.errors import LikenessError
+    from likeness.core.hashing import folder_sha256, short
+    from likeness.core.weights import resolve_weights
+
+    label, needed = f"embedded {name}", name in EMBEDDED
+    fix = "reinstall likeness, or `git lfs pull` in a checkout, or `likeness world pretrain`"
+    if not present:
+        return Finding(
+            name=label, status="broken", detail=f"not in the package ({EMBEDDED[name]})", fix=fix, needed=needed
+        )
+    try:
+        folder = resolve_weights(name)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        detail = f"{size / 1e6:.1f} MB, sha256 {short(folder_sha256(folder))}, {_card(folder)}"
+    except LikenessError as error:
+        return Finding(name=label, status="broken", detail=str(error), fix=fix, needed=needed)
+    return Finding(name=label, status="ok", detail=detail, needed=needed)
+
+
+def _card(folder: Path) -> str:
+    cards = sorted(path.name for path in folder.iterdir() if path.stem in {"calibration", "card", "scores"})
+    return f"calibration {', '.join(cards)}" if cards else "no calibration card"
+
+
+def check_published() -> list[Finding]:
+    """The hub cache, and which of the published checkpoints lie in it."""
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    writable = os.access(nearest, os.W_OK)
+    fix = "" if writable else "set HF_HOME to a folder you can write to"
+    head = Finding(
+        name="hub cache",
+        status="ok" if writable else "broken",
+        detail=f"{cache}{'' if writable else ', not writable'}",
+        fix=fix,
+    )
+    return [head, *(_check_hub(name, cache=cache) for name in PUBLISHED)]
+
+
+def _check_hub(name: str, *, cache: Path) -> Finding:
+    snapshots = cache / f"models--{name.replace('/', '--')}" / "snapshots"
+    if any(snapshots.glob("*/**/*.safetensors")):
+        return Finding(name=name, status="ok", detail=str(snapshots.parent))
+    return Finding(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
+
+
+def check_disk() -> list[Finding]:
+    """Free space where the command was called."""
+    free = shutil.disk_usage(".").free
+    enough = free > 2e9
+    fix = "" if enough else "free 2 GB, or work on another disk"
+    return [Finding(name="free disk here", status="ok" if enough else "broken", detail=_gigabytes(free), fix=fix)]
+
+
+def _gigabytes(size: int | None) -> str:
+    return "memory not told" if size is None else f"{size / 1e9:.0f} GB"

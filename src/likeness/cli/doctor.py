@@ -1,0 +1,79 @@
+"""`likeness doctor`: what this machine has, what is missing, and the command that gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from likeness.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from likeness.cli.checks import Finding
+
+EXAMPLES = "[bold]Examples[/]\n\nlikeness doctor\n\nlikeness doctor --json | jq .usable"
+MARKS = {"ok": ("✓", "green"), "absent": ("–", "yellow"), "broken": ("✗", "red")}
+
+
+def doctor(as_json: Json = False) -> None:
+    """Versions, devices, speed, weights, disk. Ends with 0 when the embedded world can be used, else with 1."""
+    from dataclasses import asdict
+
+    groups = examine()
+    usable = all(item.status == "ok" for items in groups.values() for item in items if item.needed)
+    if as_json:
+        facts = {name: [asdict(item) for item in items] for name, items in groups.items()}
+        answer({"usable": usable, **facts}, text="", as_json=True)
+    else:
+        _print_findings(groups, usable=usable)
+    raise typer.Exit(0 if usable else 1)
+
+
+def examine() -> dict[str, list[Finding]]:
+    """Findings by group; a group whose libraries cannot even be imported is one broken finding."""
+    from likeness.cli import checks
+
+    groups: dict[str, Callable[[], list[Finding]]] = {
+        "packages": checks.check_packages,
+        "devices": checks.check_devices,
+        "drawing": checks.check_drawing,
+        "embedded weights": checks.check_embedded,
+        "published weights": checks.check_published,
+        "disk": checks.check_disk,
+    }
+    return {name: _examined(name, check=check) for name, check in groups.items()}
+
+
+def _examined(name: str, *, check: Callable[[], list[Finding]]) -> list[Finding]:
+    from likeness.cli.checks import Finding
+
+    try:
+        return check()
+    except (ImportError, OSError) as error:
+        return [Finding(name=name, status="broken", detail=str(error), fix="see the packages above", needed=True)]
+
+
+def _print_findings(groups: dict[str, list[Finding]], *, usable: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(soft_wrap=True, highlight=False)
+    for name, items in groups.items():
+        console.print(Text(f"\n{name}", style="bold"))
+        for item in items:
+            mark, color = MARKS[item.status]
+            line = (
+                Text(f"  {mark} ", style=color)
+                .append(f"{item.name:<30} ", style="default")
+                .append(item.detail, style="dim")
+            )
+            console.print(line)
+            if item.fix:
+                console.print(Text(f"    to get it: {item.fix}", style=color))
+    verdict = (
+        "The embedded world can be used: likeness demo --out demo"
+        if usable
+        else "The embedded world cannot be used yet: mend what is marked ✗."
+    )
+    console.print(Text(f"\n{verdict}", style="bold green" if usable else "bold red"))

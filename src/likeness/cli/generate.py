@@ -1,0 +1,80 @@
+"""`likeness generate`: pictures for a prompt, a file of cases or a named benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likeness.cli.answer import Json, answer
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness generate --prompt 'a cat hugs a dog in the snow' --ref cat.png --ref dog.png --out hug\n\n"
+    "likeness generate --benchmark world-multi --limit 20 --out runs/multi\n\n"
+    "likeness generate --cases my_cases.jsonl -n 4 --model black-forest-labs/FLUX.1-dev --lora dit_lora.safetensors "
+    "--out runs/mine\n\n"
+    "Stopped half-way? The same command again continues."
+)
+DEFAULT_MODEL = "flux"  # the embedded one
+
+
+def generate(
+    out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
+    prompt: Annotated[str | None, typer.Option(help="What the picture shows.")] = None,
+    ref: Annotated[
+        list[Path] | None, typer.Option(help="Reference picture of one subject; repeat for up to 4.")
+    ] = None,
+    cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="world-single, world-multi, world-hard, dreambench-...")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the cases' own seeds (--prompt alone: 0).")] = None,
+    num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,
+    cfg_scale: Annotated[
+        float | None, typer.Option(min=0, help="Strength of classifier-free guidance (default: the model's).")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Distilled guidance of FLUX.1-dev (default: the model's).")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
+    model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
+    lora: Annotated[Path | None, typer.Option(help="Adapter on top of the model, such as UNO's dit_lora.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
+    from likeness.cli.cases import Source, copy_truth, find_cases
+    from likeness.cli.progress import progress_bars, quiet_libraries
+    from likeness.generate.run import generate_run
+
+    quiet_libraries()
+    built = out.parent / f"{out.name}-cases"
+    source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
+    found = find_cases(source, limit=limit, seed=seed, folder=built)
+    with progress_bars() as bar:
+        made = generate_run(
+            found.cases,
+            out=out,
+            model=model,
+            lora=lora,
+            num_images=num_images,
+            steps=steps,
+            cfg_scale=cfg_scale,
+            guidance=guidance,
+            size=size,
+            workers=workers,
+            dtype=dtype,
+            rejected=found.rejected,
+            progress=bar("drawing"),
+        )
+    if benchmark is not None:
+        copy_truth(built, run=out)
+    facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.rejected)}
+    left_out = f" {len(made.rejected)} rejected, see {out / 'rejected.jsonl'}." if made.rejected else ""
+    named = f" --benchmark {benchmark}" if benchmark else ""
+    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}{named}"
+    answer(facts, text=text, as_json=as_json)

@@ -1,0 +1,51 @@
+"""The command group that turns errors into exit codes: a readable block where a user can mend it, else a traceback."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from typer.core import TyperGroup
+
+from likeness.core.errors import LikenessError
+
+EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
+CONTINUE = "Stopped. What is finished is saved: run the same command again to continue."
+
+
+class LikenessGroup(TyperGroup):
+    """A group whose commands end with 2 on a LikenessError and with 130 when interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:  # the Context of click or of typer, by typer's version; any result
+        """The command's result, or the exit code that its error stands for."""
+        try:
+            return super().invoke(ctx)
+        except LikenessError as error:
+            show_error(error)
+            ctx.exit(EXIT_WRONG_INPUT)
+        except KeyboardInterrupt:
+            print(f"\n{CONTINUE}", file=sys.stderr)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+def show_error(error: LikenessError) -> None:
+    """The error stands on stderr as one block: what kind, where, what happened, what to do."""
+    from rich.console import Console
+    from rich.text import Text
+
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    block = Text(f"likeness stopped: {kind}\n", style="bold red")
+    for name, part in error_parts(str(error)):
+        block.append(f"  {name:<6} ", style="dim not bold").append(f"{part}\n", style="default not bold")
+    Console(stderr=True, soft_wrap=True, highlight=False).print(block, end="")
+
+
+def error_parts(message: str) -> list[tuple[str, str]]:
+    """A message "Where: expected X, got Y; what to do." taken apart; any other message is kept whole."""
+    where, colon, rest = message.partition(": ")
+    what, semicolon, todo = rest.rpartition("; ")
+    if not (colon and semicolon and what.startswith("expected")):
+        return [("what", message)]
+    return [("where", where), ("what", what), ("to do", todo)]

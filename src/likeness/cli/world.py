@@ -1,0 +1,69 @@
+"""`likeness world`: pictures of the embedded world, and the training of the embedded checkpoints on it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likeness.cli.answer import Json, answer
+from likeness.cli.group import LikenessGroup
+
+app = typer.Typer(
+    cls=LikenessGroup,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="The embedded world: sample labelled pictures, retrain its checkpoints.",
+)
+
+
+class Split(StrEnum):
+    """Parts of the world; no test subject is ever seen in training."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+SAMPLE_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness world sample 100 --out pictures\n\n"
+    "likeness world sample 20 --split test --size 256 --seed 7 --out large"
+)
+PRETRAIN_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness world pretrain configs/world_cpu.toml\n\n"
+    "likeness world pretrain configs/world_cpu.toml --stage autoencoder"
+)
+
+
+@app.command(epilog=SAMPLE_EXAMPLES)
+def sample(
+    n: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures and labels.")],
+    split: Annotated[Split, typer.Option(help="Part of the world to draw from.")] = Split.train,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures in px.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """N labelled pictures: caption, boxes, masks, 17 keypoints, attributes, relations."""
+    from likeness.world.sample import write_samples
+
+    write_samples(n, out=out, split=split.value, size=size, seed=seed, workers=workers)
+    answer({"out": out, "num_images": n, "split": split.value}, text=f"{n} pictures in {out}", as_json=as_json)
+
+
+@app.command(epilog=PRETRAIN_EXAMPLES)
+def pretrain(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="A complete recipe; see the configs folder.")],
+    stage: Annotated[str | None, typer.Option(help="Run one stage of the recipe only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The embedded checkpoints, trained anew on the world; continues where it was stopped."""
+    from likeness.train import pretrain as pretraining
+
+    pretraining.run(config, stage=stage)
+    answer({"config": config, "stage": stage}, text=f"{config}: done", as_json=as_json)

@@ -1,0 +1,96 @@
+"""What this machine computes on, and in which precision. torch is imported inside the functions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from likeness.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Device", "describe_devices", "pick_device", "pick_dtype", "pick_dtype_name"]
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Device(NamedTuple):
+    """One device: torch's name for it, what it is, its memory in bytes (None: not told), whether bf16 runs fast."""
+
+    name: str
+    description: str
+    memory_bytes: int | None
+    fast_bf16: bool
+
+
+def describe_devices() -> list[Device]:
+    """Every device torch can use here, the preferred one first; the CPU is always the last."""
+    import torch
+
+    devices = [_cuda_device(index) for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        devices.append(Device("mps", "Apple GPU (shares main memory)", None, fast_bf16=True))
+    cpu = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return [*devices, Device("cpu", cpu, _main_memory(), fast_bf16=_cpu_has_bf16())]
+
+
+def _cuda_device(index: int) -> Device:
+    import torch
+
+    facts = torch.cuda.get_device_properties(index)
+    # emulated bf16 on cards before compute capability 8 is slower than fp16
+    return Device(f"cuda:{index}", str(facts.name), int(facts.total_memory), fast_bf16=int(facts.major) >= 8)
+
+
+def _main_memory() -> int | None:
+    try:
+        first = Path("/proc/meminfo").read_text(encoding="ascii").split("\n", 1)[0]
+        return int(first.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (Linux tells; elsewhere the answer is no)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """A device that exists here: the wanted one, or for "auto" the first of cuda, mps, cpu.
+
+    Raises: ConfigError when the wanted device does not exist.
+    """
+    if wanted == "cpu":
+        return wanted
+    names = [device.name for device in describe_devices()]
+    if wanted == "auto":
+        return names[0].partition(":")[0]
+    if wanted in names or (wanted == "cuda" and "cuda:0" in names):
+        return wanted
+    raise ConfigError(f"device: expected auto or one of {', '.join(names)}, got {wanted!r}; see `likeness doctor`.")
+
+
+def pick_dtype_name(device: str, wanted: str = "auto") -> str:
+    """The precision to compute in: the wanted one, or for "auto" bf16 where it is fast, fp16 on older GPUs, else fp32.
+
+    Raises: ConfigError for a precision that is none of float32, bfloat16, float16.
+    """
+    if wanted in _DTYPES:
+        return wanted
+    if wanted != "auto":
+        raise ConfigError(f"dtype: expected auto, {', '.join(_DTYPES)}, got {wanted!r}; bfloat16 suits most.")
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        return "bfloat16" if _cuda_device(index).fast_bf16 else "float16"
+    return "bfloat16" if device == "mps" or _cpu_has_bf16() else "float32"
+
+
+def pick_dtype(device: str, wanted: str = "auto") -> "torch.dtype":
+    """`pick_dtype_name` as torch's own type. Raises: ConfigError as there."""
+    import torch
+
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return dtypes[pick_dtype_name(device, wanted)]

@@ -1,0 +1,38 @@
+"""Every error a caller may want to catch.
+
+    LikenessError
+    ├── ConfigError        a setting, flag or recipe is wrong
+    ├── DataError          an input file, picture, prompt or record is wrong
+    ├── WeightsError       a checkpoint is missing, damaged or cannot be downloaded
+    ├── MeasurementError   a metric or an interval was asked for something it cannot measure
+    └── OutputError        a result cannot be written, or its folder belongs to another run
+
+Messages read "Where: expected X, got Y; what to do." and are part of the interface: the command line prints them as
+they are and ends with exit code 2.
+"""
+
+__all__ = ["ConfigError", "DataError", "LikenessError", "MeasurementError", "OutputError", "WeightsError"]
+
+
+class LikenessError(Exception):
+    """Base of all errors raised on purpose by likeness."""
+
+
+class ConfigError(LikenessError):
+    """A setting, flag or recipe is wrong."""
+
+
+class DataError(LikenessError):
+    """An input file, picture, prompt or record is wrong."""
+
+
+class WeightsError(LikenessError):
+    """A checkpoint is missing, damaged or cannot be downloaded."""
+
+
+class MeasurementError(LikenessError):
+    """A metric or an interval was asked for something it cannot measure."""
+
+
+class OutputError(LikenessError):
+    """A result cannot be written, or its folder belongs to another run."""

@@ -1,0 +1,140 @@
+"""Text, JSON and JSONL files that are either whole or absent.
+
+Writes go to a temporary file in the same folder, which then takes the final name; after a kill at any moment the final
+name holds the old bytes or the new ones. A kill may leave a `.*.tmp` file; `remove_stale_temporaries` clears those.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any  # JSON values are open by nature
+
+from likeness.core.errors import DataError, OutputError
+
+__all__ = [
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "canonical_json",
+    "read_json",
+    "read_jsonl",
+    "read_text",
+    "remove_stale_temporaries",
+    "write_json",
+    "write_jsonl",
+]
+
+TEMPORARY_PATTERN = ".*.tmp"
+
+
+def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+    """The file at `path` holds exactly `data`; its folder is created when absent.
+
+    Raises: OutputError when the folder is read-only, full or not a folder.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        _discard(temporary)
+        message = f"{path}: expected a writable folder with free space, got {error.strerror or error}; "
+        raise OutputError(message + "free the disk, fix its permissions or choose another folder.") from error
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        temporary.unlink(missing_ok=True)
+    except OSError:
+        return  # the folder itself is the problem, and the caller reports that
+
+
+def atomic_write_text(path: Path | str, text: str) -> None:
+    """The file at `path` holds `text` in UTF-8 with newlines as given.
+
+    Raises: OutputError as for bytes, DataError for half surrogate pairs, which UTF-8 does not have.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: expected Unicode text, got {error.reason} at {error.start}; mend the text.") from None
+    atomic_write_bytes(path, data)
+
+
+def remove_stale_temporaries(folder: Path | str) -> int:
+    """No temporary file of an interrupted write is left below `folder`; returns how many there were."""
+    stale = list(Path(folder).rglob(TEMPORARY_PATTERN))
+    for temporary in stale:
+        _discard(temporary)
+    return len(stale)
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value`: sorted keys, no spaces, no NaN.
+
+    Raises: DataError for NaN, infinities and values JSON does not have (write null and a reason instead).
+    """
+    return _dump(value, separators=(",", ":"), indent=None, sort_keys=True)
+
+
+def _dump(value: Any, *, separators: tuple[str, str], indent: int | None, sort_keys: bool) -> str:
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, allow_nan=False, separators=separators, indent=indent, sort_keys=sort_keys
+        )
+    except (TypeError, ValueError) as error:
+        raise DataError(f"JSON: expected finite plain values, got {error}; write null with a reason.") from error
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """The file holds `value` as readable JSON in the key order given. Raises: DataError, OutputError."""
+    atomic_write_text(path, _dump(value, separators=(",", ": "), indent=2, sort_keys=False) + "\n")
+
+
+def write_jsonl(path: Path | str, rows: Iterable[Any]) -> None:
+    """The file holds one JSON row per line, in the order given. Raises: DataError, OutputError."""
+    lines = [_dump(row, separators=(", ", ": "), indent=None, sort_keys=False) + "\n" for row in rows]
+    atomic_write_text(path, "".join(lines))
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a UTF-8 file, without a byte-order mark. Raises: DataError when missing, a folder or not UTF-8."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 text, got byte {error.start} that is not; re-save as UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the path.") from error
+
+
+def read_json(path: Path | str) -> Any:
+    """The JSON value of a file. Raises: DataError naming file, line and column of the first mistake."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        at = f"{path}:{error.lineno}:{error.colno}"
+        raise DataError(f"{at}: expected JSON, got {error.msg.lower()}; correct the file.") from None
+    except RecursionError:
+        raise DataError(f"{path}: expected JSON, got nesting too deep to read; correct the file.") from None
+
+
+def read_jsonl(path: Path | str) -> list[Any]:
+    """The rows of a JSONL file in order; blank lines are skipped. Raises: DataError naming file and line."""
+    rows: list[Any] = []
+    # split on "\n" only: str.splitlines also breaks at U+2028 and others, which JSON strings may hold unescaped
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except (json.JSONDecodeError, RecursionError) as error:
+            what = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nesting too deep to read"
+            raise DataError(f"{path}:{number}: expected one JSON value, got {what}; correct the line.") from None
+    return rows

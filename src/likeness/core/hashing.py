@@ -1,0 +1,57 @@
+"""Content hashes: SHA-256 of whole files, decoded pixels, JSON values and folders, as lower-case hex."""
+
+import hashlib
+from pathlib import Path
+from typing import Any  # JSON values are open by nature
+
+from PIL import Image
+
+from likeness.core.errors import DataError
+from likeness.core.files import canonical_json
+
+__all__ = ["file_sha256", "folder_sha256", "json_sha256", "pixels_sha256", "short"]
+
+
+def file_sha256(path: Path | str) -> str:
+    """The hash of every byte of a file. Raises: DataError when it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the path.") from error
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """The hash of what a picture shows: mode, width, height and pixels, whatever file format carried them."""
+    header = f"{image.mode} {image.width} {image.height}\0".encode()
+    return hashlib.sha256(header + image.tobytes()).hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """The hash of a JSON value, the same for every order of keys. Raises: DataError for NaN."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def folder_sha256(path: Path | str) -> str:
+    """The hash of the names and contents of all files below a folder, in sorted order.
+
+    Names starting with a dot and `__pycache__` are skipped: downloads and file managers add those.
+    Raises: DataError when `path` is no folder or holds no file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder, got nothing there or a file; check the path.")
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    kept = [name for name in names if not _is_skipped(name)]
+    if not kept:
+        raise DataError(f"{folder}: expected a folder with files, got an empty one; check the path.")
+    return json_sha256([[name, file_sha256(folder / name)] for name in kept])
+
+
+def _is_skipped(name: str) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+
+
+def short(digest: str) -> str:
+    """The first 12 hex digits of a hash, for file names and people."""
+    return digest[:12]

@@ -1,0 +1,97 @@
+"""Run folders: a folder belongs to one identity, written in its run.json before anything else."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any  # identities are JSON
+
+from likeness.core.errors import DataError, OutputError
+from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
+
+__all__ = ["hold_run", "open_run"]
+
+_ABSENT = "(absent)"
+
+
+def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
+    """A folder whose run.json equals `identity`: a new one, or the same run's to be continued.
+
+    Raises: OutputError when the folder belongs to another run (the differing keys are listed), holds other files, or
+    cannot be written; DataError when `identity` is no JSON.
+    """
+    folder = Path(folder)
+    canonical_json(identity)
+    _require_folder(folder)
+    record = folder / "run.json"
+    if record.exists():
+        _require_same(record, identity=identity)
+        return folder
+    others = sorted(entry.name for entry in folder.iterdir() if not entry.match(TEMPORARY_PATTERN))
+    if others:
+        found = f"{folder}: expected an empty folder or a run, got {others[0]!r} and no run.json"
+        raise OutputError(f"{found}; choose a new folder.")
+    write_json(record, identity)
+    return folder
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"{folder}: expected a folder that can be created, got {error.strerror or error}"
+        raise OutputError(f"{what}; choose another folder or fix its permissions.") from error
+
+
+def _require_same(record: Path, *, identity: dict[str, Any]) -> None:
+    try:
+        found = read_json(record)
+    except DataError as error:
+        raise OutputError(f"{record}: expected the record of a run, got damage ({error}); use a new folder.") from None
+    if canonical_json(found) == canonical_json(identity):
+        return
+    differing = "; ".join(_differences(found, identity, at=""))
+    what = f"{record.parent}: expected the folder of this run, got the folder of another run ({differing})"
+    raise OutputError(f"{what}; choose a new folder or repeat the old settings.")
+
+
+def _differences(found: Any, wanted: Any, *, at: str) -> list[str]:
+    """One "key: old there, new here" per leaf that differs, keys dotted and sorted."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted(found.keys() | wanted.keys())
+        pairs = [(f"{at}.{key}".lstrip("."), found.get(key, _ABSENT), wanted.get(key, _ABSENT)) for key in keys]
+        return [line for key, old, new in pairs for line in _differences(old, new, at=key)]
+    return [] if found == wanted else [f"{at or 'run.json'}: {found!r} there, {wanted!r} here"]
+
+
+@contextmanager
+def hold_run(folder: Path | str) -> Generator[None, None, None]:
+    """This process alone writes to the run folder, which is free of interrupted writes at the start and at the end.
+
+    The hold ends with the process, however that ends. File systems that know no locks are used without.
+    Raises: OutputError when another process holds the folder.
+    """
+    folder = Path(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder=folder)
+        remove_stale_temporaries(folder)
+        yield
+        remove_stale_temporaries(folder)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{folder}: expected a free run folder, got one that another process is writing; wait for it or end it."
+        ) from error
+    except OSError:
+        return  # some network file systems have no locks

@@ -1,0 +1,112 @@
+"""Where checkpoints come from: inside the package, a local folder, or the Hugging Face hub.
+
+Only safetensors and text files are ever fetched or read: no pickles.
+"""
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+from likeness.core.errors import WeightsError
+
+__all__ = ["check_safetensors", "embedded", "embedded_names", "resolve_weights"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def _embedded_folder() -> Path:
+    return Path(str(resources.files("likeness"))) / "assets" / "embedded"
+
+
+def embedded_names() -> list[str]:
+    """The names of all checkpoints inside the package, sorted."""
+    folder = _embedded_folder()
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def embedded(name: str) -> Path:
+    """The folder of a checkpoint inside the package. Raises: WeightsError naming those there are."""
+    if name not in embedded_names():
+        known = ", ".join(embedded_names()) or "none"
+        raise WeightsError(f"embedded weights: expected one of {known}, got {name!r}; reinstall if it should be there.")
+    return _embedded_folder() / name
+
+
+def resolve_weights(spec: str) -> Path:
+    """A local folder with the weights `spec` names, whose safetensors files are whole.
+
+    `spec` is the name of an embedded checkpoint, an existing folder, or a hub id "owner/name" or "owner/name@revision",
+    which is downloaded once (safetensors, JSON, text and tokenizer files only).
+    Raises: WeightsError when nothing of that name exists, the download fails, or a file is damaged.
+    """
+    folder = _locate(spec)
+    for path in sorted(folder.rglob("*.safetensors")):
+        check_safetensors(path)
+    return folder
+
+
+def _locate(spec: str) -> Path:
+    if spec in embedded_names():
+        return embedded(spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in.")
+    if _HUB_ID.fullmatch(spec):
+        return _download(spec)
+    known = ", ".join(embedded_names()) or "none"
+    wanted = f"an embedded name ({known}), an existing folder or a hub id owner/name"
+    raise WeightsError(f"weights: expected {wanted}, got {spec!r}; correct the name.")
+
+
+def _download(spec: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub_id, _, revision = spec.partition("@")
+    try:
+        found = huggingface_hub.snapshot_download(hub_id, revision=revision or None, allow_patterns=_HUB_FILES)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        wanted = f"{spec}: expected weights on the hub or in the cache {constants.HF_HUB_CACHE}"
+        advice = "check name, login and network, or give the path of a local copy instead"
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{wanted}, got {type(error).__name__}: {reason}; {advice}.") from error
+    return Path(found)
+
+
+def check_safetensors(path: Path | str) -> None:
+    """The file's header is sound and its size is exactly what the header declares; no tensor is read.
+
+    Raises: WeightsError for missing, truncated, overlong or foreign files, and for Git LFS pointers.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            file.seek(0)
+            header = file.read(8 + length) if length <= size - 8 else file.read(64)
+    except OSError as error:
+        raise WeightsError(f"{path}: expected weights, got {error.strerror or error}; check the path.") from error
+    if header.startswith(_LFS_POINTER):
+        raise WeightsError(f"{path}: expected weights, got a Git LFS pointer; run `git lfs pull`.")
+    declared = _declared_size(header, length=length)
+    if declared != size:
+        got = "a damaged header" if declared is None else f"{size} bytes where its header declares {declared}"
+        raise WeightsError(f"{path}: expected a whole safetensors file, got {got}; download it again.")
+
+
+def _declared_size(header: bytes, *, length: int) -> int | None:
+    if len(header) != 8 + length:
+        return None
+    try:
+        tensors = json.loads(header[8:])
+        ends = [int(tensors[name]["data_offsets"][1]) for name in tensors if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return None
+    return 8 + length + max(ends, default=0)

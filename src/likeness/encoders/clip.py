@@ -1,0 +1,82 @@
+"""CLIP: image and text features of one space, for prompt fidelity and CLIP-I.
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); the
+table metric uses openai/clip-vit-base-patch32, as the DreamBooth, UNO and PatchDPO scripts do.
+Differs: float32 instead of those scripts' float16; one picture or text at a time, without padding.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from transformers import AutoTokenizer, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from likeness.core.errors import WeightsError
+from likeness.encoders.base import encoder_id, unit_rows, weights_folder
+
+
+def _preprocessing(processor: CLIPImageProcessorPil) -> str:
+    edge, crop = processor.size["shortest_edge"], processor.crop_size["height"]
+    return f"PIL, short side {edge}, filter {int(processor.resample)}, centre crop {crop}, checkpoint's mean and std"
+
+
+def _pooled(outputs: Any) -> Float[np.ndarray, "1 D"]:  # a transformers output record, typed as one or a tuple
+    return outputs.pooler_output.cpu().numpy()
+
+
+class ClipEncoder:
+    """A frozen CLIP in float32; D is the width of the shared space."""
+
+    def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
+        self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        self.model.to(device)  # pyright: ignore[reportArgumentType] transformers wraps Module.to
+        self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.max_tokens: int = self.model.text_model.config.max_position_embeddings
+        self.device = device
+        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=_preprocessing(self.processor))
+
+    @classmethod
+    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
+        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
+
+        Raises: WeightsError when there is none or it is no CLIP.
+        """
+        folder = weights_folder(spec)
+        try:
+            return cls(folder, device=device, spec=spec)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise WeightsError(
+                f"CLIP {spec}: expected a CLIPModel with tokenizer and preprocessor config in {folder}, got "
+                f"{type(error).__name__}: {error}; pass a folder in stock transformers format."
+            ) from error
+
+    def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
+        """The picture as the model sees it."""
+        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
+
+    @torch.inference_mode()
+    def image_features(self, images: list[Image.Image]) -> Float[np.ndarray, "N D"]:
+        """One unit vector per picture, independent of the other pictures."""
+        rows = []
+        for image in images:
+            pixels = torch.from_numpy(self.pixel_values(image))[None].to(self.device)
+            rows.append(_pooled(self.model.get_image_features(pixel_values=pixels)))
+        return unit_rows(np.concatenate(rows))
+
+    @torch.inference_mode()
+    def text_features(self, texts: list[str]) -> Float[np.ndarray, "N D"]:
+        """One unit vector per text, cut to the model's length; `truncated` tells which texts are cut."""
+        rows = []
+        for text in texts:
+            tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+            rows.append(_pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device))))
+        return unit_rows(np.concatenate(rows))
+
+    def truncated(self, text: str) -> bool:
+        """True when the text has more tokens than the model reads."""
+        return len(self.tokenizer(text)["input_ids"]) > self.max_tokens

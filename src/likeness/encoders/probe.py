@@ -1,0 +1,210 @@
+"""Attribute probe: finds heads and reads attributes, action and scene of a drawn-world picture.
+
+Source: heads as centres of a heatmap with attributes read at the peak follow CenterNet (Zhou, Wang and Kraehenbuehl,
+"Objects as Points", arXiv:1904.07850); the top-down sum of stages follows FPN (Lin et al., arXiv:1612.03144).
+Shapes: B pictures, S input side, h = w = S/8 heatmap cells, A attributes, K_a values of attribute a.
+"""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ResNetConfig, ResNetModel
+
+from likeness.core.errors import DataError, WeightsError
+from likeness.core.files import atomic_write_bytes, read_json, write_json
+from likeness.encoders.base import encoder_id, weights_folder
+from likeness.encoders.reading import Reading, SubjectReading
+
+STRIDE = 8  # of the second ResNet stage: stem 4, then 2
+PREPROCESSING = "RGB, bicubic resize to S x S, x/127.5 - 1"
+_HEATMAP_BIAS = -2.19  # sigmoid(-2.19) = 0.1, the prior of CenterNet's released code
+
+
+class ProbeConfig(BaseModel):
+    """Label lists and sizes of a probe, equal to its config.json.
+
+    A "none" in a label list is a value that the probe is trained to recognise (for example "wears nothing"). A "none"
+    that is not in the list means that the question does not apply: it is neither trained nor scored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attributes: dict[str, tuple[str, ...]]
+    actions: tuple[str, ...]
+    scenes: tuple[str, ...]
+    image_size: int = 128
+    embedding_size: int = 32
+    hidden_sizes: tuple[int, int, int, int] = (32, 64, 128, 256)
+    depths: tuple[int, int, int, int] = (1, 2, 2, 1)
+    neck_size: int = 128
+    min_peak: float = 0.1  # a cell below this heatmap value is not a head
+
+    @property
+    def grid(self) -> int:
+        """Cells per side of the heatmap."""
+        return self.image_size // STRIDE
+
+
+class ProbeOutputs(NamedTuple):
+    """Raw logits of one forward pass."""
+
+    heatmap: Float[Tensor, "B 1 h w"]
+    attributes: dict[str, Float[Tensor, "B K h w"]]
+    action: Float[Tensor, "B K"]
+    scene: Float[Tensor, "B K"]
+
+
+def _block(*, channels_in: int, channels_out: int, size: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels_in, channels_out, size, padding=size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
+
+
+def _backbone(config: ProbeConfig) -> ResNetModel:
+    return ResNetModel(
+        ResNetConfig(
+            layer_type="basic",
+            embedding_size=config.embedding_size,
+            hidden_sizes=list(config.hidden_sizes),
+            depths=list(config.depths),
+        )
+    )
+
+
+def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2C"]:
+    return torch.cat((features.mean((2, 3)), features.amax((2, 3))), dim=1)
+
+
+class AttributeProbe(nn.Module):
+    """ResNet with a stride-8 map that carries global context, a head heatmap, and a logit map per attribute."""
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.id = "probe (not saved)"
+        neck = config.neck_size
+        num_values = sum(len(values) for values in config.attributes.values())
+        self.backbone = _backbone(config)
+        self.laterals = nn.ModuleList(nn.Conv2d(size, neck, 1) for size in config.hidden_sizes[1:])
+        self.fuse = _block(channels_in=neck, channels_out=neck, size=3)
+        self.heatmap_head = nn.Sequential(_block(channels_in=neck, channels_out=64, size=3), nn.Conv2d(64, 1, 1))
+        self.attribute_head = nn.Sequential(
+            _block(channels_in=neck, channels_out=neck, size=3), nn.Conv2d(neck, num_values, 1)
+        )
+        self.global_neck = nn.Sequential(nn.Linear(2 * (config.hidden_sizes[-1] + neck), 256), nn.ReLU())
+        self.action_head = nn.Linear(256, len(config.actions))
+        self.scene_head = nn.Linear(256, len(config.scenes))
+        nn.init.constant_(self.heatmap_head[-1].bias, _HEATMAP_BIAS)  # pyright: ignore[reportArgumentType] Conv2d
+
+    def _top_down(self, stages: tuple[Tensor, ...]) -> Float[Tensor, "B C h w"]:
+        """Stride 8, 16 and 32 maps, each brought to the neck width, summed at stride 8."""
+        maps = [lateral(stage) for lateral, stage in zip(self.laterals, stages, strict=True)]
+        fused = maps[-1]
+        for finer in reversed(maps[:-1]):
+            fused = finer + functional.interpolate(fused, size=finer.shape[-2:], mode="nearest")
+        return self.fuse(fused)
+
+    def forward(self, pixels: Float[Tensor, "B 3 S S"]) -> ProbeOutputs:
+        """Logits of every head; `pixels` in [-1, 1] as made by `pixel_values`."""
+        stages = self.backbone(pixels, output_hidden_states=True).hidden_states[2:]
+        fused = self._top_down(stages)
+        sizes = [len(values) for values in self.config.attributes.values()]
+        logits = self.attribute_head(fused).split(sizes, dim=1)
+        pooled = self.global_neck(torch.cat((_mean_and_max(stages[-1]), _mean_and_max(fused)), dim=1))
+        return ProbeOutputs(
+            heatmap=self.heatmap_head(fused),
+            attributes=dict(zip(self.config.attributes, logits, strict=True)),
+            action=self.action_head(pooled),
+            scene=self.scene_head(pooled),
+        )
+
+    @torch.inference_mode()
+    def read(self, images: list[Image.Image], *, num_subjects: list[int]) -> list[Reading]:
+        """One reading per picture with at most `num_subjects[i]` subjects, independent of the other pictures."""
+        device = next(self.parameters()).device
+        self.eval()
+        readings: list[Reading] = []
+        for image, count in zip(images, num_subjects, strict=True):
+            pixels = pixel_values(image, size=self.config.image_size)[None].to(device)
+            readings.append(_reading(self(pixels), self.config, count=count))
+        return readings
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes config.json and model.safetensors, which `load` reads back to the same function."""
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(folder / "model.safetensors", save(tensors))
+        write_json(folder / "config.json", self.config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
+        """The probe of an embedded name or a local folder, in eval mode.
+
+        Raises: WeightsError when the folder holds no probe or its tensors do not fit its config.
+        """
+        from safetensors.torch import load_file
+
+        folder = weights_folder(spec)
+        try:
+            probe = cls(ProbeConfig.model_validate(read_json(folder / "config.json")))
+            probe.load_state_dict(load_file(folder / "model.safetensors"))
+        except (DataError, ValidationError, RuntimeError, OSError) as error:
+            raise WeightsError(
+                f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
+                f"got {error}; pass a folder written by AttributeProbe.save_pretrained."
+            ) from error
+        probe.id = encoder_id("probe", spec=spec, folder=folder, preprocessing=PREPROCESSING)
+        return probe.to(device).eval()
+
+
+def pixel_values(image: Image.Image, *, size: int) -> Float[Tensor, "3 S S"]:
+    """The picture as the probe sees it: RGB in [-1, 1], squashed to size x size when it has another size."""
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1.0).permute(2, 0, 1).contiguous()
+
+
+def peaks(heatmap: Float[Tensor, "h w"], *, count: int, min_peak: float) -> list[tuple[int, int]]:
+    """(row, column) of the `count` highest cells that top their 3x3 neighbourhood and reach `min_peak`.
+
+    Strongest first; of equal cells side by side only the first in reading order is kept.
+    Source: peak extraction of CenterNet (arXiv:1904.07850, section 4.1).
+    """
+    tops = functional.max_pool2d(heatmap[None, None], 3, stride=1, padding=1)[0, 0]
+    cells = ((heatmap == tops) & (heatmap >= min_peak)).nonzero().tolist()
+    kept: list[tuple[int, int]] = []
+    for row, column in sorted(cells, key=lambda cell: (-float(heatmap[cell[0], cell[1]]), cell)):
+        if all(max(abs(row - r), abs(column - c)) > 1 for r, c in kept):
+            kept.append((row, column))
+    return kept[:count]
+
+
+def _probabilities(logits: Float[Tensor, " K"], labels: tuple[str, ...]) -> dict[str, float]:
+    return dict(zip(labels, logits.double().softmax(0).tolist(), strict=True))
+
+
+def _reading(outputs: ProbeOutputs, config: ProbeConfig, *, count: int) -> Reading:
+    heatmap = outputs.heatmap[0, 0].float().sigmoid().cpu()
+    rows, columns = heatmap.shape
+    subjects = tuple(
+        SubjectReading(
+            position=((column + 0.5) / columns, (row + 0.5) / rows),
+            score=float(heatmap[row, column]),
+            attributes={
+                name: _probabilities(logits[0, :, row, column].cpu(), config.attributes[name])
+                for name, logits in outputs.attributes.items()
+            },
+        )
+        for row, column in peaks(heatmap, count=count, min_peak=config.min_peak)
+    )
+    action = _probabilities(outputs.action[0].cpu(), config.actions)
+    return Reading(action=action, scene=_probabilities(outputs.scene[0].cpu(), config.scenes), subjects=subjects)

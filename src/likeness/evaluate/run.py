@@ -1,0 +1,253 @@
+"""Evaluates a folder of pictures: values per sample, bounds per case, and the table between them.
+
+Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
+`evaluation/summary.json`. Work is kept in parts of a few cases; a killed evaluation continues with the next part and
+ends with the same bytes, since a part's content depends on its own cases and pictures only.
+"""
+
+import contextlib
+import platform
+import shutil
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any  # JSON
+
+from likeness import __version__
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
+from likeness.core.hashing import file_sha256, json_sha256, short
+from likeness.core.records import Case, CasesFile, read_cases
+from likeness.evaluate.aggregate import attribute_rows, group_of, summary_rows
+from likeness.evaluate.bounds import Pool, make_pool, measure_ceiling, measure_floor
+from likeness.evaluate.measure import Encoders, Eyes, Measured, measure_picture
+from likeness.evaluate.samples import Found, Sample, find_samples
+
+PROTOCOL: dict[str, str] = {
+    "clip_t": "cosine of the whole picture and the exact prompt, raw",
+    "clip_i": "cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone",
+    "dino": "as clip_i, with the CLS feature",
+    "attributes": "share of applicable attributes read right by the probe, subjects matched by log-probability",
+    "several_subjects": "mean over subjects",
+    "floor": "another subject's reference image; labels from another case's true picture",
+    "ceiling": "the case's true picture, else the subject's other photos",
+    "mean": "over subjects (or combinations of subjects) of the mean over their samples",
+    "interval": "95% percentile bootstrap over the same groups, 2000 resamples, seed 0",
+    "arithmetic": "float32, one picture at a time, one thread",
+}
+PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
+
+_PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files lie changes no number
+
+Progress = Callable[[int, int], None]
+"""Called with (cases done, cases in all)."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything an evaluation reads, fixed before the first picture is measured."""
+
+    folder: Path
+    cases: tuple[Case, ...]
+    found: Found
+    pool: Pool
+    labelled: bool
+    identity: str
+
+
+def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
+    """The encoders named by {"clip": spec, "dino": spec, "probe": spec}, any of which may be left out.
+
+    Raises: ConfigError for another name, WeightsError for weights that cannot be had.
+    """
+    unknown = sorted(set(specs) - set(Encoders.__annotations__))
+    if unknown:
+        raise ConfigError(f"Encoders: expected clip, dino or probe, got {unknown[0]}; correct the name.")
+    encoders: Encoders = {}
+    if "clip" in specs:
+        from likeness.encoders.clip import ClipEncoder
+
+        encoders["clip"] = ClipEncoder.load(specs["clip"], device=device)
+    if "dino" in specs:
+        from likeness.encoders.vit import VitEncoder
+
+        encoders["dino"] = VitEncoder.load(specs["dino"], device=device)
+    if "probe" in specs:
+        from likeness.encoders.probe import AttributeProbe
+
+        encoders["probe"] = AttributeProbe.load(specs["probe"], device=device)
+    return encoders
+
+
+def evaluate_run(
+    run_folder: Path,
+    *,
+    benchmark: str,
+    encoders: Encoders,
+    cases: Path | None = None,
+    truth: Path | None = None,
+    batch_size: int = 16,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The summary of a run folder or of any folder of pictures with a case file, as written to evaluation/summary.json.
+
+    `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
+    file or in the run folder when None). `batch_size` cases make one part; no value depends on it.
+    Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` missing ones are listed.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
+    plan = _plan(
+        run_folder, cases=cases, truth=truth, allow_missing=allow_missing, benchmark=benchmark, encoders=encoders
+    )
+    output = run_folder / "evaluation"
+    if output.is_dir():
+        remove_stale_temporaries(output)
+    parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
+    rows = _all_rows(plan, parts=parts, eyes=Eyes(encoders), batch_size=batch_size, progress=progress)
+    summary = _summary(plan, rows=rows, benchmark=benchmark, encoders=encoders)
+    (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
+    write_jsonl(output / "scores.jsonl", [_without_kind(row) for row in rows if row["row"] == "generated"])
+    write_jsonl(output / "bounds.jsonl", [row for row in rows if row["row"] != "generated"])
+    write_json(output / "summary.json", summary)
+    shutil.rmtree(output / "parts")
+    return summary
+
+
+def _plan(
+    folder: Path, *, cases: Path | None, truth: Path | None, allow_missing: bool, benchmark: str, encoders: Encoders
+) -> _Plan:
+    path = cases or folder / "cases.jsonl"
+    listed = read_cases(path)
+    found = find_samples(folder, cases=listed.cases)
+    _require_complete(listed, found, allow_missing=allow_missing, folder=folder)
+    candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
+    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
+    labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
+    identity = json_sha256(
+        {
+            "benchmark": benchmark,
+            "encoders": _encoder_ids(encoders),
+            "versions": _versions(),
+            "protocol": PROTOCOL,
+            "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
+            "samples": [sample.id for sample in found.samples],
+            "files": _file_hashes(found.samples, pool=pool),
+        }
+    )
+    return _Plan(folder, listed.cases, found, pool, labelled, identity)
+
+
+def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
+    if not found.samples:
+        raise DataError(
+            f"{folder}: expected pictures named <case_id>.png or <case_id>-<k>.png, found none of "
+            f"{len(listed.cases)} cases (first: {listed.cases[0].id}); check the names."
+        )
+    if allow_missing:
+        return
+    if found.missing:
+        raise DataError(
+            f"{folder}: expected a picture for every case, {len(found.missing)} are missing (first: "
+            f"{found.missing[0]}); generate them, or allow missing pictures."
+        )
+    if listed.rejected:
+        raise DataError(
+            f"Cases: expected every row to be usable, {len(listed.rejected)} are not (first: "
+            f"{listed.rejected[0].reason}); correct them, or allow missing pictures."
+        )
+
+
+def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
+    """Content hashes of all pictures that are looked at, in a fixed order."""
+    subjects = [subject for case in pool.cases for subject in case.subjects]
+    photos = [path for s in subjects for path in (s.reference_image, *s.measured_photos)]
+    paths = [*(sample.image for sample in samples), *photos, *pool.truth.values()]
+    known = {path: file_sha256(path) for path in dict.fromkeys(paths)}
+    return [known[path] for path in paths]
+
+
+def _all_rows(
+    plan: _Plan, *, parts: Path, eyes: Eyes, batch_size: int, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """The rows of all parts in case order; parts that exist are read, the others are measured and written."""
+    samples: dict[str, list[Sample]] = {case.id: [] for case in plan.cases}
+    for sample in plan.found.samples:
+        samples[sample.case.id].append(sample)
+    rows: list[dict[str, Any]] = []
+    with _one_thread():
+        for start in range(0, len(plan.cases), batch_size):
+            part = parts / f"{start:06d}.jsonl"
+            batch = plan.cases[start : start + batch_size]
+            if not part.is_file():
+                measured = [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan, eyes=eyes)]
+                write_jsonl(part, measured)
+            rows.extend(read_jsonl(part))
+            if progress:
+                progress(start + len(batch), len(plan.cases))
+    return rows
+
+
+def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan, eyes: Eyes) -> list[dict[str, Any]]:
+    labelled = plan.labelled
+    rows: list[dict[str, Any]] = []
+    for sample in samples:
+        measured = measure_picture(sample.image, case, eyes=eyes, labelled=labelled)
+        rows.append(_row(sample.id, case, kind="generated", measured=measured))
+    floor = measure_floor(case, pool=plan.pool, eyes=eyes, labelled=labelled)
+    ceiling = measure_ceiling(case, pool=plan.pool, eyes=eyes, labelled=labelled)
+    rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
+    rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
+    return rows
+
+
+def _row(row_id: str, case: Case, *, kind: str, measured: Measured) -> dict[str, Any]:
+    subjects = [subject.id for subject in case.subjects]
+    group = group_of(subjects, case_id=case.id)
+    names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group}
+    return names | measured.to_json(case)
+
+
+def _without_kind(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "row"}
+
+
+def _summary(plan: _Plan, *, rows: Sequence[dict[str, Any]], benchmark: str, encoders: Encoders) -> dict[str, Any]:
+    kinds = {kind: [row for row in rows if row["row"] == kind] for kind in ("generated", "floor", "ceiling")}
+    summary = {
+        "benchmark": benchmark,
+        "inputs_sha256": plan.identity,
+        "num_cases": len(plan.cases),
+        "num_samples": len(plan.found.samples),
+        "missing_images": list(plan.found.missing),
+        "extra_images": list(plan.found.extra),
+        "protocol": PROTOCOL,
+        "encoders": _encoder_ids(encoders),
+        "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
+        "versions": _versions(),
+    }
+    return summary | ({"attributes": attribute_rows(kinds["generated"])} if plan.labelled else {})
+
+
+def _encoder_ids(encoders: Encoders) -> dict[str, str]:
+    return {name: encoder.id for name, encoder in sorted(encoders.items())}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: metadata.version(name) for name in PACKAGES}
+    return {"likeness": __version__, "python": platform.python_version(), **installed}
+
+
+@contextlib.contextmanager
+def _one_thread() -> Generator[None]:
+    """Torch adds numbers in one order: with more threads, last bits depend on how many cores the machine has."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

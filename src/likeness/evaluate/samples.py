@@ -1,0 +1,105 @@
+"""Which picture of a folder belongs to which case."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from likeness.core.errors import DataError
+from likeness.core.files import read_jsonl
+from likeness.core.records import Case
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The k-th generated picture of a case."""
+
+    id: str
+    case: Case
+    k: int
+    image: Path
+
+
+@dataclass(frozen=True)
+class Found:
+    """Samples in case order, then by k; `missing` names what has no picture, `extra` pictures that belong nowhere."""
+
+    samples: tuple[Sample, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
+    """The samples of a run folder, or of a folder of pictures named <case_id>.png or <case_id>-<k>.png.
+
+    A manifest.jsonl with case_id, image and optionally k is followed where there is one; else names decide, in
+    `folder`/images where that exists. png, jpg and webp are read.
+    Raises: DataError when the folder is absent, a manifest row is malformed, or two pictures claim the same place.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder of pictures, found none; check the path.")
+    manifest = folder / "manifest.jsonl"
+    by_id = {case.id: case for case in cases}
+    pictures = _pictures(folder)
+    if manifest.is_file():
+        claimed, absent, foreign = _from_manifest(manifest, cases=by_id)
+        listed = {sample.image.resolve() for sample in claimed}
+        unlisted = [path for path in pictures if path.resolve() not in listed | {p.resolve() for p in foreign}]
+        return _ordered(claimed, cases=cases, absent=absent, extra=[*foreign, *unlisted], folder=folder)
+    placed = {path: _place(path.stem, cases=by_id) for path in pictures}
+    claimed = [Sample(f"{p[0].id}-{p[1]}", p[0], p[1], path) for path, p in placed.items() if p]
+    return _ordered(claimed, cases=cases, absent=[], extra=[path for path, p in placed.items() if not p], folder=folder)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    inside = folder / "images" if (folder / "images").is_dir() else folder
+    return sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
+    """(case, k): a whole name that is a case id is its picture 0, else -<k> is split off."""
+    if stem in cases:
+        return cases[stem], 0
+    match = re.fullmatch(r"(.+)-(\d{1,9})", stem)
+    return (cases[match[1]], int(match[2])) if match and match[1] in cases else None
+
+
+def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample], list[str], list[Path]]:
+    """Samples with a picture, ids whose picture is absent, pictures of unknown cases."""
+    claimed: list[Sample] = []
+    absent: list[str] = []
+    foreign: list[Path] = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case_id", "image")):
+            raise DataError(f'{path}:{number}: expected {{"case_id", "image", "k"?}}, got {str(row)[:80]}.')
+        case, k, image = cases.get(row["case_id"]), int(row.get("k", 0)), path.parent / row["image"]
+        if case is None:
+            foreign.append(image)
+        elif not image.is_file():
+            absent.append(f"{case.id}-{k}")
+        else:
+            claimed.append(Sample(f"{case.id}-{k}", case, k, image))
+    return claimed, absent, foreign
+
+
+def _ordered(
+    samples: list[Sample], *, cases: Sequence[Case], absent: list[str], extra: Iterable[Path], folder: Path
+) -> Found:
+    seen: dict[str, Path] = {}
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(f"{sample.image}: expected one picture for {sample.id}, got {seen[sample.id].name} too.")
+        seen[sample.id] = sample.image
+    order = {case.id: index for index, case in enumerate(cases)}
+    covered = {sample.case.id for sample in samples} | {name.rpartition("-")[0] for name in absent}
+    return Found(
+        samples=tuple(sorted(samples, key=lambda sample: (order[sample.case.id], sample.k))),
+        missing=tuple(sorted(absent) + [case.id for case in cases if case.id not in covered]),
+        extra=tuple(sorted(_relative(path, folder) for path in extra)),
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

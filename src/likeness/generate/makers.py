@@ -1,0 +1,119 @@
+"""What can make pictures: the protocol a backbone fulfils here, and how worker processes find it by name."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import (
+    Any,
+    NamedTuple,
+    Protocol,
+    runtime_checkable,
+)  # Any: what an import by name gives is checked after the fact
+
+from PIL import Image
+
+from likeness.core.errors import ConfigError
+
+__all__ = ["FLUX_UNO", "ImageMaker", "LoadMaker", "MakerSpec", "load_flux_uno", "load_maker", "maker_name", "notes_on"]
+
+FLUX_UNO = "likeness.generate.makers:load_flux_uno"
+
+
+@runtime_checkable
+class ImageMaker(Protocol):
+    """Makes one picture at a time; equal arguments give equal pixels, whatever was made before.
+
+    A maker may also have `prompt_is_truncated(prompt) -> bool` and `unknown_words(prompt) -> sequence of words`; what
+    they report becomes a note in the manifest.
+    """
+
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[Image.Image] = (),
+        *,
+        seed: int,
+        size: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cfg_scale: float | None = None,
+    ) -> Image.Image:
+        """One picture; None means the maker's own default."""
+        ...
+
+
+@runtime_checkable
+class LoadMaker(Protocol):
+    """Loads a maker from a folder of weights, on a device, in a precision named as torch names it.
+
+    One that can add adapters also takes `lora`, a file or folder; it is passed only when there is one.
+    """
+
+    def __call__(self, folder: Path, /, *, device: str, dtype: str) -> ImageMaker:
+        """The loaded maker."""
+        ...
+
+
+class MakerSpec(NamedTuple):
+    """All a process needs to load the maker; `load` is "module:function"."""
+
+    load: str
+    folder: Path
+    device: str
+    dtype: str
+    lora: Path | None = None
+
+
+def load_flux_uno(folder: Path, /, *, device: str, dtype: str, lora: Path | None = None) -> ImageMaker:
+    """FLUX with UNO's reference images, published or embedded, with an adapter if given.
+
+    Raises: WeightsError when the folder or the adapter does not fit.
+    """
+    from likeness.backbones.flux_uno import FluxUno
+    from likeness.core.devices import pick_dtype
+
+    return FluxUno.load(folder, device=device, dtype=pick_dtype(device, dtype), lora=lora)
+
+
+def maker_name(load: str | LoadMaker) -> str:
+    """The "module:function" name under which any process finds `load`. Raises: ConfigError when there is none."""
+    if isinstance(load, str):
+        _find(load)
+        return load
+    module, name = getattr(load, "__module__", "?"), getattr(load, "__qualname__", "?")
+    if "<" in name or _find(f"{module}:{name}") != load:
+        raise ConfigError(f"maker: expected a function at the top of a module, got {module}:{name}; move it there.")
+    return f"{module}:{name}"
+
+
+def _find(name: str) -> Callable[..., Any]:
+    module, colon, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"maker: expected an importable module:function, got {name!r} ({error}).") from error
+    if not colon or not callable(found):
+        raise ConfigError(f"maker: expected module:function, got {name!r}; name a function.")
+    return found
+
+
+def load_maker(spec: MakerSpec) -> ImageMaker:
+    """The maker `spec` describes, loaded in this process."""
+    adapter = {"lora": spec.lora} if spec.lora else {}
+    return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **adapter)
+
+
+def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:
+    """What the maker says about words it will not see or does not know; empty when all is well."""
+    notes: list[str] = []
+    is_truncated = getattr(maker, "prompt_is_truncated", None)
+    if is_truncated is not None and is_truncated(prompt):
+        notes.append("truncated: the prompt is longer than the text encoder reads")
+    unknown_words = getattr(maker, "unknown_words", None)
+    unknown = sorted(set(unknown_words(prompt))) if unknown_words is not None else []
+    if unknown:
+        more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+        notes.append(f"unknown words: {', '.join(unknown[:20])}{more}")
+    return notes

@@ -1,0 +1,83 @@
+"""Reference images and photos, copied into the run folder under the hash of their pixels."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from likeness.core.errors import DataError
+from likeness.core.hashing import pixels_sha256, short
+from likeness.core.images import load_image, save_png
+from likeness.core.records import Case, Rejected, Subject
+
+__all__ = ["References", "copy_references", "read_references"]
+
+
+class References(NamedTuple):
+    """Cases whose pictures were all readable, with paths relative to the run folder, and the others with reasons.
+
+    `sources` maps each relative path to a file that shows those pixels, `digests` to the full hash of the pixels.
+    """
+
+    cases: tuple[Case, ...]
+    rejected: tuple[Rejected, ...]
+    sources: dict[Path, Path]
+    digests: dict[Path, str]
+
+
+def read_references(cases: Iterable[Case]) -> References:
+    """Every reference image and photo is decoded once; cases with an unreadable one are rejected with the reason."""
+    kept: list[Case] = []
+    rejected: list[Rejected] = []
+    digests: dict[Path, str] = {}
+    for case in cases:
+        try:
+            kept.append(_relative(case, digests=digests))
+        except DataError as error:
+            rejected.append(Rejected(where=case.id, reason=str(error)))
+    files = {_file(digest): (source, digest) for source, digest in digests.items()}
+    sources = {file: source for file, (source, _) in files.items()}
+    return References(tuple(kept), tuple(rejected), sources, {file: digest for file, (_, digest) in files.items()})
+
+
+def _relative(case: Case, *, digests: dict[Path, str]) -> Case:
+    subjects = tuple(_relative_subject(subject, digests=digests) for subject in case.subjects)
+    return case.model_copy(update={"subjects": subjects})
+
+
+def _relative_subject(subject: Subject, *, digests: dict[Path, str]) -> Subject:
+    for source in (subject.reference_image, *subject.photos):
+        if source not in digests:
+            digests[source] = pixels_sha256(load_image(source))
+    photos = tuple(_file(digests[photo]) for photo in subject.photos)
+    return subject.model_copy(update={"reference_image": _file(digests[subject.reference_image]), "photos": photos})
+
+
+def _file(digest: str) -> Path:
+    return Path("references") / f"{short(digest)}.png"
+
+
+def copy_references(references: References, *, folder: Path) -> None:
+    """Every picture the kept cases name lies in the run folder; whole copies from before are left as they are.
+
+    Raises: DataError when a source changed since it was hashed, OutputError when the folder cannot be written.
+    """
+    for file in sorted(_named(references.cases)):
+        digest, source = references.digests[file], references.sources[file]
+        if _shows(folder / file, digest=digest):
+            continue
+        image = load_image(source)
+        if pixels_sha256(image) != digest:
+            raise DataError(f"{source}: expected the picture read a moment ago, got another; leave inputs alone.")
+        save_png(image, folder / file)
+
+
+def _named(cases: Sequence[Case]) -> set[Path]:
+    subjects = [subject for case in cases for subject in case.subjects]
+    return {path for subject in subjects for path in (subject.reference_image, *subject.photos)}
+
+
+def _shows(path: Path, *, digest: str) -> bool:
+    try:
+        return pixels_sha256(load_image(path)) == digest
+    except DataError:
+        return False

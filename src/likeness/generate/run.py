@@ -1,0 +1,196 @@
+"""The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: identities and rows are JSON
+
+from likeness import __version__
+from likeness.core.devices import pick_device, pick_dtype_name
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import write_jsonl
+from likeness.core.hashing import file_sha256, folder_sha256, json_sha256
+from likeness.core.records import Case, Rejected
+from likeness.core.runs import hold_run, open_run
+from likeness.core.weights import resolve_weights
+from likeness.generate.makers import FLUX_UNO, LoadMaker, MakerSpec, maker_name
+from likeness.generate.references import References, copy_references, read_references
+from likeness.generate.samples import Sample, Settings, read_notes, sample_row, samples_of
+from likeness.generate.workers import Outcome, Plan, make_here, make_in_workers
+
+__all__ = ["RunSummary", "generate_run"]
+
+_VERSIONED = ("torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow")
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures there, pictures wanted) at the start and after each picture."""
+
+
+class RunSummary(NamedTuple):
+    """What a run folder holds now: `num_images` pictures, `num_made` of them new, and what was left out and why."""
+
+    folder: Path
+    num_images: int
+    num_made: int
+    rejected: tuple[Rejected, ...]
+
+
+def generate_run(
+    cases: Sequence[Case],
+    *,
+    out: Path | str,
+    model: str,
+    lora: Path | str | None = None,
+    num_images: int = 1,
+    size: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    cfg_scale: float | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    dtype: str = "auto",
+    maker: str | LoadMaker = FLUX_UNO,
+    rejected: Sequence[Rejected] = (),
+    progress: Progress | None = None,
+) -> RunSummary:
+    """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
+
+    Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
+    from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
+    Pictures do not depend on `workers` or the order of cases. `lora` is the file or folder of an adapter on top of
+    `model`. Cases with unreadable pictures are listed in rejected.jsonl, after the `rejected` rows passed in, and the
+    others go on.
+    Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
+    """
+    settings = Settings(size, steps, guidance, cfg_scale)
+    _require_sound(cases, num_images=num_images, workers=workers, settings=settings)
+    load = maker_name(maker)
+    device = pick_device(device)
+    dtype = pick_dtype_name(device, dtype)
+    weights = resolve_weights(model)
+    references = read_references(cases)
+    if not references.cases:
+        raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
+    identity = {
+        "kind": "generate",
+        "model": _model(model, weights=weights, lora=lora),
+        "settings": {**settings._asdict(), "device": device.partition(":")[0], "dtype": dtype, "maker": load},
+        "num_images": num_images,
+        "cases_sha256": json_sha256(_case_rows(references.cases)),
+        "versions": _versions(),
+    }
+    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, Path(lora) if lora else None), settings)
+    open_run(out, identity=identity)
+    with hold_run(out):
+        left_out = (*rejected, *references.rejected)
+        return _run(references, plan=plan, identity=identity, workers=workers, left_out=left_out, progress=progress)
+
+
+def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int, settings: Settings) -> None:
+    counts = {"num_images": num_images, "workers": workers, "size": settings.size, "steps": settings.steps}
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ConfigError(f"{name}: expected at least 1, got {count}; raise it.")
+    if not cases:
+        raise DataError("cases: expected at least one case, got none; see the format in `likeness generate --help`.")
+    seen: set[str] = set()
+    for case in cases:
+        if not case.prompt.strip():
+            raise DataError(f"case {case.id}: expected a prompt with at least one word, got an empty one; write one.")
+        if case.id.casefold() in seen:
+            raise DataError(f"case {case.id}: expected each case id once, got it again; rename one of them.")
+        seen.add(case.id.casefold())
+
+
+def _model(model: str, *, weights: Path, lora: Path | str | None) -> dict[str, str]:
+    """Names and content hashes, without the places they lie at, so that moved weights are still the same run."""
+    name = weights.resolve().name if Path(model).expanduser().is_dir() else model
+    found = {"id": name, "sha256": folder_sha256(weights)}
+    if lora is None:
+        return found
+    adapter = Path(lora)
+    digest = folder_sha256(adapter) if adapter.is_dir() else file_sha256(adapter)
+    return {**found, "lora": adapter.resolve().name, "lora_sha256": digest}
+
+
+def _weights_hashes(model: dict[str, str]) -> str:
+    return "+".join(model[key] for key in ("sha256", "lora_sha256") if key in model)
+
+
+def _versions() -> dict[str, str]:
+    return {"likeness": __version__, "python": platform.python_version()} | {
+        name: _version(name) for name in _VERSIONED
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _case_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
+    return [case.model_dump(mode="json") for case in cases]
+
+
+def _run(
+    references: References,
+    *,
+    plan: Plan,
+    identity: dict[str, Any],
+    workers: int,
+    left_out: Sequence[Rejected],
+    progress: Progress | None,
+) -> RunSummary:
+    copy_references(references, folder=plan.folder)
+    write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
+    samples = samples_of(
+        references.cases,
+        num_images=identity["num_images"],
+        digests=references.digests,
+        provenance={"model": _weights_hashes(identity["model"]), "settings": identity["settings"]},
+    )
+    missing = [sample for sample in samples if read_notes(sample, folder=plan.folder) is None]
+    outcomes = _make_all(missing, plan=plan, workers=workers, total=len(samples), progress=progress)
+    refused = {outcome.sample.id: outcome.refusal for outcome in outcomes if outcome.refusal}
+    by_sample = [Rejected(where=sample.id, reason=refused[sample.id]) for sample in samples if sample.id in refused]
+    made = [sample for sample in samples if sample.id not in refused]
+    _write_tables(made, references=references, identity=identity, folder=plan.folder)
+    rejected = (*left_out, *by_sample)
+    _write_rejected(rejected, folder=plan.folder)
+    return RunSummary(plan.folder, len(made), len(missing) - len(refused), rejected)
+
+
+def _make_all(
+    missing: Sequence[Sample], *, plan: Plan, workers: int, total: int, progress: Progress | None
+) -> list[Outcome]:
+    several = workers > 1 and len(missing) > 1
+    making = make_in_workers(missing, plan=plan, workers=workers) if several else make_here(missing, plan=plan)
+    outcomes: list[Outcome] = []
+    if progress:
+        progress(total - len(missing), total)
+    for outcome in making:
+        outcomes.append(outcome)
+        if progress:
+            progress(total - len(missing) + len(outcomes), total)
+    return outcomes
+
+
+def _write_tables(made: Sequence[Sample], *, references: References, identity: dict[str, Any], folder: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for sample in made:
+        notes = read_notes(sample, folder=folder)
+        if notes is None:
+            raise DataError(f"{folder / sample.file}: expected the picture just made, got none; leave the run alone.")
+        rows.append(sample_row(sample, notes=notes, digests=references.digests, identity=identity))
+    write_jsonl(folder / "manifest.jsonl", rows)
+
+
+def _write_rejected(rejected: Sequence[Rejected], *, folder: Path) -> None:
+    path = folder / "rejected.jsonl"
+    if rejected:
+        write_jsonl(path, [row.model_dump() for row in rejected])
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Metrics of the drawn world, where every attribute, action and scene is known exactly.
+
+All are functions of a probe's reading and the expected labels; the probe's label lists (`labels`) decide which
+attributes apply. Expected "none" is scored where the probe knows "none" as an answer ("wears nothing") and skipped
+where it does not ("hair color of a teapot").
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from likeness.core.errors import MeasurementError
+from likeness.encoders.reading import SubjectReading, best_answer
+from likeness.metrics.base import Facts, Value, not_measured
+
+ACCURACY = Facts(name="attribute_accuracy", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
+LEAKAGE = Facts(name="leakage", range=(0.0, 1.0), higher_is_better=False, unit="share", needs=("probe",))
+ACTION = Facts(name="action_recognised", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
+SCENE = Facts(name="scene_recognised", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
+
+NOT_FOUND = "not found"
+ABSENT = "none"
+_SMALLEST = 1e-12  # so that a probability of 0 has a finite logarithm
+
+Attributes = Mapping[str, str]
+Labels = Mapping[str, Sequence[str]]
+
+
+def applicable(expected: Attributes, *, labels: Labels) -> dict[str, str]:
+    """The expected attributes that the probe can answer, in the probe's order; absent keys are skipped.
+
+    Raises: MeasurementError for an attribute or value that the probe has no label for.
+    """
+    kept: dict[str, str] = {}
+    unknown = sorted(set(expected) - set(labels))
+    if unknown:
+        known = ", ".join(labels)
+        raise MeasurementError(f"Attributes: expected {known}, got {unknown[0]}; train a probe that reads it.")
+    for name, values in labels.items():
+        value = expected.get(name)
+        if value is not None and value in values:
+            kept[name] = value
+        elif value not in (None, ABSENT):
+            known = ", ".join(values)
+            raise MeasurementError(f"Attribute {name}: expected one of {known}, got {value}; correct the case.")
+    return kept
+
+
+def _log_probability(reading: SubjectReading, expected: Attributes) -> float:
+    return math.fsum(math.log(max(reading.attributes[name][value], _SMALLEST)) for name, value in expected.items())
+
+
+def match_subjects(
+    readings: Sequence[SubjectReading], expected: Sequence[Attributes], *, labels: Labels
+) -> list[SubjectReading | None]:
+    """For each expected subject the reading that plays it, or None, so that the total log-probability is largest.
+
+    Every reading plays at most one subject. With fewer readings than subjects the least probable subjects are None.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    wanted = [applicable(attributes, labels=labels) for attributes in expected]
+    matched: list[SubjectReading | None] = [None] * len(wanted)
+    if not readings or not wanted:
+        return matched
+    scores = np.array([[_log_probability(reading, attributes) for reading in readings] for attributes in wanted])
+    for subject, reading in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
+        matched[subject] = readings[reading]
+    return matched
+
+
+def right_attributes(reading: SubjectReading | None, expected: Attributes, *, labels: Labels) -> dict[str, bool]:
+    """Applicable attribute -> whether the probe's most probable value is the expected one; all False if not found."""
+    return {
+        name: reading is not None and best_answer(reading.attributes[name]).value == value
+        for name, value in applicable(expected, labels=labels).items()
+    }
+
+
+def attribute_accuracy(reading: SubjectReading | None, expected: Attributes | None, *, labels: Labels) -> Value:
+    """Share of one subject's applicable attributes that read right; 0 for a subject that is not in the picture."""
+    if expected is None:
+        return not_measured("the case names no attributes")
+    right = right_attributes(reading, expected, labels=labels)
+    if not right:
+        return not_measured("no attribute applies")
+    return Value(sum(right.values()) / len(right), "" if reading is not None else NOT_FOUND)
+
+
+def leakage(
+    matched: Sequence[SubjectReading | None], expected: Sequence[Attributes], *, subject: int, labels: Labels
+) -> Value:
+    """1 when `subject` wrongly shows another subject's value of an attribute in which the two differ, else 0.
+
+    Not measured for a single subject, for a subject that was not found, and where no attribute differs. Another
+    subject's "none" cannot leak: a lost hat is an error of accuracy only.
+    """
+    if len(expected) < 2:
+        return not_measured("one subject: nothing can leak")
+    reading = matched[subject]
+    if reading is None:
+        return not_measured(NOT_FOUND)
+    own = applicable(expected[subject], labels=labels)
+    others = [applicable(e, labels=labels) for index, e in enumerate(expected) if index != subject]
+    foreign = {name: {o[name] for o in others if name in o} - {value, ABSENT} for name, value in own.items()}
+    if not any(foreign.values()):
+        return not_measured("the subjects differ in no attribute")
+    return Value(float(any(best_answer(reading.attributes[name]).value in values for name, values in foreign.items())))
+
+
+def _recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
+    if expected is None:
+        return not_measured(f"the case names no {kind}")
+    if expected not in probabilities:
+        return not_measured(f"the probe has no {kind} {expected!r}")
+    return Value(float(best_answer(dict(probabilities)).value == expected))
+
+
+def action_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
+    """1 when the most probable action is the expected one, else 0; not measured where the case names none."""
+    return _recognised(probabilities, expected, kind="action")
+
+
+def scene_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
+    """1 when the most probable scene is the expected one, else 0; not measured where the case names none."""
+    return _recognised(probabilities, expected, kind="scene")

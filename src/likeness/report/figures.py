@@ -1,0 +1,144 @@
+"""Pictures and intervals as text inside an HTML page: PNG data URIs and inline SVG, the same bytes every time."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+from PIL import Image
+
+from likeness.core.errors import DataError
+from likeness.core.images import load_image
+from likeness.report.tables import Point, ScoreLine
+
+RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
+REFERENCE_SIDE = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One inlined picture, or the reason why there is none (then `uri` is empty)."""
+
+    uri: str
+    width: int
+    height: int
+    problem: str = ""
+
+
+class Axis(NamedTuple):
+    """Ends of the scale on which one score line is drawn."""
+
+    low: float
+    high: float
+
+
+def inline_picture(path: Path, *, long_side: int) -> Picture:
+    """The picture at `path`, never enlarged, as a data URI; a missing or damaged file becomes a stated problem."""
+    try:
+        image = load_image(path)
+    except DataError as error:
+        return Picture(uri="", width=0, height=0, problem=str(error))
+    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+    return Picture(uri=png_uri(image), width=image.width, height=image.height)
+
+
+def png_uri(image: Image.Image) -> str:
+    """`image` as a data:image/png;base64 URI; equal pixels give equal text."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def axis_for(line: ScoreLine) -> Axis:
+    """0 to 1 for shares; for a cosine or an open scale the points with a margin, as 0 to 1 would hide differences."""
+    ends = [end for point in line.points for end in (point.low, point.high)]
+    if not ends:
+        return Axis(0.0, 1.0)
+    if "cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1:
+        return Axis(0.0, 1.0)
+    step = 10.0 ** math.floor(math.log10(max(max(ends) - min(ends), 1e-6)))
+    low, high = (math.floor(min(ends) / step - 0.25)) * step, (math.ceil(max(ends) / step + 0.25)) * step
+    return Axis(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Axis(low, high)
+
+
+def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
+    """One score line drawn: dot and whisker for mean and interval, ticks for floor and ceiling, one axis."""
+    axis, height, middle = axis_for(line), 44, 18
+
+    def x(value: float) -> str:
+        share = (value - axis.low) / (axis.high - axis.low)
+        return f"{10 + share * (width - 20):.2f}"
+
+    parts = [f'<line class="axis" x1="10" x2="{width - 10}" y1="{middle}" y2="{middle}"/>']
+    for name, point in (("floor", line.floor), ("ceiling", line.ceiling)):
+        if point is not None:
+            parts.append(
+                f'<line class="{name}" x1="{x(point.mean)}" x2="{x(point.mean)}" y1="{middle - 9}" y2="{middle + 9}"/>'
+            )
+    if line.generated is not None:
+        parts += _dot(
+            line.generated,
+            x_low=x(line.generated.low),
+            x_mean=x(line.generated.mean),
+            x_high=x(line.generated.high),
+            middle=middle,
+        )
+    parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
+    parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
+    head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        width, height, spoken(line)
+    )
+    return head + Markup("".join(parts)) + Markup("</svg>")
+
+
+def spoken(line: ScoreLine) -> str:
+    """The score line as a sentence for a screen reader."""
+    named = (("generated", line.generated), ("floor", line.floor), ("ceiling", line.ceiling))
+    said = [f"{name} {number(point.mean)}" + _spoken_interval(point) for name, point in named if point is not None]
+    return f"{line.label}: " + ("; ".join(said) or f"not measured, {line.reason or 'no reason given'}")
+
+
+def number(value: float) -> str:
+    """Three decimals: enough for scores in [0, 1], with the full value kept in the table cell's title."""
+    return f"{value:.3f}"
+
+
+def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 192, gap: int = 12) -> Image.Image:
+    """All `images` on one light sheet, row by row, each fitted (never stretched) into a square cell of `cell` px.
+
+    Raises: DataError when there is no image to show.
+    """
+    if not images:
+        raise DataError("contact_sheet: expected at least one picture, got none; generate pictures first.")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (cell + gap) + gap), (250, 249, 246))
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        scale = cell / max(image.size)
+        fitted = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
+        )
+        left, top = gap + column * (cell + gap), gap + row * (cell + gap)
+        sheet.paste(fitted, (left + (cell - fitted.width) // 2, top + (cell - fitted.height) // 2))
+    return sheet
+
+
+def _dot(point: Point, *, x_low: str, x_mean: str, x_high: str, middle: int) -> list[str]:
+    dot = f'<circle class="dot" cx="{x_mean}" cy="{middle}" r="5.5"/>'
+    if not point.has_interval:
+        return [dot]
+    ends = "".join(
+        f'<line class="whisker" x1="{x}" x2="{x}" y1="{middle - 5}" y2="{middle + 5}"/>' for x in (x_low, x_high)
+    )
+    return [f'<line class="whisker" x1="{x_low}" x2="{x_high}" y1="{middle}" y2="{middle}"/>{ends}', dot]
+
+
+def _spoken_interval(point: Point) -> str:
+    return f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else ""

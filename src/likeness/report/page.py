@@ -1,0 +1,291 @@
+"""One HTML page from one or several run folders: pictures first, numbers with their intervals next, provenance last.
+
+The page is a single file (images, style and script are inside it), carries no date, and equal run folders give equal
+bytes. Everything that came from a user (prompts, class names, reasons) passes through the template's escaping.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from likeness.core.files import atomic_write_text
+from likeness.core.records import Case
+from likeness.report.figures import REFERENCE_SIDE, RESULT_SIDE, Picture, inline_picture, interval_svg, number
+from likeness.report.tables import (
+    SHORT_LABELS,
+    Run,
+    Sample,
+    ScoreLine,
+    case_mean,
+    flatten,
+    metric_label,
+    ranked_cases,
+    ranking_metric,
+    read_run,
+)
+
+MAX_CARDS = 48  # cards inlined per run; the page says how many there are in all and by which rule these were chosen
+MAX_SAMPLES = 8  # pictures inlined per card
+CHIPS = ("attribute_accuracy", "leakage", "action_recognised", "scene_recognised")  # else the measured HEADLINES
+HEADLINES = ("attribute_accuracy", "leakage", "action_recognised", "dino", "clip_i", "clip_t")
+NUM_HEADLINES = 4  # numbers set large; the score table has them all
+NUM_EXTREMES = 6  # best and worst cases
+NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
+GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
+
+
+GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "dtype")
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A short fact under a card; tone is "good", "poor" or "plain"."""
+
+    text: str
+    tone: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A subject's reference picture with its class name."""
+
+    picture: Picture
+    class_name: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One generated picture of a card."""
+
+    picture: Picture
+    label: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One case: what was asked, what came out, what is true, how it scored."""
+
+    case_id: str
+    anchor: str
+    prompt: str
+    references: tuple[Reference, ...]
+    results: tuple[Result, ...]
+    num_hidden: int
+    truth: Picture | None
+    chips: tuple[Chip, ...]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A score line with its drawing."""
+
+    line: ScoreLine
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run as the template sees it."""
+
+    name: str
+    anchor: str
+    run: Run
+    cards: tuple[Card, ...]
+    rule: str
+    scores: tuple[ScoreRow, ...]
+    best: tuple[Card, ...]
+    worst: tuple[Card, ...]
+    ranked_by: str
+    facts: tuple[tuple[str, list[tuple[str, str]]], ...]
+    command_lines: tuple[str, ...]
+
+    @property
+    def headlines(self) -> list[ScoreLine]:
+        """The few numbers to set large: the first measured ones of HEADLINES."""
+        lines = {line.metric: line for line in reversed(self.run.lines) if line.generated}
+        return [lines[name] for name in HEADLINES if name in lines][:NUM_HEADLINES]
+
+    @property
+    def attributes(self) -> list[tuple[str, float, int]]:
+        """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
+        rows = (self.run.summary or {}).get("attributes") or {}
+        return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
+
+
+def build_report(run_folder: Path, *, cases: Path | None = None) -> Path:
+    """The path of RUN/report.html, written from the files of the run folder alone (`cases`: a case file elsewhere).
+
+    Raises: DataError when the folder is not a run; OutputError when it cannot be written.
+    """
+    return build_index([run_folder], out=run_folder / "report.html", cases=cases)
+
+
+def build_index(run_folders: Sequence[Path], *, out: Path, title: str | None = None, cases: Path | None = None) -> Path:
+    """The path of one page that shows all `run_folders`, in their order; `title` defaults to the first run's name."""
+    runs = [read_run(folder, cases=cases) for folder in run_folders]
+    sections = [_section(run, index=index) for index, run in enumerate(runs)]
+    hero, hero_note = _hero(sections)
+    environment = Environment(
+        loader=PackageLoader("likeness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    html = environment.get_template("report.html.j2").render(
+        title=title or runs[0].name, sections=sections, hero=hero, hero_note=hero_note
+    )
+    atomic_write_text(out, html)
+    return out
+
+
+def _section(run: Run, *, index: int) -> Section:
+    ranked = ranked_cases(run)
+    shown, rule = _chosen(run.cases, ranked)
+    anchor = f"run{index + 1}"
+    cards = {case.id: _card(run, case, anchor=anchor) for case in shown}
+    extremes = min(NUM_EXTREMES, len(ranked) // 2)
+    metric = ranking_metric(run)
+    return Section(
+        name=run.name,
+        anchor=anchor,
+        run=run,
+        cards=tuple(cards.values()),
+        rule=rule,
+        scores=tuple(ScoreRow(line=line, svg=interval_svg(line)) for line in run.lines),
+        best=tuple(cards[case.id] for case in ranked[:extremes]),
+        worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
+        ranked_by=metric_label(metric).lower() if metric else "",
+        facts=_facts(run),
+        command_lines=_command_lines(run),
+    )
+
+
+def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], str]:
+    """Cases to inline, in case order, with the rule in words."""
+    if len(cases) <= MAX_CARDS:
+        return list(cases), f"showing all {len(cases)} cases"
+    extremes = {case.id for case in [*ranked[:NUM_EXTREMES], *ranked[-NUM_EXTREMES:]]}
+    others = [case.id for case in cases if case.id not in extremes]
+    keep = extremes | set(others[: MAX_CARDS - len(extremes)])
+    rule = f"showing {MAX_CARDS} of {len(cases)} cases: the first in case order"
+    if extremes:
+        rule += f", and the {NUM_EXTREMES} best and {NUM_EXTREMES} worst of all {len(cases)}"
+    return [case for case in cases if case.id in keep], rule
+
+
+def _card(run: Run, case: Case, *, anchor: str) -> Card:
+    samples = run.samples.get(case.id, ())
+    truth = run.folder / "truth" / f"{case.id}.png"
+    references = [
+        Reference(
+            picture=inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), class_name=subject.class_name
+        )
+        for subject in case.subjects
+    ]
+    results = [
+        Result(
+            picture=inline_picture(sample.image, long_side=RESULT_SIDE),
+            label="generated" if len(samples) == 1 else f"generated, {k + 1} of {len(samples)}",
+        )
+        for k, sample in enumerate(samples[:MAX_SAMPLES])
+    ]
+    return Card(
+        case_id=case.id,
+        anchor=f"{anchor}-{case.id}",
+        prompt=case.prompt,
+        references=tuple(references),
+        results=tuple(results),
+        num_hidden=max(0, len(samples) - MAX_SAMPLES),
+        truth=inline_picture(truth, long_side=RESULT_SIDE) if truth.is_file() else None,
+        chips=_chips(run, samples),
+    )
+
+
+def _chips(run: Run, samples: Sequence[Sample]) -> tuple[Chip, ...]:
+    first = ranking_metric(run)
+    measured = {name for sample in samples for name, value in sample.values.items() if value is not None}
+    names = [name for name in CHIPS if name in measured] or [name for name in HEADLINES if name in measured]
+    names.sort(key=lambda name: name != first)  # the ranking metric first
+    lines = {line.metric: line for line in reversed(run.lines)}
+    remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
+    noted = [Chip(text=remark, tone="plain", title="noted while generating") for remark in remarks]
+    return (*(_chip(name, samples, line=lines.get(name)) for name in names), *noted)
+
+
+def _chip(metric: str, samples: Sequence[Sample], *, line: ScoreLine | None) -> Chip:
+    label = SHORT_LABELS.get(metric) or metric_label(metric)
+    value = case_mean(samples, metric) or 0.0  # measured on at least one sample, or there would be no chip
+    text = f"{value:.0%}" if metric in {"attribute_accuracy", "leakage"} else number(value)
+    if metric in {"action_recognised", "scene_recognised"} and value in {0.0, 1.0}:
+        text = "yes" if value else "no"
+    return Chip(
+        text=f"{label} {text}",
+        tone=_tone(value, line),
+        title=f"{metric} = {value!r}, mean of {len(samples)} picture(s)",
+    )
+
+
+def _tone(value: float, line: ScoreLine | None) -> str:
+    """Where `value` lies between floor and ceiling; plain when either is unknown or they stand the wrong way round."""
+    if line is None or line.floor is None or line.ceiling is None:
+        return "plain"
+    if line.ceiling.mean == line.floor.mean or (line.ceiling.mean > line.floor.mean) != line.higher_is_better:
+        return "plain"
+    share = (value - line.floor.mean) / (line.ceiling.mean - line.floor.mean)
+    return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
+
+
+def _hero(sections: Sequence[Section]) -> tuple[list[tuple[Picture, str]], str]:
+    """Up to NUM_HERO pictures, taken from the runs in turn, and the sentence that says how they were picked."""
+    ranked = all(section.best for section in sections)
+    rows = [section.best if ranked else section.cards for section in sections]
+    cards = [card for card in chain.from_iterable(zip_longest(*rows)) if card is not None]
+    pictures = [
+        (card.results[0].picture, card.prompt) for card in cards if card.results and card.results[0].picture.uri
+    ]
+    pictures = pictures[: NUM_HERO if len(pictures) >= NUM_HERO else HERO_ROW]
+    if ranked:
+        return (
+            pictures,
+            f"The best cases by {sections[0].ranked_by}, picked by the numbers; the worst are further down.",
+        )
+    return (
+        pictures,
+        "The first cases in case order; nothing was picked, because these pictures have not been evaluated.",
+    )
+
+
+def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
+    summary = run.summary or {}
+    tables = (
+        ("Model", run.model),
+        ("Settings", {key: value for key, value in run.identity.items() if key not in {"model", "versions", "kind"}}),
+        ("Encoders", summary.get("encoders") or {}),
+        ("Protocol", summary.get("protocol") or {}),
+        ("Versions", summary.get("versions") or run.versions),
+    )
+    return tuple((name, flatten(table)) for name, table in tables if table)
+
+
+def _command_lines(run: Run) -> tuple[str, ...]:
+    """Commands that repeat the steps whose files are in the folder, with the settings those files record."""
+    folder, lines = shlex.quote(run.folder.name), list[str]()
+    if run.identity:
+        settings = {**(run.identity.get("settings") or {}), "num_images": run.identity.get("num_images")}
+        given = [(flag, settings.get(flag)) for flag in GENERATE_FLAGS]
+        flags = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in given if value is not None]
+        model = shlex.quote(str(run.model.get("id") or "flux"))
+        lines.append(f"likeness generate --cases {folder}/cases.jsonl --model {model} {' '.join(flags)} --out repeated")
+    if run.summary is not None:
+        lines.append(f"likeness evaluate {folder} --benchmark {shlex.quote(str(run.summary.get('benchmark')))}")
+    return (*lines, f"likeness report {folder}")

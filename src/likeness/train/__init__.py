@@ -1,0 +1,1 @@
+"""Training: the embedded world's autoencoder, encoders and generator, each resumable from its own state folder."""

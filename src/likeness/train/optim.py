@@ -1,0 +1,62 @@
+"""The loop shared by the encoders: AdamW, warm-up and fall, averaged weights, resumable state."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from likeness.core.rng import seed_for
+from likeness.train.config import EncoderTable, PretrainConfig
+from likeness.train.log import TrainLog
+from likeness.train.schedule import Ema, learning_rate_factor
+from likeness.train.state import load_state, save_state
+
+SAVE_EVERY_BATCHES = 100
+
+
+def train_encoder(
+    network: nn.Module,
+    loss_of: Callable[[int, int], Tensor],
+    *,
+    name: str,
+    table: EncoderTable,
+    config: PretrainConfig,
+    ema_decay: float = 0.995,
+) -> None:
+    """Trains `network` in place and leaves the averaged weights in it.
+
+    `loss_of(first, count)` is the loss on training examples first .. first + count - 1.
+    """
+    named = list(network.named_parameters())
+    optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.98), fused=True)
+    ema, seen, folder = Ema(named, decay=ema_decay), 0, config.work / f"{name}.state"
+    if state := load_state(folder):
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.restore(state["ema"])
+        seen = state["seen"]
+    log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
+    losses: list[Tensor] = []
+    network.train()
+    while seen < table.total_images:
+        factor = learning_rate_factor(
+            seen, total=table.total_images, warmup=50 * table.batch_size, decay_share=table.decay_share
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = table.learning_rate * factor
+        torch.manual_seed(seed_for(config.seed, name, seen))
+        loss = loss_of(seen, table.batch_size)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update(named)
+        seen += table.batch_size
+        losses.append(loss.detach())
+        if len(losses) == SAVE_EVERY_BATCHES or seen >= table.total_images:
+            log.write(seen, train_loss=float(torch.stack(losses).mean()))
+            losses.clear()
+            parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
+            save_state(folder, {**parts, "seen": seen})
+    ema.copy_to(named)
+    network.eval()

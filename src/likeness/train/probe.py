@@ -1,0 +1,80 @@
+"""Stage "probe": the attribute, action and scene reader, trained on rendered pictures and on what the autoencoder
+makes of them, so that it judges generated pictures by what they show and not by how sharp they are."""
+
+import random
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from likeness.encoders.probe import AttributeProbe, ProbeConfig
+from likeness.encoders.probe_targets import PictureLabels, build_targets, class_ids, label_id, probe_loss
+from likeness.train.autoencoder import to_pixels
+from likeness.train.config import PretrainConfig
+from likeness.train.optim import train_encoder
+from likeness.world.actions import ACTIONS
+from likeness.world.identity import ATTRIBUTES
+from likeness.world.render import Labels, Picture, render
+from likeness.world.scenario import sample_scenario
+from likeness.world.scenes import SCENES
+
+AUTOENCODED_SHARE = 0.4
+HARD_SHARE = 0.2
+
+
+def probe_config(config: PretrainConfig) -> ProbeConfig:
+    """The world's label lists."""
+    return ProbeConfig(attributes=ATTRIBUTES, actions=tuple(ACTIONS), scenes=tuple(SCENES), image_size=config.size)
+
+
+def picture_labels(labels: Labels, probe: ProbeConfig) -> PictureLabels:
+    """World labels as the probe's class ids."""
+    return PictureLabels(
+        heads=np.array([subject.head for subject in labels.subjects]),
+        classes=np.array([class_ids(subject.attributes, probe) for subject in labels.subjects]),
+        action=label_id(labels.action, probe.actions),
+        scene=label_id(labels.scene, probe.scenes),
+    )
+
+
+def _pictures(config: PretrainConfig, first: int, count: int) -> list[Picture]:
+    rng = random.Random(f"probe-batch/{config.seed}/{first}")
+    hard = [rng.random() < HARD_SHARE for _ in range(count)]
+    return [
+        render(sample_scenario(10_000_000 + first + i, split="train", hard=h), size=config.size)
+        for i, h in enumerate(hard)
+    ]
+
+
+def _degrade(pixels: Tensor, vae: AutoencoderKL | None, rng: random.Random) -> Tensor:
+    """Some batches through the autoencoder with noisy latents; a little noise on every picture."""
+    if vae is not None and rng.random() < AUTOENCODED_SHARE:
+        with torch.no_grad():
+            z = vae.encode(pixels).latent_dist.mode()
+            pixels = vae.decode(z + rng.uniform(0, 0.15) * z.std() * torch.randn_like(z)).sample.float().clamp(-1, 1)
+    return pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
+
+
+def train_probe(config: PretrainConfig, *, device: str) -> None:
+    """Trains or continues the probe and exports it to `<work>/probe`."""
+    torch.manual_seed(config.seed)
+    probe = AttributeProbe(probe_config(config)).to(device)
+    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device).requires_grad_(False).eval()
+
+    def loss_of(first: int, count: int) -> Tensor:
+        pictures = _pictures(config, first, count)
+        targets = build_targets([picture_labels(p.labels, probe.config) for p in pictures], config=probe.config)
+        pixels = to_pixels(np.stack([p.image for p in pictures])).to(device)
+        with torch.autocast(device, torch.bfloat16):
+            outputs = probe(_degrade(pixels, vae, random.Random(f"degrade/{config.seed}/{first}")))
+        outputs = type(outputs)(
+            outputs.heatmap.float(),
+            {name: logits.float() for name, logits in outputs.attributes.items()},
+            outputs.action.float(),
+            outputs.scene.float(),
+        )
+        return probe_loss(outputs, targets.to(device)).total
+
+    train_encoder(probe, loss_of, name="probe", table=config.probe, config=config)
+    probe.save_pretrained(config.work / "probe")

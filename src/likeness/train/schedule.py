@@ -1,0 +1,56 @@
+"""Learning-rate shape and weight averaging, both counted in images seen so that batch size does not matter."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+
+def learning_rate_factor(num_images_seen: int, *, total: int, warmup: int, decay_share: float) -> float:
+    """Warm-up, a flat stretch, then a linear fall to 2% over the last `decay_share` of `total`.
+
+    The flat stretch lets a finished run be continued: resume from before the fall with a larger total.
+    """
+    if num_images_seen < warmup:
+        return (num_images_seen + 1) / warmup
+    start = total * (1 - decay_share)
+    if num_images_seen <= start:
+        return 1.0
+    return max(0.02, 1 - (num_images_seen - start) / max(total - start, 1))
+
+
+class Ema:
+    """An exponential moving average of parameters, warmed up so that the random start is forgotten early."""
+
+    def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], *, decay: float) -> None:
+        self.decay = decay
+        self.averages = {name: p.detach().clone().float() for name, p in named}
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, named: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
+        """Moves every average towards the current parameter."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        names, parameters = zip(*named, strict=True)
+        averages = [self.averages[name] for name in names]
+        torch._foreach_lerp_(averages, [p.detach().float() for p in parameters], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, named: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
+        """Writes the averages into the parameters."""
+        for name, p in named:
+            p.copy_(self.averages[name])
+
+    def state(self) -> dict[str, object]:
+        return {"averages": self.averages, "updates": self.updates}
+
+    def restore(self, state: dict[str, object]) -> None:
+        averages = state["averages"]
+        assert isinstance(averages, dict) and isinstance(state["updates"], int)
+        self.averages, self.updates = averages, state["updates"]
+
+
+def psnr(mse: float, *, span: float = 2.0) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error between pictures in a range of width `span`."""
+    return 10 * math.log10(span**2 / mse)

@@ -1,0 +1,73 @@
+"""Training state on disk without pickle: tensors in safetensors, everything else in JSON, replaced atomically."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from likeness.core.errors import WeightsError
+
+Tree = Any  # nested dicts and lists of tensors and JSON scalars, as state_dict() returns them
+
+
+def save_state(folder: Path, parts: Mapping[str, Tree]) -> None:
+    """Writes nested state so that a kill at any moment leaves either the old or the new state, never a mixture."""
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = {name: _strip(part, name, tensors) for name, part in parts.items()}
+    fresh = folder.with_name(f"{folder.name}.next")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file(tensors, fresh / "tensors.safetensors")
+    (fresh / "skeleton.json").write_text(json.dumps(skeleton))
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path) -> dict[str, Tree] | None:
+    """The state written last, or None when there is none yet.
+
+    Raises: WeightsError when the files are damaged.
+    """
+    if not folder.exists() and (old := folder.with_name(f"{folder.name}.old")).exists():
+        os.replace(old, folder)
+    if not folder.exists():
+        return None
+    try:
+        skeleton = json.loads((folder / "skeleton.json").read_text())
+        with safe_open(folder / "tensors.safetensors", framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{folder}: expected a training state, got {error}; delete the folder to start over") from error
+    return {name: _fill(part, tensors) for name, part in skeleton.items()}
+
+
+def _strip(tree: Tree, path: str, tensors: dict[str, torch.Tensor]) -> Tree:
+    if isinstance(tree, torch.Tensor):
+        tensors[path] = tree.detach().cpu().contiguous().clone()
+        return {"@tensor": path}
+    if isinstance(tree, Mapping):
+        # Optimizer state is keyed by integers, which JSON would turn into text.
+        return {"@items": [[key, _strip(value, f"{path}/{key}", tensors)] for key, value in tree.items()]}
+    if isinstance(tree, list | tuple):
+        return [_strip(value, f"{path}/{i}", tensors) for i, value in enumerate(tree)]
+    return tree
+
+
+def _fill(tree: Tree, tensors: Mapping[str, torch.Tensor]) -> Tree:
+    if isinstance(tree, dict) and "@tensor" in tree:
+        return tensors[tree["@tensor"]]
+    if isinstance(tree, dict) and "@items" in tree:
+        return {key: _fill(value, tensors) for key, value in tree["@items"]}
+    if isinstance(tree, list):
+        return [_fill(value, tensors) for value in tree]
+    return tree

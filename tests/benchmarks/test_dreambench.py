@@ -1,0 +1,97 @@
+"""DreamBench cases from a local folder: the real lists where they are at hand, and a folder made by hand."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from likeness.benchmarks.dreambench import class_words, dreambench_cases
+from likeness.core.errors import DataError
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "dreambench"
+needs_dreambench = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs DreamBench in {REAL}")
+
+
+@needs_dreambench
+def test_single_is_30_subjects_by_25_prompts_with_kosmos_gs_photos() -> None:
+    cases = dreambench_cases("dreambench-single", folder=REAL)
+    assert len(cases) == len({case.id for case in cases}) == 750
+    assert set(Counter(case.subjects[0].id for case in cases).values()) == {25}
+    assert (cases[0].id, cases[0].prompt) == ("backpack-00", "a backpack in the jungle")
+    chosen = {case.subjects[0].id: case.subjects[0].reference_image.stem for case in cases}
+    assert [chosen[name] for name in ("backpack", "cat", "dog3", "poop_emoji", "wolf_plushie")] == [
+        "02",
+        "04",
+        "05",
+        "00",
+        "04",
+    ]
+    photos = {path for case in cases for path in case.subjects[0].photos}
+    assert len(photos) == 158
+    assert {case.subjects[0].class_name for case in cases} >= {"stuffed animal", "glasses", "cartoon"}
+    assert len({case.prompt for case in cases}) == 375
+
+
+@needs_dreambench
+def test_multi_is_30_pairs_by_25_prompts() -> None:
+    cases = dreambench_cases("dreambench-multi", folder=REAL)
+    pairs = Counter(tuple(subject.id for subject in case.subjects) for case in cases)
+    assert len(cases) == len({case.id for case in cases}) == 750
+    assert len(pairs) == 30
+    assert set(pairs.values()) == {25}
+    assert next(iter(pairs)) == ("backpack_dog", "bear_plushie")
+    assert list(pairs)[-1] == ("dog6", "teapot")
+    assert len({case.prompt for case in cases}) == 525
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("mug", "cat"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{number:02d}.jpg")
+    (tmp_path / "prompts_and_classes.txt").write_text(
+        "Classes\n\nsubject_name,class\nmug,cup\ncat,cat\n\nPrompts\n\n'a {0} {1}'.format(unique_token, class_token),\n"
+    )
+    root = "./dreambooth/dataset"
+    single = [{"prompt": f"a cup {i}", "image_paths": [f"{root}/mug/01.jpg"]} for i in range(2)]
+    pair = [{"prompt": "a cup and a cat", "image_paths": [f"{root}/mug/01.jpg", f"{root}/cat/02.jpg"]}]
+    (tmp_path / "dreambench_singleip.json").write_text(json.dumps(single))
+    (tmp_path / "dreambench_multiip.json").write_text(json.dumps(pair))
+    return tmp_path
+
+
+def test_cases_of_a_small_folder(folder: Path) -> None:
+    first, second = dreambench_cases("dreambench-single", folder=folder)
+    assert (first.id, second.id) == ("mug-00", "mug-01")
+    assert first.subjects[0].class_name == "cup"
+    assert first.subjects[0].reference_image == folder / "mug" / "01.jpg"
+    assert [path.name for path in first.subjects[0].photos] == ["00.jpg", "01.jpg", "02.jpg"]
+    assert [case.id for case in dreambench_cases("dreambench-multi", folder=folder)] == ["mug-cat-00"]
+    assert len(dreambench_cases("dreambench-single", folder=folder, limit=1)) == 1
+    assert class_words(folder) == {"mug": "cup", "cat": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("dreambench-triple", "", "dreambench-single"),
+        ("dreambench-single", "dreambench_singleip.json", "dreambench_singleip.json"),
+        ("dreambench-single", "prompts_and_classes.txt", "prompts_and_classes.txt"),
+        ("dreambench-single", "mug/01.jpg", "01.jpg"),
+    ],
+)
+def test_what_is_missing_is_named(folder: Path, name: str, damage: str, message: str) -> None:
+    if damage:
+        (folder / damage).unlink()
+    with pytest.raises(DataError, match=message):
+        dreambench_cases(name, folder=folder)
+
+
+@pytest.mark.parametrize("rows", ["[]", '{"prompt": "a"}', '[{"prompt": "a"}]', '[{"image_paths": ["x"]}]'])
+def test_a_list_of_another_shape_is_refused(folder: Path, rows: str) -> None:
+    (folder / "dreambench_singleip.json").write_text(rows)
+    with pytest.raises(DataError, match="expected"):
+        dreambench_cases("dreambench-single", folder=folder)

@@ -1,0 +1,69 @@
+"""The frozen list of commands and flags: changing one is a decision, taken here."""
+
+from typing import Any
+
+import pytest
+import typer
+
+from likeness.cli import app
+
+FLAGS = {
+    "": ["--version"],
+    "demo": ["--cases", "--json", "--out", "--workers"],
+    "doctor": ["--json"],
+    "evaluate": [
+        "--allow-missing", "--batch-size", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--json",
+        "--probe", "RUN",
+    ],
+    "generate": [
+        "--benchmark", "--cases", "--cfg-scale", "--data", "--dtype", "--guidance", "--json", "--limit", "--lora",
+        "--model", "--num-images", "--out", "--prompt", "--ref", "--seed", "--size", "--steps", "--workers", "-n",
+    ],
+    "report": ["--cases", "--json", "--out", "--title", "RUN..."],
+    "world": [],
+    "world pretrain": ["--json", "--stage", "CONFIG.toml"],
+    "world sample": ["--json", "--out", "--seed", "--size", "--split", "--workers", "N"],
+}  # fmt: skip
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its words, groups included."""
+
+    def walk(command: Any, words: str) -> dict[str, Any]:
+        children = getattr(command, "commands", {})
+        found = {words: command}
+        for name, child in children.items():
+            found |= walk(child, f"{words} {name}".strip())
+        return found
+
+    return walk(typer.main.get_command(app), "")
+
+
+def flags(command: Any) -> list[str]:
+    named = [
+        name for item in command.params for name in (item.opts if item.param_type_name == "option" else [item.metavar])
+    ]
+    return sorted(name for name in named if name != "--help")
+
+
+def test_the_commands_are_the_frozen_ones() -> None:
+    assert sorted(commands()) == sorted(FLAGS)
+
+
+@pytest.mark.parametrize("words", sorted(FLAGS))
+def test_the_flags_are_the_frozen_ones(words: str) -> None:
+    assert flags(commands()[words]) == FLAGS[words]
+
+
+@pytest.mark.parametrize("words", [words for words in FLAGS if words not in {"", "world"}])
+def test_every_flag_is_explained_and_every_command_has_examples(words: str) -> None:
+    command = commands()[words]
+    assert all(item.help for item in command.params)
+    assert f"likeness {words}" in command.epilog
+
+
+def test_no_example_uses_a_flag_that_does_not_exist() -> None:
+    for words, command in commands().items():
+        used = {word for word in (command.epilog or "").replace("[", " ").split() if word.startswith("-")}
+        known = set(FLAGS[words]) | ({"--out"} if words == "" else set())
+        assert used <= known, words

@@ -1,0 +1,69 @@
+"""How the command ends: 2 with one readable block, 130 when interrupted, a traceback for a bug."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from likeness.cli import app, report
+from likeness.cli.group import error_parts
+from likeness.core.errors import DataError
+
+runner = CliRunner()
+
+
+def test_an_error_is_one_block_with_where_what_and_what_to_do(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["report", str(tmp_path / "absent")])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    kind, where, what, todo = result.stderr.splitlines()
+    assert kind == "likeness stopped: data error"
+    assert where == f"  where  {tmp_path / 'absent'}"
+    assert what.startswith("  what   expected a run, got no manifest.jsonl")
+    assert todo.startswith("  to do  name the --out folder")
+
+
+def test_markup_in_a_message_is_printed_as_it_is(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["report", str(tmp_path / "[bold]x[/]")])
+    assert "[bold]x[/]" in result.stderr
+
+
+def test_an_interrupt_ends_with_130_and_the_way_to_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("likeness.report.build_index", interrupted)
+    result = runner.invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == 130
+    assert "run the same command again to continue" in result.stderr
+
+
+def test_any_other_failure_is_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("likeness.report.build_index", broken)
+    result = runner.invoke(app, ["report", str(tmp_path)])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("a.txt: expected text, got 3; fix it.", ["a.txt", "expected text, got 3", "fix it."]),
+        ("a: expected b; c, got d; fix it.", ["a", "expected b; c, got d", "fix it."]),
+        ("anything else", ["anything else"]),
+        ("no advice: expected a, got b.", ["no advice: expected a, got b."]),
+    ],
+)
+def test_messages_are_taken_apart_or_kept_whole(message: str, parts: list[str]) -> None:
+    assert [text for _, text in error_parts(message)] == parts
+
+
+def test_every_error_names_its_kind_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DataError("plain")
+
+    monkeypatch.setattr("likeness.report.build_index", fail)
+    assert "data error" in runner.invoke(app, ["report", "x"]).stderr
+    assert report.EXAMPLES

@@ -1,0 +1,53 @@
+"""Devices and precisions exist before they are promised."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness.core import devices
+from likeness.core.errors import ConfigError
+
+
+def test_cpu_is_the_last_device_and_always_there() -> None:
+    found = devices.describe_devices()
+    assert found[-1].name == "cpu"
+    assert [device.name for device in found].count("cpu") == 1
+    assert torch.zeros(1, device=devices.pick_device()).sum() == 0
+
+
+def test_wanted_device_is_given_or_refused() -> None:
+    assert devices.pick_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match=r"expected auto or one of .*cpu, got 'cuda:99'"):
+        devices.pick_device("cuda:99")
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("fpu avx512_bf16 sse", "bfloat16"), ("fpu avx2", "float32")])
+def test_cpu_precision_follows_the_flags(monkeypatch: pytest.MonkeyPatch, flags: str, expected: str) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self, **kwargs: f"flags : {flags}")
+    assert devices.pick_dtype_name("cpu") == expected
+    assert devices.pick_dtype("cpu") == getattr(torch, expected)
+
+
+def test_wanted_precision_is_given_or_refused() -> None:
+    assert devices.pick_dtype("cpu", "float16") == torch.float16
+    with pytest.raises(ConfigError, match="got 'int8'"):
+        devices.pick_dtype("cpu", "int8")
+
+
+def test_core_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, pkgutil, importlib, likeness.core as core\n"
+        "[importlib.import_module('likeness.core.' + module.name) for module in pkgutil.iter_modules(core.__path__)]\n"
+        "heavy = {'torch', 'transformers', 'diffusers', 'huggingface_hub', 'scipy', 'matplotlib', 'skia'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,83 @@
+"""A run folder belongs to one identity and one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from likeness.core.errors import DataError, OutputError
+from likeness.core.files import read_json
+from likeness.core.runs import hold_run, open_run
+
+IDENTITY = {"model": {"id": "tiny", "sha256": "ab"}, "settings": {"steps": 25, "size": None}}
+
+
+def test_new_folder_gets_its_identity_and_the_same_run_continues(tmp_path: Path) -> None:
+    folder = open_run(tmp_path / "a" / "run", identity=IDENTITY)
+    assert read_json(folder / "run.json") == IDENTITY
+    before = (folder / "run.json").read_bytes()
+    (folder / "image.png").write_bytes(b"x")
+    reordered = {"settings": {"size": None, "steps": 25}, "model": {"sha256": "ab", "id": "tiny"}}
+    assert open_run(folder, identity=reordered) == folder
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_other_run_lists_exactly_the_differing_keys(tmp_path: Path) -> None:
+    open_run(tmp_path, identity=IDENTITY)
+    other = {"model": {"id": "tiny", "sha256": "cd"}, "settings": {"steps": 25, "size": None, "cfg": 2}}
+    with pytest.raises(OutputError, match="another run") as caught:
+        open_run(tmp_path, identity=other)
+    message = str(caught.value)
+    assert "model.sha256: 'ab' there, 'cd' here; settings.cfg: '(absent)' there, 2 here" in message
+    assert "steps" not in message
+    assert "model.id" not in message
+
+
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("precious")
+    with pytest.raises(OutputError, match=r"thesis\.docx"):
+        open_run(tmp_path, identity=IDENTITY)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_folder_left_by_a_kill_before_run_json_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".0123.tmp").write_text("{")
+    open_run(tmp_path, identity=IDENTITY)
+    with hold_run(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_damaged_run_json_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"model"')
+    with pytest.raises(OutputError, match="damage"):
+        open_run(tmp_path, identity=IDENTITY)
+
+
+def test_folder_below_a_file_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="can be created"):
+        open_run(tmp_path / "file" / "run", identity=IDENTITY)
+
+
+def test_identity_must_be_json(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        open_run(tmp_path / "run", identity={"loss": float("nan")})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file locks here are POSIX")
+def test_second_process_is_refused_while_the_first_holds(tmp_path: Path) -> None:
+    open_run(tmp_path, identity=IDENTITY)
+    code = f"from likeness.core.runs import hold_run\nwith hold_run({str(tmp_path)!r}): print('held')"
+
+    def attempt() -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+    with hold_run(tmp_path):
+        refused = attempt()
+    assert refused.returncode == 1
+    assert "another process is writing" in refused.stderr
+    assert attempt().stdout == "held\n"

@@ -1,0 +1,108 @@
+"""Weights are found by name, by folder or on the hub, and damaged files never get as far as a model."""
+
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.numpy import save_file
+
+from likeness.core import weights
+from likeness.core.errors import WeightsError
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "assets" / "tiny"
+    (folder / "transformer").mkdir(parents=True)
+    tensors = {"a": np.arange(6, dtype=np.float32), "b": np.zeros((2, 3), dtype=np.float16)}
+    save_file(tensors, folder / "transformer" / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_local_folder_is_itself(checkpoint: Path) -> None:
+    assert weights.resolve_weights(str(checkpoint)) == checkpoint
+
+
+def test_embedded_name_comes_first(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_embedded_folder", lambda: checkpoint.parent)
+    assert weights.embedded_names() == ["tiny"]
+    assert weights.embedded("tiny") == weights.resolve_weights("tiny") == checkpoint
+
+
+@pytest.mark.parametrize("name", ["none", "", ".", "..", "../core", "tiny/transformer"])
+def test_unknown_embedded_name_lists_the_known(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(weights, "_embedded_folder", lambda: checkpoint.parent)
+    with pytest.raises(WeightsError, match="expected one of tiny, got"):
+        weights.embedded(name)
+
+
+@pytest.mark.parametrize("spec", ["no such thing", "/no/such/folder", "a/b/c"])
+def test_unknown_spec_says_what_would_do(spec: str) -> None:
+    with pytest.raises(WeightsError, match=r"an embedded name .* an existing folder or a hub id"):
+        weights.resolve_weights(spec)
+
+
+def test_file_instead_of_folder(checkpoint: Path) -> None:
+    with pytest.raises(WeightsError, match="expected a folder of weights, got a file"):
+        weights.resolve_weights(str(checkpoint / "transformer" / "model.safetensors"))
+
+
+def test_hub_id_and_revision_are_passed_on_without_pickles(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, object] = {}
+
+    def snapshot_download(hub_id: str, **options: object) -> str:
+        asked.update(options, hub_id=hub_id)
+        return str(checkpoint)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert weights.resolve_weights("owner/name@refs/pr/1") == checkpoint
+    assert asked["hub_id"] == "owner/name"
+    assert asked["revision"] == "refs/pr/1"
+    assert not any(str(pattern).endswith((".bin", ".pt", ".ckpt", "*")) for pattern in asked["allow_patterns"])  # type: ignore[attr-defined]
+
+
+def test_offline_failure_names_id_cache_and_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot_download(hub_id: str, **options: object) -> str:
+        raise LocalEntryNotFoundError("Cannot find an appropriate cached snapshot folder")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(WeightsError) as caught:
+        weights.resolve_weights("owner/name")
+    message = str(caught.value)
+    assert message.startswith("owner/name: ")
+    assert huggingface_hub.constants.HF_HUB_CACHE in message
+    assert "path of a local copy" in message
+
+
+def damage(data: bytes, kind: str) -> bytes:
+    return {
+        "truncated": data[:-1],
+        "half a header": data[:20],
+        "empty": b"",
+        "overlong": data + b"\0",
+        "wrong length": b"\xff" * 8 + data[8:],
+        "no json": data[:8] + b"x" * (len(data) - 8),
+        "text": b"hello, this is a text file of some length, no weights at all",
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["truncated", "half a header", "empty", "overlong", "wrong length", "no json", "text"])
+def test_damaged_safetensors_are_refused(checkpoint: Path, kind: str) -> None:
+    path = checkpoint / "transformer" / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes(), kind))
+    with pytest.raises(WeightsError, match=r"model\.safetensors: expected a whole safetensors file"):
+        weights.resolve_weights(str(checkpoint))
+
+
+def test_lfs_pointer_is_named(checkpoint: Path) -> None:
+    path = checkpoint / "transformer" / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n")
+    with pytest.raises(WeightsError, match="git lfs pull"):
+        weights.resolve_weights(str(checkpoint))
+
+
+def test_missing_safetensors_is_a_weights_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="No such file"):
+        weights.check_safetensors(tmp_path / "x.safetensors")

@@ -1,0 +1,199 @@
+"""The attribute probe: peaks, readings, targets and loss by hand, and that it can learn."""
+
+import math
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likeness.core.errors import DataError, WeightsError
+from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, peaks, pixel_values
+from likeness.encoders.probe_targets import (
+    NEIGHBOUR_WEIGHT,
+    PictureLabels,
+    build_targets,
+    centre_focal_loss,
+    class_ids,
+    label_id,
+    probe_loss,
+)
+
+
+@pytest.fixture
+def config(tiny: ModuleType) -> ProbeConfig:
+    return tiny.probe_config()
+
+
+@pytest.fixture
+def probe(config: ProbeConfig) -> AttributeProbe:
+    torch.manual_seed(0)
+    return AttributeProbe(config).eval()
+
+
+def test_peaks_are_the_tops_of_their_neighbourhood_strongest_first() -> None:
+    heatmap = torch.zeros(6, 6)
+    heatmap[1, 1], heatmap[1, 2], heatmap[4, 4], heatmap[5, 0] = 0.8, 0.7, 0.9, 0.3
+    assert peaks(heatmap, count=4, min_peak=0.2) == [(4, 4), (1, 1), (5, 0)]  # (1, 2) leans on (1, 1)
+    assert peaks(heatmap, count=2, min_peak=0.2) == [(4, 4), (1, 1)]
+    assert peaks(heatmap, count=4, min_peak=0.85) == [(4, 4)]
+    assert peaks(heatmap, count=0, min_peak=0.0) == []
+
+
+def test_equal_cells_side_by_side_are_one_peak() -> None:
+    heatmap = torch.zeros(4, 4)
+    heatmap[1, 1] = heatmap[1, 2] = 0.5
+    assert peaks(heatmap, count=4, min_peak=0.1) == [(1, 1)]
+
+
+def test_readings_are_probabilities_and_independent_of_the_batch(
+    probe: AttributeProbe, images: list[Image.Image]
+) -> None:
+    counts = [1, 2, 3, 1, 2, 3, 0]
+    readings = probe.read(images, num_subjects=counts)
+    for reading, image, count in zip(readings, images, counts, strict=True):
+        assert reading == probe.read([image], num_subjects=[count])[0]
+        assert len(reading.subjects) <= count
+        assert math.isclose(sum(reading.action.values()), 1)
+        for subject in reading.subjects:
+            assert all(math.isclose(sum(values.values()), 1) for values in subject.attributes.values())
+            assert all(0 < place < 1 for place in subject.position)
+            assert subject.answers()["color"].probability == max(subject.attributes["color"].values())
+
+
+def test_a_high_threshold_finds_fewer_subjects(config: ProbeConfig, images: list[Image.Image]) -> None:
+    strict = AttributeProbe(config.model_copy(update={"min_peak": 0.999})).eval()
+    assert strict.read(images[:1], num_subjects=[2])[0].subjects == ()
+
+
+def test_saved_and_loaded_probes_are_the_same(probe: AttributeProbe, images: list[Image.Image], tmp_path: Path) -> None:
+    probe.save_pretrained(tmp_path / "probe")
+    loaded = AttributeProbe.load(tmp_path / "probe")
+    assert loaded.config == probe.config
+    assert list(loaded.config.attributes) == list(probe.config.attributes)
+    assert loaded.read(images, num_subjects=[2] * 7) == probe.read(images, num_subjects=[2] * 7)
+    assert loaded.id.startswith("probe probe@")
+
+
+def test_a_probe_that_does_not_fit_its_config_is_refused(probe: AttributeProbe, tmp_path: Path) -> None:
+    probe.save_pretrained(tmp_path / "probe")
+    path = tmp_path / "probe" / "config.json"
+    path.write_text(path.read_text().replace('"forest"', '"forest", "moon"'))
+    with pytest.raises(WeightsError, match="scene_head"):
+        AttributeProbe.load(tmp_path / "probe")
+
+
+def test_pixels_lie_in_minus_one_to_one_and_the_right_size_is_untouched() -> None:
+    pixels = pixel_values(Image.new("RGB", (64, 64), (0, 255, 0)), size=64)
+    assert pixels[:, 5, 9].tolist() == [-1.0, 1.0, -1.0]
+    assert pixel_values(Image.new("RGB", (90, 30)), size=64).shape == (3, 64, 64)
+
+
+def labels_of(heads: list[tuple[float, float]], classes: list[list[int]]) -> PictureLabels:
+    return PictureLabels(np.array(heads).reshape(-1, 2), np.array(classes).reshape(-1, 4), action=1, scene=-1)
+
+
+def test_targets_stand_at_the_heads_cell(config: ProbeConfig) -> None:
+    targets = build_targets([labels_of([(0.3, 0.8)], [[2, 0, -1, 1]])], config=config)  # grid 8: column 2, row 6
+    assert targets.heatmap[0, 0, 6, 2] == 1
+    assert (targets.heatmap == 1).sum() == 1
+    assert targets.heatmap[0, 0, 6, 3].item() == pytest.approx(math.exp(-0.5))  # one cell away, sigma 1
+    assert targets.weight[0, 6, 2] == 1
+    assert targets.weight[0, 5, 1] == NEIGHBOUR_WEIGHT
+    assert targets.weight[0, 4, 2] == 0
+    assert targets.classes[0, :, 6, 2].tolist() == [2, 0, -1, 1]
+    assert targets.classes[0, :, 0, 0].tolist() == [-1] * 4
+    assert targets.action.tolist() == [1]
+    assert targets.scene.tolist() == [-1]
+
+
+def test_cells_between_two_heads_belong_to_the_nearer_one(config: ProbeConfig) -> None:
+    picture = labels_of([(0.2, 0.5), (0.45, 0.5)], [[0, 0, 0, 0], [1, 1, 1, 1]])  # columns 1 and 3
+    classes = build_targets([picture], config=config).classes[0, 0, 4]
+    assert classes[:5].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_head_outside_counts_at_the_edge_and_no_head_gives_no_target(config: ProbeConfig) -> None:
+    targets = build_targets([labels_of([(1.0, -0.2)], [[0] * 4]), labels_of([], [])], config=config)
+    assert targets.heatmap[0, 0, 0, 7] == 1
+    assert targets.heatmap[1].abs().sum() == 0
+    assert targets.weight[1].sum() == 0
+
+
+def test_focal_loss_by_hand() -> None:
+    target = torch.tensor([[[[1.0, 0.5]]]])
+    logits = torch.tensor([[[[0.0, 0.0]]]])  # p = 0.5 everywhere
+    # head: (1 - 0.5)^2 log 0.5; elsewhere: (1 - 0.5)^4 0.5^2 log 0.5
+    expected = -(0.25 * math.log(0.5) + 0.0625 * 0.25 * math.log(0.5))
+    assert centre_focal_loss(logits, target).item() == pytest.approx(expected)
+
+
+def test_attribute_loss_is_the_weighted_mean_over_cells_where_it_applies(config: ProbeConfig) -> None:
+    heads = [(0.2, 0.2), (0.8, 0.8)]  # far apart; "color" applies to the first only
+    targets = build_targets([labels_of(heads, [[-1, 2, -1, -1], [-1, -1, -1, -1]])], config=config)
+    logits = {name: torch.zeros(1, len(values), 8, 8) for name, values in config.attributes.items()}
+    logits["color"][0, :, 1, 1] = torch.tensor([0.0, 0.0, math.log(2)])  # the head's cell: p = 1/2, neighbours: 1/3
+    outputs = ProbeOutputs(torch.zeros(1, 1, 8, 8), logits, torch.zeros(1, 2), torch.zeros(1, 2))
+    share = NEIGHBOUR_WEIGHT * 8
+    expected = (math.log(2) + share * math.log(3)) / (1 + share)
+    assert probe_loss(outputs, targets).attributes.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_questions_that_do_not_apply_give_no_gradient(probe: AttributeProbe, config: ProbeConfig) -> None:
+    outputs = probe(torch.rand(1, 3, 64, 64))
+    for logits in outputs.attributes.values():
+        logits.retain_grad()
+    outputs.scene.retain_grad()
+    targets = build_targets([labels_of([(0.5, 0.5)], [[0, 1, 1, -1]])], config=config)
+    loss = probe_loss(outputs, targets)
+    loss.total.backward()
+    assert outputs.attributes["hat_color"].grad.abs().sum() == 0
+    assert outputs.attributes["color"].grad.abs().sum() > 0
+    assert outputs.scene.grad.abs().sum() == 0
+    assert loss.scene == 0
+    assert torch.isclose(loss.total, loss.heatmap + loss.attributes + loss.action + loss.scene)
+
+
+def test_class_ids_skip_absent_and_inapplicable_attributes(config: ProbeConfig) -> None:
+    assert class_ids({"species": "dog", "hat": "none", "hat_color": "none"}, config) == [1, -1, 0, -1]
+    with pytest.raises(DataError, match="got purple"):
+        class_ids({"color": "purple"}, config)
+    assert label_id("chase", config.actions) == 1
+    assert label_id(None, config.actions) == -1
+
+
+def test_the_probe_learns_where_heads_are_and_what_colour_they_have(config: ProbeConfig) -> None:
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    probe = AttributeProbe(config.model_copy(update={"min_peak": 0.1}))
+    optimizer = torch.optim.Adam(probe.parameters(), 3e-3)
+    for _ in range(80):
+        drawn = [_blob_picture(rng) for _ in range(12)]
+        pixels = torch.stack([pixel_values(image, size=64) for image, _ in drawn])
+        loss = probe_loss(probe.train()(pixels), build_targets([labels for _, labels in drawn], config=config)).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    drawn = [_blob_picture(rng) for _ in range(20)]
+    readings = probe.read([image for image, _ in drawn], num_subjects=[1] * 20)
+    right = sum(_reads_right(reading, labels, config) for reading, (_, labels) in zip(readings, drawn, strict=True))
+    assert right >= 18
+
+
+def _blob_picture(rng: np.random.Generator) -> tuple[Image.Image, PictureLabels]:
+    """A 12 px square of one of three colours on grey."""
+    color = int(rng.integers(3))
+    x, y = rng.integers(8, 56, 2)
+    pixels = np.full((64, 64, 3), 128, np.uint8)
+    pixels[y - 6 : y + 6, x - 6 : x + 6] = np.eye(3, dtype=np.uint8)[color] * 255
+    return Image.fromarray(pixels), labels_of([(x / 64, y / 64)], [[-1, color, -1, -1]])
+
+
+def _reads_right(reading, labels: PictureLabels, config: ProbeConfig) -> bool:
+    if not reading.subjects:
+        return False
+    subject = reading.subjects[0]
+    is_near = np.abs(np.array(subject.position) - labels.heads[0]).max() < 0.15
+    return bool(is_near and config.attributes["color"].index(subject.answers()["color"].value) == labels.classes[0, 1])

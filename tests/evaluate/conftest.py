@@ -1,0 +1,103 @@
+"""A small benchmark with photos and labels, pictures for it, and tiny encoders."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from likeness.evaluate import Encoders, load_encoders
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Specs of tiny encoders on disk."""
+    tiny = _module(Path(__file__).parents[1] / "encoders" / "tiny_encoders.py")
+    folder = tmp_path_factory.mktemp("weights")
+    written = {
+        "clip": tiny.write_clip(folder / "clip"),
+        "dino": tiny.write_vit(folder / "dino"),
+        "probe": tiny.write_probe(folder / "probe"),
+    }
+    return {name: str(path) for name, path in written.items()}
+
+
+@pytest.fixture(scope="session")
+def encoders(weights: dict[str, str]) -> Encoders:
+    return load_encoders(weights)
+
+
+def draw(seed: int) -> Image.Image:
+    """A picture of four coloured fields, different for each seed."""
+    fields = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return Image.fromarray(fields.repeat(24, axis=0).repeat(24, axis=1))
+
+
+SPECIES, COLORS = ("cat", "dog", "teapot"), ("red", "green", "blue")
+
+
+def _subject(number: int, *, photos: int, labelled: bool) -> dict[str, object]:
+    species = SPECIES[number % 3]
+    names = [f"photos/{number}-{k}.png" for k in range(photos)]
+    attributes = {"species": species, "color": COLORS[number % 2], "hat": "none", "hat_color": "none"}
+    subject: dict[str, object] = {
+        "id": f"{species}-{number}",
+        "class_name": species,
+        "reference_image": names[0],
+        "photos": names,
+    }
+    return subject | ({"attributes": attributes} if labelled else {})
+
+
+@pytest.fixture
+def make_benchmark(tmp_path: Path):
+    """Writes a benchmark folder with `num_cases` cases: case i has subjects i % 6 and, when multi, (i + 1) % 6."""
+
+    def make(
+        *, num_cases: int = 6, photos: int = 3, multi: bool = True, labelled: bool = True, truth: bool = False
+    ) -> Path:
+        folder = tmp_path / "benchmark"
+        (folder / "photos").mkdir(parents=True)
+        for number in range(6):
+            for k in range(photos):
+                draw(100 * number + k).save(folder / "photos" / f"{number}-{k}.png")
+        rows = []
+        for i in range(num_cases):
+            numbers = [i % 6, (i + 1) % 6] if multi and i % 2 else [i % 6]
+            subjects = [_subject(n, photos=photos, labelled=labelled) for n in numbers]
+            labels = {"action": "hug", "scene": "beach"} if labelled else {}
+            rows.append({"id": f"case-{i}", "prompt": f"a cat {i}", "seed": i, "subjects": subjects} | labels)
+            if truth:
+                (folder / "truth").mkdir(exist_ok=True)
+                draw(7000 + i).save(folder / "truth" / f"case-{i}.png")
+        (folder / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_pictures(tmp_path: Path):
+    """Writes a folder of pictures named <case_id>-<k>.png."""
+
+    def make(*, num_cases: int = 6, per_case: int = 2) -> Path:
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        for i in range(num_cases):
+            for k in range(per_case):
+                draw(9000 + 10 * i + k).save(folder / f"case-{i}-{k}.png")
+        return folder
+
+    return make

@@ -1,0 +1,270 @@
+"""A whole evaluation on tiny encoders: numbers by hand, bounds, gaps, and values that depend on nothing else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.images import load_image
+from likeness.core.records import read_cases
+from likeness.encoders.reading import Reading, SubjectReading
+from likeness.evaluate import Encoders, evaluate_run, load_encoders
+from likeness.evaluate.bounds import make_pool, other_subject, other_truth
+
+
+def rows_of(folder: Path, name: str = "scores.jsonl") -> dict[str, dict]:
+    lines = (folder / "evaluation" / name).read_text().splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def table_of(summary: dict) -> dict[tuple[str, str, str], dict]:
+    return {(row["row"], row["metric"], row["column"]): row for row in summary["rows"]}
+
+
+def test_values_are_cosines_by_hand(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures()
+    summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
+    rows = rows_of(pictures)
+    assert list(rows) == [f"case-{i}-{k}" for i in range(6) for k in range(2)]
+    for case in read_cases(benchmark / "cases.jsonl").cases:
+        image = load_image(pictures / f"{case.id}-1.png")
+        values = rows[f"{case.id}-1"]["values"]
+        clip, dino = encoders["clip"].image_features([image])[0], encoders["dino"].features([image])[0]
+        text = encoders["clip"].text_features([case.prompt])[0]
+        assert values["clip_t"]["value"] == pytest.approx(float(clip @ text), abs=1e-6)
+        photos = [[load_image(path) for path in subject.photos] for subject in case.subjects]
+        all_photos = np.mean([(encoders["dino"].features(p) @ dino).mean() for p in photos])
+        assert values["dino"]["value"] == pytest.approx(float(all_photos), abs=1e-6)
+        one = np.mean([(encoders["clip"].image_features(p[:1]) @ clip).mean() for p in photos])
+        assert values["clip_i_conditioning_photo"]["value"] == pytest.approx(float(one), abs=1e-6)
+    groups: dict[str, list[float]] = {}
+    for row in rows.values():
+        groups.setdefault(row["group"], []).append(row["values"]["dino"]["value"])
+    mean = np.mean([np.mean(values) for values in groups.values()])
+    assert table_of(summary)["generated", "dino", "all_photos"]["mean"] == pytest.approx(mean)
+    assert table_of(summary)["generated", "dino", "all_photos"]["n_subjects"] == 6
+    assert json.loads((pictures / "evaluation" / "summary.json").read_text()) == summary
+    assert not (pictures / "evaluation" / "parts").exists()
+
+
+def test_a_copied_photo_reaches_one_and_beats_shuffled_pictures(
+    make_benchmark, make_pictures, encoders: Encoders
+) -> None:
+    benchmark = make_benchmark(multi=False, labelled=False)
+    pictures = make_pictures(per_case=0)
+    for i in range(6):
+        shutil.copy(benchmark / "photos" / f"{i}-0.png", pictures / f"case-{i}-0.png")
+        shutil.copy(benchmark / "photos" / f"{(i + 1) % 6}-0.png", pictures / f"case-{i}-1.png")
+    evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
+    rows = rows_of(pictures)
+    for i in range(6):
+        own, shuffled = rows[f"case-{i}-0"]["values"], rows[f"case-{i}-1"]["values"]
+        for key in ("clip_i_conditioning_photo", "dino_conditioning_photo"):
+            assert own[key]["value"] == pytest.approx(1, abs=1e-6)
+            assert shuffled[key]["value"] < own[key]["value"]
+
+
+def test_bounds_without_true_pictures(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(multi=False), make_pictures()
+    summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
+    bounds = rows_of(pictures, "bounds.jsonl")
+    photos = [encoders["dino"].features([load_image(benchmark / "photos" / f"0-{k}.png")])[0] for k in range(3)]
+    ceiling = bounds["case-0-ceiling"]["values"]
+    # photos 1 and 2 (0 conditions), each against the two it is not, and against photo 0
+    expected = np.mean([photos[1] @ photos[0], photos[1] @ photos[2], photos[2] @ photos[0], photos[2] @ photos[1]])
+    assert ceiling["dino"]["value"] == pytest.approx(float(expected), abs=1e-6)
+    one = (photos[1] @ photos[0] + photos[2] @ photos[0]) / 2
+    assert ceiling["dino_conditioning_photo"]["value"] == pytest.approx(float(one), abs=1e-6)
+    # subject 0 is a cat and so is subject 3: its reference image is the floor
+    other = encoders["dino"].features([load_image(benchmark / "photos" / "3-0.png")])[0]
+    floor = np.mean([other @ photo for photo in photos])
+    assert bounds["case-0-floor"]["values"]["dino"]["value"] == pytest.approx(float(floor), abs=1e-6)
+    table = table_of(summary)
+    assert table["ceiling", "clip_t", ""]["mean"] is None
+    assert "no true picture" in table["ceiling", "clip_t", ""]["reason"]
+    assert table["ceiling", "attribute_accuracy", ""]["missing"] == 6
+
+
+def test_true_pictures_are_the_ceiling_and_another_cases_the_floor_of_labels(
+    make_benchmark, make_pictures, encoders: Encoders
+) -> None:
+    benchmark, pictures = make_benchmark(truth=True), make_pictures(per_case=1)
+    for i in range(6):  # generated pictures are the true ones: both rows must agree
+        shutil.copy(benchmark / "truth" / f"case-{i}.png", pictures / f"case-{i}-0.png")
+    summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
+    table = table_of(summary)
+    for metric, column in [
+        ("clip_t", ""),
+        ("dino", "all_photos"),
+        ("attribute_accuracy", ""),
+        ("scene_recognised", ""),
+    ]:
+        assert table["generated", metric, column]["mean"] == table["ceiling", metric, column]["mean"]
+    assert table["floor", "attribute_accuracy", ""]["n"] == 6
+    cases = read_cases(benchmark / "cases.jsonl").cases
+    pool = make_pool(cases, truth_folder=benchmark / "truth")
+    for case in cases:
+        path = other_truth(case, pool=pool)
+        chosen = next(c for c in cases if path == pool.truth[c.id])
+        assert {s.id for s in chosen.subjects}.isdisjoint(s.id for s in case.subjects)
+
+
+def test_the_floor_prefers_the_same_class_and_never_the_case_itself(make_benchmark) -> None:
+    cases = read_cases(make_benchmark() / "cases.jsonl").cases
+    pool = make_pool(cases, truth_folder=None)
+    for case in cases:
+        for subject in case.subjects:
+            other = other_subject(subject, case=case, pool=pool)
+            assert other is not None
+            assert other.class_name == subject.class_name
+            assert other.id not in {s.id for s in case.subjects}
+    alone = make_pool(cases[:1], truth_folder=None)
+    assert other_subject(cases[0].subjects[0], case=cases[0], pool=alone) is None
+    two = make_pool([cases[0], cases[4]], truth_folder=None)  # a cat and a dog: another class is better than nothing
+    assert other_subject(cases[0].subjects[0], case=cases[0], pool=two) == cases[4].subjects[0]
+
+
+def test_values_do_not_depend_on_other_cases_or_parts(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures()
+    listed = benchmark / "cases.jsonl"
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, batch_size=1)
+    first = {path.name: path.read_bytes() for path in (pictures / "evaluation").iterdir()}
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, batch_size=4)
+    assert {path.name: path.read_bytes() for path in (pictures / "evaluation").iterdir()} == first
+    whole = rows_of(pictures)
+    (benchmark / "fewer.jsonl").write_text("".join(listed.read_text().splitlines(keepends=True)[4:1:-1]))
+    evaluate_run(pictures, benchmark="small", cases=benchmark / "fewer.jsonl", encoders=encoders)
+    fewer = rows_of(pictures)
+    assert len(fewer) == 6
+    assert all(row == whole[name] for name, row in fewer.items())
+
+
+def test_absent_encoders_and_labels_give_reasons_or_no_rows(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(labelled=False), make_pictures()
+    summary = evaluate_run(
+        pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders={"dino": encoders["dino"]}
+    )
+    table = table_of(summary)
+    assert "no clip encoder" in table["generated", "clip_t", ""]["reason"]
+    assert table["generated", "dino", "all_photos"]["n"] == 12
+    assert ("generated", "attribute_accuracy", "") not in table
+    assert list(summary["encoders"]) == ["dino"]
+    with pytest.raises(ConfigError, match="got face"):
+        load_encoders({"face": "x"})
+
+
+class KnownReadings:
+    """A probe whose readings are known by the colour of the picture's first pixel."""
+
+    id = "known readings"
+
+    def __init__(self, config, readings: dict[tuple[int, ...], Reading]) -> None:
+        self.config, self.readings = config, readings
+
+    def read(self, images, *, num_subjects: list[int]) -> list[Reading]:
+        return [self.readings[image.getpixel((0, 0))] for image in images]
+
+
+def certain(labels: dict[str, tuple[str, ...]], **values: str) -> SubjectReading:
+    attributes = {n: {v: float(v == values[n]) for v in labels[n]} for n in labels}
+    return SubjectReading((0.5, 0.5), 1.0, attributes)
+
+
+def test_labels_are_read_matched_and_averaged(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(num_cases=2), make_pictures(num_cases=2, per_case=1)
+    labels = encoders["probe"].config.attributes
+    # case-0: a red cat; case-1: a green dog and a red teapot, of which the teapot reads green (the dog's colour)
+    cat = certain(labels, species="cat", color="red", hat="cap", hat_color="red")
+    dog = certain(labels, species="dog", color="green", hat="none", hat_color="red")
+    pot = certain(labels, species="teapot", color="green", hat="none", hat_color="red")
+    places = [load_image(pictures / f"case-{i}-0.png").getpixel((0, 0)) for i in range(2)]
+    actions, scenes = {"hug": 0.9, "chase": 0.1}, {"beach": 0.2, "forest": 0.8}
+    readings = {places[0]: Reading(actions, scenes, (cat,)), places[1]: Reading(actions, scenes, (pot, dog))}
+    probe = KnownReadings(encoders["probe"].config, readings)
+    summary = evaluate_run(
+        pictures,
+        benchmark="small",
+        cases=benchmark / "cases.jsonl",
+        encoders={"probe": probe},  # type: ignore[typeddict-item]
+    )
+    rows = rows_of(pictures)
+    one, two = rows["case-0-0"], rows["case-1-0"]
+    assert one["values"]["attribute_accuracy"]["value"] == pytest.approx(2 / 3)  # the cap is wrong
+    assert one["values"]["leakage"] == {"value": None, "note": "one subject: nothing can leak"}
+    assert two["values"]["attribute_accuracy"]["value"] == pytest.approx((1 + 2 / 3) / 2)
+    assert two["values"]["leakage"]["value"] == 0.5
+    assert [s["values"]["leakage"]["value"] for s in two["per_subject"]] == [0, 1]
+    assert two["per_subject"][1]["right_attributes"] == {"species": True, "color": False, "hat": True}
+    assert (one["values"]["action_recognised"]["value"], one["values"]["scene_recognised"]["value"]) == (1, 0)
+    assert table_of(summary)["generated", "leakage", ""]["missing"] == 1
+    assert summary["attributes"]["color"] == {"share_right": pytest.approx(2 / 3), "n": 3}
+
+
+def test_a_label_the_probe_does_not_know_gives_a_reason(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(num_cases=1), make_pictures(num_cases=1, per_case=1)
+    path = benchmark / "cases.jsonl"
+    path.write_text(path.read_text().replace('"red"', '"purple"'))
+    evaluate_run(pictures, benchmark="small", cases=path, encoders={"probe": encoders["probe"]})
+    values = rows_of(pictures)["case-0-0"]["values"]
+    assert "purple" in values["attribute_accuracy"]["note"]
+    assert values["action_recognised"]["value"] is not None
+
+
+def test_missing_pictures_are_an_error_unless_allowed(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures(num_cases=4, per_case=1)
+    (pictures / "stranger.png").write_bytes((pictures / "case-0-0.png").read_bytes())
+    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders}
+    with pytest.raises(DataError, match=r"2 are missing \(first: case-4\)"):
+        evaluate_run(pictures, **settings)
+    summary = evaluate_run(pictures, **settings, allow_missing=True)
+    assert summary["missing_images"] == ["case-4", "case-5"]
+    assert summary["extra_images"] == ["stranger.png"]
+    row = table_of(summary)["generated", "dino", "all_photos"]
+    assert (row["n"], row["missing"], row["reason"]) == (4, 2, "2 x picture missing")
+
+
+def test_no_picture_at_all_and_damaged_pictures_are_named(make_benchmark, make_pictures, encoders: Encoders) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures()
+    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders, "allow_missing": True}
+    (pictures / "case-3-1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"case-3-1\.png"):
+        evaluate_run(pictures, **settings)
+    for path in pictures.glob("*.png"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"found none of 6 cases"):
+        evaluate_run(pictures, **settings)
+
+
+def test_a_run_folder_needs_no_case_file_and_progress_ends_at_the_end(
+    make_benchmark, tmp_path: Path, make_pictures, encoders: Encoders
+) -> None:
+    benchmark = make_benchmark()
+    make_pictures().rename(benchmark / "images")
+    rows = [
+        {"id": f"case-{i}-{k}", "case_id": f"case-{i}", "k": k, "image": f"images/case-{i}-{k}.png"}
+        for i in range(6)
+        for k in range(2)
+    ]
+    (benchmark / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seen: list[tuple[int, int]] = []
+    summary = evaluate_run(
+        benchmark,
+        benchmark="small",
+        encoders=encoders,
+        batch_size=4,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(4, 6), (6, 6)]
+    assert summary["num_samples"] == 12
+
+
+def test_case_without_subjects_has_prompt_fidelity_only(tmp_path: Path, make_pictures, encoders: Encoders) -> None:
+    pictures = make_pictures(num_cases=1, per_case=1)
+    (tmp_path / "cases.jsonl").write_text('{"id": "case-0", "prompt": "a tree"}\n')
+    evaluate_run(pictures, benchmark="small", cases=tmp_path / "cases.jsonl", encoders=encoders)
+    values = rows_of(pictures)["case-0-0"]["values"]
+    assert values["clip_t"]["value"] is not None
+    assert values["dino"] == {"value": None, "note": "the case has no subject"}

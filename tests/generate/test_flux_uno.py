@@ -1,0 +1,35 @@
+"""The real backbone in a generation run: a tiny FLUX with random weights, in one process and in two."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from likeness.backbones.tiny_flux import build_tiny_flux
+from likeness.core.records import Case, Subject
+from likeness.generate.run import generate_run
+
+
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
+def test_pictures_do_not_depend_on_workers_or_order(tmp_path: Path, dtype: str) -> None:
+    import torch
+
+    weights = build_tiny_flux(tmp_path / "tiny", corpus=["a cat hugs a dog in the snow"])
+    subjects: list[Subject] = []
+    for name in ("red", "blue"):
+        Image.new("RGB", (64, 48), name).save(tmp_path / f"{name}.png")
+        subjects.append(Subject(id=name, class_name="cat", reference_image=tmp_path / f"{name}.png"))
+    cases = [
+        Case(id="two", prompt="a cat hugs a dog", subjects=tuple(subjects), seed=5),
+        Case(id="one", prompt="a cat in the snow", subjects=(subjects[0],), seed=6),
+        Case(id="none", prompt="a zebra", seed=7),
+    ]
+    threads = torch.get_num_threads()
+    for out, order, workers in (("here", cases, 1), ("two", cases[::-1], 2)):
+        generate_run(order, out=tmp_path / out, model=str(weights), steps=2, device="cpu", dtype=dtype, workers=workers)
+    assert torch.get_num_threads() == threads
+    images = sorted((tmp_path / "here" / "images").iterdir())
+    assert [path.name for path in images] == ["none-0.png", "one-0.png", "two-0.png"]
+    for path in images:
+        assert path.read_bytes() == (tmp_path / "two" / "images" / path.name).read_bytes()
+    assert '"unknown words: zebra"' in (tmp_path / "here" / "manifest.jsonl").read_text()

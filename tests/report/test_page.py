@@ -1,0 +1,170 @@
+"""The page: every number traces to summary.json, nothing outside is needed, equal folders give equal bytes."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from likeness.core.errors import DataError
+from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.report import build_index, build_report
+
+RunMaker = Callable[..., Path]
+
+
+class Outside(HTMLParser):
+    """Collects every src and href, and every image without alternative text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.without_alt = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.links += [value for key in ("src", "href") if (value := named.get(key)) is not None]
+        self.without_alt += tag == "img" and "data-zoom" in named and not named.get("alt")
+
+
+def page_of(run: Path) -> str:
+    return build_report(run).read_text(encoding="utf-8")
+
+
+def test_every_summary_number_stands_on_the_page(run_maker: RunMaker) -> None:
+    run = run_maker(num_cases=4)
+    html = page_of(run)
+    for row in read_json(run / "evaluation" / "summary.json")["rows"]:
+        if row["mean"] is not None:
+            assert f"{row['mean']:.3f}" in html
+            assert f'title="{row["mean"]}"' in html  # in full precision as well
+        if row["mean"] is not None and row["row"] == "generated":
+            assert f"{row['ci_low']:.3f} to {row['ci_high']:.3f}" in html
+
+
+def test_a_metric_without_value_shows_its_reason_and_count(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=4))
+    assert "not measured" in html
+    assert re.search(r"<td class=\"wide\">4<small>prompt longer than 77 tokens</small></td>", html)
+
+
+def test_the_interval_drawing_puts_the_mean_between_floor_and_ceiling(run_maker: RunMaker) -> None:
+    html = page_of(run_maker())
+    label = "Attributes right: generated 0.812 \\(95% interval 0.761 to 0.859\\); floor 0.232"
+    svg = re.search(f'<svg[^>]*aria-label="{label}.*?</svg>', html, flags=re.S)
+    assert svg is not None
+    dot = float(re.search(r'class="dot" cx="([\d.]+)"', svg[0])[1])
+    # axis 0..1 over 300 px after a margin of 10 px
+    assert dot == pytest.approx(10 + 0.8125 * 300, abs=0.01)
+
+
+def test_the_page_needs_nothing_outside_itself(run_maker: RunMaker) -> None:
+    parser = Outside()
+    parser.feed(page_of(run_maker()))
+    assert parser.links
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in parser.links)
+    assert parser.without_alt == 0
+
+
+def test_links_lead_to_places_on_the_page(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=6))
+    anchors = set(re.findall(r'href="#([^"]+)"', html))
+    assert anchors <= set(re.findall(r'id="([^"]+)"', html))
+
+
+def test_equal_folders_give_equal_bytes(run_maker: RunMaker, tmp_path: Path) -> None:
+    first = build_report(run_maker("one/run")).read_bytes()
+    assert first == build_report(tmp_path / "one/run").read_bytes()
+    assert first == build_report(run_maker("two/run")).read_bytes()
+
+
+def test_prompts_are_escaped_everywhere(run_maker: RunMaker) -> None:
+    attack = "<script>alert(1)</script> \"><img onerror='x' src=y>"
+    run = run_maker(prompt=attack)
+    write_jsonl(run / "rejected.jsonl", [{"where": "cases.jsonl:9", "reason": attack}])
+    html = page_of(run)
+    assert "<script>alert" not in html
+    assert "<img onerror" not in html
+    assert html.count("<script>") == 1
+
+
+def test_without_evaluation_the_page_shows_pictures_and_says_so(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(evaluated=False))
+    assert "have not been evaluated" in html
+    assert html.count("true picture</figcaption>") == 3
+    assert 'class="chips"' not in html
+    assert "Worst cases" not in html
+
+
+def test_many_cases_are_capped_by_a_stated_rule(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=60))
+    assert html.count('<article class="card"') == 48
+    assert "showing 48 of 60 cases: the first in case order, and the 6 best and 6 worst of all 60" in html
+    assert 'id="run1-case-00059"' in html  # the worst one
+
+
+def test_few_cases_are_all_shown(run_maker: RunMaker) -> None:
+    assert "showing all 3 cases" in page_of(run_maker(num_cases=3))
+
+
+def test_worst_cases_come_in_the_order_of_the_scores(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=6))  # accuracy falls with the number of the case
+    worst = html[html.index("Worst cases") : html.index("Best cases")]
+    assert re.findall(r'href="#run1-case-0000(\d)"', worst) == ["5", "4", "3"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a picture"])
+def test_a_damaged_picture_is_named_and_the_rest_is_shown(run_maker: RunMaker, damage: bytes) -> None:
+    run = run_maker()
+    (run / "images" / "case-00001-0.png").write_bytes(damage)
+    html = page_of(run)
+    assert "case-00001-0.png: expected" in html
+    assert html.count("<article") == 3
+
+
+def test_more_samples_than_fit_are_counted(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=1, num_samples=10))
+    assert "generated, 8 of 10" in html
+    assert "and 2 more samples" in html
+
+
+def test_several_runs_share_one_page(run_maker: RunMaker, tmp_path: Path) -> None:
+    page = build_index([run_maker("a"), run_maker("b", evaluated=False)], out=tmp_path / "all.html", title="Both & all")
+    html = page.read_text(encoding="utf-8")
+    assert "<h1>Both &amp; all</h1>" in html
+    assert html.count("<article") == 6
+
+
+def test_pictures_made_elsewhere_are_shown_from_their_scores(run_maker: RunMaker) -> None:
+    run = run_maker()
+    (run / "manifest.jsonl").unlink()
+    (run / "run.json").unlink()
+    assert page_of(run).count('alt="generated: a cat') >= 3
+
+
+def test_what_was_run_names_model_settings_and_rejects(run_maker: RunMaker) -> None:
+    run = run_maker()
+    write_jsonl(run / "rejected.jsonl", [{"where": "cases.jsonl:9", "reason": "empty prompt"}])
+    html = page_of(run)
+    for text in ("tiny-flux", "ab" * 32, "settings.steps", "tiny-probe 12ab", "cases.jsonl:9", "empty prompt", "0.1.0"):
+        assert text in html
+
+
+def test_commands_repeat_the_recorded_settings(run_maker: RunMaker) -> None:
+    run = run_maker()
+    write_json(run / "run.json", {"num_images": 2, "settings": {"steps": 25, "size": None, "cfg_scale": 2.5}})
+    html = page_of(run)
+    assert "--model tiny-flux --num-images 2 --steps 25 --cfg-scale 2.5 --out" in html
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a run, got no manifest\.jsonl"):
+        build_report(tmp_path)
+
+
+def test_a_malformed_manifest_is_refused_with_its_line(run_maker: RunMaker) -> None:
+    run = run_maker()
+    (run / "manifest.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.jsonl:1"):
+        build_report(run)
