@@ -16,8 +16,9 @@ FLAGS = {
         "--probe", "RUN",
     ],
     "generate": [
-        "--benchmark", "--cases", "--cfg-scale", "--data", "--dtype", "--guidance", "--json", "--limit", "--lora",
-        "--model", "--num-images", "--out", "--prompt", "--ref", "--seed", "--size", "--steps", "--workers", "-n",
+        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
+        "--lora", "--model", "--num-images", "--out", "--prompt", "--ref", "--seed", "--size", "--steps",
+        "--workers", "-n",
     ],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],
     "world": [],

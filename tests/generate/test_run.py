@@ -346,7 +346,7 @@ def test_adapter_is_loaded_and_part_of_the_identity(tmp_path: Path, model: Path,
     (tmp_path / "lora.safetensors").write_text("trained further")
     with pytest.raises(OutputError, match=r"model\.lora_sha256"):
         run(cases, tmp_path / "run", model, **options)
-    with pytest.raises(DataError, match=r"none\.safetensors"):
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
         run(cases, tmp_path / "other", model, lora=tmp_path / "none.safetensors")
 
 

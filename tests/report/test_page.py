@@ -158,6 +158,21 @@ def test_commands_repeat_the_recorded_settings(run_maker: RunMaker) -> None:
     assert "--model tiny-flux --num-images 2 --steps 25 --cfg-scale 2.5 --out" in html
 
 
+def test_recorded_commands_are_shown_as_they_were_given(run_maker: RunMaker) -> None:
+    run = run_maker()
+    write_json(run / "commands.json", {"generate": "likeness generate --benchmark world-multi --seed 7 --out run"})
+    html = page_of(run)
+    assert "likeness generate --benchmark world-multi --seed 7 --out run\nlikeness evaluate run --benchmark" in html
+    assert "--out repeated" not in html
+
+
+def test_cases_from_elsewhere_are_those_of_the_evaluation(run_maker: RunMaker) -> None:
+    run = run_maker()
+    rows = [{"id": f"case-{k:05d}", "prompt": f"from elsewhere {k}"} for k in range(3)]
+    write_jsonl(run / "evaluation" / "cases.jsonl", rows)
+    assert "from elsewhere 2" in page_of(run)
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected a run, got no manifest\.jsonl"):
         build_report(tmp_path)

@@ -8,6 +8,7 @@ BENCHMARKS: dict[str, str] = {
     "dreambench-single": "30 photographed subjects x 25 prompts, one subject each",
     "dreambench-multi": "30 pairs of photographed subjects x 25 prompts",
     "world-single": "drawn characters, one per picture",
-    "world-multi": "drawn characters, two and more per picture",
-    "world-hard": "drawn characters that look alike, two and more per picture",
+    "world-multi": "drawn characters, two per picture",
+    "world-hard": "two to four drawn characters: look-alikes, small, overlapping, rare relations",
+    "world-relationbench": "the 25 RelationBench prompts with drawn characters, four times",
 }

@@ -38,7 +38,11 @@ def find_cases(source: Source, *, limit: int | None, seed: int | None, folder: P
 
 def benchmark_cases(source: Source, *, limit: int | None, folder: Path) -> CasesFile:
     """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`."""
+    from likeness.benchmarks import BENCHMARKS
+
     name = str(source.benchmark)
+    if name not in BENCHMARKS:
+        raise ConfigError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name}; correct the name.")
     if name.startswith("dreambench"):
         from likeness.benchmarks.dreambench import dreambench_cases
 

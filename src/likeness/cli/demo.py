@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,17 +51,22 @@ def _run_benchmark(name: str, *, out: Path, limit: int, workers: int, bar: Calla
     """The run folder of one benchmark: cases built, pictures made and scored, its own report written."""
     from likeness.cli.cases import Source, benchmark_cases, copy_truth
     from likeness.cli.generate import DEFAULT_MODEL
+    from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS
     from likeness.evaluate.run import evaluate_run, load_encoders
     from likeness.generate.run import generate_run
     from likeness.report import build_report
 
     run, built = out / name, out / "cases" / name
+    shown = shlex.quote(name if run.is_absolute() else str(run))
     source = Source(prompt=None, references=(), cases=None, benchmark=name, data=None)
     found = benchmark_cases(source, limit=limit, folder=built)
-    generate_run(found.cases, out=run, model=DEFAULT_MODEL, workers=workers, progress=bar(f"{name}: drawing"))
+    drawing = bar(f"{name}: drawing")
+    generate_run(found.cases, out=run, model=DEFAULT_MODEL, benchmark=name, workers=workers, progress=drawing)
     copy_truth(built, run=run)
+    record_command(run, step="generate", line=f"likeness generate --benchmark {name} --limit {limit} --out {shown}")
     evaluate_run(run, benchmark=name, encoders=load_encoders(WORLD_ENCODERS), progress=bar(f"{name}: measuring"))
+    record_command(run, step="evaluate", line=f"likeness evaluate {shown}")
     build_report(run)
     return run
 

@@ -18,16 +18,20 @@ EXAMPLES = (
     "Stopped half-way? The same command again continues."
 )
 DEFAULT_MODEL = "flux"  # the embedded one
+BENCHMARK_HELP = (
+    "world-single, world-multi, world-hard, world-relationbench, or with --data dreambench-single, dreambench-multi."
+)
 
 
 def generate(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
     prompt: Annotated[str | None, typer.Option(help="What the picture shows.")] = None,
     ref: Annotated[
         list[Path] | None, typer.Option(help="Reference picture of one subject; repeat for up to 4.")
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
-    benchmark: Annotated[str | None, typer.Option(help="world-single, world-multi, world-hard, dreambench-...")] = None,
+    benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the cases' own seeds (--prompt alone: 0).")] = None,
@@ -41,14 +45,18 @@ def generate(
     ] = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
     model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
-    lora: Annotated[Path | None, typer.Option(help="Adapter on top of the model, such as UNO's dit_lora.")] = None,
+    lora: Annotated[
+        str | None, typer.Option(help="Adapter on the model, UNO's for one: file, folder or hub id.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
     from likeness.cli.cases import Source, copy_truth, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
+    from likeness.cli.record import command_line, record_command
     from likeness.generate.run import generate_run
 
     quiet_libraries()
@@ -67,14 +75,16 @@ def generate(
             guidance=guidance,
             size=size,
             workers=workers,
+            device=device,
             dtype=dtype,
+            benchmark=benchmark,
             rejected=found.rejected,
             progress=bar("drawing"),
         )
     if benchmark is not None:
         copy_truth(built, run=out)
+    record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
     facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.rejected)}
     left_out = f" {len(made.rejected)} rejected, see {out / 'rejected.jsonl'}." if made.rejected else ""
-    named = f" --benchmark {benchmark}" if benchmark else ""
-    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}{named}"
+    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)

@@ -51,6 +51,7 @@ def generate_run(
     device: str = "auto",
     dtype: str = "auto",
     maker: str | LoadMaker = FLUX_UNO,
+    benchmark: str | None = None,
     rejected: Sequence[Rejected] = (),
     progress: Progress | None = None,
 ) -> RunSummary:
@@ -58,9 +59,9 @@ def generate_run(
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
     from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
-    Pictures do not depend on `workers` or the order of cases. `lora` is the file or folder of an adapter on top of
-    `model`. Cases with unreadable pictures are listed in rejected.jsonl, after the `rejected` rows passed in, and the
-    others go on.
+    Pictures do not depend on `workers` or the order of cases. `lora` is the file, folder or hub id of an adapter on
+    `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
+    rejected.jsonl, after the `rejected` rows passed in, and the others go on.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     settings = Settings(size, steps, guidance, cfg_scale)
@@ -68,19 +69,20 @@ def generate_run(
     load = maker_name(maker)
     device = pick_device(device)
     dtype = pick_dtype_name(device, dtype)
-    weights = resolve_weights(model)
+    weights, adapter = resolve_weights(model), _adapter(lora)
     references = read_references(cases)
     if not references.cases:
         raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
     identity = {
         "kind": "generate",
-        "model": _model(model, weights=weights, lora=lora),
+        "model": _model(model, weights=weights, lora=lora, adapter=adapter),
         "settings": {**settings._asdict(), "device": device.partition(":")[0], "dtype": dtype, "maker": load},
         "num_images": num_images,
+        "benchmark": benchmark,
         "cases_sha256": json_sha256(_case_rows(references.cases)),
         "versions": _versions(),
     }
-    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, Path(lora) if lora else None), settings)
+    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapter), settings)
     open_run(out, identity=identity)
     with hold_run(out):
         left_out = (*rejected, *references.rejected)
@@ -103,15 +105,26 @@ def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int, sett
         seen.add(case.id.casefold())
 
 
-def _model(model: str, *, weights: Path, lora: Path | str | None) -> dict[str, str]:
-    """Names and content hashes, without the places they lie at, so that moved weights are still the same run."""
-    name = weights.resolve().name if Path(model).expanduser().is_dir() else model
-    found = {"id": name, "sha256": folder_sha256(weights)}
+def _adapter(lora: Path | str | None) -> Path | None:
+    """The file or folder of an adapter; a hub id is downloaded."""
     if lora is None:
+        return None
+    path = Path(lora).expanduser()
+    return path if path.is_file() else resolve_weights(str(lora))
+
+
+def _is_path(spec: Path | str | None) -> bool:
+    return Path(str(spec)).expanduser().exists()
+
+
+def _model(model: str, *, weights: Path, lora: Path | str | None, adapter: Path | None) -> dict[str, str]:
+    """Names and content hashes, without the places they lie at, so that moved weights are still the same run."""
+    name = weights.resolve().name if _is_path(model) else model
+    found = {"id": name, "sha256": folder_sha256(weights)}
+    if adapter is None:
         return found
-    adapter = Path(lora)
     digest = folder_sha256(adapter) if adapter.is_dir() else file_sha256(adapter)
-    return {**found, "lora": adapter.resolve().name, "lora_sha256": digest}
+    return {**found, "lora": adapter.resolve().name if _is_path(lora) else str(lora), "lora_sha256": digest}
 
 
 def _weights_hashes(model: dict[str, str]) -> str:

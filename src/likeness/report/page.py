@@ -41,7 +41,7 @@ NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
 GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 
 
-GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "dtype")
+GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "dtype", "device")
 
 
 @dataclass(frozen=True)
@@ -278,14 +278,25 @@ def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
 
 
 def _command_lines(run: Run) -> tuple[str, ...]:
-    """Commands that repeat the steps whose files are in the folder, with the settings those files record."""
-    folder, lines = shlex.quote(run.folder.name), list[str]()
-    if run.identity:
-        settings = {**(run.identity.get("settings") or {}), "num_images": run.identity.get("num_images")}
-        given = [(flag, settings.get(flag)) for flag in GENERATE_FLAGS]
-        flags = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in given if value is not None]
-        model = shlex.quote(str(run.model.get("id") or "flux"))
-        lines.append(f"likeness generate --cases {folder}/cases.jsonl --model {model} {' '.join(flags)} --out repeated")
-    if run.summary is not None:
-        lines.append(f"likeness evaluate {folder} --benchmark {shlex.quote(str(run.summary.get('benchmark')))}")
-    return (*lines, f"likeness report {folder}")
+    """The commands recorded in the folder; for a step without record, one that repeats it with its settings."""
+    folder = shlex.quote(run.folder.name or ".")
+    steps = {
+        "generate": _repeating(run, folder=folder) if run.identity else "",
+        "evaluate": f"likeness evaluate {folder}{_benchmark_flag(run)}" if run.summary is not None else "",
+    }
+    recorded = [str(run.commands.get(step) or guess) for step, guess in steps.items()]
+    return (*(line for line in recorded if line), f"likeness report {folder}")
+
+
+def _repeating(run: Run, *, folder: str) -> str:
+    settings = {**(run.identity.get("settings") or {}), "num_images": run.identity.get("num_images")}
+    given = [(flag, settings.get(flag)) for flag in GENERATE_FLAGS]
+    flags = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in given if value is not None]
+    model = shlex.quote(str(run.model.get("id") or "flux"))
+    return f"likeness generate --cases {folder}/cases.jsonl --model {model} {' '.join(flags)} --out repeated"
+
+
+def _benchmark_flag(run: Run) -> str:
+    """Nothing where run.json names the benchmark, since `likeness evaluate` then finds it there."""
+    name = str((run.summary or {}).get("benchmark"))
+    return "" if run.identity.get("benchmark") == name else f" --benchmark {shlex.quote(name)}"

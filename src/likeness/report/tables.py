@@ -105,6 +105,7 @@ class Run:
     rejected: tuple[tuple[str, str], ...]
     model: Json
     versions: Json
+    commands: Json = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -128,7 +129,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
             f"{folder}: expected a run, got no manifest.jsonl; name the --out folder of `likeness generate`."
         )
     manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
-    cases_file = read_cases(cases or folder / "cases.jsonl")
+    cases_file = read_cases(cases or _case_file(folder))
     summary = _read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
     unreadable = [(item.where, item.reason) for item in cases_file.rejected]
@@ -144,7 +145,14 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         ),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
+        commands=_read_object(folder / "commands.json") or {},
     )
+
+
+def _case_file(folder: Path) -> Path:
+    """The cases of the evaluation where they came from elsewhere, else the run's own."""
+    evaluated = folder / "evaluation" / "cases.jsonl"
+    return evaluated if evaluated.is_file() else folder / "cases.jsonl"
 
 
 def score_lines(rows: Iterable[Json]) -> tuple[ScoreLine, ...]:

@@ -96,6 +96,16 @@ def validation_psnr(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALI
     return float(np.mean(values))
 
 
+@torch.no_grad()
+def _start_from_averages(
+    vae: AutoencoderKL, named: list[tuple[str, torch.nn.Parameter]], averages: dict[str, Tensor], *, decay: float
+) -> Ema:
+    """Gives `vae` the averaged weights, encoder too: cached latents were made by the averaged encoder."""
+    for name, p in vae.named_parameters():
+        p.copy_(averages[name])
+    return Ema(named, decay=decay)
+
+
 def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the autoencoder and exports it to `<work>/vae` with its latent shift and scale."""
     table = config.autoencoder
@@ -106,7 +116,9 @@ def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
     seen = 0
     if state := load_state(config.work / "autoencoder.state"):
         vae.load_state_dict(state["vae"])
-        if not table.decoder_only or state["decoder_only"]:
+        if table.decoder_only and not state["decoder_only"]:
+            ema = _start_from_averages(vae, named, state["ema"]["averages"], decay=table.ema_decay)
+        else:
             optimizer.load_state_dict(state["optimizer"])
             ema.restore(state["ema"])
         seen = state["seen"]

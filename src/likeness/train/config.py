@@ -87,10 +87,12 @@ def read_config(path: Path) -> PretrainConfig:
     Raises: ConfigError naming the file, the key and the value.
     """
     try:
-        return PretrainConfig(**tomllib.loads(path.read_text()))
+        return PretrainConfig(**tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: expected a TOML config, got no file; see configs/world_cpu.toml") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a TOML config, got {error.strerror or error}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML, got {error}") from error
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]

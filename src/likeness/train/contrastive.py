@@ -28,7 +28,7 @@ from likeness.world.scenario import Scenario, caption, corpus, describe, describ
 
 GROUP = 4
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-VISION = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 3}
+VISION = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3}
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
     tokenizer = clip_tokenizer(clip_corpus(), max_length=77)
     ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=77, **ids,
     )  # fmt: skip
     vision = CLIPVisionConfig(image_size=config.size, patch_size=16, **VISION)

@@ -1,4 +1,4 @@
-"""`likeness world pretrain`: runs the stages in order, each resumable; a finished stage is not run again."""
+"""`likeness world pretrain`: runs the stages in order. Each resumes where it was stopped; a finished one ends at once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,51 @@ def _autoencoder(config: PretrainConfig, device: str) -> None:
     train_autoencoder(config, device=device)
 
 
-STAGES: dict[str, Callable[[PretrainConfig, str], None]] = {"autoencoder": _autoencoder}
+def _transformer(config: PretrainConfig, device: str) -> None:
+    from likeness.train.transformer import train_transformer
+
+    train_transformer(config, device=device)
+
+
+def _probe(config: PretrainConfig, device: str) -> None:
+    from likeness.train.probe import train_probe
+
+    train_probe(config, device=device)
+
+
+def _clip(config: PretrainConfig, device: str) -> None:
+    from likeness.train.contrastive import train_clip
+
+    train_clip(config, device=device)
+
+
+def _dino(config: PretrainConfig, device: str) -> None:
+    from likeness.train.contrastive import train_dino
+
+    train_dino(config, device=device)
+
+
+def _calibrate(config: PretrainConfig, device: str) -> None:
+    from likeness.train.calibrate import calibrate
+
+    calibrate(config, device=device)
+
+
+def _export(config: PretrainConfig, device: str) -> None:
+    from likeness.train.export import export
+
+    export(config)
+
+
+STAGES: dict[str, Callable[[PretrainConfig, str], None]] = {
+    "autoencoder": _autoencoder,
+    "probe": _probe,
+    "clip": _clip,
+    "dino": _dino,
+    "transformer": _transformer,
+    "calibrate": _calibrate,
+    "export": _export,
+}
 
 
 def run(config_path: Path, stage: str | None = None) -> PretrainConfig:
@@ -25,7 +69,7 @@ def run(config_path: Path, stage: str | None = None) -> PretrainConfig:
 
     config = read_config(config_path)
     if stage is not None and stage not in STAGES:
-        raise ConfigError(f"--stage: expected one of {', '.join(STAGES)}, got {stage!r}")
+        raise ConfigError(f"--stage: expected one of {', '.join(STAGES)}, got {stage!r}; correct the name.")
     if config.threads:
         torch.set_num_threads(config.threads)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -43,12 +43,15 @@ class Ema:
             p.copy_(self.averages[name])
 
     def state(self) -> dict[str, object]:
+        """What `restore` needs."""
         return {"averages": self.averages, "updates": self.updates}
 
     def restore(self, state: dict[str, object]) -> None:
+        """Continues from a saved state, on the device of the parameters."""
         averages = state["averages"]
         assert isinstance(averages, dict) and isinstance(state["updates"], int)
-        self.averages, self.updates = averages, state["updates"]
+        self.averages = {name: averages[name].to(mine.device) for name, mine in self.averages.items()}
+        self.updates = state["updates"]
 
 
 def psnr(mse: float, *, span: float = 2.0) -> float:

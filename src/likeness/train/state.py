@@ -18,6 +18,7 @@ Tree = Any  # nested dicts and lists of tensors and JSON scalars, as state_dict(
 
 def save_state(folder: Path, parts: Mapping[str, Tree]) -> None:
     """Writes nested state so that a kill at any moment leaves either the old or the new state, never a mixture."""
+    _recover(folder)
     tensors: dict[str, torch.Tensor] = {}
     skeleton = {name: _strip(part, name, tensors) for name, part in parts.items()}
     fresh = folder.with_name(f"{folder.name}.next")
@@ -38,17 +39,24 @@ def load_state(folder: Path) -> dict[str, Tree] | None:
 
     Raises: WeightsError when the files are damaged.
     """
-    if not folder.exists() and (old := folder.with_name(f"{folder.name}.old")).exists():
-        os.replace(old, folder)
+    _recover(folder)
     if not folder.exists():
         return None
     try:
         skeleton = json.loads((folder / "skeleton.json").read_text())
         with safe_open(folder / "tensors.safetensors", framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"{folder}: expected a training state, got {error}; delete the folder to start over") from error
-    return {name: _fill(part, tensors) for name, part in skeleton.items()}
+        return {name: _fill(part, tensors) for name, part in skeleton.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise WeightsError(f"{folder}: expected a training state, got {got}; delete the folder to start over.") from error
+
+
+def _recover(folder: Path) -> None:
+    """Puts the last whole state back when a kill fell between the two renames of `save_state`."""
+    old = folder.with_name(f"{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
 
 
 def _strip(tree: Tree, path: str, tensors: dict[str, torch.Tensor]) -> Tree:

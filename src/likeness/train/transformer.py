@@ -47,7 +47,7 @@ def prepare_folder(config: PretrainConfig) -> Path:
             },
         }
         build_tiny_flux(target, corpus=corpus(), config=overrides, seed=config.seed)
-    shutil.rmtree(target / "vae")
+    shutil.rmtree(target / "vae", ignore_errors=True)  # absent after a kill between these two lines
     shutil.copytree(config.work / "vae", target / "vae")
     return target
 

@@ -182,13 +182,14 @@ def _hat_lift(look: Look) -> float:
     return -0.09 if look.identity.species == "frog" else 0.0
 
 
-def _eye_points(species: str) -> tuple[Point, Point]:
+def eye_points(species: str) -> tuple[Point, Point]:
+    """The eyes of a face that looks straight ahead, in head units around the middle of the head."""
     return ((-0.11, -0.2), (0.11, -0.2)) if species == "frog" else ((-0.095, -0.03), (0.095, -0.03))
 
 
 def _eyes(pen: Pen, look: Look, pose: Pose) -> None:
     ring = 0.062 if look.identity.body_color in ("black", "blue", "brown", "purple") else 0.056
-    for x, y in _eye_points(look.identity.species):
+    for x, y in eye_points(look.identity.species):
         if pose.eyes_closed:
             pen.curve((x - 0.045, y), (x, y + 0.045), (x + 0.045, y), 0.022, INK)
             continue
@@ -429,11 +430,11 @@ def _crown(pen: Pen, look: Look) -> None:
 
 def _glasses(pen: Pen, look: Look) -> None:
     frame = look.worn
-    for x, y in _eye_points(look.identity.species):
+    for x, y in eye_points(look.identity.species):
         for r, color in ((0.092, frame), (0.06, WHITE)):
             pen.circle(x, y, r, color)
         pen.circle(x, y + 0.004, 0.034, INK)
-    y = _eye_points(look.identity.species)[0][1]
+    y = eye_points(look.identity.species)[0][1]
     pen.line([(-0.03, y), (0.03, y)], 0.03, frame)
 
 

@@ -1,5 +1,6 @@
 """Scenarios become pictures with exact labels."""
 
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likeness.world.actions import ACTIONS
-from likeness.world.character import draw_character, draw_hands
+from likeness.world.character import draw_character, draw_hands, eye_points, look_of
 from likeness.world.identity import NOT_APPLICABLE, Identity
 from likeness.world.outfits import OUTFITS
 from likeness.world.pen import Pen, Point
@@ -182,7 +183,7 @@ def _subject(scenario: Scenario, stage: Stage, index: int, levels: NDArray[np.ui
         attributes,
         _box(full),
         _seen(scenario, actor, head_center(actor.pose)),
-        _keypoints(scenario, actor, visible),
+        _keypoints(scenario, index, actor, visible),
         visible,
         full,
     )
@@ -209,23 +210,30 @@ def _seen(scenario: Scenario, actor: Actor, point: Point) -> Point:
     return (0.5 + (x - 0.5) * zoom, FLOOR + (y - FLOOR) * zoom)
 
 
-def _joints(pose: Pose) -> list[Point]:
+def _face(worn: Identity, pose: Pose) -> list[Point]:
+    """Left eye, right eye and nose as the head is drawn: shifted with the gaze, scaled and tilted."""
+    (right, left), shift = eye_points(worn.species), 0.055 * pose.facing
+    head = Actor(*head_center(pose), h=look_of(worn).head_scale, pose=Pose(turn=pose.head_tilt))
+    return [head.at(x + shift, y) for x, y in (left, right, (0.0, 0.055))]
+
+
+def _joints(worn: Identity, pose: Pose) -> list[Point]:
     """The 17 keypoints in AP-10K order, in the actor's units."""
-    (hx, hy), (left_arm, right_arm), (left_leg, right_leg) = head_center(pose), arms(pose), legs(pose)
-    face = 0.055 * pose.facing
-    eyes: list[Point] = [(hx + face + 0.095, hy - 0.03), (hx + face - 0.095, hy - 0.03), (hx + face, hy + 0.055)]
+    (left_arm, right_arm), (left_leg, right_leg) = arms(pose), legs(pose)
     trunk: list[Point] = [(0.0, -0.48), (0.0, -0.2)]
     limbs = [p for limb in (right_arm, left_arm, right_leg, left_leg) for p in (limb.root, limb.joint, limb.end)]
-    return [*eyes, *trunk, *limbs]
+    return [*_face(worn, pose), *trunk, *limbs]
 
 
-def _keypoints(scenario: Scenario, actor: Actor, visible: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _keypoints(
+    scenario: Scenario, index: int, actor: Actor, visible: NDArray[np.bool_]
+) -> NDArray[np.float32]:
     """(17, 3) float32: x, y, and 1 when the point lies in the picture on a visible part of its subject (within 2%)."""
     size = len(visible)
     reach = max(1, round(0.02 * size))
     rows: list[tuple[float, float, float]] = []
-    for x, y in (_seen(scenario, actor, joint) for joint in _joints(actor.pose)):
-        col, row = int(x * size), int(y * size)
+    for x, y in (_seen(scenario, actor, joint) for joint in _joints(scenario.worn(index), actor.pose)):
+        col, row = math.floor(x * size), math.floor(y * size)
         inside = 0 <= col < size and 0 <= row < size
         near = visible[max(row - reach, 0) : row + reach + 1, max(col - reach, 0) : col + reach + 1]
         rows.append((x, y, float(inside and bool(near.any()))))

@@ -1,0 +1,53 @@
+"""RUN/commands.json: the words with which each step of a run was called, for the report and for who repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import typer
+
+from likeness.core.files import read_json, write_json
+
+FILE = "commands.json"
+NO_RESULT_DEPENDS = ("workers", "batch_size", "as_json")
+WEIGHTS = ("model", "lora", "clip", "dino", "probe")  # texts that may be paths
+
+
+def command_line(ctx: typer.Context, **also: object) -> str:
+    """The command as it was given, without the flags on which no result depends; `also` adds defaults by name.
+
+    Absolute paths go by their last name, so that a report tells nobody where somebody keeps files.
+    """
+    words = ["likeness", str(ctx.info_name)]
+    for param in ctx.command.params:
+        name = str(param.name)
+        source = ctx.get_parameter_source(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        value = ctx.params.get(name) if given else also.get(name)
+        if value is None or name in NO_RESULT_DEPENDS:
+            continue
+        flag = [] if param.param_type_name == "argument" else [param.opts[0]]
+        for item in value if isinstance(value, list | tuple) else [value]:
+            words += flag if item is True else [*flag, _word(item, name=name)]
+    return shlex.join(words)
+
+
+def _word(value: object, *, name: str) -> str:
+    path = Path(str(value))
+    is_path = isinstance(value, Path) or name in WEIGHTS
+    return path.name if is_path and path.is_absolute() else str(value)
+
+
+def record_command(run: Path, *, step: str, line: str) -> None:
+    """RUN/commands.json holds `line` as the last command of `step`, beside those of other steps."""
+    path = run / FILE
+    write_json(path, {**(read_json(path) if path.is_file() else {}), step: line})
+
+
+def recorded_benchmark(run: Path) -> str | None:
+    """The benchmark that RUN/run.json names, None where there is no such file or it names none."""
+    path = run / "run.json"
+    found = read_json(path) if path.is_file() else {}
+    name = found.get("benchmark") if isinstance(found, dict) else None
+    return name if isinstance(name, str) else None

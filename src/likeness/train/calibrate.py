@@ -1,0 +1,198 @@
+"""Stage "calibrate": what each embedded checkpoint is worth on test pictures it never saw, as calibration.json beside it.
+
+A number here is the ceiling of every score made with that checkpoint: a generated picture cannot read better than a
+true one.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import mannwhitneyu
+
+from likeness.core.files import write_json
+from likeness.core.rng import seed_for
+from likeness.core.stats import mean_interval
+from likeness.encoders.clip import ClipEncoder
+from likeness.encoders.probe import AttributeProbe
+from likeness.encoders.vit import VitEncoder
+from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
+from likeness.train.autoencoder import to_pixels, validation_psnr
+from likeness.train.config import PretrainConfig
+from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
+from likeness.world.render import Picture, render, render_image, render_reference
+from likeness.world.scenario import Scenario, sample_scenario
+
+NUM_PICTURES = 512
+NUM_IDENTITIES = 220
+RIVALS = 19
+FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
+
+Card = dict[str, object]
+
+
+def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
+    """A mean with its interval; a number that could not be computed is null, and `reason` says why."""
+    interval = mean_interval(list(values), list(groups))
+    numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
+    rounded = {name: None if math.isnan(value) else round(value, 4) for name, value in numbers.items()}
+    return rounded | {"n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
+
+
+# -- probe -----------------------------------------------------------------------------------------------------
+def _test_pictures(size: int) -> list[Picture]:
+    """Half single, half two subjects, none of them dressed."""
+    return [
+        render(sample_scenario(FIRST + i, split="test", num_subjects=1 + i % 2, dressed=False), size=size)
+        for i in range(NUM_PICTURES)
+    ]
+
+
+@torch.no_grad()
+def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """What the autoencoder makes of pictures."""
+    rows: list[NDArray[np.uint8]] = []
+    for first in range(0, len(images), 16):
+        z = vae.encode(to_pixels(np.stack(images[first : first + 16])).to(vae.device)).latent_dist.mode()
+        pixels = (vae.decode(z).sample.float().clamp(-1, 1) + 1) * 127.5
+        rows += list(pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+    return rows
+
+
+def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Sequence[NDArray[np.uint8]]) -> Card:
+    """Accuracy per attribute, of all attributes together, of action and of scene, for `images` of `pictures`."""
+    labels = probe.config.attributes
+    right: dict[str, list[tuple[float, str]]] = {name: [] for name in ("all", *labels, "action", "scene")}
+    for picture, image in zip(pictures, images, strict=True):
+        subjects = picture.labels.subjects
+        reading = probe.read([Image.fromarray(image)], num_subjects=[len(subjects)])[0]
+        expected = [subject.attributes for subject in subjects]
+        matched = match_subjects(reading.subjects, expected, labels=labels)
+        for subject, found in zip(subjects, matched, strict=True):
+            answers = right_attributes(found, subject.attributes, labels=labels)
+            right["all"].append((float(np.mean(list(answers.values()))), subject.id))
+            for name, correct in answers.items():
+                right[name].append((float(correct), subject.id))
+        group = "+".join(subject.id for subject in subjects)
+        right["action"].append((action_recognised(reading.action, picture.labels.action).value, group))
+        right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
+    return {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+
+
+def probe_card(config: PretrainConfig, *, device: str) -> Card:
+    """Accuracy on rendered test pictures and on the same pictures passed through the autoencoder."""
+    probe = AttributeProbe.load(config.work / "probe", device=device)
+    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    pictures = _test_pictures(config.size)
+    images = [picture.image for picture in pictures]
+    return {
+        "rendered": read_pictures(probe, pictures, images),
+        "autoencoded": read_pictures(probe, pictures, autoencoded(vae, images)),
+        "attributes": list(ATTRIBUTES),
+    }
+
+
+# -- identity and text -----------------------------------------------------------------------------------------
+def _test_identities() -> list[Identity]:
+    """Equally many test identities of each species."""
+    species = ATTRIBUTES["species"]
+    rng = random.Random("calibration-identities")
+    return [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
+
+
+def _scene_of(who: Identity, index: int) -> Scenario:
+    plan = sample_scenario(FIRST + 10_000 + index, split="test", num_subjects=1, dressed=False)
+    return Scenario(plan.action, plan.scene, (who,), plan.seed)
+
+
+def identity_card(
+    people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]
+) -> Card:
+    """How well cosine of features tells a true scene of a subject from the most similar other of its species.
+
+    `auc_hardest`: chance that a subject's own portrait is closer to its scene than the closest portrait among all others of
+    its species is to the scene of a (possibly different) subject. `first`: share of scenes whose own portrait wins.
+    """
+    own, rival, first, floor = [], [], [], []
+    for i, who in enumerate(people):
+        others = [j for j, other in enumerate(people) if other.species == who.species and other != who]
+        similar = portraits[others] @ scenes[i]
+        own.append(float(portraits[i] @ scenes[i]))
+        rival.append(float(similar.max()))
+        floor.append(float(similar.mean()))
+        first.append(float(own[-1] > rival[-1]))
+    names = [who.id for who in people]
+    auc = float(mannwhitneyu(own, rival).statistic) / (len(own) * len(rival))
+    return {
+        "auc_hardest": round(auc, 4),
+        "first": _share(first, names),
+        "own": _share(own, names),
+        "hardest_other": _share(rival, names),
+        "any_other": _share(floor, names),
+        "rivals_per_subject": len(people) // len(ATTRIBUTES["species"]) - 1,
+    }
+
+
+def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
+    people = _test_identities()
+    scenes = [Image.fromarray(render_image(_scene_of(who, i), size=size)) for i, who in enumerate(people)]
+    portraits = [
+        Image.fromarray(render_reference(who, seed=seed_for("calibration", who.id), size=size)) for who in people
+    ]
+    return people, scenes, portraits
+
+
+def dino_card(config: PretrainConfig, *, device: str) -> Card:
+    """Identity separation of the embedded ViT."""
+    encoder = VitEncoder.load(config.work / "dino", device=device)
+    people, scenes, portraits = _identity_pictures(config.size)
+    return {"identity": identity_card(people, encoder.features(scenes), encoder.features(portraits))}
+
+
+def clip_card(config: PretrainConfig, *, device: str) -> Card:
+    """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
+    encoder = ClipEncoder.load(config.work / "clip", device=device)
+    people, scenes, portraits = _identity_pictures(config.size)
+    identity = identity_card(people, encoder.image_features(scenes), encoder.image_features(portraits))
+    return {"identity": identity, "text": _text_card(encoder, config.size)}
+
+
+def _text_card(encoder: ClipEncoder, size: int) -> Card:
+    found: dict[str, Picture] = {}
+    index = FIRST + 50_000
+    while len(found) < 256:
+        index += 1
+        picture = render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
+        found.setdefault(picture.labels.caption, picture)
+    images = encoder.image_features([Image.fromarray(p.image) for p in found.values()])
+    similar = images @ encoder.text_features(list(found)).T
+    names = ["+".join(s.id for s in p.labels.subjects) for p in found.values()]
+    hits = [float(row.argmax() == i) for i, row in enumerate(similar)]
+    wrong = [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(similar)]
+    return {
+        "retrieval_at_1": _share(hits, names),
+        "ceiling": _share(similar.diagonal().tolist(), names),
+        "floor": _share(wrong, names),
+        "num_prompts": len(found),
+    }
+
+
+def vae_card(config: PretrainConfig, *, device: str) -> Card:
+    """Mean PSNR on held-out pictures."""
+    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    return {"psnr_db": round(validation_psnr(vae, size=config.size, num_images=256), 3), "n": 256, "split": "test"}
+
+
+def calibrate(config: PretrainConfig, *, device: str) -> None:
+    """Writes calibration.json beside every checkpoint that exists in `<work>`."""
+    cards = {"vae": vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
+    for name, card in cards.items():
+        folder: Path = config.work / name
+        if folder.exists():
+            write_json(folder / "calibration.json", card(config, device=device))

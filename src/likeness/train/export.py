@@ -1,0 +1,39 @@
+"""Stage "export": trained checkpoints in half the bytes, beside the recipe, the logs and the cards they came with."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from likeness.train.config import PretrainConfig
+
+LOGS = ("autoencoder", "latents", "transformer", "probe", "clip", "dino")
+
+
+def export(config: PretrainConfig) -> Path:
+    """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder."""
+    for name in ("flux", "clip", "dino", "probe"):
+        if (config.work / name).exists():
+            _copy(config.work / name, config.export / name)
+    for card in (config.work / "vae").glob("calibration.json"):
+        shutil.copyfile(card, config.export / "flux" / "autoencoder_calibration.json")
+    logs = config.export / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for name in LOGS:
+        if (path := config.work / f"{name}.jsonl").exists():
+            shutil.copyfile(path, logs / path.name)
+    return config.export
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The folder `source` as `target`, floating-point tensors rounded to bfloat16."""
+    fresh = target.with_name(f"{target.name}.next")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    for path in fresh.rglob("*.safetensors"):
+        tensors = load_file(path)
+        half = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
+        save_file(half, path, metadata={"format": "pt"})
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.replace(target)

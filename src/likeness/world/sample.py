@@ -1,0 +1,89 @@
+"""`likeness world sample`: labelled pictures on disk."""
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from likeness.core.files import write_jsonl
+from likeness.core.images import save_png
+from likeness.world.identity import Split
+from likeness.world.render import AP10K, Picture, render
+from likeness.world.scenario import sample_scenario
+
+SHEET_COLUMNS, SHEET_CELLS = 8, 64
+
+
+def write_samples(n: int, *, out: Path, split: str, size: int, seed: int, workers: int) -> Path:
+    """Writes images/, labels.jsonl and contact_sheet.png under `out` and returns the label file.
+
+    Picture i of a seed has the same bytes whatever `n` and `workers` are.
+    """
+    draw = partial(_draw, out=out, split=split, size=size, seed=seed)
+    if workers > 1:
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            rows = pool.map(draw, range(n), chunksize=32)
+    else:
+        rows = [draw(i) for i in range(n)]
+    write_jsonl(out / "labels.jsonl", rows)
+    save_png(_sheet(out, rows[:SHEET_CELLS], size=size), out / "contact_sheet.png")
+    return out / "labels.jsonl"
+
+
+def _draw(index: int, *, out: Path, split: str, size: int, seed: int) -> dict[str, object]:
+    picture = render(sample_scenario(seed * 1_000_003 + index, split=cast(Split, split)), size=size)
+    name = f"images/{seed}-{index:06d}.png"
+    save_png(Image.fromarray(picture.image), out / name)
+    return label_row(picture, image=name)
+
+
+def label_row(picture: Picture, *, image: str) -> dict[str, object]:
+    """One line of labels.jsonl. Boxes, heads and keypoints are shares of the side; masks are COCO run lengths."""
+    labels = picture.labels
+    return {
+        "image": image,
+        "caption": labels.caption,
+        "action": labels.action,
+        "scene": labels.scene,
+        "objects": list(labels.objects),
+        "triplets": [list(triplet) for triplet in labels.triplets],
+        "subjects": [
+            {
+                "id": subject.id,
+                "class_name": subject.class_name,
+                "attributes": subject.attributes,
+                "box": [round(float(v), 5) for v in subject.box],
+                "head": [round(float(v), 5) for v in subject.head],
+                "keypoints": {
+                    name: [round(float(v), 5) for v in row]
+                    for name, row in zip(AP10K, subject.keypoints, strict=True)
+                },
+                "visible_mask": run_lengths(subject.visible_mask),
+                "full_mask": run_lengths(subject.full_mask),
+            }
+            for subject in labels.subjects
+        ],
+    }
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, list[int]]:
+    """Uncompressed COCO run-length encoding: column by column, starting with the number of zeros."""
+    flat = mask.T.reshape(-1)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate(([0], changes, [flat.size]))
+    counts = np.diff(edges).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
+
+
+def _sheet(out: Path, rows: list[dict[str, object]], *, size: int) -> Image.Image:
+    """The first pictures side by side."""
+    lines = -(-len(rows) // SHEET_COLUMNS)
+    sheet = Image.new("RGB", (size * min(SHEET_COLUMNS, len(rows)), size * lines), "white")
+    for i, row in enumerate(rows):
+        with Image.open(out / str(row["image"])) as picture:
+            sheet.paste(picture, (i % SHEET_COLUMNS * size, i // SHEET_COLUMNS * size))
+    return sheet

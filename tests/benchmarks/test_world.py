@@ -1,0 +1,126 @@
+"""Benchmarks of the world: readable cases of test subjects, the same bytes every time."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from likeness.benchmarks import BENCHMARKS
+from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE, build
+from likeness.core.errors import DataError
+from likeness.core.files import read_jsonl
+from likeness.core.records import Case, read_cases
+from likeness.world.identity import Identity, split_of_identity, split_of_pair
+from likeness.world.render import render
+from likeness.world.scenario import caption, relation_bench
+
+NAMES = tuple(SCENARIOS)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three cases of every benchmark."""
+    root = tmp_path_factory.mktemp("benchmarks")
+    for name in NAMES:
+        build(name, root / name, limit=3)
+    return {name: root / name for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cases_are_read_without_rejects(folders: dict[str, Path], name: str) -> None:
+    file = read_cases(folders[name] / "cases.jsonl")
+    assert not file.rejected
+    assert [case.id for case in file.cases] == [f"{name}-v1-{i:04d}" for i in range(3)]
+    for case in file.cases:
+        with Image.open(folders[name] / "truth" / f"{case.id}.png") as truth:
+            assert truth.size == (SIZE, SIZE)
+        for subject in case.subjects:
+            assert subject.reference_image == subject.photos[0]
+            assert len({photo.read_bytes() for photo in subject.photos}) == NUM_PHOTOS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_subjects_are_test_identities_and_attributes_are_labels(folders: dict[str, Path], name: str) -> None:
+    for index, case in enumerate(read_cases(folders[name] / "cases.jsonl").cases):
+        scenario = SCENARIOS[name](index)
+        labels = render(scenario, size=SIZE).labels
+        assert (case.prompt, case.action, case.scene) == (caption(scenario), scenario.action, scenario.scene)
+        for who, subject, label in zip(scenario.identities, case.subjects, labels.subjects, strict=True):
+            assert split_of_identity(who) == "test"
+            assert (subject.id, subject.class_name) == (who.id, who.species)
+            assert subject.attributes == label.attributes
+            assert Identity(**{**subject.attributes, "pattern": who.pattern}) == who
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rebuild_has_the_same_bytes_and_ignores_what_is_there(
+    folders: dict[str, Path], name: str, tmp_path: Path
+) -> None:
+    build(name, tmp_path / "new", limit=3)
+    assert contents(tmp_path / "new") == contents(folders[name])
+    shutil.copytree(folders[name], tmp_path / "again")
+    build(name, tmp_path / "again", limit=3)
+    assert contents(tmp_path / "again") == contents(folders[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_path: Path) -> None:
+    build(name, tmp_path, limit=1)
+    assert read_jsonl(tmp_path / "cases.jsonl") == read_jsonl(folders[name] / "cases.jsonl")[:1]
+    whole = contents(folders[name])
+    assert all(whole[path] == data for path, data in contents(tmp_path).items() if path != "cases.jsonl")
+
+
+def first_cases(name: str, count: int) -> list[Case]:
+    """The first scenarios of a benchmark as cases without pictures."""
+    scenarios = [SCENARIOS[name](index) for index in range(count)]
+    return [Case(id=str(i), prompt=caption(s), action=s.action, scene=s.scene) for i, s in enumerate(scenarios)]
+
+
+def test_single_and_multi_hold_test_pairs_and_no_outfits() -> None:
+    for name, count in (("world-single", 1), ("world-multi", 2)):
+        for index in range(200):
+            scenario = SCENARIOS[name](index)
+            assert len(scenario.identities) == count
+            assert not scenario.outfits
+            assert split_of_pair(scenario.action, scenario.scene) == "test"
+
+
+def test_hard_is_hard() -> None:
+    scenarios = [SCENARIOS["world-hard"](index) for index in range(120)]
+    counts = [len(s.identities) for s in scenarios]
+    assert [counts.count(n) for n in (2, 3, 4)] == [60, 40, 20]
+    alike = [s for s in scenarios if s.identities[0].species == s.identities[1].species]
+    assert len(alike) > 60
+    assert sum(s.zoom < 1 for s in scenarios) > 24
+    assert sum(s.crowd < 1 for s in scenarios) > 12
+
+
+def test_relationbench_asks_each_of_25_prompts_four_times_with_other_subjects() -> None:
+    scenarios = [SCENARIOS["world-relationbench"](index) for index in range(100)]
+    assert NUM_CASES["world-relationbench"] == 100
+    for index, scenario in enumerate(scenarios):
+        expected = relation_bench(scenario.identities, 1 + index % 25, seed=index)
+        assert scenario == expected
+        assert all(split_of_identity(who) == "test" for who in scenario.identities)
+    assert len({s.identities for s in scenarios}) == 100
+
+
+def test_prompts_vary() -> None:
+    for name in ("world-single", "world-multi", "world-hard"):
+        assert len({case.prompt for case in first_cases(name, 100)}) > 80
+
+
+def test_names_are_those_of_the_table() -> None:
+    assert {name for name in BENCHMARKS if name.startswith("world-")} == set(SCENARIOS) == set(NUM_CASES)
+
+
+def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"world-single.*got world-triple"):
+        build("world-triple", tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,160 @@
+"""Stage "autoencoder": batches are functions of their number, a stopped run equals a straight one bit for bit."""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+from torch import Tensor
+
+from likeness.train import autoencoder
+from likeness.train.autoencoder import (
+    _batch,
+    build_autoencoder,
+    export_autoencoder,
+    portraits,
+    scenes,
+    to_pixels,
+    train_autoencoder,
+    validation_psnr,
+)
+from likeness.train.config import PretrainConfig, read_config
+from likeness.train.schedule import psnr
+from likeness.train.state import load_state
+from likeness.world.render import render_image
+from likeness.world.scenario import sample_scenario
+
+Write = Callable[[Path], Path]
+
+
+class Stopped(BaseException):
+    """The process dies."""
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def few_validation_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "validation_psnr", lambda vae, *, size: validation_psnr(vae, size=size, num_images=4))
+
+
+def test_to_pixels_maps_bytes_to_minus_one_to_one() -> None:
+    images = np.array([0, 255, 51], dtype=np.uint8).reshape(1, 1, 1, 3)
+    pixels = to_pixels(images)
+    assert pixels.shape == (1, 3, 1, 1)
+    torch.testing.assert_close(pixels.flatten(), torch.tensor([-1.0, 1.0, -0.6]))
+
+
+def test_pictures_are_numbered() -> None:
+    three = scenes(10, 3, size=32, split="train")
+    assert torch.equal(three[1:], scenes(11, 2, size=32, split="train"))
+    assert torch.equal(three[0], to_pixels(render_image(sample_scenario(10, split="train"), size=32)[None])[0])
+    faces = portraits(10, 3, size=32, split="test")
+    assert torch.equal(faces[1:], portraits(11, 2, size=32, split="test"))
+    assert not torch.equal(faces, portraits(10, 3, size=32, split="train"))
+
+
+def test_batches_mix_scenes_and_portraits_of_both_sizes(prepared: PretrainConfig) -> None:
+    sides = [_batch(prepared, 4 * i).shape for i in range(60)]
+    assert set(sides) == {(4, 3, 32, 32), (4, 3, 16, 16)}
+    assert torch.equal(_batch(prepared, 8), _batch(prepared, 8))
+
+
+def test_the_seed_decides_the_first_weights(prepared: PretrainConfig) -> None:
+    first, again = build_autoencoder(prepared), build_autoencoder(prepared)
+    other = build_autoencoder(prepared.model_copy(update={"seed": 4}))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.encoder.conv_in.weight, other.encoder.conv_in.weight)
+
+
+def test_stopped_and_continued_equals_straight(
+    prepared: PretrainConfig, tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`prepared` trained 4 batches straight; here the process dies in the third, after a save."""
+    config = read_config(write_recipe(tmp_path))
+    monkeypatch.setattr(autoencoder, "SAVE_EVERY_BATCHES", 2)
+
+    def dying(config: PretrainConfig, first: int) -> Tensor:
+        if first == 8:
+            raise Stopped
+        return _batch(config, first)
+
+    monkeypatch.setattr(autoencoder, "_batch", dying)
+    with pytest.raises(Stopped):
+        train_autoencoder(config, device="cpu")
+    state = load_state(config.work / "autoencoder.state")
+    assert state is not None
+    assert state["seen"] == 8
+    monkeypatch.setattr(autoencoder, "_batch", _batch)
+    train_autoencoder(config, device="cpu")
+    straight, resumed = weights(prepared.work / "vae"), weights(config.work / "vae")
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert (prepared.work / "vae" / "config.json").read_text() == (config.work / "vae" / "config.json").read_text()
+
+
+def test_a_finished_stage_exports_the_same_again(work_copy: Callable[[str], PretrainConfig]) -> None:
+    config = work_copy("again")
+    before = weights(config.work / "vae")
+    train_autoencoder(config, device="cpu")
+    after = weights(config.work / "vae")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_export_has_unit_latents_and_averaged_weights(prepared: PretrainConfig) -> None:
+    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    state = load_state(prepared.work / "autoencoder.state")
+    assert state is not None
+    for name, p in vae.named_parameters():
+        assert torch.equal(p, state["ema"]["averages"][name])
+    with torch.no_grad():
+        z = vae.encode(scenes(0, 256, size=32, split="train")).latent_dist.mode()
+    scaled = (z - vae.config.shift_factor) * vae.config.scaling_factor
+    assert float(scaled.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(scaled.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_decoder_only_keeps_the_exported_encoder_and_scale(
+    work_copy: Callable[[str], PretrainConfig],
+) -> None:
+    """Latents were cached with the exported (averaged) encoder, so it must not move, and the decoder must."""
+    config = work_copy("decoder")
+    before, settings = weights(config.work / "vae"), AutoencoderKL.load_config(config.work / "vae")
+    table = config.autoencoder.model_copy(update={"decoder_only": True, "total_images": 24})
+    longer = config.model_copy(update={"autoencoder": table})
+    train_autoencoder(longer, device="cpu")
+    after = weights(config.work / "vae")
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("decoder."))
+    kept = AutoencoderKL.load_config(config.work / "vae")
+    assert (kept["shift_factor"], kept["scaling_factor"]) == (settings["shift_factor"], settings["scaling_factor"])
+    train_autoencoder(longer, device="cpu")  # a finished decoder stage is loaded, not trained
+    again = weights(config.work / "vae")
+    assert all(torch.equal(after[name], again[name]) for name in after)
+
+
+def test_validation_psnr_is_the_mean_over_pictures(prepared: PretrainConfig) -> None:
+    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    told = validation_psnr(vae, size=32, num_images=3)
+    values = []
+    for i in range(3):
+        x = scenes(i, 1, size=32, split="test")
+        with torch.no_grad():
+            y = vae.decode(vae.encode(x).latent_dist.mode()).sample.clamp(-1, 1)
+        values.append(psnr(float((y - x).double().square().mean())))
+    assert told == pytest.approx(sum(values) / 3, abs=1e-3)
+    assert math.isfinite(told)
+
+
+def test_export_folder_is_stock(prepared: PretrainConfig, tmp_path: Path) -> None:
+    shutil.copytree(prepared.work / "vae", tmp_path / "vae")
+    vae = AutoencoderKL.from_pretrained(tmp_path / "vae")
+    config = prepared.model_copy(update={"work": tmp_path})
+    assert export_autoencoder(vae, config) == tmp_path / "vae"
+    assert AutoencoderKL.load_config(tmp_path / "vae")["latent_channels"] == 16

@@ -1,0 +1,106 @@
+"""All stages of a miniature recipe, one after the other, and what each leaves behind."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from likeness.backbones.flux_uno import FluxUno
+from likeness.encoders.clip import ClipEncoder
+from likeness.encoders.probe import AttributeProbe
+from likeness.encoders.vit import VitEncoder
+from likeness.train import optim
+from likeness.train.config import PretrainConfig, read_config
+from likeness.train.contrastive import train_clip, train_dino
+from likeness.train.optim import train_encoder
+from likeness.train.pretrain import run
+from likeness.train.probe import picture_labels, probe_config, train_probe
+from likeness.train.transformer import train_transformer
+from likeness.world.identity import ATTRIBUTES
+from likeness.world.render import render, render_image
+from likeness.world.scenario import sample_scenario
+
+# said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
+pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+
+Copy = Callable[[str], PretrainConfig]
+Write = Callable[[Path], Path]
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(render_image(sample_scenario(seed, split="test"), size=32))
+
+
+@pytest.mark.slow
+def test_every_stage_of_a_miniature_recipe(work_copy: Copy) -> None:
+    """The autoencoder is finished already; its stage only exports again. Two to four batches each for the rest."""
+    work = work_copy("all").work
+    config = run(work / "recipe.toml", stage="autoencoder")
+    train_transformer(config, device="cpu")
+    train_probe(config, device="cpu")
+    train_clip(config, device="cpu")
+    train_dino(config, device="cpu")
+
+    image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, steps=2)
+    assert image.size == (32, 32)
+    reading = AttributeProbe.load(work / "probe").read([picture(0)], [1])[0]
+    assert set(reading.subjects[0].attributes) == set(ATTRIBUTES)
+    clip = ClipEncoder.load(work / "clip")
+    assert clip.image_features([picture(0), picture(1)]).shape == clip.text_features(["A cat", "A dog"]).shape
+    assert VitEncoder.load(work / "dino").features([picture(0)]).shape == (1, 192)
+    for name, total in (("transformer", 16), ("probe", 8), ("clip", 8), ("dino", 8)):
+        last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
+        assert last["num_images_seen"] == total
+        assert math.isfinite(last["train_loss"])
+
+
+class Stopped(BaseException):
+    """The process dies."""
+
+
+def test_encoder_loop_continues_bit_for_bit(
+    tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss numbers depend on the global random state, which the loop seeds per batch."""
+    monkeypatch.setattr(optim, "SAVE_EVERY_BATCHES", 2)
+
+    def train(name: str, *, stop_at: int | None = None) -> list[torch.Tensor]:
+        config = read_config(write_recipe(tmp_path / name))
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+        def loss_of(first: int, count: int) -> torch.Tensor:
+            if first == stop_at:
+                raise Stopped
+            return net(torch.randn(count, 3)).square().mean() + 0.01 * first
+
+        table = config.probe.model_copy(update={"total_images": 24})
+        train_encoder(net, loss_of, name="tiny", table=table, config=config)
+        assert not net.training
+        return [value.clone() for value in net.state_dict().values()]
+
+    straight = train("straight")
+    with pytest.raises(Stopped):
+        train("stopped", stop_at=12)
+    resumed = train("stopped")
+    assert all(torch.equal(a, b) for a, b in zip(straight, resumed, strict=True))
+
+
+def test_probe_labels_are_the_world_labels(prepared: PretrainConfig) -> None:
+    probe = probe_config(prepared)
+    assert probe.grid == 4
+    for seed in range(20):
+        labels = render(sample_scenario(seed, split="train"), size=32).labels
+        targets = picture_labels(labels, probe)
+        assert probe.actions[targets.action] == labels.action
+        assert probe.scenes[targets.scene] == labels.scene
+        assert targets.heads.shape == (len(labels.subjects), 2)
+        for subject, ids in zip(labels.subjects, targets.classes, strict=True):
+            for (name, values), number in zip(probe.attributes.items(), ids, strict=True):
+                told = subject.attributes[name]
+                assert (values[number] if number >= 0 else "none") == told
