@@ -1,4 +1,4 @@
-"""A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder and a latent cache made by it."""
+"""A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder with its latent cache."""
 
 import shutil
 from collections.abc import Callable
@@ -20,6 +20,7 @@ threads = 1
 size = 32
 reference_size_single = 32
 reference_size_multi = 16
+block_out_channels = [8, 8, 8, 8]
 
 [autoencoder]
 total_images = 16
@@ -30,7 +31,18 @@ ema_decay = 0.9
 kl_weight = 1e-5
 l1_weight = 0.1
 reference_share = 0.4
-block_out_channels = [8, 8, 8, 8]
+freeze_encoder = false
+
+[decoder]
+total_images = 8
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
+ema_decay = 0.9
+kl_weight = 0.0
+l1_weight = 0.1
+reference_share = 0.4
+freeze_encoder = true
 
 [latents]
 num_samples = 33

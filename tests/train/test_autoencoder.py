@@ -1,7 +1,6 @@
 """Stage "autoencoder": batches are functions of their number, a stopped run equals a straight one bit for bit."""
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,16 @@ from torch import Tensor
 from likeness.train import autoencoder
 from likeness.train.autoencoder import (
     _batch,
+    autoencoder_loss,
     build_autoencoder,
-    export_autoencoder,
     portraits,
     scenes,
     to_pixels,
     train_autoencoder,
+    train_decoder,
     validation_psnr,
 )
-from likeness.train.config import PretrainConfig, read_config
+from likeness.train.config import AutoencoderTable, PretrainConfig, read_config
 from likeness.train.schedule import psnr
 from likeness.train.state import load_state
 from likeness.world.render import render_image
@@ -42,7 +42,9 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(autouse=True)
 def few_validation_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoder, "validation_psnr", lambda vae, *, size: validation_psnr(vae, size=size, num_images=4))
+    monkeypatch.setattr(
+        autoencoder, "validation_psnr", lambda vae, *, size: validation_psnr(vae, size=size, num_images=4)
+    )
 
 
 def test_to_pixels_maps_bytes_to_minus_one_to_one() -> None:
@@ -62,9 +64,10 @@ def test_pictures_are_numbered() -> None:
 
 
 def test_batches_mix_scenes_and_portraits_of_both_sizes(prepared: PretrainConfig) -> None:
-    sides = [_batch(prepared, 4 * i).shape for i in range(60)]
+    sides = [_batch(prepared, prepared.autoencoder, 4 * i).shape for i in range(60)]
     assert set(sides) == {(4, 3, 32, 32), (4, 3, 16, 16)}
-    assert torch.equal(_batch(prepared, 8), _batch(prepared, 8))
+    once, again = (_batch(prepared, prepared.autoencoder, 8) for _ in range(2))
+    assert torch.equal(once, again)
 
 
 def test_the_seed_decides_the_first_weights(prepared: PretrainConfig) -> None:
@@ -81,10 +84,10 @@ def test_stopped_and_continued_equals_straight(
     config = read_config(write_recipe(tmp_path))
     monkeypatch.setattr(autoencoder, "SAVE_EVERY_BATCHES", 2)
 
-    def dying(config: PretrainConfig, first: int) -> Tensor:
+    def dying(config: PretrainConfig, table: AutoencoderTable, first: int) -> Tensor:
         if first == 8:
             raise Stopped
-        return _batch(config, first)
+        return _batch(config, table, first)
 
     monkeypatch.setattr(autoencoder, "_batch", dying)
     with pytest.raises(Stopped):
@@ -120,23 +123,36 @@ def test_the_export_has_unit_latents_and_averaged_weights(prepared: PretrainConf
     assert float(scaled.std()) == pytest.approx(1, abs=1e-3)
 
 
-def test_decoder_only_keeps_the_exported_encoder_and_scale(
-    work_copy: Callable[[str], PretrainConfig],
-) -> None:
+def test_the_decoder_stage_keeps_the_exported_encoder_and_scale(work_copy: Callable[[str], PretrainConfig]) -> None:
     """Latents were cached with the exported (averaged) encoder, so it must not move, and the decoder must."""
     config = work_copy("decoder")
     before, settings = weights(config.work / "vae"), AutoencoderKL.load_config(config.work / "vae")
-    table = config.autoencoder.model_copy(update={"decoder_only": True, "total_images": 24})
-    longer = config.model_copy(update={"autoencoder": table})
-    train_autoencoder(longer, device="cpu")
+    train_decoder(config, device="cpu")
     after = weights(config.work / "vae")
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("decoder."))
     kept = AutoencoderKL.load_config(config.work / "vae")
     assert (kept["shift_factor"], kept["scaling_factor"]) == (settings["shift_factor"], settings["scaling_factor"])
-    train_autoencoder(longer, device="cpu")  # a finished decoder stage is loaded, not trained
+    train_decoder(config, device="cpu")  # finished: loaded, not trained
     again = weights(config.work / "vae")
     assert all(torch.equal(after[name], again[name]) for name in after)
+
+
+def test_loss_by_hand(prepared: PretrainConfig) -> None:
+    """A frozen encoder gets no gradient; weights of 0 leave the mean squared error."""
+    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    x = scenes(0, 2, size=32, split="train")
+    for frozen in (True, False):
+        changes = {"freeze_encoder": frozen, "l1_weight": 0.0, "kl_weight": 0.0}
+        table = prepared.autoencoder.model_copy(update=changes)
+        torch.manual_seed(0)
+        loss, mse = autoencoder_loss(vae, x, table=table)
+        assert loss.item() == mse.item()
+        vae.zero_grad()
+        loss.backward()
+        gradient = vae.encoder.conv_in.weight.grad
+        assert (gradient is None or not gradient.any()) == frozen
+        assert vae.decoder.conv_out.weight.grad.any()
 
 
 def test_validation_psnr_is_the_mean_over_pictures(prepared: PretrainConfig) -> None:
@@ -152,9 +168,7 @@ def test_validation_psnr_is_the_mean_over_pictures(prepared: PretrainConfig) -> 
     assert math.isfinite(told)
 
 
-def test_export_folder_is_stock(prepared: PretrainConfig, tmp_path: Path) -> None:
-    shutil.copytree(prepared.work / "vae", tmp_path / "vae")
-    vae = AutoencoderKL.from_pretrained(tmp_path / "vae")
-    config = prepared.model_copy(update={"work": tmp_path})
-    assert export_autoencoder(vae, config) == tmp_path / "vae"
-    assert AutoencoderKL.load_config(tmp_path / "vae")["latent_channels"] == 16
+def test_the_export_is_stock(prepared: PretrainConfig) -> None:
+    settings = AutoencoderKL.load_config(prepared.work / "vae")
+    assert settings["_class_name"] == "AutoencoderKL"
+    assert settings["latent_channels"] == 16

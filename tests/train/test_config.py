@@ -17,7 +17,7 @@ Write = Callable[[Path], Path]
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_committed_recipes_are_valid(path: Path) -> None:
     config = read_config(path)
-    factor = 2 ** len(config.autoencoder.block_out_channels)  # 8 for the latents and 2 for the patch
+    factor = 2 ** len(config.block_out_channels)  # 8 for the latents and 2 for the patch
     assert config.size % factor == config.reference_size_single % factor == config.reference_size_multi % factor == 0
     assert config.reference_size_multi <= config.reference_size_single
 
@@ -26,8 +26,9 @@ def test_a_recipe_is_frozen(tmp_path: Path, write_recipe: Write) -> None:
     config = read_config(write_recipe(tmp_path))
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 4
-    assert config.autoencoder.block_out_channels == (8, 8, 8, 8)
-    assert not config.autoencoder.decoder_only
+    assert config.block_out_channels == (8, 8, 8, 8)
+    assert config.decoder.freeze_encoder
+    assert not config.autoencoder.freeze_encoder
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_a_recipe_is_frozen(tmp_path: Path, write_recipe: Write) -> None:
         ("num_layers = 1", "num_layers = 0", "transformer.num_layers"),
         ("num_layers = 1", "num_layers = 1.5", "transformer.num_layers"),
         ("condition_dropout = 0.5", "condition_dropout = 1.0", "transformer.condition_dropout"),
-        ("block_out_channels = [8, 8, 8, 8]", "block_out_channels = 8", "autoencoder.block_out_channels"),
+        ("block_out_channels = [8, 8, 8, 8]", "block_out_channels = 8", "block_out_channels"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, write_recipe: Write, old: str, new: str, told: str) -> None:
@@ -78,6 +79,6 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: bytes | str | None, t
 
 
 def test_an_unknown_stage_is_refused_before_any_work(tmp_path: Path, write_recipe: Write) -> None:
-    with pytest.raises(ConfigError, match=r"--stage: expected one of autoencoder.*'decoder'"):
-        run(write_recipe(tmp_path), stage="decoder")
+    with pytest.raises(ConfigError, match=r"--stage: expected one of autoencoder.*'watercolour'"):
+        run(write_recipe(tmp_path), stage="watercolour")
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.toml"]

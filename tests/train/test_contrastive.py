@@ -25,7 +25,10 @@ def by_loops(a: Tensor, b: Tensor, positive: Tensor, scale: float) -> float:
             total -= sum(w * (v - normaliser) for v, w in zip(row, weight, strict=True)) / sum(weight)
         return total / len(logits)
 
-    flip = [list(column) for column in zip(*logits, strict=True)], [list(column) for column in zip(*weights, strict=True)]
+    flip = (
+        [list(column) for column in zip(*logits, strict=True)],
+        [list(column) for column in zip(*weights, strict=True)],
+    )
     return 0.5 * (one_way(logits, weights) + one_way(*flip))
 
 

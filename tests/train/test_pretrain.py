@@ -14,13 +14,11 @@ from likeness.backbones.flux_uno import FluxUno
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
-from likeness.train import optim
+from likeness.train import calibrate, optim
 from likeness.train.config import PretrainConfig, read_config
-from likeness.train.contrastive import train_clip, train_dino
 from likeness.train.optim import train_encoder
 from likeness.train.pretrain import run
-from likeness.train.probe import picture_labels, probe_config, train_probe
-from likeness.train.transformer import train_transformer
+from likeness.train.probe import picture_labels, probe_config
 from likeness.world.identity import ATTRIBUTES
 from likeness.world.render import render, render_image
 from likeness.world.scenario import sample_scenario
@@ -37,26 +35,32 @@ def picture(seed: int) -> Image.Image:
 
 
 @pytest.mark.slow
-def test_every_stage_of_a_miniature_recipe(work_copy: Copy) -> None:
+def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The autoencoder is finished already; its stage only exports again. Two to four batches each for the rest."""
+    monkeypatch.setattr(calibrate, "NUM_PICTURES", 8)
+    monkeypatch.setattr(calibrate, "NUM_IDENTITIES", 22)
     work = work_copy("all").work
-    config = run(work / "recipe.toml", stage="autoencoder")
-    train_transformer(config, device="cpu")
-    train_probe(config, device="cpu")
-    train_clip(config, device="cpu")
-    train_dino(config, device="cpu")
+    config = run(work / "recipe.toml")
+    assert check_outputs(config.work) == check_outputs(config.export)
 
-    image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, steps=2)
-    assert image.size == (32, 32)
-    reading = AttributeProbe.load(work / "probe").read([picture(0)], [1])[0]
-    assert set(reading.subjects[0].attributes) == set(ATTRIBUTES)
-    clip = ClipEncoder.load(work / "clip")
-    assert clip.image_features([picture(0), picture(1)]).shape == clip.text_features(["A cat", "A dog"]).shape
-    assert VitEncoder.load(work / "dino").features([picture(0)]).shape == (1, 192)
     for name, total in (("transformer", 16), ("probe", 8), ("clip", 8), ("dino", 8)):
         last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
         assert last["num_images_seen"] == total
         assert math.isfinite(last["train_loss"])
+        assert (config.export / "logs" / f"{name}.jsonl").is_file()
+
+
+def check_outputs(work: Path) -> list[str]:
+    """Loads every checkpoint of a folder, uses it once and returns the file names."""
+    image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, steps=2)
+    assert image.size == (32, 32)
+    reading = AttributeProbe.load(work / "probe").read([picture(0)], num_subjects=[1])[0]
+    assert set(reading.subjects[0].attributes) == set(ATTRIBUTES)
+    clip = ClipEncoder.load(work / "clip")
+    assert clip.image_features([picture(0), picture(1)]).shape == clip.text_features(["A cat", "A dog"]).shape
+    assert VitEncoder.load(work / "dino").features([picture(0)]).shape == (1, 192)
+    folders = ("flux", "clip", "dino", "probe")
+    return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
 
 
 class Stopped(BaseException):

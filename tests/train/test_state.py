@@ -116,7 +116,9 @@ def numbers_in(folder: Path) -> tuple[float, int]:
     return float(loaded["x"][0]), loaded["n"]
 
 
-MOMENTS = [(name, k, when) for name in ("replace", "rmtree", "save_file") for k in (1, 2, 3) for when in ("before", "after")]
+MOMENTS = [
+    (name, k, when) for name in ("replace", "rmtree", "save_file") for k in (1, 2, 3) for when in ("before", "after")
+]
 
 
 @pytest.mark.parametrize(("name", "k", "when"), MOMENTS)

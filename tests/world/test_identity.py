@@ -39,7 +39,9 @@ def test_there_are_more_than_a_million_identities() -> None:
     per_species = coats * worn
     assert per_species == 10 * 9 * 6 * (1 + 6 * 9) == 29_700
     ages = 1 + len(ATTRIBUTES["beard"])  # children have no beard
-    people = per_species * len(ATTRIBUTES["skin"]) * len(ATTRIBUTES["hair_style"]) * len(ATTRIBUTES["hair_color"]) * ages
+    people = (
+        per_species * len(ATTRIBUTES["skin"]) * len(ATTRIBUTES["hair_style"]) * len(ATTRIBUTES["hair_color"]) * ages
+    )
     animals_and_objects = (len(ATTRIBUTES["species"]) - len(HUMANS)) * per_species
     assert animals_and_objects + people == 10 * 29_700 + 29_700 * 4 * 4 * 5 * 3 == 7_425_000
 

@@ -205,6 +205,17 @@ def test_eye_keypoints_lie_on_drawn_eyes(species: str) -> None:
             assert patch.max(2).min() < 60, (species, action)
 
 
+def test_children_have_wider_set_eyes() -> None:
+    """Heads are drawn 1.12 times as large for children and 0.9 times for adults."""
+    who = replace(draw_identity(random.Random(0), species="person"), beard="shaved")
+    apart: dict[str, float] = {}
+    for age in ("child", "adult"):
+        scenario = Scenario("stand", "plain", (replace(who, age=age),), 2)
+        left, right, _ = render(scenario, size=32).labels.subjects[0].keypoints[:3]
+        apart[age] = float(left[0] - right[0])
+    assert apart["child"] / apart["adult"] == pytest.approx(1.12 / 0.9, rel=1e-5)
+
+
 def test_head_label_is_the_middle_of_the_face(pictures: list[tuple[Scenario, Picture]]) -> None:
     for _, picture in pictures:
         for subject in picture.labels.subjects:

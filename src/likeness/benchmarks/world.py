@@ -1,7 +1,7 @@
 """World benchmarks: drawn test subjects in test (action, scene) pairs, with exact labels and the true picture.
 
-Every case comes from one seed of the world's test split, so a benchmark is this file: its version is `VERSION`, and a limit of n
-gives the first n cases of the whole.
+Every case comes from one seed of the world's test split, so a benchmark is this file: its version is `VERSION`, and a
+limit of n gives the first n cases of the whole.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """Stage "autoencoder": the world's AutoencoderKL, FLUX geometry (factor 8, 16 channels), trained on pixels."""
 
 import random
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.core.rng import seed_for
-from likeness.train.config import PretrainConfig
+from likeness.train.config import AutoencoderTable, PretrainConfig
 from likeness.train.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor, psnr
 from likeness.train.state import load_state, save_state
@@ -25,7 +24,7 @@ NUM_VALIDATION = 128
 
 def build_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """A stock AutoencoderKL with random weights drawn from the config's seed."""
-    channels = config.autoencoder.block_out_channels
+    channels = config.block_out_channels
     torch.manual_seed(seed_for(config.seed, "autoencoder"))
     return AutoencoderKL(
         latent_channels=16,
@@ -49,9 +48,7 @@ def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
 
 def scenes(first: int, count: int, *, size: int, split: Split) -> Float[Tensor, "B 3 H W"]:
     """Pictures number first .. first + count - 1 of a split."""
-    return to_pixels(
-        np.stack([render_image(sample_scenario(first + i, split=split), size=size) for i in range(count)])
-    )
+    return to_pixels(np.stack([render_image(sample_scenario(first + i, split=split), size=size) for i in range(count)]))
 
 
 def portraits(first: int, count: int, *, size: int, split: Split) -> Float[Tensor, "B 3 H W"]:
@@ -60,8 +57,7 @@ def portraits(first: int, count: int, *, size: int, split: Split) -> Float[Tenso
     return to_pixels(np.stack([render_reference(w, seed=first + i, size=size) for i, w in enumerate(who)]))
 
 
-def _batch(config: PretrainConfig, first: int) -> Tensor:
-    table = config.autoencoder
+def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> Tensor:
     rng = random.Random(f"autoencoder-batch/{config.seed}/{first}")
     if rng.random() >= table.reference_share:
         return scenes(first, table.batch_size, size=config.size, split="train")
@@ -69,20 +65,18 @@ def _batch(config: PretrainConfig, first: int) -> Tensor:
     return portraits(first, table.batch_size, size=size, split="train")
 
 
-def _loss(vae: AutoencoderKL, x: Tensor, config: PretrainConfig) -> tuple[Tensor, Tensor]:
-    """Training loss and plain mean squared error."""
-    table = config.autoencoder
+def autoencoder_loss(vae: AutoencoderKL, x: Tensor, *, table: AutoencoderTable) -> tuple[Tensor, Tensor]:
+    """Training loss and plain mean squared error. A frozen encoder gives its mean, moved by a little noise."""
     posterior = vae.encode(x).latent_dist
-    z = posterior.mode() if table.decoder_only else posterior.sample()
+    if table.freeze_encoder:
+        mean = posterior.mode().detach()
+        z = mean + 0.05 * mean.std() * torch.randn_like(mean)
+    else:
+        z = posterior.sample()
     y = vae.decode(z).sample.float()
     mse = F.mse_loss(y, x)
-    kl = posterior.kl().mean() / z[0].numel()
-    return mse + table.l1_weight * F.l1_loss(y, x) + table.kl_weight * kl.float(), mse.detach()
-
-
-def _trainable(vae: AutoencoderKL, config: PretrainConfig) -> list[tuple[str, torch.nn.Parameter]]:
-    vae.encoder.requires_grad_(not config.autoencoder.decoder_only)
-    return [(name, p) for name, p in vae.named_parameters() if p.requires_grad]
+    kl = posterior.kl().mean().float() / z[0].numel()
+    return mse + table.l1_weight * F.l1_loss(y, x) + table.kl_weight * kl, mse.detach()
 
 
 @torch.no_grad()
@@ -96,41 +90,40 @@ def validation_psnr(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALI
     return float(np.mean(values))
 
 
-@torch.no_grad()
-def _start_from_averages(
-    vae: AutoencoderKL, named: list[tuple[str, torch.nn.Parameter]], averages: dict[str, Tensor], *, decay: float
-) -> Ema:
-    """Gives `vae` the averaged weights, encoder too: cached latents were made by the averaged encoder."""
-    for name, p in vae.named_parameters():
-        p.copy_(averages[name])
-    return Ema(named, decay=decay)
-
-
 def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the autoencoder and exports it to `<work>/vae` with its latent shift and scale."""
-    table = config.autoencoder
     vae = build_autoencoder(config).to(device)
-    named = _trainable(vae, config)
+    _train(vae, config, name="autoencoder", table=config.autoencoder, device=device)
+    _export(vae, config, **latent_statistics(vae, config))
+
+
+def train_decoder(config: PretrainConfig, *, device: str) -> None:
+    """Goes on with the decoder of `<work>/vae` alone: latents, and so everything trained on them, stay valid."""
+    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    _train(vae, config, name="decoder", table=config.decoder, device=device)
+    _export(vae, config, shift_factor=vae.config["shift_factor"], scaling_factor=vae.config["scaling_factor"])
+
+
+def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: AutoencoderTable, device: str) -> None:
+    """Trains `vae` in place and leaves the averaged weights in it."""
+    vae.encoder.requires_grad_(not table.freeze_encoder)
+    named = [(key, p) for key, p in vae.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.99), fused=True)
-    ema = Ema(named, decay=table.ema_decay)
-    seen = 0
-    if state := load_state(config.work / "autoencoder.state"):
+    ema, seen = Ema(named, decay=table.ema_decay), 0
+    if state := load_state(config.work / f"{name}.state"):
         vae.load_state_dict(state["vae"])
-        if table.decoder_only and not state["decoder_only"]:
-            ema = _start_from_averages(vae, named, state["ema"]["averages"], decay=table.ema_decay)
-        else:
-            optimizer.load_state_dict(state["optimizer"])
-            ema.restore(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.restore(state["ema"])
         seen = state["seen"]
-    log = TrainLog(config.work / "autoencoder.jsonl", total=table.total_images, start=seen)
+    log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     errors: list[Tensor] = []
     while seen < table.total_images:
         factor = learning_rate_factor(seen, total=table.total_images, warmup=800, decay_share=table.decay_share)
         for group in optimizer.param_groups:
             group["lr"] = table.learning_rate * factor
-        torch.manual_seed(seed_for(config.seed, "autoencoder", seen))
+        torch.manual_seed(seed_for(config.seed, name, seen))
         with torch.autocast(device, torch.bfloat16):
-            loss, mse = _loss(vae, _batch(config, seen).to(device), config)
+            loss, mse = autoencoder_loss(vae, _batch(config, table, seen).to(device), table=table)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
         optimizer.step()
@@ -142,25 +135,19 @@ def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
             log.write(seen, train_psnr_db=psnr(float(torch.stack(errors).mean())), lr=table.learning_rate * factor)
             errors.clear()
             parts = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
-            save_state(
-                config.work / "autoencoder.state", {**parts, "seen": seen, "decoder_only": table.decoder_only}
-            )
+            save_state(config.work / f"{name}.state", {**parts, "seen": seen})
     ema.copy_to(named)
-    export_autoencoder(vae, config)
     log.write(seen, validation_psnr_db=validation_psnr(vae, size=config.size))
 
 
 @torch.no_grad()
-def export_autoencoder(vae: AutoencoderKL, config: PretrainConfig) -> Path:
-    """Saves the averaged weights; a first export measures the latents' mean and standard deviation, later ones keep them."""
-    target = config.work / "vae"
-    if config.autoencoder.decoder_only and target.exists():
-        kept = AutoencoderKL.load_config(target)
-        shift, scale = kept["shift_factor"], kept["scaling_factor"]
-    else:
-        pixels = scenes(0, 256, size=config.size, split="train").to(vae.device)
-        latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in pixels.split(32)])
-        shift, scale = float(latents.mean()), float(1 / latents.std())
-    vae.register_to_config(shift_factor=round(shift, 5), scaling_factor=round(scale, 5))
-    vae.save_pretrained(target)
-    return target
+def latent_statistics(vae: AutoencoderKL, config: PretrainConfig) -> dict[str, float]:
+    """Shift and scale that bring training latents to mean 0 and standard deviation 1."""
+    pixels = scenes(0, 256, size=config.size, split="train").to(vae.device)
+    latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in pixels.split(32)])
+    return {"shift_factor": round(float(latents.mean()), 5), "scaling_factor": round(float(1 / latents.std()), 5)}
+
+
+def _export(vae: AutoencoderKL, config: PretrainConfig, *, shift_factor: float, scaling_factor: float) -> None:
+    vae.register_to_config(shift_factor=shift_factor, scaling_factor=scaling_factor)
+    vae.save_pretrained(config.work / "vae")

@@ -1,4 +1,4 @@
-"""Stage "calibrate": what each embedded checkpoint is worth on test pictures it never saw, as calibration.json beside it.
+"""Stage "calibrate": what each embedded checkpoint is worth on test pictures, as calibration.json beside it.
 
 A number here is the ceiling of every score made with that checkpoint: a generated picture cannot read better than a
 true one.
@@ -111,13 +111,11 @@ def _scene_of(who: Identity, index: int) -> Scenario:
     return Scenario(plan.action, plan.scene, (who,), plan.seed)
 
 
-def identity_card(
-    people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]
-) -> Card:
+def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]) -> Card:
     """How well cosine of features tells a true scene of a subject from the most similar other of its species.
 
-    `auc_hardest`: chance that a subject's own portrait is closer to its scene than the closest portrait among all others of
-    its species is to the scene of a (possibly different) subject. `first`: share of scenes whose own portrait wins.
+    `auc_hardest`: the chance that a scene's own portrait is closer to it than the closest portrait of another subject
+    of the species is to a (possibly different) scene. `first`: share of scenes whose own portrait wins.
     """
     own, rival, first, floor = [], [], [], []
     for i, who in enumerate(people):

@@ -16,7 +16,7 @@ class Table(BaseModel):
 
 
 class AutoencoderTable(Table):
-    """Stage "autoencoder". Losses are on pixels in [-1, 1]."""
+    """Stages "autoencoder" and "decoder". Losses are on pixels in [-1, 1]."""
 
     total_images: int = Field(gt=0)
     batch_size: int = Field(gt=0)
@@ -26,8 +26,7 @@ class AutoencoderTable(Table):
     kl_weight: float = Field(ge=0)
     l1_weight: float = Field(ge=0)
     reference_share: float = Field(ge=0, le=1)
-    block_out_channels: tuple[int, ...]
-    decoder_only: bool = False
+    freeze_encoder: bool
 
 
 class LatentsTable(Table):
@@ -73,7 +72,9 @@ class PretrainConfig(Table):
     size: int = Field(gt=0)
     reference_size_single: int = Field(gt=0)
     reference_size_multi: int = Field(gt=0)
+    block_out_channels: tuple[int, ...]
     autoencoder: AutoencoderTable
+    decoder: AutoencoderTable
     latents: LatentsTable
     transformer: TransformerTable
     probe: EncoderTable

@@ -1,7 +1,8 @@
 """Stages "clip" and "dino": encoders of the world's pictures, trained by telling pictures and captions apart.
 
-CLIP learns captions, plain and with the subjects described; DINO-style ViT learns who is in a picture, whatever they do and wherever
-they are. Both see groups of look-alikes in one batch (same species, same body colour), so that only the rest tells them apart.
+CLIP learns captions, plain and with the subjects described; the DINO-style ViT learns who is in a picture, whatever
+they do and wherever they are. Both see groups of look-alikes in one batch (same species, same body colour), so that
+only the rest tells them apart.
 Source: the symmetric cross entropy of CLIP (arXiv:2103.00020, section 2.3); several positives per row as in SupCon
 (arXiv:2004.11362, Eq. 2, L_out).
 """

@@ -8,16 +8,17 @@ from safetensors.torch import load_file, save_file
 
 from likeness.train.config import PretrainConfig
 
-LOGS = ("autoencoder", "latents", "transformer", "probe", "clip", "dino")
+LOGS = ("autoencoder", "decoder", "latents", "transformer", "probe", "clip", "dino")
 
 
 def export(config: PretrainConfig) -> Path:
     """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder."""
+    if (config.work / "flux").exists():
+        shutil.rmtree(config.work / "flux" / "vae", ignore_errors=True)  # absent after a kill before the copy
+        shutil.copytree(config.work / "vae", config.work / "flux" / "vae")
     for name in ("flux", "clip", "dino", "probe"):
         if (config.work / name).exists():
             _copy(config.work / name, config.export / name)
-    for card in (config.work / "vae").glob("calibration.json"):
-        shutil.copyfile(card, config.export / "flux" / "autoencoder_calibration.json")
     logs = config.export / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     for name in LOGS:

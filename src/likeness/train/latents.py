@@ -1,5 +1,6 @@
 """Stage "latents": training pictures drawn once, encoded once, kept as shards of one subject count each."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likeness.backbones.flux_uno import FluxUno
-from likeness.core.hashing import file_sha256, json_sha256
+from likeness.core.hashing import json_sha256
 from likeness.core.rng import seed_for
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
@@ -78,13 +79,30 @@ def shard_scenarios(index: int, *, size: int, split: Split) -> list[Scenario]:
     return [sample_scenario(first + i, split=split, num_subjects=count) for i in range(size)]
 
 
-def cache_folder(config: PretrainConfig) -> Path:
-    """Where shards lie; another autoencoder or other sizes give another folder, so stale latents are never read."""
-    from likeness.world import character, scenes
+def _encoder_sha256(path: Path) -> str:
+    """Only the encoder decides what latents are; a better decoder keeps them valid."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(path).items()):
+        if name.startswith("encoder."):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
+
+def _pictures_sha256() -> str:
+    """Changes when drawing, posing, sampling or wording change: a hash over 200 training pictures and captions."""
+    digest = hashlib.sha256()
+    for seed in range(200):
+        scenario = sample_scenario(seed, split="train")
+        digest.update(caption(scenario).encode() + render_image(scenario, size=48).tobytes())
+        digest.update(render_reference(scenario.identities[0], seed=seed, size=48).tobytes())
+    return digest.hexdigest()
+
+
+def cache_folder(config: PretrainConfig) -> Path:
+    """Where shards lie; another encoder or other sizes give another folder, so stale latents are never read."""
     key = {
-        "vae": file_sha256(config.work / "vae" / "diffusion_pytorch_model.safetensors"),
-        "drawing": [file_sha256(Path(str(module.__file__))) for module in (character, scenes)],
+        "encoder": _encoder_sha256(config.work / "vae" / "diffusion_pytorch_model.safetensors"),
+        "pictures": _pictures_sha256(),
         "sizes": [config.size, config.reference_size_single, config.reference_size_multi, config.latents.shard_size],
     }
     return config.work / f"latents-{json_sha256(key)[:12]}"

@@ -1,4 +1,4 @@
-"""`likeness world pretrain`: runs the stages in order. Each resumes where it was stopped; a finished one ends at once."""
+"""`likeness world pretrain`: the stages in order. Each resumes where it was stopped; a finished one ends at once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,12 @@ def _autoencoder(config: PretrainConfig, device: str) -> None:
     from likeness.train.autoencoder import train_autoencoder
 
     train_autoencoder(config, device=device)
+
+
+def _decoder(config: PretrainConfig, device: str) -> None:
+    from likeness.train.autoencoder import train_decoder
+
+    train_decoder(config, device=device)
 
 
 def _transformer(config: PretrainConfig, device: str) -> None:
@@ -55,6 +61,7 @@ STAGES: dict[str, Callable[[PretrainConfig, str], None]] = {
     "clip": _clip,
     "dino": _dino,
     "transformer": _transformer,
+    "decoder": _decoder,
     "calibrate": _calibrate,
     "export": _export,
 }

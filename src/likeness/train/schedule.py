@@ -34,7 +34,7 @@ class Ema:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         names, parameters = zip(*named, strict=True)
         averages = [self.averages[name] for name in names]
-        torch._foreach_lerp_(averages, [p.detach().float() for p in parameters], 1 - decay)
+        torch._foreach_lerp_(averages, [p.detach().float() for p in parameters], 1 - decay)  # pyright: ignore[reportPrivateUsage]
 
     @torch.no_grad()
     def copy_to(self, named: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
@@ -49,7 +49,8 @@ class Ema:
     def restore(self, state: dict[str, object]) -> None:
         """Continues from a saved state, on the device of the parameters."""
         averages = state["averages"]
-        assert isinstance(averages, dict) and isinstance(state["updates"], int)
+        assert isinstance(averages, dict)
+        assert isinstance(state["updates"], int)
         self.averages = {name: averages[name].to(mine.device) for name, mine in self.averages.items()}
         self.updates = state["updates"]
 

@@ -49,7 +49,9 @@ def load_state(folder: Path) -> dict[str, Tree] | None:
         return {name: _fill(part, tensors) for name, part in skeleton.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         got = f"{type(error).__name__}: {error}"
-        raise WeightsError(f"{folder}: expected a training state, got {got}; delete the folder to start over.") from error
+        raise WeightsError(
+            f"{folder}: expected a training state, got {got}; delete the folder to start over."
+        ) from error
 
 
 def _recover(folder: Path) -> None:

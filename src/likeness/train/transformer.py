@@ -1,8 +1,8 @@
 """Stage "transformer": the tiny FLUX and its text encoders, trained together with UNO's objective.
 
-Source: UNO (arXiv:2504.02160), note section 1.4: x_t = (1 - t) x0 + t eps, target eps - x0, mean squared error over target
-tokens. Differs: logit-normal t instead of UNO's shifted uniform, since the network starts from nothing; prompt and
-references are dropped together, so that classifier-free guidance has its unconditional branch.
+Source: UNO (arXiv:2504.02160), note section 1.4: x_t = (1 - t) x0 + t eps, target eps - x0, mean squared error over
+target tokens. Differs: logit-normal t instead of UNO's shifted uniform, since the network starts from nothing; prompt
+and references are dropped together, so that classifier-free guidance has its unconditional branch.
 """
 
 import shutil
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.backbones.flux_uno import FluxCondition, FluxText, FluxUno
+from likeness.backbones.flux_uno import FluxText, FluxUno
 from likeness.backbones.tiny_flux import build_tiny_flux
 from likeness.core.rng import seed_for
 from likeness.train.config import PretrainConfig
@@ -36,7 +35,7 @@ def prepare_folder(config: PretrainConfig) -> Path:
         table = config.transformer
         overrides = {
             "transformer": {"num_layers": table.num_layers, "num_single_layers": table.num_single_layers},
-            "vae": {"block_out_channels": config.autoencoder.block_out_channels, "sample_size": config.size},
+            "vae": {"block_out_channels": config.block_out_channels, "sample_size": config.size},
             "likeness": {
                 "max_sequence_length": 28,
                 "size": config.size,

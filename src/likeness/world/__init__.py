@@ -1,1 +1,1 @@
-"""The embedded world: cartoon characters with exact labels, drawn from vectors at any size, deterministic from a seed."""
+"""The embedded world: cartoon characters with exact labels, drawn from vectors at any size, exact from a seed."""

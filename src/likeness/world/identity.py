@@ -92,7 +92,7 @@ class Identity:
 
     @property
     def category(self) -> str:
-        """"animal", "human" or "object"."""
+        """One of "animal", "human" and "object"."""
         return CATEGORY[self.species]
 
     @property

@@ -1,6 +1,6 @@
 """Words that change how a subject looks in one picture: colours, clothes and hats of the DreamBench prompts.
 
-An outfit may replace attributes (a "red" cat has a red body), hide them (an apron covers the pattern), and draw something.
+An outfit may replace attributes (a "red" cat has a red body), hide them (an apron covers the pattern), and draw.
 Source: the 25 live prompts of DreamBench (google/dreambooth, prompts_and_classes.txt), word for word.
 """
 
@@ -150,9 +150,7 @@ OUTFITS: dict[str, Outfit] = {
         after="in a firefighter outfit", hides=_COVER, head=_helmet, torso=_jacket((196, 60, 40), (250, 226, 90))
     ),
     "police": Outfit(after="in a police outfit", hides=_COVER, head=_police_cap, torso=_jacket(NAVY, GOLD)),
-    "pink glasses": Outfit(
-        after="wearing pink glasses", replaces={"accessory": "glasses", "accessory_color": "pink"}
-    ),
+    "pink glasses": Outfit(after="wearing pink glasses", replaces={"accessory": "glasses", "accessory_color": "pink"}),
     "yellow shirt": Outfit(after="wearing a yellow shirt", hides=("pattern",), torso=_shirt),
     "wizard": Outfit(
         after="in a purple wizard outfit", hides=_COVER, head=_wizard_hat, torso=_jacket((120, 56, 176), GOLD)

@@ -5,7 +5,7 @@ is drawn in the grey level `k` without anti-aliasing, so the same drawing code y
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -102,7 +102,9 @@ class Pen:
 
     # -- scopes ------------------------------------------------------------------------------------------------
     @contextmanager
-    def at(self, x: float, y: float, *, scale: float = 1.0, angle: float = 0.0, flip: bool = False) -> Iterator[None]:
+    def at(
+        self, x: float, y: float, *, scale: float = 1.0, angle: float = 0.0, flip: bool = False
+    ) -> Generator[None, None, None]:
         """Inside, (0, 0) is the picture's (x, y), lengths are times `scale`, turned by `angle` degrees clockwise."""
         self.canvas.save()
         self.canvas.translate(x, y)
@@ -113,21 +115,23 @@ class Pen:
         self.canvas.restore()
 
     @contextmanager
-    def inside_ellipse(self, cx: float, cy: float, rx: float, ry: float) -> Iterator[None]:
+    def inside_ellipse(self, cx: float, cy: float, rx: float, ry: float) -> Generator[None, None, None]:
         """Inside, only what falls into this ellipse is drawn."""
         path = skia.PathBuilder().addOval(skia.Rect.MakeLTRB(cx - rx, cy - ry, cx + rx, cy + ry)).detach()
         with self._clipped(path):
             yield
 
     @contextmanager
-    def inside_rect(self, x: float, y: float, w: float, h: float, *, radius: float = 0.0) -> Iterator[None]:
+    def inside_rect(
+        self, x: float, y: float, w: float, h: float, *, radius: float = 0.0
+    ) -> Generator[None, None, None]:
         """Inside, only what falls into this rounded rectangle is drawn."""
         builder = skia.PathBuilder().addRRect(skia.RRect.MakeRectXY(skia.Rect.MakeXYWH(x, y, w, h), radius, radius))
         with self._clipped(builder.detach()):
             yield
 
     @contextmanager
-    def _clipped(self, path: skia.Path) -> Iterator[None]:
+    def _clipped(self, path: skia.Path) -> Generator[None, None, None]:
         self.canvas.save()
         self.canvas.clipPath(path, doAntiAlias=self.flat is None)
         yield

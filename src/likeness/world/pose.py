@@ -1,6 +1,6 @@
 """Where the limbs of a character are, in its own units.
 
-Units: the character's height is 1, the point between its feet is (0, 0), x grows to the picture's right and y downwards,
+Units: the character's height is 1, the point between its feet is (0, 0), x grows to the picture's right, y downwards,
 so the head is near y = -0.7. Left and right in this module are the picture's left and right.
 """
 
@@ -19,7 +19,7 @@ ARM, LEG = 0.25, 0.19
 
 @dataclass(frozen=True)
 class Pose:
-    """Limb ends and mood. Hands and feet are points; `facing` is -1, 0 or 1; `turn` rotates the whole body (degrees)."""
+    """Limb ends and mood. Hands and feet are points; `facing` is -1, 0 or 1; `turn` rotates the body (degrees)."""
 
     left_hand: Point = (-0.25, -0.22)
     right_hand: Point = (0.25, -0.22)

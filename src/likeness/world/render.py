@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -111,7 +111,7 @@ def set_stage(scenario: Scenario) -> Stage:
 
 # -- painting --------------------------------------------------------------------------------------------------
 @contextmanager
-def _camera(pen: Pen, scenario: Scenario) -> Iterator[None]:
+def _camera(pen: Pen, scenario: Scenario) -> Generator[None, None, None]:
     with pen.at(0.5 * (1 - scenario.zoom), FLOOR * (1 - scenario.zoom), scale=scenario.zoom):
         yield
 
@@ -163,9 +163,10 @@ def _labels(scenario: Scenario, stage: Stage, size: int) -> Labels:
 def _triplets(
     scenario: Scenario, subjects: tuple[SubjectLabel, ...], objects: tuple[str, ...]
 ) -> tuple[tuple[str, str, str], ...]:
+    first = subjects[0].id
     if len(subjects) > 1:
-        return tuple((subjects[0].id, scenario.action, other.id) for other in subjects[1:])
-    return tuple((subjects[0].id, scenario.action, name) for name in objects[:1])
+        return tuple((first, scenario.action, other.id) for other in subjects[1:])
+    return tuple((first, scenario.action, name) for name in objects[:1])
 
 
 def _subject(scenario: Scenario, stage: Stage, index: int, levels: NDArray[np.uint8]) -> SubjectLabel:
@@ -225,9 +226,7 @@ def _joints(worn: Identity, pose: Pose) -> list[Point]:
     return [*_face(worn, pose), *trunk, *limbs]
 
 
-def _keypoints(
-    scenario: Scenario, index: int, actor: Actor, visible: NDArray[np.bool_]
-) -> NDArray[np.float32]:
+def _keypoints(scenario: Scenario, index: int, actor: Actor, visible: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(17, 3) float32: x, y, and 1 when the point lies in the picture on a visible part of its subject (within 2%)."""
     size = len(visible)
     reach = max(1, round(0.02 * size))

@@ -59,8 +59,7 @@ def label_row(picture: Picture, *, image: str) -> dict[str, object]:
                 "box": [round(float(v), 5) for v in subject.box],
                 "head": [round(float(v), 5) for v in subject.head],
                 "keypoints": {
-                    name: [round(float(v), 5) for v in row]
-                    for name, row in zip(AP10K, subject.keypoints, strict=True)
+                    name: [round(float(v), 5) for v in row] for name, row in zip(AP10K, subject.keypoints, strict=True)
                 },
                 "visible_mask": run_lengths(subject.visible_mask),
                 "full_mask": run_lengths(subject.full_mask),

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import PALETTE, Identity, Split, draw_identity, sample_identity, split_of_pair
+from likeness.world.identity import NOT_APPLICABLE, PALETTE, Identity, Split, draw_identity, sample_identity, split_of_pair
 from likeness.world.outfits import OUTFITS
 from likeness.world.scenes import SCENES
 
@@ -13,6 +13,11 @@ FAR, CLOSE = "seen from far away", "close together"
 OPEN_SCENES = ("water", "milk", "mirror", "pink_fabric", "purple_rug", "white_rug", "wooden_floor")
 """Scenes that fit only subjects who just stand there."""
 STANDING = ("stand", "together", "group")
+
+
+def pair_split(action: str, scene: str) -> Split:
+    """The split of an (action, scene) pair: by hash, but scenes that fit so few actions are always for training."""
+    return "train" if scene in OPEN_SCENES else split_of_pair(action, scene)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def caption(scenario: Scenario) -> str:
     words = [OUTFITS[scenario.outfit(i)].phrase(who.class_name) for i, who in enumerate(scenario.identities)]
     action = ACTIONS[scenario.action]
     everyone = ", a ".join(words[:-1]) + " and a " + words[-1] if len(words) > 2 else ""
-    sentence = action.template.format(*words, all=everyone, scene=SCENES[scenario.scene].phrase)
+    place = SCENES[scenario.scene]
+    phrase = (scenario.action in STANDING and place.standing_phrase) or place.phrase
+    sentence = action.template.format(*words, all=everyone, scene=phrase)
     for sign, phrase in ((scenario.zoom < 1, FAR), (scenario.crowd < 1, CLOSE)):
         if sign:
             sentence = sentence.rstrip(". ") + f", {phrase}" + ("." if sentence.rstrip().endswith(".") else "")
@@ -75,7 +82,7 @@ def _pair(rng: random.Random, count: int, *, split: Split, hard: bool) -> tuple[
         action, scene = _action(rng, count, hard=hard), rng.choice(tuple(SCENES))
         if scene in OPEN_SCENES and action not in STANDING:
             continue
-        if split_of_pair(action, scene) == split or (split == "train" and action in STANDING):
+        if pair_split(action, scene) == split:
             return action, scene
 
 
@@ -108,7 +115,8 @@ def sample_scenario(
     people = _identities(rng, count, split=split, hard=hard)
     if dressed if dressed is not None else (not hard and rng.random() < 0.08):
         action = {1: "stand", 2: "together"}.get(count, "group")
-        return Scenario(action, rng.choice(("plain", "plain", "forest", "beach")), people, seed, _outfits(rng, count))
+        places = [scene for scene in SCENES if pair_split(action, scene) == split]
+        return Scenario(action, rng.choice(places), people, seed, _outfits(rng, count))
     action, scene = _pair(rng, count, split=split, hard=hard)
     zoom = crowd = 1.0
     if rng.random() < (0.4 if hard else 0.05):
@@ -148,14 +156,15 @@ def corpus() -> list[str]:
 
 
 def describe(identity: Identity) -> str:
-    """The identity in words, such as "red cat with blue stripes wearing a green top hat"."""
-    pattern = {"plain": "paws", "patch": "belly", "stripes": "stripes", "dots": "dots", "star": "star"}
-    parts = [f"{identity.body_color} {identity.species} with {identity.second_color}"]
-    parts.append(pattern.get(identity.pattern, identity.pattern))
+    """The identity in words, such as "red cat with blue stripes wearing green top hat"."""
+    parts = [f"{identity.body_color} {identity.species}"]
+    if identity.pattern != NOT_APPLICABLE:
+        pattern = {"plain": "paws", "patch": "belly"}.get(identity.pattern, identity.pattern)
+        parts.append(f"with {identity.second_color} {pattern}")
     if identity.species == "person":
-        parts.append(f"and {identity.hair_style} {identity.hair_color} hair, {identity.skin} skin")
-        parts.append(f"{identity.beard} {identity.age}")
-    if identity.accessory != "none":
+        hair = f"{identity.hair_style} {identity.hair_color} hair"
+        parts.append(f"and {hair}, {identity.skin} skin, {identity.beard} {identity.age}")
+    if identity.accessory != NOT_APPLICABLE:
         parts.append(f"wearing {identity.accessory_color} {identity.accessory}")
     return " ".join(parts)
 

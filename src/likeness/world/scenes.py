@@ -10,11 +10,15 @@ from likeness.world.pen import Color, Pen, Point, shade
 
 @dataclass(frozen=True)
 class Scene:
-    """A place: its phrase for captions, what lies behind the characters and what covers their feet."""
+    """A place: its phrase for captions, what lies behind the characters and what covers their feet.
+
+    `standing_phrase`, where there is one, is used when the subjects only stand there.
+    """
 
     phrase: str
     back: Callable[[Pen, random.Random], None]
     front: Callable[[Pen, random.Random], None] | None = None
+    standing_phrase: str = ""
 
 
 WHITE: Color = (250, 250, 246)
@@ -982,7 +986,9 @@ SCENES: dict[str, Scene] = {
     "plain": Scene("", _plain),
     "street_court": Scene("on a street court", _street_court),
     "ring": Scene("in a championship ring", _ring),
-    "mountain": Scene("in front of the mountain", _mountain),
+    "mountain": Scene(
+        "in front of the mountain", _mountain, standing_phrase="with a mountain in the background"
+    ),
     "garden": Scene("in a garden", _garden),
     "hilltop": Scene("on a hilltop", _hilltop),
     "jungle": Scene("in the jungle", _jungle),
