@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from likeness.generate.run import RunSummary
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -21,6 +24,12 @@ DEFAULT_MODEL = "flux"  # the embedded one
 BENCHMARK_HELP = (
     "world-single, world-multi, world-hard, world-relationbench, or with --data dreambench-single, dreambench-multi."
 )
+
+CfgScale = Annotated[
+    float | None, typer.Option(min=0, help="Strength of classifier-free guidance (default: the model's).")
+]
+Guidance = Annotated[float | None, typer.Option(min=0, help="Distilled guidance of FLUX.1-dev (default: the model's).")]
+Lora = Annotated[str | None, typer.Option(help="Adapter on the model, UNO's for one: file, folder or hub id.")]
 
 
 def generate(
@@ -37,17 +46,11 @@ def generate(
     seed: Annotated[int | None, typer.Option(min=0, help="Replaces the cases' own seeds (--prompt alone: 0).")] = None,
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,
-    cfg_scale: Annotated[
-        float | None, typer.Option(min=0, help="Strength of classifier-free guidance (default: the model's).")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0, help="Distilled guidance of FLUX.1-dev (default: the model's).")
-    ] = None,
+    cfg_scale: CfgScale = None,
+    guidance: Guidance = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
     model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
-    lora: Annotated[
-        str | None, typer.Option(help="Adapter on the model, UNO's for one: file, folder or hub id.")
-    ] = None,
+    lora: Lora = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
@@ -84,6 +87,11 @@ def generate(
     if benchmark is not None:
         copy_truth(built, run=out)
     record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
+    _tell(made, as_json=as_json)
+
+
+def _tell(made: RunSummary, *, as_json: bool) -> None:
+    out = made.folder
     facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.rejected)}
     left_out = f" {len(made.rejected)} rejected, see {out / 'rejected.jsonl'}." if made.rejected else ""
     text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
