@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from likeness.core.errors import DataError, WeightsError
-from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, peaks, pixel_values
+from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, centroid, crops, peaks, pixel_values
 from likeness.encoders.probe_targets import (
-    NEIGHBOUR_WEIGHT,
     PictureLabels,
     build_targets,
     centre_focal_loss,
@@ -96,30 +95,58 @@ def labels_of(heads: list[tuple[float, float]], classes: list[list[int]]) -> Pic
 
 
 def test_targets_stand_at_the_heads_cell(config: ProbeConfig) -> None:
-    targets = build_targets([labels_of([(0.3, 0.8)], [[2, 0, -1, 1]])], config=config)  # grid 8: column 2, row 6
+    head = (0.3125, 0.8125)  # the middle of column 2, row 6 of an 8 x 8 grid
+    targets = build_targets([labels_of([head], [[2, 0, -1, 1]])], config=config)
+    assert targets.is_head[0, 0].nonzero().tolist() == [[6, 2]]
     assert targets.heatmap[0, 0, 6, 2] == 1
-    assert (targets.heatmap == 1).sum() == 1
     assert targets.heatmap[0, 0, 6, 3].item() == pytest.approx(math.exp(-0.5))  # one cell away, sigma 1
-    assert targets.weight[0, 6, 2] == 1
-    assert targets.weight[0, 5, 1] == NEIGHBOUR_WEIGHT
-    assert targets.weight[0, 4, 2] == 0
-    assert targets.classes[0, :, 6, 2].tolist() == [2, 0, -1, 1]
-    assert targets.classes[0, :, 0, 0].tolist() == [-1] * 4
+    assert targets.classes.tolist() == [[2, 0, -1, 1]]
+    assert targets.heads.tolist() == [list(head)]
     assert targets.action.tolist() == [1]
     assert targets.scene.tolist() == [-1]
 
 
-def test_cells_between_two_heads_belong_to_the_nearer_one(config: ProbeConfig) -> None:
-    picture = labels_of([(0.2, 0.5), (0.45, 0.5)], [[0, 0, 0, 0], [1, 1, 1, 1]])  # columns 1 and 3
-    classes = build_targets([picture], config=config).classes[0, 0, 4]
-    assert classes[:5].tolist() == [0, 0, 0, 1, 1]
+def test_a_head_between_cells_warms_both_and_the_centroid_finds_it(config: ProbeConfig) -> None:
+    targets = build_targets([labels_of([(0.36, 0.8125)], [[0] * 4])], config=config)  # 0.88 of the way through column 2
+    heatmap = targets.heatmap[0, 0]
+    assert heatmap[6, 2] > heatmap[6, 3] > heatmap[6, 1]
+    x, y = centroid(heatmap, (6, 2))
+    assert abs(x - 0.36) < abs((2 + 0.5) / 8 - 0.36)  # nearer than the cell's middle
+    assert y == pytest.approx(0.8125, abs=0.01)
+
+
+def test_subjects_know_their_picture(config: ProbeConfig) -> None:
+    pictures = [
+        labels_of([(0.2, 0.5), (0.45, 0.5)], [[0] * 4, [1] * 4]),
+        labels_of([], []),
+        labels_of([(0, 0)], [[2, 0, 1, 1]]),
+    ]
+    targets = build_targets(pictures, config=config)
+    assert targets.picture.tolist() == [0, 0, 2]
+    assert targets.classes[:, 0].tolist() == [0, 1, 2]
 
 
 def test_a_head_outside_counts_at_the_edge_and_no_head_gives_no_target(config: ProbeConfig) -> None:
     targets = build_targets([labels_of([(1.0, -0.2)], [[0] * 4]), labels_of([], [])], config=config)
-    assert targets.heatmap[0, 0, 0, 7] == 1
+    assert targets.is_head[0, 0].nonzero().tolist() == [[0, 7]]
     assert targets.heatmap[1].abs().sum() == 0
-    assert targets.weight[1].sum() == 0
+    assert not targets.is_head[1].any()
+
+
+def test_crops_show_the_window_below_the_head(config: ProbeConfig) -> None:
+    config = config.model_copy(update={"crop": 0.5, "crop_drop": 0.125, "crop_size": 32})
+    pixels = torch.arange(64.0).expand(1, 3, 64, 64).clone()  # the value is the column
+    pixels[:, 1] = torch.arange(64.0)[:, None]  # in channel 1 the row
+    window = crops(pixels, picture=torch.tensor([0]), heads=torch.tensor([[0.5, 0.375]]), config=config)[0]
+    # centre (32, 32) px, 32 px wide and 32 cells: cell i is pixel 16 + i
+    assert torch.allclose(window[0, 5], torch.arange(16.0, 48.0), atol=1e-4)
+    assert torch.allclose(window[1, :, 5], torch.arange(16.0, 48.0), atol=1e-4)
+
+
+def test_crops_take_each_head_from_its_own_picture(config: ProbeConfig) -> None:
+    pixels = torch.stack([torch.full((3, 64, 64), 0.25), torch.full((3, 64, 64), 0.75)])
+    windows = crops(pixels, picture=torch.tensor([1, 0]), heads=torch.full((2, 2), 0.5), config=config)
+    assert windows[:, 0, 40, 40].tolist() == [0.75, 0.25]
 
 
 def test_focal_loss_by_hand() -> None:
@@ -127,30 +154,29 @@ def test_focal_loss_by_hand() -> None:
     logits = torch.tensor([[[[0.0, 0.0]]]])  # p = 0.5 everywhere
     # head: (1 - 0.5)^2 log 0.5; elsewhere: (1 - 0.5)^4 0.5^2 log 0.5
     expected = -(0.25 * math.log(0.5) + 0.0625 * 0.25 * math.log(0.5))
-    assert centre_focal_loss(logits, target).item() == pytest.approx(expected)
+    assert centre_focal_loss(logits, target, target == 1).item() == pytest.approx(expected)
 
 
-def test_attribute_loss_is_the_weighted_mean_over_cells_where_it_applies(config: ProbeConfig) -> None:
-    heads = [(0.2, 0.2), (0.8, 0.8)]  # far apart; "color" applies to the first only
-    targets = build_targets([labels_of(heads, [[-1, 2, -1, -1], [-1, -1, -1, -1]])], config=config)
-    logits = {name: torch.zeros(1, len(values), 8, 8) for name, values in config.attributes.items()}
-    logits["color"][0, :, 1, 1] = torch.tensor([0.0, 0.0, math.log(2)])  # the head's cell: p = 1/2, neighbours: 1/3
-    outputs = ProbeOutputs(torch.zeros(1, 1, 8, 8), logits, torch.zeros(1, 2), torch.zeros(1, 2))
-    share = NEIGHBOUR_WEIGHT * 8
-    expected = (math.log(2) + share * math.log(3)) / (1 + share)
-    assert probe_loss(outputs, targets).attributes.item() == pytest.approx(expected, abs=1e-5)
+def test_attribute_loss_is_the_mean_over_subjects_to_whom_it_applies(config: ProbeConfig) -> None:
+    classes = [[-1, 2, -1, -1], [-1, 0, -1, -1], [-1, -1, -1, -1]]  # "color" applies to the first two
+    targets = build_targets([labels_of([(0.2, 0.2), (0.8, 0.8), (0.5, 0.5)], classes)], config=config)
+    logits = {name: torch.zeros(3, len(values)) for name, values in config.attributes.items()}
+    logits["color"][0] = torch.tensor([0.0, 0.0, math.log(2)])  # right with p = 1/2; the second subject: 1/3
+    outputs = ProbeOutputs(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2), torch.zeros(1, 2))
+    expected = (math.log(2) + math.log(3)) / 2
+    assert probe_loss(outputs, logits, targets).attributes.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_questions_that_do_not_apply_give_no_gradient(probe: AttributeProbe, config: ProbeConfig) -> None:
-    outputs = probe(torch.rand(1, 3, 64, 64))
-    for logits in outputs.attributes.values():
+    outputs, read = probe(torch.rand(1, 3, 64, 64)), probe.read_crops(torch.rand(1, 3, 96, 96))
+    for logits in read.values():
         logits.retain_grad()
     outputs.scene.retain_grad()
     targets = build_targets([labels_of([(0.5, 0.5)], [[0, 1, 1, -1]])], config=config)
-    loss = probe_loss(outputs, targets)
+    loss = probe_loss(outputs, read, targets)
     loss.total.backward()
-    assert outputs.attributes["hat_color"].grad.abs().sum() == 0
-    assert outputs.attributes["color"].grad.abs().sum() > 0
+    assert read["hat_color"].grad.abs().sum() == 0
+    assert read["color"].grad.abs().sum() > 0
     assert outputs.scene.grad.abs().sum() == 0
     assert loss.scene == 0
     assert torch.isclose(loss.total, loss.heatmap + loss.attributes + loss.action + loss.scene)
@@ -172,7 +198,10 @@ def test_the_probe_learns_where_heads_are_and_what_colour_they_have(config: Prob
     for _ in range(80):
         drawn = [_blob_picture(rng) for _ in range(12)]
         pixels = torch.stack([pixel_values(image, size=64) for image, _ in drawn])
-        loss = probe_loss(probe.train()(pixels), build_targets([labels for _, labels in drawn], config=config)).total
+        targets = build_targets([labels for _, labels in drawn], config=config)
+        probe.train()
+        windows = crops(pixels, picture=targets.picture, heads=targets.heads, config=config)
+        loss = probe_loss(probe(pixels), probe.read_crops(windows), targets).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -77,6 +77,7 @@ def probe_config() -> ProbeConfig:
         hidden_sizes=(8, 8, 16, 16),
         depths=(1, 1, 1, 1),
         neck_size=16,
+        reader_sizes=(8, 8, 16, 16),
         min_peak=0.0,
     )
 

@@ -102,7 +102,7 @@ def test_stopped_and_continued_equals_straight(
     assert (prepared.work / "vae" / "config.json").read_text() == (config.work / "vae" / "config.json").read_text()
 
 
-def test_a_finished_stage_exports_the_same_again(work_copy: Callable[[str], PretrainConfig]) -> None:
+def test_a_finished_stage_leaves_its_export(work_copy: Callable[[str], PretrainConfig]) -> None:
     config = work_copy("again")
     before = weights(config.work / "vae")
     train_autoencoder(config, device="cpu")

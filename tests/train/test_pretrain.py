@@ -36,7 +36,7 @@ def picture(seed: int) -> Image.Image:
 
 @pytest.mark.slow
 def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The autoencoder is finished already; its stage only exports again. Two to four batches each for the rest."""
+    """The autoencoder is finished already; its stage does nothing. Two to four batches each for the rest."""
     monkeypatch.setattr(calibrate, "NUM_PICTURES", 8)
     monkeypatch.setattr(calibrate, "NUM_IDENTITIES", 22)
     work = work_copy("all").work

@@ -89,3 +89,4 @@ def test_psnr_by_hand() -> None:
     assert psnr(4.0) == pytest.approx(0.0)
     assert psnr(0.01, span=1.0) == pytest.approx(20.0)
     assert psnr(1.0, span=255) == pytest.approx(10 * math.log10(255**2))
+    assert psnr(0.0) == math.inf

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.files import write_jsonl
+from likeness.core.files import remove_stale_temporaries, write_jsonl
 from likeness.core.images import save_png
 from likeness.core.rng import seed_for
 from likeness.world.actions import ACTIONS
@@ -63,6 +63,7 @@ def build(name: str, folder: Path, *, limit: int | None = None) -> Path:
         raise DataError(f"Benchmark: expected one of {', '.join(SCENARIOS)}, got {name}; correct the name.")
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
     path = folder / "cases.jsonl"
+    remove_stale_temporaries(folder)
     write_jsonl(path, [_case(name, index, folder=folder) for index in range(count)])
     return path
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from likeness.core.errors import ConfigError
+from likeness.core.files import atomic_write_bytes
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 
 
@@ -59,9 +60,9 @@ def copy_truth(folder: Path, *, run: Path) -> None:
     """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
     for path in sorted((folder / "truth").glob("*.png")):
         target = run / "truth" / path.name
-        target.parent.mkdir(exist_ok=True)
-        if not target.is_file() or target.stat().st_size != path.stat().st_size:
-            shutil.copyfile(path, target)
+        data = path.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            atomic_write_bytes(target, data)
 
 
 def _require_one(source: Source) -> None:
@@ -76,7 +77,7 @@ def _require_one(source: Source) -> None:
 
 def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
     for path in references:
-        if not path.is_file():
+        if not os.path.isfile(path):  # unlike Path.is_file, also answers for names no file system accepts
             raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
     subjects = tuple(
         Subject(id=f"subject-{number}", class_name=path.stem, reference_image=path.resolve())

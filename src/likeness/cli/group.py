@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from typing import Any
 
 from typer.core import TyperGroup
 
-from likeness.core.errors import LikenessError
+from likeness.core.errors import LikenessError, OutputError
 
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
+PLACE_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
+"""What a disk or a path can be guilty of; any other OSError is ours."""
 CONTINUE = "Stopped. What is finished is saved: run the same command again to continue."
 
 
 class LikenessGroup(TyperGroup):
-    """A group whose commands end with 2 on a LikenessError and with 130 when interrupted."""
+    """A group whose commands end with 2 on a LikenessError or a bad disk and with 130 when interrupted."""
 
     def invoke(self, ctx: Any) -> Any:  # the Context of click or of typer, by typer's version; any result
         """The command's result, or the exit code that its error stands for."""
@@ -24,6 +27,12 @@ class LikenessGroup(TyperGroup):
             return super().invoke(ctx)
         except LikenessError as error:
             show_error(error)
+            ctx.exit(EXIT_WRONG_INPUT)
+        except OSError as error:
+            if error.errno not in PLACE_ERRORS:
+                raise
+            what = f"expected a place that can be read and written, got {error.strerror}"
+            show_error(OutputError(f"{error.filename}: {what}; free the disk, fix permissions or choose another."))
             ctx.exit(EXIT_WRONG_INPUT)
         except KeyboardInterrupt:
             print(f"\n{CONTINUE}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -38,12 +39,14 @@ def progress_bars() -> Generator[Callable[[str], Progress]]:
 
 
 def quiet_libraries() -> None:
-    """transformers keeps its notices and loading bars to itself; downloads from the hub still show theirs."""
+    """transformers and diffusers keep notices and loading bars to themselves; downloads from the hub show theirs."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when it is imported
+    logging.getLogger("diffusers").setLevel(logging.ERROR)  # where it already is
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.disable_progress_bar()
+    disable_progress_bar()
     if not constants.HF_HUB_DISABLE_PROGRESS_BARS:
         enable_progress_bars()

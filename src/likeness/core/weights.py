@@ -4,6 +4,7 @@ Only safetensors and text files are ever fetched or read: no pickles.
 """
 
 import json
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -52,9 +53,9 @@ def _locate(spec: str) -> Path:
     if spec in embedded_names():
         return embedded(spec)
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, also answers for names no file system accepts
         return path
-    if path.is_file():
+    if os.path.isfile(path):
         raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in.")
     if _HUB_ID.fullmatch(spec):
         return _download(spec)

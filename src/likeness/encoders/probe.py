@@ -1,8 +1,10 @@
-"""Attribute probe: finds heads and reads attributes, action and scene of a drawn-world picture.
+"""Attribute probe: finds heads, reads action and scene from the whole picture and attributes from a crop per head.
 
-Source: heads as centres of a heatmap with attributes read at the peak follow CenterNet (Zhou, Wang and Kraehenbuehl,
-"Objects as Points", arXiv:1904.07850); the top-down sum of stages follows FPN (Lin et al., arXiv:1612.03144).
-Shapes: B pictures, S input side, h = w = S/8 heatmap cells, A attributes, K_a values of attribute a.
+Source: heads as centres of a heatmap follow CenterNet (Zhou, Wang and Kraehenbuehl, "Objects as Points",
+arXiv:1904.07850); the top-down sum of stages follows FPN (Lin et al., arXiv:1612.03144).
+Differs: attributes are read by a second network from a window around the head. Read from the heatmap's own cell, as
+CenterNet does, pattern and second colour were still at chance after 22,400 pictures (docs/log.md).
+Shapes: B pictures, S input side, h = w = S/8 heatmap cells, N subjects, A attributes, K_a values of attribute a.
 """
 
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
@@ -41,10 +43,14 @@ class ProbeConfig(BaseModel):
     scenes: tuple[str, ...]
     image_size: int = 128
     embedding_size: int = 32
-    hidden_sizes: tuple[int, int, int, int] = (32, 64, 128, 256)
-    depths: tuple[int, int, int, int] = (1, 2, 2, 1)
-    neck_size: int = 128
+    hidden_sizes: tuple[int, int, int, int] = (32, 64, 128, 192)
+    depths: tuple[int, int, int, int] = (1, 1, 1, 1)
+    neck_size: int = 96
+    reader_sizes: tuple[int, int, int, int] = (32, 64, 128, 160)
     min_peak: float = 0.1  # a cell below this heatmap value is not a head
+    crop: float = 0.62  # side of the window around a head, as a share of the picture
+    crop_drop: float = 0.11  # how far the window's centre lies below the head
+    crop_size: int = 96
 
     @property
     def grid(self) -> int:
@@ -53,10 +59,9 @@ class ProbeConfig(BaseModel):
 
 
 class ProbeOutputs(NamedTuple):
-    """Raw logits of one forward pass."""
+    """Raw logits about whole pictures."""
 
     heatmap: Float[Tensor, "B 1 h w"]
-    attributes: dict[str, Float[Tensor, "B K h w"]]
     action: Float[Tensor, "B K"]
     scene: Float[Tensor, "B K"]
 
@@ -66,15 +71,26 @@ def _block(*, channels_in: int, channels_out: int, size: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
 
 
-def _backbone(config: ProbeConfig) -> ResNetModel:
+def _backbone(config: ProbeConfig, hidden_sizes: tuple[int, ...]) -> ResNetModel:
     return ResNetModel(
         ResNetConfig(
             layer_type="basic",
             embedding_size=config.embedding_size,
-            hidden_sizes=list(config.hidden_sizes),
+            hidden_sizes=list(hidden_sizes),
             depths=list(config.depths),
         )
     )
+
+
+def crops(
+    pixels: Float[Tensor, "B 3 S S"], *, picture: Int[Tensor, " N"], heads: Float[Tensor, "N 2"], config: ProbeConfig
+) -> Float[Tensor, "N 3 c c"]:
+    """The window of each head (x, y in [0, 1] of picture number `picture`), bilinear; outside the picture is 0."""
+    centre = 2 * heads + heads.new_tensor([0.0, 2 * config.crop_drop]) - 1
+    ticks = (torch.arange(config.crop_size, device=pixels.device) + 0.5) / config.crop_size * 2 - 1
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    grid = centre[:, None, None] + config.crop * torch.stack([x, y], dim=-1)
+    return functional.grid_sample(pixels[picture], grid, align_corners=False)
 
 
 def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2C"]:
@@ -82,7 +98,7 @@ def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2C"]:
 
 
 class AttributeProbe(nn.Module):
-    """ResNet with a stride-8 map that carries global context, a head heatmap, and a logit map per attribute."""
+    """A ResNet over the picture for heads, action and scene; a second one over a crop per head for attributes."""
 
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
@@ -90,13 +106,13 @@ class AttributeProbe(nn.Module):
         self.id = "probe (not saved)"
         neck = config.neck_size
         num_values = sum(len(values) for values in config.attributes.values())
-        self.backbone = _backbone(config)
+        self.backbone = _backbone(config, config.hidden_sizes)
         self.laterals = nn.ModuleList(nn.Conv2d(size, neck, 1) for size in config.hidden_sizes[1:])
         self.fuse = _block(channels_in=neck, channels_out=neck, size=3)
         self.heatmap_head = nn.Sequential(_block(channels_in=neck, channels_out=64, size=3), nn.Conv2d(64, 1, 1))
-        self.attribute_head = nn.Sequential(
-            _block(channels_in=neck, channels_out=neck, size=3), nn.Conv2d(neck, num_values, 1)
-        )
+        self.reader = _backbone(config, config.reader_sizes)
+        flat = config.reader_sizes[-1] * (-(-config.crop_size // 32)) ** 2
+        self.attribute_head = nn.Sequential(nn.Linear(flat, 192), nn.ReLU(), nn.Linear(192, num_values))
         self.global_neck = nn.Sequential(nn.Linear(2 * (config.hidden_sizes[-1] + neck), 256), nn.ReLU())
         self.action_head = nn.Linear(256, len(config.actions))
         self.scene_head = nn.Linear(256, len(config.scenes))
@@ -114,15 +130,18 @@ class AttributeProbe(nn.Module):
         """Logits of every head; `pixels` in [-1, 1] as made by `pixel_values`."""
         stages = self.backbone(pixels, output_hidden_states=True).hidden_states[2:]
         fused = self._top_down(stages)
-        sizes = [len(values) for values in self.config.attributes.values()]
-        logits = self.attribute_head(fused).split(sizes, dim=1)
         pooled = self.global_neck(torch.cat((_mean_and_max(stages[-1]), _mean_and_max(fused)), dim=1))
         return ProbeOutputs(
             heatmap=self.heatmap_head(fused),
-            attributes=dict(zip(self.config.attributes, logits, strict=True)),
             action=self.action_head(pooled),
             scene=self.scene_head(pooled),
         )
+
+    def read_crops(self, windows: Float[Tensor, "N 3 c c"]) -> dict[str, Float[Tensor, "N K"]]:
+        """Attribute logits of windows made by `crops`."""
+        features = self.reader(windows).last_hidden_state.flatten(1)
+        sizes = [len(values) for values in self.config.attributes.values()]
+        return dict(zip(self.config.attributes, self.attribute_head(features).split(sizes, dim=1), strict=True))
 
     @torch.inference_mode()
     def read(self, images: list[Image.Image], *, num_subjects: list[int]) -> list[Reading]:
@@ -132,8 +151,27 @@ class AttributeProbe(nn.Module):
         readings: list[Reading] = []
         for image, count in zip(images, num_subjects, strict=True):
             pixels = pixel_values(image, size=self.config.image_size)[None].to(device)
-            readings.append(_reading(self(pixels), self.config, count=count))
+            readings.append(self._reading(pixels, count=count))
         return readings
+
+    def _reading(self, pixels: Float[Tensor, "1 3 S S"], *, count: int) -> Reading:
+        outputs = self(pixels)
+        heatmap = outputs.heatmap[0, 0].float().sigmoid().cpu()
+        cells = peaks(heatmap, count=count, min_peak=self.config.min_peak)
+        heads = torch.tensor([centroid(heatmap, cell) for cell in cells]).reshape(-1, 2)
+        subjects: list[SubjectReading] = []
+        for head, (row, column) in zip(heads, cells, strict=True):
+            first = torch.zeros(1, dtype=torch.long, device=pixels.device)
+            logits = self.read_crops(
+                crops(pixels, picture=first, heads=head[None].to(pixels.device), config=self.config)
+            )
+            attributes = {
+                name: _probabilities(row_of[0].cpu(), self.config.attributes[name]) for name, row_of in logits.items()
+            }
+            subjects.append(SubjectReading((float(head[0]), float(head[1])), float(heatmap[row, column]), attributes))
+        action = _probabilities(outputs.action[0].cpu(), self.config.actions)
+        scene = _probabilities(outputs.scene[0].cpu(), self.config.scenes)
+        return Reading(action=action, scene=scene, subjects=tuple(subjects))
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and model.safetensors, which `load` reads back to the same function."""
@@ -192,19 +230,13 @@ def _probabilities(logits: Float[Tensor, " K"], labels: tuple[str, ...]) -> dict
     return dict(zip(labels, logits.double().softmax(0).tolist(), strict=True))
 
 
-def _reading(outputs: ProbeOutputs, config: ProbeConfig, *, count: int) -> Reading:
-    heatmap = outputs.heatmap[0, 0].float().sigmoid().cpu()
+def centroid(heatmap: Float[Tensor, "h w"], cell: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) in [0, 1] of a peak: the mean of its 3x3 neighbourhood, weighted by the heatmap, finer than one cell."""
     rows, columns = heatmap.shape
-    subjects = tuple(
-        SubjectReading(
-            position=((column + 0.5) / columns, (row + 0.5) / rows),
-            score=float(heatmap[row, column]),
-            attributes={
-                name: _probabilities(logits[0, :, row, column].cpu(), config.attributes[name])
-                for name, logits in outputs.attributes.items()
-            },
-        )
-        for row, column in peaks(heatmap, count=count, min_peak=config.min_peak)
-    )
-    action = _probabilities(outputs.action[0].cpu(), config.actions)
-    return Reading(action=action, scene=_probabilities(outputs.scene[0].cpu(), config.scenes), subjects=subjects)
+    row, column = cell
+    total = x = y = 0.0
+    for r in range(max(row - 1, 0), min(row + 2, rows)):
+        for c in range(max(column - 1, 0), min(column + 2, columns)):
+            weight = float(heatmap[r, c])
+            total, x, y = total + weight, x + weight * (c + 0.5), y + weight * (r + 0.5)
+    return x / total / columns, y / total / rows

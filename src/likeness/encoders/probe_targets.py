@@ -2,8 +2,8 @@
 
 Source: gaussian centre targets and the penalty-reduced focal loss are CenterNet's (Zhou, Wang and Kraehenbuehl,
 "Objects as Points", arXiv:1904.07850, Eq. 1, alpha = 2, beta = 4).
-Differs: the gaussian has one fixed width, since heads of the drawn world differ little in size; attributes are also
-learnt, with a smaller weight, in the 8 cells around the head, since a peak may be one cell off when it is read.
+Differs: the gaussian has one fixed width, since heads of the drawn world differ little in size, and is centred on the
+head itself, not on its cell, so that the peak's neighbours tell where in the cell the head is.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,15 +20,16 @@ from likeness.encoders.probe import ProbeConfig, ProbeOutputs
 
 IGNORE = -1  # class id of a question that does not apply
 SIGMA = 1.0  # cells
-NEIGHBOUR_WEIGHT = 0.25
 
 
 class ProbeTargets(NamedTuple):
-    """What a perfect probe answers for B pictures; `classes` and `weight` speak about the cells around heads only."""
+    """What a perfect probe answers for B pictures with N subjects in all; subject n stands in picture `picture[n]`."""
 
     heatmap: Float[Tensor, "B 1 h w"]
-    classes: Int[Tensor, "B A h w"]
-    weight: Float[Tensor, "B h w"]
+    is_head: Bool[Tensor, "B 1 h w"]
+    picture: Int[Tensor, " N"]
+    heads: Float[Tensor, "N 2"]
+    classes: Int[Tensor, "N A"]
     action: Int[Tensor, " B"]
     scene: Int[Tensor, " B"]
 
@@ -81,84 +82,62 @@ def label_id(label: str | None, labels: tuple[str, ...]) -> int:
     return IGNORE if label is None else labels.index(label)
 
 
-class _Maps(NamedTuple):
-    heatmap: Float[np.ndarray, "h w"]
-    classes: Int[np.ndarray, "A h w"]
-    weight: Float[np.ndarray, "h w"]
-
-
-def _picture_maps(labels: PictureLabels, *, grid: int, num_attributes: int) -> _Maps:
-    """Targets of one picture; a cell near several heads belongs to the nearest one."""
-    maps = _Maps(
-        np.zeros((grid, grid), np.float32),
-        np.full((num_attributes, grid, grid), IGNORE, np.int64),
-        np.zeros((grid, grid), np.float32),
-    )
-    if len(labels.heads) == 0:
-        return maps
-    cells = np.clip(np.floor(labels.heads * grid), 0, grid - 1).astype(int)
-    rows, columns = np.mgrid[:grid, :grid]
-    d_row = rows[None] - cells[:, 1, None, None]
-    d_column = columns[None] - cells[:, 0, None, None]
-    squared = (d_row**2 + d_column**2).astype(np.float64)
-    maps.heatmap[:] = np.exp(-squared / (2 * SIGMA**2)).max(axis=0)
-    owner = squared.argmin(axis=0)
-    near = squared.min(axis=0) <= 2  # the head's cell and its 8 neighbours
-    maps.weight[near] = np.where(squared.min(axis=0)[near] == 0, 1.0, NEIGHBOUR_WEIGHT)
-    maps.classes[:, near] = labels.classes[owner[near]].T
-    return maps
+def _heat(heads: Float[np.ndarray, "N 2"], *, grid: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian heatmap (h, w) of heads at (N, 2) shares of the side, and whether a cell holds a head."""
+    is_head = np.zeros((grid, grid), dtype=bool)
+    if len(heads) == 0:
+        return np.zeros((grid, grid), np.float32), is_head
+    places = np.clip(heads * grid, 0, grid - 1e-6)
+    cells = np.floor(places).astype(int)
+    is_head[cells[:, 1], cells[:, 0]] = True
+    rows, columns = np.mgrid[:grid, :grid] + 0.5
+    squared = (rows[None] - places[:, 1, None, None]) ** 2 + (columns[None] - places[:, 0, None, None]) ** 2
+    return np.exp(-squared / (2 * SIGMA**2)).max(axis=0).astype(np.float32), is_head
 
 
 def build_targets(pictures: list[PictureLabels], *, config: ProbeConfig) -> ProbeTargets:
     """Targets of a batch on the probe's grid; heads outside the picture count at its edge."""
-    maps = [_picture_maps(p, grid=config.grid, num_attributes=len(config.attributes)) for p in pictures]
+    maps = [_heat(p.heads, grid=config.grid) for p in pictures]
+    num_attributes = len(config.attributes)
     return ProbeTargets(
-        heatmap=torch.from_numpy(np.stack([m.heatmap for m in maps]))[:, None],
-        classes=torch.from_numpy(np.stack([m.classes for m in maps])),
-        weight=torch.from_numpy(np.stack([m.weight for m in maps])),
+        heatmap=torch.from_numpy(np.stack([heat for heat, _ in maps]))[:, None],
+        is_head=torch.from_numpy(np.stack([is_head for _, is_head in maps]))[:, None],
+        picture=torch.tensor([i for i, p in enumerate(pictures) for _ in p.heads], dtype=torch.long),
+        heads=torch.from_numpy(np.concatenate([p.heads.reshape(-1, 2) for p in pictures])).float(),
+        classes=torch.from_numpy(np.concatenate([p.classes.reshape(-1, num_attributes) for p in pictures])).long(),
         action=torch.tensor([p.action for p in pictures]),
         scene=torch.tensor([p.scene for p in pictures]),
     )
 
 
-def centre_focal_loss(logits: Float[Tensor, "B 1 h w"], target: Float[Tensor, "B 1 h w"]) -> Float[Tensor, ""]:
+def centre_focal_loss(
+    logits: Float[Tensor, "B 1 h w"], target: Float[Tensor, "B 1 h w"], is_head: Bool[Tensor, "B 1 h w"]
+) -> Float[Tensor, ""]:
     """Penalty-reduced focal loss per head: cells near a head are punished less for a high value.
 
     Source: CenterNet (arXiv:1904.07850), Eq. 1. Differs: divided by max(number of heads, 1), so that pictures without
-    subjects train the background.
+    subjects train the background; all cells beside a head's own have their gaussian as penalty reduction.
     """
     log_p, log_not_p = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-    is_head = target == 1
     at_heads = (log_not_p.exp() ** 2 * log_p)[is_head].sum()
     elsewhere = ((1 - target) ** 4 * log_p.exp() ** 2 * log_not_p)[~is_head].sum()
     return -(at_heads + elsewhere) / is_head.sum().clamp(min=1)
 
 
-def _cell_cross_entropy(
-    logits: Float[Tensor, "B K h w"], *, classes: Int[Tensor, "B h w"], weight: Float[Tensor, "B h w"]
-) -> Float[Tensor, ""]:
-    """Weighted mean cross entropy over cells where the attribute applies; 0 when it applies nowhere."""
-    applies = weight * (classes != IGNORE)
-    per_cell = functional.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="none")
-    return (per_cell * applies).sum() / applies.sum().clamp(min=1e-6)
+def _cross_entropy(logits: Float[Tensor, "B K"], classes: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+    """Mean over the rows to which the question applies; 0 when it applies to none."""
+    summed = functional.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum")
+    return summed / (classes != IGNORE).sum().clamp(min=1)
 
 
-def _picture_cross_entropy(logits: Float[Tensor, "B K"], classes: Int[Tensor, " B"]) -> Float[Tensor, ""]:
-    per_picture = functional.cross_entropy(logits, classes, ignore_index=IGNORE, reduction="sum")
-    return per_picture / (classes != IGNORE).sum().clamp(min=1)
+def probe_loss(outputs: ProbeOutputs, attributes: dict[str, Float[Tensor, "N K"]], targets: ProbeTargets) -> ProbeLoss:
+    """Heatmap focal loss plus one mean cross entropy per attribute, for the action and for the scene.
 
-
-def probe_loss(outputs: ProbeOutputs, targets: ProbeTargets) -> ProbeLoss:
-    """Heatmap focal loss plus one cross entropy per attribute, for the action and for the scene.
-
-    Questions that do not apply (-1) give no gradient.
+    `attributes` are the logits of `AttributeProbe.read_crops` at the targets' heads. Questions that do not apply (-1)
+    give no gradient.
     """
-    heatmap = centre_focal_loss(outputs.heatmap, targets.heatmap)
-    terms = [
-        _cell_cross_entropy(logits, classes=targets.classes[:, index], weight=targets.weight)
-        for index, logits in enumerate(outputs.attributes.values())
-    ]
-    attributes = torch.stack(terms).sum() if terms else heatmap.new_zeros(())
-    action = _picture_cross_entropy(outputs.action, targets.action)
-    scene = _picture_cross_entropy(outputs.scene, targets.scene)
-    return ProbeLoss(heatmap + attributes + action + scene, heatmap, attributes, action, scene)
+    heatmap = centre_focal_loss(outputs.heatmap, targets.heatmap, targets.is_head)
+    terms = [_cross_entropy(logits, targets.classes[:, index]) for index, logits in enumerate(attributes.values())]
+    total = torch.stack(terms).sum() if terms else heatmap.new_zeros(())
+    action, scene = _cross_entropy(outputs.action, targets.action), _cross_entropy(outputs.scene, targets.scene)
+    return ProbeLoss(heatmap + total + action + scene, heatmap, total, action, scene)

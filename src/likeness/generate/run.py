@@ -1,14 +1,16 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
 import platform
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
 from likeness import __version__
 from likeness.core.devices import pick_device, pick_dtype_name
-from likeness.core.errors import ConfigError, DataError
+from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import file_sha256, folder_sha256, json_sha256
 from likeness.core.records import Case, Rejected
@@ -83,10 +85,27 @@ def generate_run(
         "versions": _versions(),
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapter), settings)
+    is_new, left_out = not (plan.folder / "run.json").exists(), (*rejected, *references.rejected)
     open_run(out, identity=identity)
     with hold_run(out):
-        left_out = (*rejected, *references.rejected)
-        return _run(references, plan=plan, identity=identity, workers=workers, left_out=left_out, progress=progress)
+        try:
+            return _run(references, plan=plan, identity=identity, workers=workers, left_out=left_out, progress=progress)
+        except LikenessError:
+            if is_new:
+                _withdraw(plan.folder)
+            raise
+
+
+def _withdraw(folder: Path) -> None:
+    """A new run without a single picture is gone, so that the mended command can have its place."""
+    if any(folder.glob("images/*.png")):
+        return
+    for name in ("references", "images"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("cases.jsonl", "run.json"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty after all, or a mount point
+        folder.rmdir()
 
 
 def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int, settings: Settings) -> None:

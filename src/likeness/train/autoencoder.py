@@ -1,19 +1,23 @@
 """Stage "autoencoder": the world's AutoencoderKL, FLUX geometry (factor 8, 16 channels), trained on pixels."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
+from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.train.config import AutoencoderTable, PretrainConfig
 from likeness.train.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor, psnr
 from likeness.train.state import load_state, save_state
+from likeness.train.vae import WEIGHTS, decoded, has_vae, load_vae, on_device, posterior
 from likeness.world.identity import Split, sample_identity
 from likeness.world.render import render_image, render_reference
 from likeness.world.scenario import sample_scenario
@@ -25,19 +29,20 @@ NUM_VALIDATION = 128
 def build_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """A stock AutoencoderKL with random weights drawn from the config's seed."""
     channels = config.block_out_channels
+    settings: dict[str, Any] = {  # Any: diffusers annotates tuples of any length as tuples of one
+        "latent_channels": 16,
+        "block_out_channels": channels,
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "mid_block_add_attention": False,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "down_block_types": ("DownEncoderBlock2D",) * len(channels),
+        "up_block_types": ("UpDecoderBlock2D",) * len(channels),
+        "sample_size": config.size,
+    }
     torch.manual_seed(seed_for(config.seed, "autoencoder"))
-    return AutoencoderKL(
-        latent_channels=16,
-        block_out_channels=channels,
-        layers_per_block=1,
-        norm_num_groups=8,
-        mid_block_add_attention=False,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        down_block_types=("DownEncoderBlock2D",) * len(channels),
-        up_block_types=("UpDecoderBlock2D",) * len(channels),
-        sample_size=config.size,
-    )
+    return AutoencoderKL(**settings)
 
 
 def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
@@ -67,15 +72,15 @@ def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> Tenso
 
 def autoencoder_loss(vae: AutoencoderKL, x: Tensor, *, table: AutoencoderTable) -> tuple[Tensor, Tensor]:
     """Training loss and plain mean squared error. A frozen encoder gives its mean, moved by a little noise."""
-    posterior = vae.encode(x).latent_dist
+    latents = posterior(vae, x)
     if table.freeze_encoder:
-        mean = posterior.mode().detach()
+        mean = latents.mode().detach()
         z = mean + 0.05 * mean.std() * torch.randn_like(mean)
     else:
-        z = posterior.sample()
-    y = vae.decode(z).sample.float()
+        z = latents.sample()
+    y = decoded(vae, z).float()
     mse = F.mse_loss(y, x)
-    kl = posterior.kl().mean().float() / z[0].numel()
+    kl = latents.kl().mean().float() / z[0].numel()
     return mse + table.l1_weight * F.l1_loss(y, x) + table.kl_weight * kl, mse.detach()
 
 
@@ -85,23 +90,52 @@ def validation_psnr(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALI
     values: list[float] = []
     for first in range(0, num_images, 16):
         x = scenes(first, min(16, num_images - first), size=size, split="test").to(vae.device)
-        y = vae.decode(vae.encode(x).latent_dist.mode()).sample.float().clamp(-1, 1)
+        y = decoded(vae, posterior(vae, x).mode()).float().clamp(-1, 1)
         values += [psnr(float(m)) for m in (y - x).square().mean((1, 2, 3))]
     return float(np.mean(values))
 
 
 def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
-    """Trains or continues the autoencoder and exports it to `<work>/vae` with its latent shift and scale."""
-    vae = build_autoencoder(config).to(device)
+    """Trains or continues the autoencoder and exports it to `<work>/vae` with its latent shift and scale.
+
+    Once it is finished and exported nothing is done, since the decoder may have been trained further.
+    """
+    if _is_exported(config):
+        return
+    vae = on_device(build_autoencoder(config), device)
     _train(vae, config, name="autoencoder", table=config.autoencoder, device=device)
     _export(vae, config, **latent_statistics(vae, config))
 
 
 def train_decoder(config: PretrainConfig, *, device: str) -> None:
-    """Goes on with the decoder of `<work>/vae` alone: latents, and so everything trained on them, stay valid."""
-    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    """Goes on with the decoder of `<work>/vae` alone: latents, and so everything trained on them, stay valid.
+
+    Raises: ConfigError when there is no autoencoder, or the decoder's state belongs to another one.
+    """
+    vae = load_vae(config, stage="decoder", device=device)
+    _require_same_encoder(vae, config)
     _train(vae, config, name="decoder", table=config.decoder, device=device)
     _export(vae, config, shift_factor=vae.config["shift_factor"], scaling_factor=vae.config["scaling_factor"])
+
+
+def _is_exported(config: PretrainConfig) -> bool:
+    """Whether the training is finished and `<work>/vae` has its encoder."""
+    state = load_state(config.work / "autoencoder.state")
+    if state is None or state["seen"] < config.autoencoder.total_images or not has_vae(config):
+        return False
+    exported, averages = load_file(config.work / "vae" / WEIGHTS), state["ema"]["averages"]
+    names = [name for name in averages if name.startswith("encoder.")]
+    return all(name in exported and torch.equal(exported[name], averages[name]) for name in names)
+
+
+def _require_same_encoder(vae: AutoencoderKL, config: PretrainConfig) -> None:
+    folder = config.work / "decoder.state"
+    if (state := load_state(folder)) is None:
+        return
+    saved = state["vae"]
+    if not all(torch.equal(saved[f"encoder.{name}"], p.cpu()) for name, p in vae.encoder.state_dict().items()):
+        got = f"one for an encoder that {config.work / 'vae'} no longer has"
+        raise ConfigError(f"{folder}: expected the state of this decoder, got {got}; delete the folder to train anew.")
 
 
 def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: AutoencoderTable, device: str) -> None:
@@ -144,7 +178,7 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
 def latent_statistics(vae: AutoencoderKL, config: PretrainConfig) -> dict[str, float]:
     """Shift and scale that bring training latents to mean 0 and standard deviation 1."""
     pixels = scenes(0, 256, size=config.size, split="train").to(vae.device)
-    latents = torch.cat([vae.encode(chunk).latent_dist.mode() for chunk in pixels.split(32)])
+    latents = torch.cat([posterior(vae, chunk).mode() for chunk in pixels.split(32)])
     return {"shift_factor": round(float(latents.mean()), 5), "scaling_factor": round(float(1 / latents.std()), 5)}
 
 

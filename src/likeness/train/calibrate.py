@@ -25,6 +25,7 @@ from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
 from likeness.train.autoencoder import to_pixels, validation_psnr
 from likeness.train.config import PretrainConfig
+from likeness.train.vae import decoded, load_vae, posterior, require_vae
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
 from likeness.world.render import Picture, render, render_image, render_reference
 from likeness.world.scenario import Scenario, sample_scenario
@@ -42,7 +43,7 @@ def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
     interval = mean_interval(list(values), list(groups))
     numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
     rounded = {name: None if math.isnan(value) else round(value, 4) for name, value in numbers.items()}
-    return rounded | {"n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
+    return {**rounded, "n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
@@ -59,8 +60,8 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
     """What the autoencoder makes of pictures."""
     rows: list[NDArray[np.uint8]] = []
     for first in range(0, len(images), 16):
-        z = vae.encode(to_pixels(np.stack(images[first : first + 16])).to(vae.device)).latent_dist.mode()
-        pixels = (vae.decode(z).sample.float().clamp(-1, 1) + 1) * 127.5
+        z = posterior(vae, to_pixels(np.stack(images[first : first + 16])).to(vae.device)).mode()
+        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
         rows += list(pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
     return rows
 
@@ -88,7 +89,7 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Se
 def probe_card(config: PretrainConfig, *, device: str) -> Card:
     """Accuracy on rendered test pictures and on the same pictures passed through the autoencoder."""
     probe = AttributeProbe.load(config.work / "probe", device=device)
-    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    vae = load_vae(config, stage="calibrate", device=device)
     pictures = _test_pictures(config.size)
     images = [picture.image for picture in pictures]
     return {
@@ -183,12 +184,16 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
 
 def vae_card(config: PretrainConfig, *, device: str) -> Card:
     """Mean PSNR on held-out pictures."""
-    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device)
+    vae = load_vae(config, stage="calibrate", device=device)
     return {"psnr_db": round(validation_psnr(vae, size=config.size, num_images=256), 3), "n": 256, "split": "test"}
 
 
 def calibrate(config: PretrainConfig, *, device: str) -> None:
-    """Writes calibration.json beside every checkpoint that exists in `<work>`."""
+    """Writes calibration.json beside every checkpoint that exists in `<work>`.
+
+    Raises: ConfigError when there is no autoencoder.
+    """
+    require_vae(config, stage="calibrate")
     cards = {"vae": vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
     for name, card in cards.items():
         folder: Path = config.work / name

@@ -8,7 +8,9 @@ Source: the symmetric cross entropy of CLIP (arXiv:2103.00020, section 2.3); sev
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, ViTConfig, ViTModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from likeness.backbones.tiny_tokenizers import clip_tokenizer
@@ -23,13 +26,16 @@ from likeness.core.rng import seed_for
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
+from likeness.train.vae import on_device
 from likeness.world.identity import Identity, sample_identity
 from likeness.world.render import render_image, render_reference
 from likeness.world.scenario import Scenario, caption, corpus, describe, described_caption, sample_scenario
 
 GROUP = 4
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-VISION = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3}
+VISION: dict[str, Any] = {  # Any: settings of stock configs, whose other settings have other types
+    "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,14 @@ def match_loss(
     return 0.5 * (one_way(logits, positive) + one_way(logits.T, positive.T))
 
 
-def _positive(rows: list[object], columns: list[object]) -> Tensor:
+def _pooled(output: object) -> Tensor:
+    """The pooled features of a stock answer, which is annotated as a record or a tuple."""
+    assert isinstance(output, BaseModelOutputWithPooling)
+    assert isinstance(output.pooler_output, Tensor)
+    return output.pooler_output
+
+
+def _positive(rows: Sequence[object], columns: Sequence[object]) -> Tensor:
     return torch.tensor([[float(r == c) for c in columns] for r in rows])
 
 
@@ -108,8 +121,10 @@ def _blur(pixels: Tensor, rng: random.Random) -> Tensor:
 def train_dino(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the identity ViT and exports it to `<work>/dino`."""
     torch.manual_seed(config.seed)
-    vit = ViTModel(ViTConfig(image_size=config.size, patch_size=16, **VISION), add_pooling_layer=False).to(device)
-    network = nn.ModuleDict({"vit": vit, "scale": nn.ParameterList([nn.Parameter(torch.tensor(2.3))])})
+    vit = ViTModel(ViTConfig(image_size=config.size, patch_size=16, **VISION), add_pooling_layer=False)
+    on_device(vit, device)
+    log_scale = nn.Parameter(torch.tensor(2.3))
+    network = nn.ModuleDict({"vit": vit, "scale": nn.ParameterList([log_scale])})
 
     def features(pixels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):
@@ -118,7 +133,7 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     def loss_of(first: int, count: int) -> Tensor:
         batch = pair_batch(first, count, size=config.size, margin=256 / 224)
         rng = random.Random(f"blur/{first}")
-        scale = network["scale"][0].clamp(max=4.0).exp()
+        scale = log_scale.clamp(max=4.0).exp()
         scenes, portraits = features(_blur(batch.scenes, rng)), features(batch.portraits)
         return match_loss(scenes, portraits, _same_identity(batch).to(device), scale=scale)
 
@@ -149,16 +164,16 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
     )  # fmt: skip
     vision = CLIPVisionConfig(image_size=config.size, patch_size=16, **VISION)
     clip = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
-    clip.to(device)
+    on_device(clip, device)
 
     def images(pixels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):
-            return F.normalize(clip.get_image_features(pixel_values=pixels.to(device)).pooler_output.float(), dim=-1)
+            return F.normalize(_pooled(clip.get_image_features(pixel_values=pixels.to(device))).float(), dim=-1)
 
     def texts(prompts: list[str]) -> Tensor:
         tokens = tokenizer(prompts, padding="longest", truncation=True, max_length=77, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
-            return F.normalize(clip.get_text_features(input_ids=tokens.input_ids).pooler_output.float(), dim=-1)
+            return F.normalize(_pooled(clip.get_text_features(input_ids=tokens.input_ids)).float(), dim=-1)
 
     def loss_of(first: int, count: int) -> Tensor:
         batch = pair_batch(first, count, size=config.size)

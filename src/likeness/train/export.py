@@ -6,19 +6,29 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from likeness.core.errors import ConfigError
 from likeness.train.config import PretrainConfig
+from likeness.train.vae import require_vae
 
+CHECKPOINTS = ("flux", "clip", "dino", "probe")
 LOGS = ("autoencoder", "decoder", "latents", "transformer", "probe", "clip", "dino")
 
 
 def export(config: PretrainConfig) -> Path:
-    """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder."""
-    if (config.work / "flux").exists():
+    """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder.
+
+    Raises: ConfigError when there is nothing to copy, or a transformer without its autoencoder.
+    """
+    trained = [name for name in CHECKPOINTS if (config.work / name).exists()]
+    if not trained:
+        wanted = f"one of {', '.join(CHECKPOINTS)} in {config.work}"
+        raise ConfigError(f'stage "export": expected {wanted}, got none; run the stages before it first.')
+    if "flux" in trained:
+        vae = require_vae(config, stage="export")
         shutil.rmtree(config.work / "flux" / "vae", ignore_errors=True)  # absent after a kill before the copy
-        shutil.copytree(config.work / "vae", config.work / "flux" / "vae")
-    for name in ("flux", "clip", "dino", "probe"):
-        if (config.work / name).exists():
-            _copy(config.work / name, config.export / name)
+        shutil.copytree(vae, config.work / "flux" / "vae")
+    for name in trained:
+        _copy(config.work / name, config.export / name)
     logs = config.export / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     for name in LOGS:

@@ -16,6 +16,7 @@ from likeness.core.rng import seed_for
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.log import TrainLog
+from likeness.train.vae import WEIGHTS, require_vae
 from likeness.world.identity import Split
 from likeness.world.render import render_image, render_reference
 from likeness.world.scenario import Scenario, caption, sample_scenario
@@ -101,7 +102,7 @@ def _pictures_sha256() -> str:
 def cache_folder(config: PretrainConfig) -> Path:
     """Where shards lie; another encoder or other sizes give another folder, so stale latents are never read."""
     key = {
-        "encoder": _encoder_sha256(config.work / "vae" / "diffusion_pytorch_model.safetensors"),
+        "encoder": _encoder_sha256(require_vae(config, stage="latents") / WEIGHTS),
         "pictures": _pictures_sha256(),
         "sizes": [config.size, config.reference_size_single, config.reference_size_multi, config.latents.shard_size],
     }

@@ -8,11 +8,12 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from likeness.encoders.probe import AttributeProbe, ProbeConfig
+from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, crops
 from likeness.encoders.probe_targets import PictureLabels, build_targets, class_ids, label_id, probe_loss
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
+from likeness.train.vae import decoded, load_vae, posterior
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES
 from likeness.world.render import Labels, Picture, render
@@ -21,6 +22,7 @@ from likeness.world.scenes import SCENES
 
 AUTOENCODED_SHARE = 0.4
 HARD_SHARE = 0.2
+HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
 
 
 def probe_config(config: PretrainConfig) -> ProbeConfig:
@@ -50,31 +52,32 @@ def _pictures(config: PretrainConfig, first: int, count: int) -> list[Picture]:
 def _degrade(pixels: Tensor, vae: AutoencoderKL | None, rng: random.Random) -> Tensor:
     """Some batches through the autoencoder with noisy latents; a little noise on every picture."""
     if vae is not None and rng.random() < AUTOENCODED_SHARE:
-        with torch.no_grad():
-            z = vae.encode(pixels).latent_dist.mode()
-            pixels = vae.decode(z + rng.uniform(0, 0.15) * z.std() * torch.randn_like(z)).sample.float().clamp(-1, 1)
+        with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16):
+            z = posterior(vae, pixels).mode()
+            z = z + rng.uniform(0, 0.15) * z.std() * torch.randn_like(z)
+            pixels = decoded(vae, z).float().clamp(-1, 1)
     return pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
 
 
 def train_probe(config: PretrainConfig, *, device: str) -> None:
-    """Trains or continues the probe and exports it to `<work>/probe`."""
+    """Trains or continues the probe and exports it to `<work>/probe`. Raises: ConfigError without an autoencoder."""
+    vae = load_vae(config, stage="probe", device=device)
     torch.manual_seed(config.seed)
     probe = AttributeProbe(probe_config(config)).to(device)
-    vae = AutoencoderKL.from_pretrained(config.work / "vae").to(device).requires_grad_(False).eval()
+    vae.requires_grad_(False).eval()
 
     def loss_of(first: int, count: int) -> Tensor:
         pictures = _pictures(config, first, count)
         targets = build_targets([picture_labels(p.labels, probe.config) for p in pictures], config=probe.config)
         pixels = to_pixels(np.stack([p.image for p in pictures])).to(device)
+        pixels = _degrade(pixels, vae, random.Random(f"degrade/{config.seed}/{first}"))
+        shaken = targets.heads + HEAD_NOISE * (2 * torch.rand(targets.heads.shape) - 1)
+        windows = crops(pixels, picture=targets.picture, heads=shaken.to(device), config=probe.config)
         with torch.autocast(device, torch.bfloat16):
-            outputs = probe(_degrade(pixels, vae, random.Random(f"degrade/{config.seed}/{first}")))
-        outputs = type(outputs)(
-            outputs.heatmap.float(),
-            {name: logits.float() for name, logits in outputs.attributes.items()},
-            outputs.action.float(),
-            outputs.scene.float(),
-        )
-        return probe_loss(outputs, targets.to(device)).total
+            outputs, attributes = probe(pixels), probe.read_crops(windows)
+        outputs = ProbeOutputs(*(logits.float() for logits in outputs))
+        read = {name: logits.float() for name, logits in attributes.items()}
+        return probe_loss(outputs, read, targets.to(device)).total
 
     train_encoder(probe, loss_of, name="probe", table=config.probe, config=config)
     probe.save_pretrained(config.work / "probe")

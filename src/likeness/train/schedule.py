@@ -56,5 +56,8 @@ class Ema:
 
 
 def psnr(mse: float, *, span: float = 2.0) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error between pictures in a range of width `span`."""
-    return 10 * math.log10(span**2 / mse)
+    """Peak signal-to-noise ratio in dB of a mean squared error between pictures in a range of width `span`.
+
+    Infinite for equal pictures.
+    """
+    return math.inf if mse == 0 else 10 * math.log10(span**2 / mse)

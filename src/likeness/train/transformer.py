@@ -15,12 +15,14 @@ from torch import Tensor
 
 from likeness.backbones.flux_uno import FluxText, FluxUno
 from likeness.backbones.tiny_flux import build_tiny_flux
+from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.train.config import PretrainConfig
 from likeness.train.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
 from likeness.train.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor
 from likeness.train.state import load_state, save_state
+from likeness.train.vae import require_vae
 from likeness.world.scenario import corpus, sample_scenario
 
 SAVE_EVERY_BATCHES = 250
@@ -29,7 +31,11 @@ PARTS = ("transformer", "text_encoder", "text_encoder_2")
 
 
 def prepare_folder(config: PretrainConfig) -> Path:
-    """`<work>/flux`: a stock pipeline folder with the trained autoencoder and a fresh transformer."""
+    """`<work>/flux`: a stock pipeline folder with the trained autoencoder and a fresh transformer.
+
+    Raises: ConfigError without an autoencoder.
+    """
+    vae = require_vae(config, stage="transformer")
     target = config.work / "flux"
     if not (target / "model_index.json").exists():
         table = config.transformer
@@ -47,7 +53,7 @@ def prepare_folder(config: PretrainConfig) -> Path:
         }
         build_tiny_flux(target, corpus=corpus(), config=overrides, seed=config.seed)
     shutil.rmtree(target / "vae", ignore_errors=True)  # absent after a kill between these two lines
-    shutil.copytree(config.work / "vae", target / "vae")
+    shutil.copytree(vae, target / "vae")
     return target
 
 
@@ -82,6 +88,13 @@ def drop_condition(batch: LatentShard, empty: tuple[Tensor, Tensor], *, prompt: 
 
 def _parameters(backbone: FluxUno) -> list[tuple[str, torch.nn.Parameter]]:
     return [(f"{part}.{n}", p) for part in PARTS for n, p in getattr(backbone.parts, part).named_parameters()]
+
+
+def _require_muon() -> None:
+    """Raises: ConfigError where torch is older than its Muon, which only this stage needs."""
+    if not hasattr(torch.optim, "Muon"):
+        wanted = f"torch >= 2.9 with torch.optim.Muon, got torch {torch.__version__}"
+        raise ConfigError(f"stage \"transformer\": expected {wanted}; `pip install -U 'torch>=2.9,<2.14'`.")
 
 
 def _optimizers(
@@ -127,9 +140,13 @@ def validation_loss(backbone: FluxUno, shards: list[LatentShard]) -> float:
 
 
 class TransformerTraining:
-    """The state of stage "transformer": networks, optimizers, averages and the number of images seen."""
+    """The state of stage "transformer": networks, optimizers, averages and the number of images seen.
+
+    Raises: ConfigError without an autoencoder or without torch's Muon.
+    """
 
     def __init__(self, config: PretrainConfig, *, device: str) -> None:
+        _require_muon()
         self.config, self.device, self.seen = config, device, 0
         self.backbone = FluxUno.load(prepare_folder(config), device=device)
         self.pool = LatentPool(

@@ -5,7 +5,15 @@ import re
 from dataclasses import dataclass
 
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import NOT_APPLICABLE, PALETTE, Identity, Split, draw_identity, sample_identity, split_of_pair
+from likeness.world.identity import (
+    NOT_APPLICABLE,
+    PALETTE,
+    Identity,
+    Split,
+    draw_identity,
+    sample_identity,
+    split_of_pair,
+)
 from likeness.world.outfits import OUTFITS
 from likeness.world.scenes import SCENES
 
