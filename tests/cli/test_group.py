@@ -1,5 +1,7 @@
 """How the command ends: 2 with one readable block, 130 when interrupted, a traceback for a bug."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,18 @@ def test_every_error_names_its_kind_in_words(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("likeness.report.build_index", fail)
     assert "data error" in runner.invoke(app, ["report", "x"]).stderr
     assert report.EXAMPLES
+
+
+@pytest.mark.parametrize(("code", "handled"), [(errno.ENOSPC, True), (errno.ENAMETOOLONG, True), (errno.EPIPE, False)])
+def test_a_disk_or_a_path_at_fault_is_no_bug(monkeypatch: pytest.MonkeyPatch, code: int, handled: bool) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code), "somewhere/x.png")
+
+    monkeypatch.setattr("likeness.report.build_index", fail)
+    result = runner.invoke(app, ["report", "x"])
+    if handled:
+        assert result.exit_code == 2
+        assert "somewhere/x.png" in result.stderr
+        assert os.strerror(code) in result.stderr
+    else:
+        assert "likeness stopped" not in result.stderr

@@ -130,6 +130,12 @@ def _cross_entropy(logits: Float[Tensor, "B K"], classes: Int[Tensor, " B"]) -> 
     return summed / (classes != IGNORE).sum().clamp(min=1)
 
 
+def attribute_loss(attributes: dict[str, Float[Tensor, "N K"]], classes: Int[Tensor, "N A"]) -> Float[Tensor, ""]:
+    """Sum over attributes of the mean cross entropy over the subjects to whom the attribute applies."""
+    terms = [_cross_entropy(logits, classes[:, index]) for index, logits in enumerate(attributes.values())]
+    return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
 def probe_loss(outputs: ProbeOutputs, attributes: dict[str, Float[Tensor, "N K"]], targets: ProbeTargets) -> ProbeLoss:
     """Heatmap focal loss plus one mean cross entropy per attribute, for the action and for the scene.
 
@@ -137,7 +143,6 @@ def probe_loss(outputs: ProbeOutputs, attributes: dict[str, Float[Tensor, "N K"]
     give no gradient.
     """
     heatmap = centre_focal_loss(outputs.heatmap, targets.heatmap, targets.is_head)
-    terms = [_cross_entropy(logits, targets.classes[:, index]) for index, logits in enumerate(attributes.values())]
-    total = torch.stack(terms).sum() if terms else heatmap.new_zeros(())
+    total = attribute_loss(attributes, targets.classes)
     action, scene = _cross_entropy(outputs.action, targets.action), _cross_entropy(outputs.scene, targets.scene)
     return ProbeLoss(heatmap + total + action + scene, heatmap, total, action, scene)

@@ -9,7 +9,14 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, crops
-from likeness.encoders.probe_targets import PictureLabels, build_targets, class_ids, label_id, probe_loss
+from likeness.encoders.probe_targets import (
+    PictureLabels,
+    attribute_loss,
+    build_targets,
+    class_ids,
+    label_id,
+    probe_loss,
+)
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
@@ -20,8 +27,9 @@ from likeness.world.render import Labels, Picture, render
 from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
 
-AUTOENCODED_SHARE = 0.4
+AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
+PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
 HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
 
 
@@ -74,10 +82,12 @@ def train_probe(config: PretrainConfig, *, device: str) -> None:
         shaken = targets.heads + HEAD_NOISE * (2 * torch.rand(targets.heads.shape) - 1)
         windows = crops(pixels, picture=targets.picture, heads=shaken.to(device), config=probe.config)
         with torch.autocast(device, torch.bfloat16):
-            outputs, attributes = probe(pixels), probe.read_crops(windows)
-        outputs = ProbeOutputs(*(logits.float() for logits in outputs))
+            attributes = probe.read_crops(windows)
+            outputs = probe(pixels) if first // count % PICTURE_EVERY == 0 else None
         read = {name: logits.float() for name, logits in attributes.items()}
-        return probe_loss(outputs, read, targets.to(device)).total
+        if outputs is None:
+            return attribute_loss(read, targets.classes.to(device))
+        return probe_loss(ProbeOutputs(*(logits.float() for logits in outputs)), read, targets.to(device)).total
 
     train_encoder(probe, loss_of, name="probe", table=config.probe, config=config)
     probe.save_pretrained(config.work / "probe")
