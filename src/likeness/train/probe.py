@@ -2,12 +2,15 @@
 makes of them, so that it judges generated pictures by what they show and not by how sharp they are."""
 
 import random
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch import Tensor
 
+from likeness.core.rng import seed_for
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, crops
 from likeness.encoders.probe_targets import (
     PictureLabels,
@@ -23,12 +26,13 @@ from likeness.train.optim import train_encoder
 from likeness.train.vae import decoded, load_vae, posterior
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES
-from likeness.world.render import Labels, Picture, render
-from likeness.world.scenario import sample_scenario
+from likeness.world.render import Labels, render
+from likeness.world.scenario import Scenario, sample_scenario
 from likeness.world.scenes import SCENES
 
 AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
+POOL_SIZE = 9600
 PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
 HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
 
@@ -48,23 +52,42 @@ def picture_labels(labels: Labels, probe: ProbeConfig) -> PictureLabels:
     )
 
 
-def _pictures(config: PretrainConfig, first: int, count: int) -> list[Picture]:
-    rng = random.Random(f"probe-batch/{config.seed}/{first}")
-    hard = [rng.random() < HARD_SHARE for _ in range(count)]
-    return [
-        render(sample_scenario(10_000_000 + first + i, split="train", hard=h), size=config.size)
-        for i, h in enumerate(hard)
-    ]
+@dataclass(frozen=True)
+class PicturePool:
+    """N training pictures (N, S, S, 3) uint8 with labels, drawn once; some as the autoencoder shows them."""
+
+    images: NDArray[np.uint8]
+    labels: list[PictureLabels]
 
 
-def _degrade(pixels: Tensor, vae: AutoencoderKL | None, rng: random.Random) -> Tensor:
-    """Some batches through the autoencoder with noisy latents; a little noise on every picture."""
-    if vae is not None and rng.random() < AUTOENCODED_SHARE:
-        with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16):
-            z = posterior(vae, pixels).mode()
-            z = z + rng.uniform(0, 0.15) * z.std() * torch.randn_like(z)
-            pixels = decoded(vae, z).float().clamp(-1, 1)
-    return pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
+def make_pool(config: PretrainConfig, probe: ProbeConfig, *, vae: AutoencoderKL, size: int = POOL_SIZE) -> PicturePool:
+    """The first `size` pictures of the probe's stream."""
+    images: list[NDArray[np.uint8]] = []
+    labels: list[PictureLabels] = []
+    for first in range(0, size, 32):
+        rng = random.Random(f"probe-pool/{config.seed}/{first}")
+        drawn = [
+            render(_scenario(first + i, hard=rng.random() < HARD_SHARE), size=config.size)
+            for i in range(min(32, size - first))
+        ]
+        labels += [picture_labels(picture.labels, probe) for picture in drawn]
+        chunk = np.stack([picture.image for picture in drawn])
+        images.append(_autoencoded(chunk, vae, rng) if rng.random() < AUTOENCODED_SHARE else chunk)
+    return PicturePool(np.concatenate(images), labels)
+
+
+def _scenario(index: int, *, hard: bool) -> Scenario:
+    return sample_scenario(10_000_000 + index, split="train", hard=hard)
+
+
+@torch.no_grad()
+def _autoencoded(images: NDArray[np.uint8], vae: AutoencoderKL, rng: random.Random) -> NDArray[np.uint8]:
+    """Through the autoencoder, with latents moved by up to 15% of their deviation."""
+    generator = torch.Generator().manual_seed(rng.getrandbits(62))
+    z = posterior(vae, to_pixels(images).to(vae.device)).mode()
+    z = z + rng.uniform(0, 0.15) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
+    pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
+    return pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
 
 def train_probe(config: PretrainConfig, *, device: str) -> None:
@@ -72,13 +95,14 @@ def train_probe(config: PretrainConfig, *, device: str) -> None:
     vae = load_vae(config, stage="probe", device=device)
     torch.manual_seed(config.seed)
     probe = AttributeProbe(probe_config(config)).to(device)
-    vae.requires_grad_(False).eval()
+    pool = make_pool(config, probe.config, vae=vae.requires_grad_(False).eval())
 
     def loss_of(first: int, count: int) -> Tensor:
-        pictures = _pictures(config, first, count)
-        targets = build_targets([picture_labels(p.labels, probe.config) for p in pictures], config=probe.config)
-        pixels = to_pixels(np.stack([p.image for p in pictures])).to(device)
-        pixels = _degrade(pixels, vae, random.Random(f"degrade/{config.seed}/{first}"))
+        rng = np.random.default_rng(seed_for(config.seed, "probe-batch", first))
+        rows = rng.integers(0, len(pool.labels), count)
+        targets = build_targets([pool.labels[row] for row in rows], config=probe.config)
+        pixels = to_pixels(pool.images[rows]).to(device)
+        pixels = pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
         shaken = targets.heads + HEAD_NOISE * (2 * torch.rand(targets.heads.shape) - 1)
         windows = crops(pixels, picture=targets.picture, heads=shaken.to(device), config=probe.config)
         with torch.autocast(device, torch.bfloat16):
