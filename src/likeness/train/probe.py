@@ -84,9 +84,10 @@ def _scenario(index: int, *, hard: bool) -> Scenario:
 def _autoencoded(images: NDArray[np.uint8], vae: AutoencoderKL, rng: random.Random) -> NDArray[np.uint8]:
     """Through the autoencoder, with latents moved by up to 15% of their deviation."""
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
-    z = posterior(vae, to_pixels(images).to(vae.device)).mode()
-    z = z + rng.uniform(0, 0.15) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
-    pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
+    with torch.autocast(vae.device.type, torch.bfloat16):
+        z = posterior(vae, to_pixels(images).to(vae.device)).mode()
+        z = z + rng.uniform(0, 0.15) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
+        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
     return pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
 
