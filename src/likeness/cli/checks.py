@@ -159,7 +159,8 @@ def _check_embedded(name: str, *, present: bool) -> Finding:
 
 
 def _card(folder: Path) -> str:
-    cards = sorted(path.name for path in folder.iterdir() if path.stem in {"calibration", "card", "scores"})
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*.json")]
+    cards = sorted(name for name in found if Path(name).stem in {"calibration", "card", "scores"})
     return f"calibration {', '.join(cards)}" if cards else "no calibration card"
 
 

@@ -25,7 +25,8 @@ def _embedded_folder() -> Path:
 def embedded_names() -> list[str]:
     """The names of all checkpoints inside the package, sorted."""
     folder = _embedded_folder()
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    names = {path.relative_to(folder).parts[0] for path in folder.rglob("*.safetensors")}
+    return sorted(name for name in names if (folder / name).is_dir())
 
 
 def embedded(name: str) -> Path:
