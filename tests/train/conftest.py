@@ -17,6 +17,7 @@ work = "{work}"
 export = "{work}/export"
 device = "cpu"
 threads = 1
+workers = 0
 size = 32
 reference_size_single = 32
 reference_size_multi = 16
@@ -62,6 +63,7 @@ num_layers = 1
 num_single_layers = 1
 
 [probe]
+pool_size = 40
 total_images = 8
 batch_size = 4
 learning_rate = 2e-3

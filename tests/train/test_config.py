@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from likeness.core.errors import ConfigError
 from likeness.train.config import read_config
+from likeness.train.latents import COUNT_CYCLE
 from likeness.train.pretrain import run
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("world_*.toml"))
@@ -82,3 +83,16 @@ def test_an_unknown_stage_is_refused_before_any_work(tmp_path: Path, write_recip
     with pytest.raises(ConfigError, match=r"--stage: expected one of autoencoder.*'watercolour'"):
         run(write_recipe(tmp_path), stage="watercolour")
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_the_cpu_and_the_gpu_recipe_make_the_same_networks() -> None:
+    """Only who trains, how long and with which batches may differ; the weights fit the same package."""
+    configs = Path(__file__).parents[2] / "configs"
+    cpu, gpu = (read_config(configs / f"world_{name}.toml") for name in ("cpu", "gpu"))
+    shared = ("seed", "export", "size", "reference_size_single", "reference_size_multi", "block_out_channels")
+    assert all(getattr(cpu, name) == getattr(gpu, name) for name in shared)
+    layers = ("num_layers", "num_single_layers")
+    assert all(getattr(cpu.transformer, name) == getattr(gpu.transformer, name) for name in layers)
+    assert gpu.workers > 0
+    assert gpu.work != cpu.work
+    assert gpu.latents.num_samples // gpu.latents.shard_size >= len(COUNT_CYCLE)  # every subject count occurs

@@ -78,13 +78,14 @@ def test_encoder_loop_continues_bit_for_bit(
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
 
-        def loss_of(first: int, count: int) -> torch.Tensor:
+        def loss_of(first: int, batch: int) -> torch.Tensor:
             if first == stop_at:
                 raise Stopped
-            return net(torch.randn(count, 3)).square().mean() + 0.01 * first
+            assert batch == first
+            return net(torch.randn(4, 3)).square().mean() + 0.01 * first
 
         table = config.probe.model_copy(update={"total_images": 24})
-        train_encoder(net, loss_of, name="tiny", table=table, config=config)
+        train_encoder(net, loss_of, draw=int, workers=0, name="tiny", table=table, config=config)
         assert not net.training
         return [value.clone() for value in net.state_dict().values()]
 

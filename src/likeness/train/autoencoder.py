@@ -1,6 +1,8 @@
 """Stage "autoencoder": the world's AutoencoderKL, FLUX geometry (factor 8, 16 channels), trained on pixels."""
 
 import random
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
 from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
+from likeness.train.ahead import drawn_ahead
 from likeness.train.config import AutoencoderTable, PretrainConfig
 from likeness.train.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor, psnr
@@ -51,18 +55,23 @@ def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
 
 
-def scenes(first: int, count: int, *, size: int, split: Split) -> Float[Tensor, "B 3 H W"]:
-    """Pictures number first .. first + count - 1 of a split."""
-    return to_pixels(np.stack([render_image(sample_scenario(first + i, split=split), size=size) for i in range(count)]))
+def scenes(first: int, count: int, *, size: int, split: Split) -> NDArray[np.uint8]:
+    """Pictures number first .. first + count - 1 of a split, (B, H, W, 3)."""
+    return np.stack([render_image(sample_scenario(first + i, split=split), size=size) for i in range(count)])
 
 
-def portraits(first: int, count: int, *, size: int, split: Split) -> Float[Tensor, "B 3 H W"]:
-    """Reference pictures number first .. first + count - 1 of a split."""
+def portraits(first: int, count: int, *, size: int, split: Split) -> NDArray[np.uint8]:
+    """Reference pictures number first .. first + count - 1 of a split, (B, H, W, 3)."""
     who = [sample_identity(random.Random(f"portrait/{split}/{first + i}"), split=split) for i in range(count)]
-    return to_pixels(np.stack([render_reference(w, seed=first + i, size=size) for i, w in enumerate(who)]))
+    return np.stack([render_reference(w, seed=first + i, size=size) for i, w in enumerate(who)])
 
 
-def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> Tensor:
+def _batches(config: PretrainConfig, table: AutoencoderTable, *, seen: int) -> Iterator[NDArray[np.uint8]]:
+    firsts = range(seen, table.total_images, table.batch_size)
+    return drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers)
+
+
+def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> NDArray[np.uint8]:
     rng = random.Random(f"autoencoder-batch/{config.seed}/{first}")
     if rng.random() >= table.reference_share:
         return scenes(first, table.batch_size, size=config.size, split="train")
@@ -89,7 +98,7 @@ def validation_psnr(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALI
     """Mean over held-out pictures of their PSNR in dB, decoded from the latent mean and clipped to the pixel range."""
     values: list[float] = []
     for first in range(0, num_images, 16):
-        x = scenes(first, min(16, num_images - first), size=size, split="test").to(vae.device)
+        x = to_pixels(scenes(first, min(16, num_images - first), size=size, split="test")).to(vae.device)
         y = decoded(vae, posterior(vae, x).mode()).float().clamp(-1, 1)
         values += [psnr(float(m)) for m in (y - x).square().mean((1, 2, 3))]
     return float(np.mean(values))
@@ -151,13 +160,13 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
         seen = state["seen"]
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     errors: list[Tensor] = []
-    while seen < table.total_images:
+    for images in _batches(config, table, seen=seen):
         factor = learning_rate_factor(seen, total=table.total_images, warmup=800, decay_share=table.decay_share)
         for group in optimizer.param_groups:
             group["lr"] = table.learning_rate * factor
         torch.manual_seed(seed_for(config.seed, name, seen))
         with torch.autocast(device, torch.bfloat16):
-            loss, mse = autoencoder_loss(vae, _batch(config, table, seen).to(device), table=table)
+            loss, mse = autoencoder_loss(vae, to_pixels(images).to(device), table=table)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
         optimizer.step()
@@ -177,7 +186,7 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
 @torch.no_grad()
 def latent_statistics(vae: AutoencoderKL, config: PretrainConfig) -> dict[str, float]:
     """Shift and scale that bring training latents to mean 0 and standard deviation 1."""
-    pixels = scenes(0, 256, size=config.size, split="train").to(vae.device)
+    pixels = to_pixels(scenes(0, 256, size=config.size, split="train")).to(vae.device)
     latents = torch.cat([posterior(vae, chunk).mode() for chunk in pixels.split(32)])
     return {"shift_factor": round(float(latents.mean()), 5), "scaling_factor": round(float(1 / latents.std()), 5)}
 

@@ -61,14 +61,24 @@ class EncoderTable(Table):
     decay_share: float = Field(ge=0, le=1)
 
 
+class ProbeTable(EncoderTable):
+    """Stage "probe"; it learns from `pool_size` pictures that are drawn once."""
+
+    pool_size: int = Field(gt=0)
+
+
 class PretrainConfig(Table):
-    """Everything `likeness world pretrain` needs. `work` keeps states and caches, `export` receives the weights."""
+    """Everything `likeness world pretrain` needs. `work` keeps states and caches, `export` receives the weights.
+
+    `workers` processes draw pictures ahead of the training (0: the training draws them itself); they change no number.
+    """
 
     seed: int
     work: Path
     export: Path
     device: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=0)
+    workers: int = Field(ge=0)
     size: int = Field(gt=0)
     reference_size_single: int = Field(gt=0)
     reference_size_multi: int = Field(gt=0)
@@ -77,7 +87,7 @@ class PretrainConfig(Table):
     decoder: AutoencoderTable
     latents: LatentsTable
     transformer: TransformerTable
-    probe: EncoderTable
+    probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable
 

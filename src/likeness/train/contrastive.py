@@ -5,17 +5,20 @@ they do and wherever they are. Both see groups of look-alikes in one batch (same
 only the rest tells them apart.
 Source: the symmetric cross entropy of CLIP (arXiv:2103.00020, section 2.3); several positives per row as in SupCon
 (arXiv:2004.11362, Eq. 2, L_out).
+Differs: linear readers of the attributes, thrown away after training, are trained on the same features. Telling
+pictures apart in small batches teaches colours and little else; the readers ask for every attribute in every picture.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, ViTConfig, ViTModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -23,15 +26,19 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from likeness.backbones.tiny_tokenizers import clip_tokenizer
 from likeness.core.rng import seed_for
+from likeness.encoders.probe_targets import attribute_loss, class_ids
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
+from likeness.train.probe import probe_config
 from likeness.train.vae import on_device
-from likeness.world.identity import Identity, sample_identity
+from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
 from likeness.world.render import render_image, render_reference
 from likeness.world.scenario import Scenario, caption, corpus, describe, described_caption, sample_scenario
 
 GROUP = 4
+PROJECTION = 128
+READER_WEIGHT = 0.2  # of the sum over attributes of the readers' cross entropies
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 VISION: dict[str, Any] = {  # Any: settings of stock configs, whose other settings have other types
     "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 3,
@@ -42,8 +49,8 @@ VISION: dict[str, Any] = {  # Any: settings of stock configs, whose other settin
 class PairBatch:
     """B scenes and P portraits, one per subject of a scene; `owner[p]` is the scene that shows portrait p's subject."""
 
-    scenes: Float[Tensor, "B 3 S S"]
-    portraits: Float[Tensor, "P 3 S S"]
+    scenes: UInt8[np.ndarray, "B S S 3"]
+    portraits: UInt8[np.ndarray, "P S S 3"]
     owner: list[int]
     scenarios: list[Scenario]
     identities: list[Identity]
@@ -77,9 +84,7 @@ def pair_batch(first: int, count: int, *, size: int, margin: float = 1.0) -> Pai
     portraits = [
         render_reference(who, seed=seed, size=side)[cut, cut] for seed, (_, who) in zip(seeds, people, strict=True)
     ]
-    return PairBatch(
-        to_pixels(scenes), to_pixels(np.stack(portraits)), [i for i, _ in people], scenarios, [who for _, who in people]
-    )
+    return PairBatch(scenes, np.stack(portraits), [i for i, _ in people], scenarios, [who for _, who in people])
 
 
 def match_loss(
@@ -111,6 +116,24 @@ def _same_identity(batch: PairBatch) -> Tensor:
     )
 
 
+class AttributeReaders(nn.Module):
+    """One linear reader per attribute on features of width `width`; they shape the features and are not kept."""
+
+    def __init__(self, width: int, *, config: PretrainConfig) -> None:
+        super().__init__()
+        self.probe = probe_config(config)
+        self.readers = nn.ModuleDict({name: nn.Linear(width, len(labels)) for name, labels in ATTRIBUTES.items()})
+
+    def loss(self, batch: PairBatch, scenes: Float[Tensor, "B D"], portraits: Float[Tensor, "P D"]) -> Tensor:
+        """Sum over attributes of the mean cross entropy in portraits and in scenes with one subject."""
+        alone = [i for i, scenario in enumerate(batch.scenarios) if len(scenario.identities) == 1]
+        people = [*batch.identities, *(batch.scenarios[i].identities[0] for i in alone)]
+        classes = torch.tensor([class_ids(who.attributes(), self.probe) for who in people])
+        rows = torch.cat([portraits, scenes[alone]])
+        read = {name: reader(rows) for name, reader in self.readers.items()}
+        return attribute_loss(read, classes.to(rows.device))
+
+
 def _blur(pixels: Tensor, rng: random.Random) -> Tensor:
     """Some batches a little blurred and noisy, as generated pictures are."""
     if rng.random() < 0.3:
@@ -124,20 +147,25 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     vit = ViTModel(ViTConfig(image_size=config.size, patch_size=16, **VISION), add_pooling_layer=False)
     on_device(vit, device)
     log_scale = nn.Parameter(torch.tensor(2.3))
-    network = nn.ModuleDict({"vit": vit, "scale": nn.ParameterList([log_scale])})
+    readers = AttributeReaders(vit.config.hidden_size, config=config).to(device)
+    network = nn.ModuleDict({"vit": vit, "scale": nn.ParameterList([log_scale]), "readers": readers}).to(device)
 
     def features(pixels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):
-            return F.normalize(vit(pixel_values=pixels.to(device)).last_hidden_state[:, 0].float(), dim=-1)
+            return vit(pixel_values=pixels.to(device)).last_hidden_state[:, 0].float()
 
-    def loss_of(first: int, count: int) -> Tensor:
-        batch = pair_batch(first, count, size=config.size, margin=256 / 224)
+    def loss_of(first: int, batch: PairBatch) -> Tensor:
         rng = random.Random(f"blur/{first}")
         scale = log_scale.clamp(max=4.0).exp()
-        scenes, portraits = features(_blur(batch.scenes, rng)), features(batch.portraits)
-        return match_loss(scenes, portraits, _same_identity(batch).to(device), scale=scale)
+        scenes = features(_blur(to_pixels(batch.scenes), rng))
+        portraits = features(to_pixels(batch.portraits))
+        who_loss = match_loss(
+            F.normalize(scenes, dim=-1), F.normalize(portraits, dim=-1), _same_identity(batch).to(device), scale=scale
+        )
+        return who_loss + READER_WEIGHT * readers.loss(batch, scenes, portraits)
 
-    train_encoder(network, loss_of, name="dino", table=config.dino, config=config)
+    draw = partial(pair_batch, count=config.dino.batch_size, size=config.size, margin=256 / 224)
+    train_encoder(network, loss_of, draw=draw, workers=config.workers, name="dino", table=config.dino, config=config)
     vit.save_pretrained(config.work / "dino")
     edge = round(config.size * 256 / 224)
     CLIPImageProcessorPil(
@@ -163,31 +191,33 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
         max_position_embeddings=77, **ids,
     )  # fmt: skip
     vision = CLIPVisionConfig(image_size=config.size, patch_size=16, **VISION)
-    clip = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
-    on_device(clip, device)
+    clip = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=PROJECTION))
+    readers = AttributeReaders(PROJECTION, config=config)
+    network = nn.ModuleDict({"clip": clip, "readers": readers}).to(device)
 
     def images(pixels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):
-            return F.normalize(_pooled(clip.get_image_features(pixel_values=pixels.to(device))).float(), dim=-1)
+            return _pooled(clip.get_image_features(pixel_values=pixels.to(device))).float()
 
     def texts(prompts: list[str]) -> Tensor:
         tokens = tokenizer(prompts, padding="longest", truncation=True, max_length=77, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
             return F.normalize(_pooled(clip.get_text_features(input_ids=tokens.input_ids)).float(), dim=-1)
 
-    def loss_of(first: int, count: int) -> Tensor:
-        batch = pair_batch(first, count, size=config.size)
+    def loss_of(first: int, batch: PairBatch) -> Tensor:
         rng = random.Random(f"clip/{first}")
         prompts: list[str] = [(caption if rng.random() < 0.5 else described_caption)(s) for s in batch.scenarios]
         prompts += [f"a {describe(who)}" for who in batch.identities]
         scale = clip.logit_scale.clamp(max=4.6).exp()
-        scenes, portraits = images(_blur(batch.scenes, rng)), images(batch.portraits)
+        seen = images(_blur(to_pixels(batch.scenes), rng)), images(to_pixels(batch.portraits))
+        scenes, portraits = (F.normalize(features, dim=-1) for features in seen)
         pictures = torch.cat([scenes, portraits])
         text_loss = match_loss(pictures, texts(prompts), _positive(prompts, prompts).to(device), scale=scale)
         who_loss = match_loss(scenes, portraits, _same_identity(batch).to(device), scale=scale)
-        return text_loss + 0.5 * who_loss
+        return text_loss + 0.5 * who_loss + READER_WEIGHT * readers.loss(batch, *seen)
 
-    train_encoder(clip, loss_of, name="clip", table=config.clip, config=config)
+    draw = partial(pair_batch, count=config.clip.batch_size, size=config.size)
+    train_encoder(network, loss_of, draw=draw, workers=config.workers, name="clip", table=config.clip, config=config)
     clip.save_pretrained(config.work / "clip")
     tokenizer.save_pretrained(config.work / "clip")
     CLIPImageProcessorPil(

@@ -2,17 +2,21 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from likeness.backbones.flux_uno import FluxUno
 from likeness.core.hashing import json_sha256
 from likeness.core.rng import seed_for
+from likeness.train.ahead import drawn_ahead
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.log import TrainLog
@@ -40,6 +44,18 @@ def reference_size(config: PretrainConfig, count: int) -> int:
     return config.reference_size_single if count == 1 else config.reference_size_multi
 
 
+class _Drawn(NamedTuple):
+    """Pictures (N, S, S, 3) and the portraits of their subjects, picture by picture, (N * R, s, s, 3)."""
+
+    pictures: NDArray[np.uint8]
+    portraits: NDArray[np.uint8]
+
+
+def _drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> _Drawn:
+    pictures = np.stack([render_image(s, size=size) for s in scenarios])
+    return _Drawn(pictures, np.concatenate([_portraits(s, portrait_size) for s in scenarios]))
+
+
 def _portraits(scenario: Scenario, size: int) -> np.ndarray:
     seeds = [seed_for("reference", scenario.seed, i) for i in range(len(scenario.identities))]
     pairs = zip(scenario.identities, seeds, strict=True)
@@ -49,17 +65,15 @@ def _portraits(scenario: Scenario, size: int) -> np.ndarray:
 @torch.no_grad()
 def encode_scenarios(backbone: FluxUno, scenarios: list[Scenario], config: PretrainConfig) -> LatentShard:
     """The shard of these scenarios, which have equally many subjects."""
-    size = reference_size(config, len(scenarios[0].identities))
+    draw = partial(_drawn, size=config.size, portrait_size=reference_size(config, len(scenarios[0].identities)))
+    chunks = [scenarios[first : first + 32] for first in range(0, len(scenarios), 32)]
     targets: list[Tensor] = []
     references: list[Tensor] = []
-    for first in range(0, len(scenarios), 32):
-        chunk = scenarios[first : first + 32]
+    for drawn in drawn_ahead(draw, chunks, workers=config.workers):
         with torch.autocast(backbone.device.type, torch.bfloat16):
-            pictures = np.stack([render_image(s, size=config.size) for s in chunk])
-            targets.append(backbone.encode(to_pixels(pictures)).half().cpu())
-            portraits = np.concatenate([_portraits(s, size) for s in chunk])
-            latents = backbone.encode(to_pixels(portraits)).half().cpu()
-        references.append(latents.unflatten(0, (len(chunk), -1)))
+            targets.append(backbone.encode(to_pixels(drawn.pictures)).half().cpu())
+            latents = backbone.encode(to_pixels(drawn.portraits)).half().cpu()
+        references.append(latents.unflatten(0, (len(drawn.pictures), -1)))
     pieces, words = token_ids(backbone, [caption(s) for s in scenarios])
     return LatentShard(torch.cat(targets), torch.cat(references), pieces, words)
 

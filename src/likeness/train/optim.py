@@ -1,11 +1,13 @@
 """The loop shared by the encoders: AdamW, warm-up and fall, averaged weights, resumable state."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from likeness.core.rng import seed_for
+from likeness.train.ahead import drawn_ahead
 from likeness.train.config import EncoderTable, PretrainConfig
 from likeness.train.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor
@@ -13,11 +15,15 @@ from likeness.train.state import load_state, save_state
 
 SAVE_EVERY_BATCHES = 100
 
+Drawn = TypeVar("Drawn")
+
 
 def train_encoder(
     network: nn.Module,
-    loss_of: Callable[[int, int], Tensor],
+    loss_of: Callable[[int, Drawn], Tensor],
     *,
+    draw: Callable[[int], Drawn],
+    workers: int,
     name: str,
     table: EncoderTable,
     config: PretrainConfig,
@@ -25,7 +31,8 @@ def train_encoder(
 ) -> None:
     """Trains `network` in place and leaves the averaged weights in it.
 
-    `loss_of(first, count)` is the loss on training examples first .. first + count - 1.
+    The batch of training examples first .. first + batch_size - 1 is drawn by `draw(first)`, ahead by `workers`
+    processes if there are any, and `loss_of(first, batch)` is its loss.
     """
     named = list(network.named_parameters())
     optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.98), fused=True)
@@ -38,14 +45,14 @@ def train_encoder(
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     losses: list[Tensor] = []
     network.train()
-    while seen < table.total_images:
+    for batch in drawn_ahead(draw, range(seen, table.total_images, table.batch_size), workers=workers):
         factor = learning_rate_factor(
             seen, total=table.total_images, warmup=50 * table.batch_size, decay_share=table.decay_share
         )
         for group in optimizer.param_groups:
             group["lr"] = table.learning_rate * factor
         torch.manual_seed(seed_for(config.seed, name, seen))
-        loss = loss_of(seen, table.batch_size)
+        loss = loss_of(seen, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
         optimizer.step()

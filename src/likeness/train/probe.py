@@ -3,6 +3,7 @@ makes of them, so that it judges generated pictures by what they show and not by
 
 import random
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from likeness.encoders.probe_targets import (
     label_id,
     probe_loss,
 )
+from likeness.train.ahead import drawn_ahead
 from likeness.train.autoencoder import to_pixels
 from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
@@ -32,7 +34,7 @@ from likeness.world.scenes import SCENES
 
 AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
-POOL_SIZE = 9600
+CHUNK = 32
 PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
 HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
 
@@ -60,20 +62,26 @@ class PicturePool:
     labels: list[PictureLabels]
 
 
-def make_pool(config: PretrainConfig, probe: ProbeConfig, *, vae: AutoencoderKL, size: int = POOL_SIZE) -> PicturePool:
-    """The first `size` pictures of the probe's stream."""
-    images: list[NDArray[np.uint8]] = []
-    labels: list[PictureLabels] = []
-    for first in range(0, size, 32):
-        rng = random.Random(f"probe-pool/{config.seed}/{first}")
-        drawn = [
-            render(_scenario(first + i, hard=rng.random() < HARD_SHARE), size=config.size)
-            for i in range(min(32, size - first))
-        ]
-        labels += [picture_labels(picture.labels, probe) for picture in drawn]
-        chunk = np.stack([picture.image for picture in drawn])
-        images.append(_autoencoded(chunk, vae, rng) if rng.random() < AUTOENCODED_SHARE else chunk)
-    return PicturePool(np.concatenate(images), labels)
+def make_pool(config: PretrainConfig, probe: ProbeConfig, *, vae: AutoencoderKL) -> PicturePool:
+    """The first pictures of the probe's stream."""
+    size = config.probe.pool_size
+    images, labels = np.empty((size, config.size, config.size, 3), np.uint8), list[PictureLabels]()
+    draw = partial(_chunk, seed=config.seed, size=config.size, probe=probe)
+    for chunk in drawn_ahead(draw, range(0, size, CHUNK), workers=config.workers):
+        rng = random.Random(f"probe-pool-autoencoder/{config.seed}/{len(labels)}")
+        kept = slice(len(labels), len(labels) + CHUNK)
+        shown = _autoencoded(chunk.images, vae, rng) if rng.random() < AUTOENCODED_SHARE else chunk.images
+        images[kept] = shown[: size - len(labels)]
+        labels += chunk.labels[: size - len(labels)]
+    return PicturePool(images, labels)
+
+
+def _chunk(first: int, *, seed: int, size: int, probe: ProbeConfig) -> PicturePool:
+    """Pictures first .. first + CHUNK - 1 of the stream, as they are drawn."""
+    rng = random.Random(f"probe-pool/{seed}/{first}")
+    drawn = [render(_scenario(first + i, hard=rng.random() < HARD_SHARE), size=size) for i in range(CHUNK)]
+    labels = [picture_labels(picture.labels, probe) for picture in drawn]
+    return PicturePool(np.stack([picture.image for picture in drawn]), labels)
 
 
 def _scenario(index: int, *, hard: bool) -> Scenario:
@@ -98,9 +106,8 @@ def train_probe(config: PretrainConfig, *, device: str) -> None:
     probe = AttributeProbe(probe_config(config)).to(device)
     pool = make_pool(config, probe.config, vae=vae.requires_grad_(False).eval())
 
-    def loss_of(first: int, count: int) -> Tensor:
-        rng = np.random.default_rng(seed_for(config.seed, "probe-batch", first))
-        rows = rng.integers(0, len(pool.labels), count)
+    def loss_of(first: int, rng: np.random.Generator) -> Tensor:
+        rows = rng.integers(0, len(pool.labels), config.probe.batch_size)
         targets = build_targets([pool.labels[row] for row in rows], config=probe.config)
         pixels = to_pixels(pool.images[rows]).to(device)
         pixels = pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
@@ -108,11 +115,14 @@ def train_probe(config: PretrainConfig, *, device: str) -> None:
         windows = crops(pixels, picture=targets.picture, heads=shaken.to(device), config=probe.config)
         with torch.autocast(device, torch.bfloat16):
             attributes = probe.read_crops(windows)
-            outputs = probe(pixels) if first // count % PICTURE_EVERY == 0 else None
+            outputs = probe(pixels) if first // config.probe.batch_size % PICTURE_EVERY == 0 else None
         read = {name: logits.float() for name, logits in attributes.items()}
         if outputs is None:
             return attribute_loss(read, targets.classes.to(device))
         return probe_loss(ProbeOutputs(*(logits.float() for logits in outputs)), read, targets.to(device)).total
 
-    train_encoder(probe, loss_of, name="probe", table=config.probe, config=config)
+    def draw(first: int) -> np.random.Generator:
+        return np.random.default_rng(seed_for(config.seed, "probe-batch", first))
+
+    train_encoder(probe, loss_of, draw=draw, workers=0, name="probe", table=config.probe, config=config)
     probe.save_pretrained(config.work / "probe")
