@@ -31,7 +31,7 @@ def no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "validation_psnr", lambda vae, *, size: 0.0)
 
 
-@pytest.mark.parametrize("stage", ["decoder", "probe", "transformer", "calibrate"])
+@pytest.mark.parametrize("stage", ["decoder", "probe", "transformer"])
 @pytest.mark.parametrize("half", [False, True], ids=["no autoencoder", "half an autoencoder"])
 def test_stages_that_need_the_autoencoder_name_it(tmp_path: Path, write_recipe: Write, stage: str, half: bool) -> None:
     recipe = write_recipe(tmp_path)
@@ -49,6 +49,11 @@ def test_stages_that_need_the_autoencoder_name_it(tmp_path: Path, write_recipe: 
 def test_latents_need_the_autoencoder(tmp_path: Path, write_recipe: Write) -> None:
     with pytest.raises(ConfigError, match=r'stage "latents": .*"autoencoder" first'):
         cache_folder(read_config(write_recipe(tmp_path)))
+
+
+def test_calibration_needs_exported_checkpoints(tmp_path: Path, write_recipe: Write) -> None:
+    with pytest.raises(ConfigError, match=r'stage "calibrate": .*run stage "export" first'):
+        run(write_recipe(tmp_path), "calibrate")
 
 
 def test_export_needs_something_to_export(tmp_path: Path, write_recipe: Write) -> None:

@@ -1,5 +1,6 @@
-"""Stage "calibrate": what each embedded checkpoint is worth on test pictures, as calibration.json beside it.
+"""Stage "calibrate": what each exported checkpoint is worth on test pictures, as calibration.json beside it.
 
+The files in `export` are measured, as users load them, not the finer weights they were rounded from.
 A number here is the ceiling of every score made with that checkpoint: a generated picture cannot read better than a
 true one.
 """
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
+from likeness.core.errors import ConfigError
 from likeness.core.files import write_json
 from likeness.core.rng import seed_for
 from likeness.core.stats import mean_interval
@@ -25,7 +27,7 @@ from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
 from likeness.train.autoencoder import to_pixels, validation_psnr
 from likeness.train.config import PretrainConfig
-from likeness.train.vae import decoded, load_vae, posterior, require_vae
+from likeness.train.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
 from likeness.world.render import Picture, render, render_image, render_reference
 from likeness.world.scenario import Scenario, sample_scenario
@@ -34,6 +36,8 @@ NUM_PICTURES = 512
 NUM_IDENTITIES = 220
 RIVALS = 19
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
+
+VAE = "flux/vae"
 
 Card = dict[str, object]
 
@@ -88,8 +92,8 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Se
 
 def probe_card(config: PretrainConfig, *, device: str) -> Card:
     """Accuracy on rendered test pictures and on the same pictures passed through the autoencoder."""
-    probe = AttributeProbe.load(config.work / "probe", device=device)
-    vae = load_vae(config, stage="calibrate", device=device)
+    probe = AttributeProbe.load(config.export / "probe", device=device)
+    vae = _exported_vae(config, device=device)
     pictures = _test_pictures(config.size)
     images = [picture.image for picture in pictures]
     return {
@@ -149,14 +153,14 @@ def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], li
 
 def dino_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation of the embedded ViT."""
-    encoder = VitEncoder.load(config.work / "dino", device=device)
+    encoder = VitEncoder.load(config.export / "dino", device=device)
     people, scenes, portraits = _identity_pictures(config.size)
     return {"identity": identity_card(people, encoder.features(scenes), encoder.features(portraits))}
 
 
 def clip_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
-    encoder = ClipEncoder.load(config.work / "clip", device=device)
+    encoder = ClipEncoder.load(config.export / "clip", device=device)
     people, scenes, portraits = _identity_pictures(config.size)
     identity = identity_card(people, encoder.image_features(scenes), encoder.image_features(portraits))
     return {"identity": identity, "text": _text_card(encoder, config.size)}
@@ -182,20 +186,26 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
     }
 
 
+def _exported_vae(config: PretrainConfig, *, device: str) -> AutoencoderKL:
+    return on_device(AutoencoderKL.from_pretrained(config.export / VAE), device)
+
+
 def vae_card(config: PretrainConfig, *, device: str) -> Card:
     """Mean PSNR on held-out pictures."""
-    vae = load_vae(config, stage="calibrate", device=device)
+    vae = _exported_vae(config, device=device)
     return {"psnr_db": round(validation_psnr(vae, size=config.size, num_images=256), 3), "n": 256, "split": "test"}
 
 
 def calibrate(config: PretrainConfig, *, device: str) -> None:
-    """Writes calibration.json beside every checkpoint that exists in `<work>`.
+    """Writes calibration.json beside every checkpoint that exists in `export`.
 
     Raises: ConfigError when there is no autoencoder.
     """
-    require_vae(config, stage="calibrate")
-    cards = {"vae": vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
+    if not (config.export / VAE).is_dir():
+        wanted = f"an autoencoder in {config.export / VAE}"
+        raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
+    cards = {VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
     for name, card in cards.items():
-        folder: Path = config.work / name
+        folder: Path = config.export / name
         if folder.exists():
             write_json(folder / "calibration.json", card(config, device=device))

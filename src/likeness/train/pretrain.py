@@ -62,8 +62,8 @@ STAGES: dict[str, Callable[[PretrainConfig, str], None]] = {
     "dino": _dino,
     "transformer": _transformer,
     "decoder": _decoder,
-    "calibrate": _calibrate,
     "export": _export,
+    "calibrate": _calibrate,
 }
 
 
