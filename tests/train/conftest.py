@@ -59,6 +59,7 @@ decay_share = 0.25
 ema_decay = 0.9
 condition_dropout = 0.5
 logit_mean = 0.3
+subject_weight = 2.0
 num_layers = 1
 num_single_layers = 1
 

@@ -25,7 +25,7 @@ from likeness.train.latents import (
     token_ids,
 )
 from likeness.world.identity import split_of_identity
-from likeness.world.render import render_image, render_reference
+from likeness.world.render import render, render_image, render_reference
 from likeness.world.scenario import caption, sample_scenario
 
 Copy = Callable[[str], PretrainConfig]
@@ -46,6 +46,7 @@ def shard(first: int, count: int, *, rows: int = 4) -> LatentShard:
     number = torch.arange(first, first + rows).float()
     return LatentShard(
         number.reshape(-1, 1, 1, 1).expand(-1, 16, 2, 2).contiguous(),
+        number.reshape(-1, 1, 1).expand(-1, 2, 2).contiguous(),
         number.reshape(-1, 1, 1, 1, 1).expand(-1, count, 16, 1, 1).contiguous(),
         number.long().reshape(-1, 1).expand(-1, 5).contiguous(),
         number.long().reshape(-1, 1).expand(-1, 3).contiguous(),
@@ -83,6 +84,8 @@ def test_cached_rows_are_the_encoded_pictures(prepared: PretrainConfig, backbone
             photo = render_reference(who, seed=seed_for("reference", scenario.seed, k), size=16)
             latent = alone(backbone, photo)
             assert float((rows.references[i, k].float() - latent).square().mean().sqrt()) < 0.05
+        visible = np.any([s.visible_mask for s in render(scenario, size=8).labels.subjects], axis=0)
+        assert torch.equal(rows.subject[i].float(), torch.from_numpy(visible.reshape(4, 2, 4, 2).mean((1, 3))).float())
         pieces, words = token_ids(backbone, [caption(scenario)])
         assert torch.equal(rows.pieces[i : i + 1], pieces)
         assert torch.equal(rows.words[i : i + 1], words)

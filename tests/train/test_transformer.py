@@ -19,8 +19,9 @@ from likeness.train.transformer import (
     embed,
     prepare_folder,
     train_transformer,
-    validation_loss,
-    velocity_loss,
+    validation_losses,
+    velocity_errors,
+    weighted_mean,
 )
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
@@ -45,6 +46,7 @@ def batch_of(backbone: FluxUno, num_references: int, *, size: int = 3) -> Latent
     prompts = ["A cat is hugging a dog in the forest.", "A frog on the beach", "A red pig"][:size]
     return LatentShard(
         torch.randn(size, 16, 4, 4, generator=generator),
+        torch.rand(size, 4, 4, generator=generator),
         torch.randn(size, num_references, 16, 2, 2, generator=generator),
         *token_ids(backbone, prompts),
     )
@@ -57,12 +59,12 @@ def noise_of(batch: LatentShard) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("num_references", [0, 1, 2, 4])
-def test_velocity_loss_equals_a_loop_over_pictures(backbone: FluxUno, num_references: int) -> None:
+def test_velocity_errors_equal_a_loop_over_pictures(backbone: FluxUno, num_references: int) -> None:
     """x_t = (1 - t) x0 + t eps and target eps - x0, in float64, each picture alone through the network."""
     batch = batch_of(backbone, num_references)
     t, eps = noise_of(batch)
     with torch.no_grad():
-        losses = velocity_loss(backbone, batch, t=t, eps=eps)
+        errors = velocity_errors(backbone, batch, t=t, eps=eps)
         for i in range(3):
             x0, e = batch.target[i].double(), eps[i].double()
             x_t = ((1 - t[i].double()) * x0 + t[i].double() * e).float()
@@ -70,18 +72,30 @@ def test_velocity_loss_equals_a_loop_over_pictures(backbone: FluxUno, num_refere
             references = [batch.references[i : i + 1, k] for k in range(num_references)]
             condition = backbone.assemble(text, references, guidance=1.0)
             velocity = backbone.predict(x_t[None], t[i : i + 1], condition)[0].double()
-            expected = float((velocity - (e - x0)).square().mean())
-            assert float(losses[i]) == pytest.approx(expected, rel=1e-4)
+            expected = (velocity - (e - x0)).square().mean(0)
+            torch.testing.assert_close(errors[i].double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_velocity_loss_by_hand(backbone: FluxUno, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_velocity_errors_by_hand(backbone: FluxUno, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(backbone, 1)
     t, eps = noise_of(batch)
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, condition: torch.zeros_like(x_t))
-    silent = velocity_loss(backbone, batch, t=t, eps=eps)
-    torch.testing.assert_close(silent, (eps - batch.target).square().mean((1, 2, 3)))
+    silent = velocity_errors(backbone, batch, t=t, eps=eps)
+    torch.testing.assert_close(silent, (eps - batch.target).square().mean(1))
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, condition: eps - batch.target)
-    assert velocity_loss(backbone, batch, t=t, eps=eps).tolist() == [0, 0, 0]
+    assert not velocity_errors(backbone, batch, t=t, eps=eps).any()
+
+
+def test_weighted_mean_by_hand() -> None:
+    """Equal weights are the plain mean; weight 3 counts a subject's cell three times, half a subject's twice."""
+    errors = torch.tensor([[[1.0, 2.0, 6.0]]])
+    subject = torch.tensor([[[0.0, 0.5, 1.0]]]).half()
+    assert weighted_mean(errors, subject, subject_weight=1.0).item() == pytest.approx(3)
+    assert weighted_mean(errors, subject, subject_weight=3.0).item() == pytest.approx((1 + 2 * 2 + 3 * 6) / 6)
+    copies = torch.tensor([1.0, 2, 2, 6, 6, 6]).mean().item()
+    assert weighted_mean(errors, subject, subject_weight=3.0).item() == pytest.approx(copies)
+    same = torch.full((2, 3, 4), 0.7)
+    assert weighted_mean(same, torch.rand(2, 3, 4), subject_weight=4.0).item() == pytest.approx(0.7)
 
 
 def test_every_condition_is_heard_and_every_part_learns(backbone: FluxUno) -> None:
@@ -89,7 +103,7 @@ def test_every_condition_is_heard_and_every_part_learns(backbone: FluxUno) -> No
     t, eps = noise_of(batch)
     for part in PARTS:
         getattr(backbone.parts, part).requires_grad_(True)
-    loss = velocity_loss(backbone, batch, t=t, eps=eps)
+    loss = velocity_errors(backbone, batch, t=t, eps=eps)
     loss.mean().backward()
     for part in PARTS:
         gradients = [p.grad for p in getattr(backbone.parts, part).parameters() if p.grad is not None]
@@ -97,7 +111,7 @@ def test_every_condition_is_heard_and_every_part_learns(backbone: FluxUno) -> No
     with torch.no_grad():
         for field in ("references", "pieces", "words"):
             rolled = replace(batch, **{field: getattr(batch, field).roll(1, 0)})
-            assert not torch.equal(velocity_loss(backbone, rolled, t=t, eps=eps), loss), field
+            assert not torch.equal(velocity_errors(backbone, rolled, t=t, eps=eps), loss), field
 
 
 def test_dropped_conditions(backbone: FluxUno) -> None:
@@ -114,7 +128,7 @@ def test_dropped_conditions(backbone: FluxUno) -> None:
         text = embed(backbone, free.pieces, free.words)
         unconditional = backbone.unconditional(3, guidance=1.0)
         torch.testing.assert_close(text.embeds, unconditional.text.embeds)
-        assert velocity_loss(backbone, free, t=t, eps=eps).shape == (3,)
+        assert velocity_errors(backbone, free, t=t, eps=eps).shape == (3, 4, 4)
 
 
 def training_weights(training: TransformerTraining) -> dict[str, Tensor]:
@@ -143,15 +157,16 @@ def test_validation_and_export_leave_the_training_untouched(work_copy: Copy) -> 
     for _ in range(2):
         training.step()
     before = training_weights(training)
-    value = training.validate()
-    assert training.validate() == value
+    values = training.validate()
+    assert training.validate() == values
+    assert set(values) == {"validation_loss", "validation_loss_subjects"}
     transformer.export_transformer(training)
     after = training_weights(training)
     assert all(torch.equal(before[name], after[name]) for name in before)
     exported = FluxUno.load(training.config.work / "flux")
     for name, p in transformer._parameters(exported):
         assert torch.equal(p, training.ema.averages[name]), "the export is the average"
-    assert validation_loss(exported, training.validation) == value
+    assert validation_losses(exported, training.validation) == values
 
 
 def test_matrices_of_blocks_go_to_muon_and_the_rest_to_adam(work_copy: Copy) -> None:

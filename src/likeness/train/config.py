@@ -48,6 +48,7 @@ class TransformerTable(Table):
     ema_decay: float = Field(ge=0, lt=1)
     condition_dropout: float = Field(ge=0, lt=1)
     logit_mean: float
+    subject_weight: float = Field(gt=0)
     num_layers: int = Field(gt=0)
     num_single_layers: int = Field(gt=0)
 

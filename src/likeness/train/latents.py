@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from likeness.backbones.flux_uno import FluxUno
 from likeness.core.hashing import json_sha256
@@ -22,18 +23,25 @@ from likeness.train.config import PretrainConfig
 from likeness.train.log import TrainLog
 from likeness.train.vae import WEIGHTS, require_vae
 from likeness.world.identity import Split
-from likeness.world.render import render_image, render_reference
+from likeness.world.render import render_image, render_reference, subject_levels
 from likeness.world.scenario import Scenario, caption, sample_scenario
 
 COUNT_CYCLE = (1, 2, 2, 1, 2, 1, 2, 1, 2, 1, 3, 2, 1, 2, 2, 1, 2, 1, 3, 4)
 """Subject counts of successive shards; the share of a count in training is its share here."""
 
 
+SAMPLES_PER_CELL = 2  # pixels along a latent cell's side from which its share of subject is counted
+
+
 @dataclass(frozen=True)
 class LatentShard:
-    """N pictures with the same number R of subjects: latents in the transformer's units, token ids of the captions."""
+    """N pictures with the same number R of subjects: latents in the transformer's units, token ids of the captions.
+
+    `subject` is the share of each latent cell that shows one of the subjects.
+    """
 
     target: Float[Tensor, "N 16 h w"]
+    subject: Float[Tensor, "N h w"]
     references: Float[Tensor, "N R 16 r r"]
     pieces: Int[Tensor, "N T"]
     words: Int[Tensor, "N C"]
@@ -75,7 +83,16 @@ def encode_scenarios(backbone: FluxUno, scenarios: list[Scenario], config: Pretr
             latents = backbone.encode(to_pixels(drawn.portraits)).half().cpu()
         references.append(latents.unflatten(0, (len(drawn.pictures), -1)))
     pieces, words = token_ids(backbone, [caption(s) for s in scenarios])
-    return LatentShard(torch.cat(targets), torch.cat(references), pieces, words)
+    target = torch.cat(targets)
+    subject = subject_shares(scenarios, grid=target.shape[-1])
+    return LatentShard(target, subject, torch.cat(references), pieces, words)
+
+
+def subject_shares(scenarios: list[Scenario], *, grid: int) -> Float[Tensor, "N h w"]:
+    """Of each cell of a `grid` x `grid` latent the share that shows a subject, in half precision."""
+    levels = np.stack([subject_levels(s, size=SAMPLES_PER_CELL * grid) for s in scenarios])
+    shown = torch.from_numpy(levels > 0)[:, None].float()
+    return functional.avg_pool2d(shown, SAMPLES_PER_CELL)[:, 0].half()
 
 
 def token_ids(backbone: FluxUno, prompts: list[str]) -> tuple[Tensor, Tensor]:
@@ -116,6 +133,7 @@ def _pictures_sha256() -> str:
 def cache_folder(config: PretrainConfig) -> Path:
     """Where shards lie; another encoder or other sizes give another folder, so stale latents are never read."""
     key = {
+        "format": 2,
         "encoder": _encoder_sha256(require_vae(config, stage="latents") / WEIGHTS),
         "pictures": _pictures_sha256(),
         "sizes": [config.size, config.reference_size_single, config.reference_size_multi, config.latents.shard_size],
