@@ -47,7 +47,7 @@ def test_cases_are_read_without_rejects(folders: dict[str, Path], name: str) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_subjects_are_test_identities_and_attributes_are_labels(folders: dict[str, Path], name: str) -> None:
     for index, case in enumerate(read_cases(folders[name] / "cases.jsonl").cases):
-        scenario = SCENARIOS[name](index)
+        scenario = SCENARIOS[name](index, "test")
         labels = render(scenario, size=SIZE).labels
         assert (case.prompt, case.action, case.scene) == (caption(scenario), scenario.action, scenario.scene)
         for who, subject, label in zip(scenario.identities, case.subjects, labels.subjects, strict=True):
@@ -78,14 +78,14 @@ def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_
 
 def first_cases(name: str, count: int) -> list[Case]:
     """The first scenarios of a benchmark as cases without pictures."""
-    scenarios = [SCENARIOS[name](index) for index in range(count)]
+    scenarios = [SCENARIOS[name](index, "test") for index in range(count)]
     return [Case(id=str(i), prompt=caption(s), action=s.action, scene=s.scene) for i, s in enumerate(scenarios)]
 
 
 def test_single_and_multi_hold_test_pairs_and_no_outfits() -> None:
     for name, count in (("world-single", 1), ("world-multi", 2)):
         for index in range(200):
-            scenario = SCENARIOS[name](index)
+            scenario = SCENARIOS[name](index, "test")
             assert len(scenario.identities) == count
             assert not scenario.outfits
             assert split_of_pair(scenario.action, scenario.scene) == "test"
@@ -124,3 +124,12 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"world-single.*got world-triple"):
         build("world-triple", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_validation_cases_are_of_the_validation_split_and_say_so(tmp_path: Path) -> None:
+    build("world-multi", tmp_path, limit=2, split="validation")
+    for index, case in enumerate(read_cases(tmp_path / "cases.jsonl").cases):
+        scenario = SCENARIOS["world-multi"](index, "validation")
+        assert case.id == f"world-multi-v1-validation-{index:04d}"
+        assert case.prompt == caption(scenario)
+        assert {split_of_identity(who) for who in scenario.identities} == {"validation"}
