@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from likeness.backbones.base import FEATURES
 from likeness.backbones.flux_folder import FluxSettings, read_settings
 from likeness.backbones.flux_tokens import TokenGrid, pack_latents, uno_position_ids, unpack_latents
 from likeness.backbones.flux_uno import FluxUno, to_pixels
@@ -116,7 +118,7 @@ def test_pixels_span_minus_one_to_one() -> None:
 # references ----------------------------------------------------------------------------------------------------------
 
 
-def _predict(backbone: FluxUno, references: list[int], **kwargs: Callable[..., None]) -> Tensor:
+def _predict(backbone: FluxUno, references: list[int], **kwargs: Any) -> Tensor:
     condition = backbone.condition(PROMPT, [picture(seed) for seed in references])
     noise = backbone.initial_noise([3], grid=TokenGrid(4, 6))
     with torch.no_grad():
@@ -215,53 +217,6 @@ def test_impossible_requests_are_refused(tiny: FluxUno, arguments: dict[str, int
         tiny.generate(PROMPT, seed=0, **arguments)
 
 
-# watching ------------------------------------------------------------------------------------------------------------
-
-
-def _num_hooks(backbone: FluxUno) -> int:
-    return sum(len(module._forward_hooks) for module in backbone.transformer.modules())
-
-
-def test_watch_sees_each_block_once_and_changes_nothing(tiny: FluxUno) -> None:
-    seen: list[tuple[str, list[tuple[int, ...]]]] = []
-
-    def watch(layer: str, target: Tensor, references: list[Tensor]) -> None:
-        assert not target.requires_grad
-        seen.append((layer, [tuple(target.shape), *(tuple(tokens.shape) for tokens in references)]))
-
-    attributes = set(vars(tiny))
-    watched = _predict(tiny, [0, 1], watch=watch)
-    layers = [f"transformer_blocks.{i}" for i in range(2)] + [f"single_transformer_blocks.{i}" for i in range(3)]
-    assert [layer for layer, _ in seen] == layers
-    assert all(shapes == [(1, 24, WIDTH), (1, 16, WIDTH), (1, 16, WIDTH)] for _, shapes in seen)
-    assert torch.equal(watched, _predict(tiny, [0, 1]))
-    assert _num_hooks(tiny) == 0
-    assert set(vars(tiny)) == attributes
-
-
-def test_watched_tokens_are_those_the_network_goes_on_with(tiny: FluxUno) -> None:
-    last: dict[str, Tensor] = {}
-
-    def watch(layer: str, target: Tensor, references: list[Tensor]) -> None:
-        last["target"] = target
-
-    answer = _predict(tiny, [0, 1], watch=watch)
-    network, condition = tiny.transformer, tiny.condition(PROMPT)
-    with torch.no_grad():
-        temb = network.time_text_embed(torch.tensor([600.0]), torch.tensor([4000.0]), condition.text.pooled)
-        tokens = network.proj_out(network.norm_out(last["target"], temb))
-    torch.testing.assert_close(unpack_latents(tokens, TokenGrid(4, 6)), answer)
-
-
-def test_hooks_are_removed_after_an_error(tiny: FluxUno) -> None:
-    def watch(layer: str, target: Tensor, references: list[Tensor]) -> None:
-        raise ArithmeticError(layer)
-
-    with pytest.raises(ArithmeticError, match=r"transformer_blocks\.0"):
-        _predict(tiny, [0], watch=watch)
-    assert _num_hooks(tiny) == 0
-
-
 # LoRA ----------------------------------------------------------------------------------------------------------------
 
 
@@ -318,11 +273,11 @@ def test_uno_lora_equals_fusing_by_hand(tiny_folder: Path, tmp_path: Path, tiny:
 
 def test_watch_works_under_a_lora(tiny_folder: Path, tmp_path: Path) -> None:
     save_file(_uno_lora(), tmp_path / "uno.safetensors")
-    layers: list[str] = []
-    _predict(
-        FluxUno.load(tiny_folder, lora=tmp_path / "uno.safetensors"), [0], watch=lambda name, *_: layers.append(name)
-    )
-    assert len(layers) == 5
+    adapted = FluxUno.load(tiny_folder, lora=tmp_path / "uno.safetensors")
+    for features in FEATURES:
+        layers: list[str] = []
+        _predict(adapted, [0], watch=lambda name, *_, seen=layers: seen.append(name), features=features)
+        assert len(layers) == 5
 
 
 def test_lora_of_a_deeper_network_is_refused(tiny_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ Time: `t` lies in [0, 1]; t = 1 is pure noise, t = 0 the clean picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 ConditionT = TypeVar("ConditionT")
 
+Features = Literal["attention_input", "block_output", "attention_output", "query", "key"]
+# What a `Watch` may see of each block: the normalised and modulated tokens that enter attention; the residual stream
+# behind the block; what attention adds; queries or keys after their norm, before rope (all heads joined).
+FEATURES: tuple[str, ...] = get_args(Features)
+
 
 @runtime_checkable  # beartype asks; any callable answers yes
 class Watch(Protocol):
-    """Sees the image tokens of every block while one forward pass runs; nothing is kept for it."""
+    """Sees features of the image tokens in every block while one forward pass runs; nothing is kept for it."""
 
     def __call__(self, layer: str, target_tokens: Tensor, reference_tokens: list[Tensor], /) -> None:
-        """Receive what block `layer` put out: target (B, L, D) and one (B, Li, D) per reference image, detached."""
+        """Receive the tokens of block `layer`: target (B, L, D) and one (B, Li, D) per reference image, detached."""
         ...
 
 
@@ -44,8 +49,19 @@ class Backbone(Protocol[ConditionT]):
         """What a perfect `predict` answers at `noise(x0, eps, t)`: a velocity or the noise itself."""
         ...
 
-    def predict(self, x_t: Tensor, t: Tensor, condition: ConditionT, watch: Watch | None = None) -> Tensor:
-        """The network's answer at `x_t`, same shape as `x_t`; `watch` is called during the pass, block by block."""
+    def predict(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: ConditionT,
+        watch: Watch | None = None,
+        *,
+        features: str = "attention_input",
+    ) -> Tensor:
+        """The network's answer at `x_t`, same shape; `watch` sees `features`, one of `FEATURES`, block by block.
+
+        Each block is reported once per call, also when gradient checkpointing runs it again later.
+        """
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:

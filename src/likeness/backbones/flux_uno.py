@@ -10,10 +10,8 @@ Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, T tex
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +33,7 @@ from likeness.backbones.flux_tokens import (
     uno_position_ids,
     unpack_latents,
 )
+from likeness.backbones.flux_watch import watching
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
@@ -238,16 +237,23 @@ class FluxUno:
         return eps - x0
 
     def predict(
-        self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: FluxCondition, watch: Watch | None = None
+        self,
+        x_t: Float[Tensor, "B C h w"],
+        t: Tensor,
+        condition: FluxCondition,
+        watch: Watch | None = None,
+        *,
+        features: str = "attention_input",
     ) -> Float[Tensor, "B C h w"]:
         """The velocity at target positions; references take part in attention and are dropped from the answer.
 
-        `t` in [0, 1], (B,) or scalar. `watch(layer, target_tokens, reference_tokens)` is called after each block with
-        detached views of its image tokens, (B, L, D) and (B, Li, D); layers are named as in the transformer.
+        `t` in [0, 1], (B,) or scalar. `watch(layer, target_tokens, reference_tokens)` is called once per block with
+        detached views of its image tokens, (B, L, D) and (B, Li, D); layers are named as in the transformer. What
+        it sees of them is one of `FEATURES`. Raises: ConfigError for other features.
         """
         grid = token_grid(x_t)
         lengths = [grid.rows * grid.columns, *(tokens.shape[1] for tokens in condition.references)]
-        with _watching(self.transformer, watch, lengths=lengths):
+        with watching(self.transformer, watch, lengths=lengths, features=features):
             velocity = self.transformer(
                 hidden_states=torch.cat([pack_latents(x_t), *condition.references], dim=1),
                 encoder_hidden_states=condition.text.embeds,
@@ -382,31 +388,3 @@ class FluxUno:
     def unconditional(self, batch_size: int, *, guidance: float | None = None) -> FluxCondition:
         """The empty prompt without references, for classifier-free guidance."""
         return self.assemble(self.embed_text([""]), guidance=guidance).select([0] * batch_size)
-
-
-@contextmanager
-def _watching(transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int]) -> Generator[None, None, None]:
-    """Within it, `watch` sees every block's image tokens; the hooks are gone afterwards, also after an error."""
-    if watch is None:
-        yield
-        return
-    hooks = [
-        block.register_forward_hook(partial(_report, name, watch, lengths)) for name, block in _blocks(transformer)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _blocks(transformer: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    pattern = re.compile(r"(single_)?transformer_blocks\.\d+")
-    return ((name, module) for name, module in transformer.named_modules() if pattern.fullmatch(name))
-
-
-def _report(
-    name: str, watch: Watch, lengths: list[int], _block: torch.nn.Module, _inputs: object, output: tuple[Tensor, Tensor]
-) -> None:
-    target, *references = output[1].detach().split(lengths, dim=1)  # diffusers blocks answer (text, image) tokens
-    watch(name, target, references)

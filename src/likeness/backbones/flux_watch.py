@@ -1,0 +1,71 @@
+"""Lets a `Watch` see the image tokens inside a FLUX transformer while one forward pass runs.
+
+Hooks exist only between entering and leaving `watching`, so that gradient checkpointing, which runs blocks again
+during the backward pass, is not seen twice, and an unwatched pass costs nothing.
+
+Shapes: B rows, L target tokens, Li tokens of reference i, T text tokens, D network width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from likeness.backbones.base import FEATURES, Watch
+from likeness.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+
+@contextmanager
+def watching(
+    transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int], features: str
+) -> Generator[None, None, None]:
+    """Within it, `watch` sees `features` of every block's image tokens; the hooks are gone afterwards, also on error.
+
+    `lengths` are the numbers of tokens of the target and of each reference, in the order of the sequence.
+    Raises: ConfigError for unknown features.
+    """
+    if features not in FEATURES:
+        raise ConfigError(f"features: expected one of {', '.join(FEATURES)}, got {features!r}; choose one.")
+    hooks = [] if watch is None else [_hook(*each, watch, lengths, features) for each in _blocks(transformer)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _blocks(transformer: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    pattern = re.compile(r"(single_)?transformer_blocks\.\d+")
+    return ((name, module) for name, module in transformer.named_modules() if pattern.fullmatch(name))
+
+
+# Any: blocks of diffusers, and what passes through their hooks, are typed as plain modules and objects
+def _hook(layer: str, block: Any, watch: Watch, lengths: list[int], features: str) -> RemovableHandle:
+    """The hook on the part of the block where the features appear; it reports the last tokens, text comes first."""
+
+    def report(tokens: Tensor) -> None:
+        target, *references = tokens.detach()[:, -sum(lengths) :].split(lengths, dim=1)
+        watch(layer, target, references)
+
+    def image_stream(output: Any, index: int) -> Tensor:
+        return output[index] if isinstance(output, tuple) else output
+
+    after: dict[str, tuple[Any, Callable[[Any], Tensor]]] = {
+        "block_output": (block, lambda output: image_stream(output, 1)),  # diffusers blocks answer (text, image)
+        "attention_output": (block.attn, lambda output: image_stream(output, 0)),  # (image, text), or joined
+        "query": (block.attn.norm_q, lambda output: output.flatten(2)),  # (B, tokens, heads, D / heads), before rope
+        "key": (block.attn.norm_k, lambda output: output.flatten(2)),
+    }
+    if features == "attention_input":
+        return block.attn.register_forward_pre_hook(
+            lambda _module, _args, kwargs: report(kwargs["hidden_states"]), with_kwargs=True
+        )
+    module, tokens_of = after[features]
+    return module.register_forward_hook(lambda _module, _args, output: report(tokens_of(output)))

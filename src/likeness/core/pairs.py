@@ -1,0 +1,280 @@
+"""Preference pairs, as every stage of preference tuning hands them on, and the reader of `pairs.jsonl`.
+
+A pair holds reference pictures of its subjects and two pictures of one prompt. In the preferred picture every subject
+is itself; in the rejected one some subjects are disrupted inside their masks, and the rest of the picture is the same.
+Source: FocusDPO (arXiv:2509.01181v1), section 4 (DIP dataset); the keys restate what the paper lists.
+Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are read as well.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from likeness.core.errors import DataError
+from likeness.core.files import read_text
+from likeness.core.records import Case, Rejected
+
+__all__ = [
+    "CATEGORIES",
+    "NUM_QUESTIONS",
+    "PAIRS_NAME",
+    "Category",
+    "PairReference",
+    "PairSubject",
+    "PairsFile",
+    "PictureScore",
+    "PreferencePair",
+    "QualityScores",
+    "Subset",
+    "pair_row",
+    "read_pairs",
+]
+
+PAIRS_NAME = "pairs.jsonl"
+NUM_QUESTIONS = 10
+"""Questions that the quality gate asks about every subject of a picture."""
+
+Subset = Literal["single", "multi"]
+Category = Literal["object", "animal", "human"]
+CATEGORIES: tuple[Category, ...] = ("object", "animal", "human")
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PairReference(_Row):
+    """One reference picture: `mask` (PNG, 0 or 255, same size) covers the subject; None means the whole picture."""
+
+    image: Path
+    mask: Path | None = None
+    phrase: str = Field(min_length=1)
+    category: Category
+    class_name: str = ""
+    id: str = ""
+
+
+class PairSubject(_Row):
+    """One subject of the preferred picture.
+
+    `mask` (PNG, 0 or 255, size of the picture) covers what is visible of it in the preferred picture; `box` is left,
+    top, right, bottom in shares of the sides. `disruption` tells what the rejected picture changes and how much.
+    """
+
+    phrase: str = Field(min_length=1)
+    reference_index: int = Field(ge=0, validation_alias=AliasChoices("reference_index", "ref_index"))
+    mask: Path
+    box: tuple[float, float, float, float]
+    detection_score: float | None = Field(default=None, validation_alias=AliasChoices("detection_score", "det_score"))
+    disrupted: bool = Field(strict=True)
+    disruption: dict[str, Any] | None = None
+    inpaint_caption: str | None = None
+    id: str = ""
+
+    # DataError is no ValueError, so it leaves pydantic unchanged and callers catch one family of errors
+    @field_validator("box")
+    @classmethod
+    def _lies_in_the_picture(cls, value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        left, top, right, bottom = value
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            wanted = "left < right and top < bottom, in shares of the sides from 0 to 1"
+            raise DataError(f"box: expected {wanted}, got {list(value)}; divide px by the picture's width and height.")
+        return value
+
+
+class PictureScore(_Row):
+    """How one picture was judged: per subject the ten answers (true is favourable, null unanswered); people's score.
+
+    `judge` has one entry per subject of the pair, in that order, or is empty where no judge was asked.
+    """
+
+    judge: tuple[tuple[bool | None, ...], ...] = Field(default=(), validation_alias=AliasChoices("judge", "vlm"))
+    human: int | None = Field(default=None, ge=0, le=NUM_QUESTIONS)
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _has_one_list_per_subject(cls, value: Any) -> Any:
+        """One flat list of answers, as the note writes it, belongs to one subject."""
+        is_flat = isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple)
+        return [value] if is_flat else value or ()
+
+    @field_validator("judge")
+    @classmethod
+    def _answers_ten_questions(cls, value: tuple[tuple[bool | None, ...], ...]) -> tuple[tuple[bool | None, ...], ...]:
+        for answers in value:
+            if len(answers) != NUM_QUESTIONS:
+                raise DataError(f"judge: expected {NUM_QUESTIONS} answers per subject, got {len(answers)}; ask again.")
+        return value
+
+
+class QualityScores(_Row):
+    """The judgement of both pictures."""
+
+    preferred: PictureScore = Field(default_factory=PictureScore, validation_alias=AliasChoices("preferred", "win"))
+    rejected: PictureScore = Field(default_factory=PictureScore, validation_alias=AliasChoices("rejected", "lose"))
+
+
+class PreferencePair(_Row):
+    """Two pictures of one prompt and size, aligned pixel by pixel outside the disrupted subjects.
+
+    `category` is that of the first disrupted subject; `prior_mask` (PNG, 0 or 255) is the union of the masks of the
+    disrupted subjects; `size` is (width, height) in px. `seeds` and `models` tell where the pictures come from.
+    Raises: DataError for an unsafe id, a blank prompt, no references, no disrupted subject, a reference index without
+    reference, a subset that contradicts the number of subjects, or judgements for another number of subjects.
+    """
+
+    id: str
+    subset: Subset
+    category: Category
+    prompt: str
+    references: tuple[PairReference, ...] = Field(validation_alias=AliasChoices("references", "refs"))
+    preferred: Path = Field(validation_alias=AliasChoices("preferred", "win"))
+    rejected: Path = Field(validation_alias=AliasChoices("rejected", "lose"))
+    subjects: tuple[PairSubject, ...]
+    prior_mask: Path
+    size: tuple[int, int]
+    seeds: dict[str, int] = Field(default_factory=dict[str, int])
+    models: dict[str, str | None] = Field(default_factory=dict[str, str | None])
+    qa: QualityScores = Field(default_factory=QualityScores)
+    split: Literal["train", "validation", "test"] = "train"
+
+    @property
+    def disrupted(self) -> tuple[int, ...]:
+        """Places of the disrupted subjects in `subjects`."""
+        return tuple(index for index, subject in enumerate(self.subjects) if subject.disrupted)
+
+    @model_validator(mode="after")
+    def _is_a_pair(self) -> Self:
+        Case(id=self.id, prompt=self.prompt)  # the same rules for ids and prompts
+        if not self.references:
+            raise DataError("references: expected at least one reference picture, got none; a pair compares with them.")
+        if not self.disrupted:
+            raise DataError("subjects: expected at least one disrupted subject, got none; mark what differs.")
+        last = len(self.references) - 1
+        for subject in self.subjects:
+            if subject.reference_index > last:
+                raise DataError(f"reference_index: expected 0 to {last}, got {subject.reference_index}; correct it.")
+        if (self.subset == "single") != (len(self.subjects) == 1):
+            wanted = "one subject in single pairs and several in multi pairs"
+            raise DataError(f"subset: expected {wanted}, got {len(self.subjects)} in a {self.subset} pair; correct it.")
+        if min(self.size) < 1:
+            raise DataError(f"size: expected width and height of at least 1 px, got {list(self.size)}; correct it.")
+        self._check_scores()
+        return self
+
+    def _check_scores(self) -> None:
+        for score in (self.qa.preferred, self.qa.rejected):
+            if score.judge and len(score.judge) != len(self.subjects):
+                got = f"{len(score.judge)} for {len(self.subjects)} subjects"
+                raise DataError(f"qa: expected one list of answers per subject, got {got}; judge the pair again.")
+
+
+class PairsFile(_Row):
+    """What a pair set held: usable pairs in file order, and every row that was left out."""
+
+    pairs: tuple[PreferencePair, ...]
+    rejected_rows: tuple[Rejected, ...]
+
+
+def read_pairs(path: Path | str) -> PairsFile:
+    """All usable pairs of a folder's `pairs.jsonl` or of such a file, and every unusable row with its place and reason.
+
+    Relative paths are resolved against the file's folder, and every picture and mask must exist there.
+    Raises: DataError when the file cannot be read or no row is usable.
+    """
+    path = Path(path)
+    path = path / PAIRS_NAME if path.is_dir() else path
+    pairs: list[PreferencePair] = []
+    rejected: list[Rejected] = []
+    seen: set[str] = set()
+    for number, line in _lines(path):
+        try:
+            pair = _pair(line, folder=path.parent)
+            if pair.id.casefold() in seen:
+                raise DataError(f"pair id: expected each id once (case is ignored), got {pair.id!r} again.")
+        except DataError as error:
+            rejected.append(Rejected(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
+        else:
+            seen.add(pair.id.casefold())
+            pairs.append(pair)
+    if not pairs:
+        first = rejected[0].reason if rejected else f"{path}: the file holds no rows"
+        raise DataError(f"{path}: expected at least one usable pair, got {len(rejected)} bad rows; first: {first}")
+    return PairsFile(pairs=tuple(pairs), rejected_rows=tuple(rejected))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    numbered = enumerate(read_text(path).split("\n"), start=1)
+    return ((number, line) for number, line in numbered if line.strip())
+
+
+def _pair(line: str, *, folder: Path) -> PreferencePair:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"expected one JSON object, got {error.msg.lower()} at column {error.colno}.") from None
+    except RecursionError:
+        raise DataError("expected one JSON object, got nesting too deep to read.") from None
+    if not isinstance(row, dict):
+        raise DataError(f"expected a JSON object, got {type(row).__name__}.")
+    try:
+        pair = PreferencePair.model_validate(row)
+    except ValidationError as error:
+        raise DataError(_readable(error)) from None
+    return _resolved(pair, folder=folder)
+
+
+def _readable(error: ValidationError) -> str:
+    """Every mistake of a row in one line."""
+    mistakes = (f"{'.'.join(str(part) for part in item['loc']) or 'row'}: {item['msg']}" for item in error.errors())
+    return "; ".join(mistakes) + "."
+
+
+def _resolved(pair: PreferencePair, *, folder: Path) -> PreferencePair:
+    references = tuple(
+        reference.model_copy(
+            update={
+                "image": _existing(reference.image, folder=folder, what="reference image"),
+                "mask": reference.mask and _existing(reference.mask, folder=folder, what="reference mask"),
+            }
+        )
+        for reference in pair.references
+    )
+    subjects = tuple(
+        subject.model_copy(update={"mask": _existing(subject.mask, folder=folder, what="subject mask")})
+        for subject in pair.subjects
+    )
+    pictures = {
+        name: _existing(getattr(pair, name), folder=folder, what=name)
+        for name in ("preferred", "rejected", "prior_mask")
+    }
+    return pair.model_copy(update={"references": references, "subjects": subjects, **pictures})
+
+
+def _existing(path: Path, *, folder: Path, what: str) -> Path:
+    full = folder / path
+    try:
+        found = full.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        found = False
+    if not found:
+        raise DataError(f"{what}: expected a file, got nothing at {full}; restore it or correct the row.")
+    return full
+
+
+def pair_row(pair: PreferencePair, *, folder: Path) -> dict[str, Any]:
+    """The JSON row of a pair; paths below `folder` are written relative to it, with forward slashes."""
+
+    def shown(path: Path | None) -> str | None:
+        return None if path is None else (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+    row = pair.model_dump(mode="json")
+    row |= {name: shown(getattr(pair, name)) for name in ("preferred", "rejected", "prior_mask")}
+    for reference, written in zip(pair.references, row["references"], strict=True):
+        written |= {"image": shown(reference.image), "mask": shown(reference.mask)}
+    for subject, written in zip(pair.subjects, row["subjects"], strict=True):
+        written["mask"] = shown(subject.mask)
+    return row

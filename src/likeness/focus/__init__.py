@@ -1,0 +1,23 @@
+"""The focus maps of FocusDPO: where in a picture a preference is learnt, as a function of noise level and detail.
+
+Pure torch; nothing here knows a backbone, a trainer or a file. In the order of a training step: `token_mask` brings
+masks to the token grid, `FieldCollector` watches a forward pass, `complexity` measures detail, `focus_maps` fuses.
+"""
+
+from likeness.focus.complexity import KINDS, complexity, entropy
+from likeness.focus.field import FieldCollector
+from likeness.focus.fusion import MODES, FocusMaps, focus_maps, needs_scores
+from likeness.focus.masks import resolve_overlaps, token_mask
+
+__all__ = [
+    "KINDS",
+    "MODES",
+    "FieldCollector",
+    "FocusMaps",
+    "complexity",
+    "entropy",
+    "focus_maps",
+    "needs_scores",
+    "resolve_overlaps",
+    "token_mask",
+]

@@ -1,0 +1,26 @@
+"""FocusDPO: the preference loss over the tokens that matter at this noise level."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from likeness.objectives.pair import PairPredictions, PreferenceLoss, pair_errors, preference_loss, time_weight
+
+
+def focus_dpo_loss(
+    predictions: PairPredictions,
+    focus: Float[Tensor, "B L"],
+    *,
+    t: Float[Tensor, " B"],
+    beta: float,
+    weighting: str = "uniform",
+    reduction: str = "mean",
+    weight_power: int = 2,
+) -> PreferenceLoss:
+    """The DPO loss with E = ||M * (v - v_hat)||^2, the same map M = `focus` in all four terms.
+
+    `focus` is the weight of `likeness.focus.focus_maps` on the token grid. M = 1 gives `dpo_loss` to the bit; M = 0
+    gives ln 2 and no gradient.
+    Source: FocusDPO (arXiv:2509.01181) Eq. 10.
+    """
+    errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
+    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting))

@@ -1,0 +1,151 @@
+"""What the objectives share: squared errors under a weight map, the weight of a time, and the preference loss.
+
+Shapes: B pairs, C latent channels, h x w latent grid, L tokens of the grid (FLUX: 2x2 latents a token, L = h/2 * w/2).
+Time: t in [0, 1], 1 = noise; a velocity is eps - x0, so that x_t = (1 - t) x0 + t eps.
+"""
+
+import math
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from likeness.core.errors import ConfigError, DataError
+
+Reduction = Literal["mean", "sum", "area"]
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+Weighting = Literal["uniform", "eps", "elbo"]
+WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+
+EARLIEST_T = 0.02  # (1 - t) / t diverges at t = 0
+
+
+class PairErrors(NamedTuple):
+    """Squared error of each pair's two pictures under each model, measured with the same eps, t and weight map."""
+
+    policy_preferred: Float[Tensor, " B"]
+    policy_rejected: Float[Tensor, " B"]
+    ref_preferred: Float[Tensor, " B"]
+    ref_rejected: Float[Tensor, " B"]
+
+
+class PairPredictions(NamedTuple):
+    """What both models answered for both pictures, and what they should have; latents (B, C, h, w) or tokens."""
+
+    policy_preferred: Float[Tensor, "B ..."]
+    policy_rejected: Float[Tensor, "B ..."]
+    ref_preferred: Float[Tensor, "B ..."]
+    ref_rejected: Float[Tensor, "B ..."]
+    target_preferred: Float[Tensor, "B ..."]
+    target_rejected: Float[Tensor, "B ..."]
+
+
+class PreferenceLoss(NamedTuple):
+    """`loss` = -log sigmoid(inside) per pair; `inside` > 0 where the policy prefers the right picture more."""
+
+    loss: Float[Tensor, " B"]
+    inside: Float[Tensor, " B"]
+
+
+def _spread(weight: Float[Tensor, "B L"], shape: torch.Size) -> Tensor:
+    """The weights so shaped that they multiply latents (B, C, h, w) or tokens (B, L, D) of `shape`."""
+    if len(shape) == 3:
+        if weight.shape[1] != shape[1]:
+            raise DataError(f"focus: expected {shape[1]} tokens, got {weight.shape[1]}; bring it to the token grid.")
+        return weight[..., None]
+    height, width = shape[-2:]
+    side = math.isqrt(height * width // weight.shape[1])  # latents per token and axis: FLUX 2, a U-Net 1
+    if side == 0 or height % side or width % side or weight.shape[1] * side**2 != height * width:
+        got = f"{weight.shape[1]} weights for {height} x {width} latents"
+        raise DataError(f"focus: expected one weight per square of latents, got {got}; bring it to the token grid.")
+    cells = weight.reshape(-1, 1, height // side, width // side)
+    return cells.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+
+
+def velocity_errors(
+    prediction: Float[Tensor, "B ..."],
+    target: Float[Tensor, "B ..."],
+    focus: Float[Tensor, "B L"] | None = None,
+    *,
+    reduction: str = "mean",
+    weight_power: int = 2,
+) -> Float[Tensor, " B"]:
+    """Squared error per picture, each token's weighted by focus ** weight_power; fp32, gradient to `prediction` only.
+
+    Reductions: "sum" of all weighted squares; "mean" = sum / number of elements, whatever the focus; "area" = sum /
+    (C * total weight), 0 where the focus is empty. Without focus all weights are 1 and "area" equals "mean".
+    Source: FocusDPO (arXiv:2509.01181) Eq. 10, ||M * (v - v_hat)||^2: the weight enters squared.
+    Raises: ConfigError for another reduction or power; DataError when the focus does not fit the grid.
+    """
+    if reduction not in REDUCTIONS or weight_power not in (1, 2):
+        got = f"{reduction!r} and {weight_power}"
+        raise ConfigError(f"reduction, weight_power: expected {', '.join(REDUCTIONS)} and 1 or 2, got {got}.")
+    squares = (target.detach().float() - prediction.float()).square()
+    if focus is None:
+        return squares.flatten(1).sum(1) if reduction == "sum" else squares.flatten(1).mean(1)
+    weight = _spread(focus.detach().float() ** weight_power, squares.shape)
+    weighted = (squares * weight).flatten(1)
+    if reduction == "mean":
+        return weighted.mean(1)
+    if reduction == "sum":
+        return weighted.sum(1)
+    total = weight.flatten(1).sum(1) * (weighted.shape[1] / weight[0].numel())
+    return weighted.sum(1) / torch.where(total > 0, total, 1.0)
+
+
+def pair_errors(
+    predictions: PairPredictions,
+    focus: Float[Tensor, "B L"] | None = None,
+    *,
+    reduction: str = "mean",
+    weight_power: int = 2,
+) -> PairErrors:
+    """The four errors of each pair under one weight map, the same in all four."""
+    p = predictions
+    terms = (
+        (p.policy_preferred, p.target_preferred),
+        (p.policy_rejected, p.target_rejected),
+        (p.ref_preferred.detach(), p.target_preferred),
+        (p.ref_rejected.detach(), p.target_rejected),
+    )
+    return PairErrors(*(velocity_errors(*t, focus, reduction=reduction, weight_power=weight_power) for t in terms))
+
+
+def time_weight(t: Float[Tensor, " B"], kind: str = "uniform") -> Float[Tensor, " B"]:
+    """w(t), by which a squared velocity error is multiplied; fp32.
+
+    "uniform": 1. "eps": (1 - t)^2, which makes it the squared noise error of DDPM. "elbo": (1 - t) / t, the density
+    of the variational bound in t, held at its value for t = 0.02 below that.
+    Source: rectified flow (arXiv:2209.03003) and VDM (arXiv:2107.00630), with log-SNR 2 ln((1 - t) / t).
+    Raises: ConfigError for another kind.
+    """
+    t = t.float()
+    match kind:
+        case "uniform":
+            return torch.ones_like(t)
+        case "eps":
+            return (1 - t).square()
+        case "elbo":
+            return (1 - t) / t.clamp_min(EARLIEST_T)
+        case _:
+            raise ConfigError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {kind!r}; choose one.")
+
+
+def preference_loss(errors: PairErrors, *, beta: float, weight: Float[Tensor, " B"] | float = 1.0) -> PreferenceLoss:
+    """-log sigmoid of inside = -beta/2 * weight * [(policy - ref) of preferred - (policy - ref) of rejected].
+
+    ln 2 where the policy equals the reference policy. `beta` goes with the errors' reduction: beta for "mean" is beta
+    for "sum" times the number of elements.
+    Source: Diffusion-DPO (arXiv:2311.12908) Eq. 14, with T omega in beta; FocusDPO (arXiv:2509.01181) Eqs. 1 and 10.
+    """
+    preferred = errors.policy_preferred - errors.ref_preferred
+    rejected = errors.policy_rejected - errors.ref_rejected
+    inside = -0.5 * beta * weight * (preferred - rejected)
+    return PreferenceLoss(-functional.logsigmoid(inside), inside)
+
+
+def implicit_accuracy(inside: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """1 where the policy, against its reference, moved towards the preferred picture; 0.5 for a tie, else 0."""
+    return (inside.detach().sign() + 1) / 2

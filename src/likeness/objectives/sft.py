@@ -1,0 +1,20 @@
+"""Supervised fine-tuning: regression on the preferred picture."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from likeness.objectives.pair import velocity_errors
+
+
+def sft_loss(
+    prediction_preferred: Float[Tensor, "B ..."],
+    target_preferred: Float[Tensor, "B ..."],
+    *,
+    reduction: str = "mean",
+) -> Float[Tensor, " B"]:
+    """||v - v_hat||^2 of the preferred picture: the loss that the backbone was trained with.
+
+    Also the anchor that may be added to a preference loss, so that the preferred picture's own error does not rise.
+    Source: rectified flow (arXiv:2209.03003) Eq. 1; the "+SFT" rows of FocusDPO (arXiv:2509.01181).
+    """
+    return velocity_errors(prediction_preferred, target_preferred, reduction=reduction)

@@ -1,0 +1,175 @@
+"""The four objectives: how they relate, and what the table says of them."""
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from likeness.core.errors import DataError
+from likeness.objectives import OBJECTIVES
+from likeness.objectives.dpo import dpo_loss
+from likeness.objectives.focus_dpo import focus_dpo_loss
+from likeness.objectives.pair import WEIGHTINGS, PairPredictions
+from likeness.objectives.patch_dpo import PatchWeights, patch_dpo_loss, patch_weights
+from likeness.objectives.sft import sft_loss
+
+SHAPE, L = (2, 4, 4, 4), 4
+T = torch.tensor([0.3, 0.8])
+
+
+def predictions() -> PairPredictions:
+    draw = torch.Generator().manual_seed(0)
+    return PairPredictions(*(torch.randn(SHAPE, generator=draw).requires_grad_(index < 2) for index in range(6)))
+
+
+def gradients(loss: Tensor, p: PairPredictions) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss.sum(), (p.policy_preferred, p.policy_rejected))
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_focus_of_ones_is_dpo_to_the_bit(reduction: str, weighting: str) -> None:
+    p, options = predictions(), {"t": T, "beta": 3.0, "weighting": weighting, "reduction": reduction}
+    dpo, focus = dpo_loss(p, **options), focus_dpo_loss(p, torch.ones(2, L), **options)
+    assert torch.equal(dpo.inside, focus.inside)
+    assert torch.equal(dpo.loss, focus.loss)
+    for first, second in zip(gradients(dpo.loss, p), gradients(focus.loss, p), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "area"])
+def test_focus_of_zeros_is_ln_2_without_gradient(reduction: str) -> None:
+    p = predictions()
+    result = focus_dpo_loss(p, torch.zeros(2, L), t=T, beta=3.0, reduction=reduction)
+    torch.testing.assert_close(result.loss, torch.full((2,), 0.6931471805599453))
+    assert all(gradient.abs().max() == 0 for gradient in gradients(result.loss, p))
+
+
+def test_tokens_out_of_focus_get_no_gradient_in_either_picture() -> None:
+    p, focus = predictions(), torch.tensor([[1.0, 0.0, 0.5, 0.0]] * 2)
+    for gradient in gradients(focus_dpo_loss(p, focus, t=T, beta=3.0).loss, p):
+        assert gradient[..., 2:].abs().max() == 0  # tokens 1 and 3: the right half
+        assert gradient[..., :2].abs().min() > 0
+
+
+def test_weight_enters_squared_unless_asked_otherwise() -> None:
+    p, half = predictions(), torch.full((2, L), 0.5)
+    dpo = dpo_loss(p, t=T, beta=3.0).inside
+    torch.testing.assert_close(focus_dpo_loss(p, half, t=T, beta=3.0).inside, dpo / 4)
+    torch.testing.assert_close(focus_dpo_loss(p, half, t=T, beta=3.0, weight_power=1).inside, dpo / 2)
+
+
+def test_sft_is_the_mean_squared_error_of_the_preferred_picture() -> None:
+    p = predictions()
+    loss = sft_loss(p.policy_preferred, p.target_preferred)
+    expected = ((p.policy_preferred - p.target_preferred).detach().double() ** 2).mean((1, 2, 3))
+    np.testing.assert_allclose(loss.detach().numpy(), expected.numpy(), rtol=1e-6)
+
+
+# PatchDPO ------------------------------------------------------------------------------------------------------------
+
+
+def loop_quality(features: Tensor, others: Tensor, mask: Tensor | None) -> np.ndarray:
+    """Best cosine of each patch, scaled to [0, 1], in float64."""
+    best = []
+    for f in features.double().numpy():
+        allowed = [j for j in range(len(others)) if mask is None or mask[j]]
+        cosines = [f @ g / np.linalg.norm(f) / np.linalg.norm(g) for g in others.double().numpy()[allowed]]
+        best.append(max(cosines))
+    values = np.array(best)
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def test_patch_weights_equal_a_loop() -> None:
+    draw = torch.Generator().manual_seed(0)
+    preferred, rejected = torch.randn(2, 2, 6, 8, generator=draw)
+    reference = torch.randn(2, 10, 8, generator=draw)
+    mask = torch.rand(2, 10, generator=draw) < 0.4
+    weights = patch_weights(
+        preferred, rejected, features_reference=reference, reference_mask=mask, grid=(2, 3), patches=(2, 3)
+    )
+    for b in range(2):
+        expected = 1 - loop_quality(preferred[b], rejected[b], None), loop_quality(rejected[b], reference[b], mask[b])
+        np.testing.assert_allclose(weights.preferred[b].numpy(), expected[0], atol=1e-6)
+        np.testing.assert_allclose(weights.rejected[b].numpy(), expected[1], atol=1e-6)
+
+
+def test_what_the_pictures_share_weighs_nothing_in_the_preferred_one() -> None:
+    draw = torch.Generator().manual_seed(0)
+    preferred = torch.randn(1, 16, 32, generator=draw)
+    rejected = preferred.clone()
+    rejected[:, 5] = torch.randn(1, 32, generator=draw)
+    weights = patch_weights(
+        preferred, rejected, features_reference=preferred[:, 5:6], reference_mask=None, grid=(4, 4)
+    ).preferred[0]
+    assert weights.argmax() == 5
+    assert weights[5] == 1
+    assert weights[[i for i in range(16) if i != 5]].max() < 1e-6
+
+
+def test_patch_weights_are_resized_and_flat_ones_are_neutral() -> None:
+    same = torch.ones(1, 9, 4)
+    empty = torch.zeros(1, 9, dtype=torch.bool)  # means all patches
+    weights = patch_weights(same, same, features_reference=same, reference_mask=empty, grid=(4, 5))
+    assert weights.preferred.tolist() == weights.rejected.tolist() == [[0.5] * 20]
+
+
+def test_patches_that_are_no_square_are_named() -> None:
+    features = torch.ones(1, 6, 4)
+    with pytest.raises(DataError, match="expected 2 x 2 patches, got 6; pass `patches`"):
+        patch_weights(features, features, features_reference=features, reference_mask=None, grid=(2, 2))
+
+
+def test_patch_dpo_is_weighted_regression_on_both_pictures() -> None:
+    p, draw = predictions(), torch.Generator().manual_seed(1)
+    weights = PatchWeights(torch.rand(2, L, generator=draw), torch.rand(2, L, generator=draw))
+    loss = patch_dpo_loss(
+        prediction_preferred=p.policy_preferred,
+        target_preferred=p.target_preferred,
+        prediction_rejected=p.policy_rejected,
+        target_rejected=p.target_rejected,
+        weights=weights,
+    )
+    for b in range(2):
+        total = 0.0
+        for name in ("preferred", "rejected"):
+            error = (getattr(p, f"policy_{name}") - getattr(p, f"target_{name}"))[b].detach().double() ** 2
+            for token, weight in enumerate(getattr(weights, name)[b].tolist()):
+                row, column = divmod(token, 2)
+                total += weight * error[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].sum().item()
+        assert loss[b].item() == pytest.approx(total / (2 * 64), rel=1e-6)
+
+
+# the table -----------------------------------------------------------------------------------------------------------
+
+
+def test_table_names_the_functions() -> None:
+    assert list(OBJECTIVES) == ["sft", "dpo", "patch_dpo", "focus_dpo"]
+    for name, facts in OBJECTIVES.items():
+        module, function = facts.function.split(":")
+        assert facts.name == name
+        assert module == f"likeness.objectives.{name}"
+        assert callable(getattr(import_module(module), function))
+
+
+def test_facts_agree_with_the_signatures() -> None:
+    for name, facts in OBJECTIVES.items():
+        module, function = facts.function.split(":")
+        names = set(inspect.signature(getattr(import_module(module), function)).parameters)
+        assert facts.needs_ref_policy == ("predictions" in names), name
+        assert facts.needs_rejected == bool(names & {"predictions", "prediction_rejected"}), name
+        assert (facts.focus == "focus") == ("focus" in names), name
+        assert (facts.focus == "patch") == ("weights" in names), name
+
+
+def test_reading_the_table_imports_no_torch() -> None:
+    program = "import sys, likeness.objectives; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", program], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode
+        == 0
+    )
