@@ -1,0 +1,248 @@
+"""FocusDPO against base, SFT, DPO and PatchDPO on the embedded world: same pairs, same steps, fair search, test once.
+
+    python experiments/focusdpo_world/run.py --workers 2
+    python experiments/focusdpo_world/run.py --stage search --workers 2
+    python experiments/focusdpo_world/run.py --plan small.toml --out runs/small     # a try-out
+
+Stages: pairs, search, train, ablate, tables. Each continues where it was stopped; a stage needs those before it.
+Working files go to --out; results.json, differences.json, ablations.json, chosen.json and the plots go to --results.
+"""
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any  # TOML and JSON
+
+from analysis import METRICS, difference_rows, estimate, read_scores, result_rows
+from plots import draw_plots
+
+from likeness.core.files import read_json, write_json
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
+STAGES = ("pairs", "search", "train", "ablate", "tables")
+CHOICE = ("attribute_accuracy", "leakage")  # validation: accuracy minus leakage decides, averaged over benchmarks
+
+Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The plan and where everything lies."""
+
+    plan: dict[str, Any]
+    out: Path
+    results: Path
+    workers: int
+
+    @property
+    def pairs(self) -> Path:
+        return self.out / "pairs"
+
+    def cases(self, benchmark: str, split: str) -> Path:
+        return self.out / "cases" / split / benchmark
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One adapter (or none) and the split its pictures are drawn of."""
+
+    name: str
+    changes: tuple[tuple[str, Any], ...] | None
+    split: str
+
+    def folder(self, experiment: Experiment) -> Path:
+        return experiment.out / "adapters" / self.name
+
+    def pictures(self, experiment: Experiment, benchmark: str) -> Path:
+        return experiment.out / "pictures" / self.split / self.name / benchmark
+
+
+def build_pairs(experiment: Experiment) -> None:
+    """The one pair set that every method trains on."""
+    from likeness.data.dip import make_pairs
+    from likeness.generate.inpaint import LoadInpainter
+
+    table = experiment.plan["pairs"]
+    regenerate = LoadInpainter(experiment.plan["base"]) if table["losers"] != "drawn" else None
+    make_pairs(
+        table["n"],
+        out=experiment.pairs,
+        seed=table["seed"],
+        losers=table["losers"],
+        hard=table["hard"],
+        workers=experiment.workers,
+        regenerate=regenerate,
+        progress=_say("pairs"),
+    )
+
+
+def _say(what: str) -> Any:
+    return lambda done, wanted: print(f"{what}: {done}/{wanted}", flush=True)
+
+
+def build_cases(experiment: Experiment) -> None:
+    """Case files of both splits, drawn once."""
+    from likeness.benchmarks.world import build
+
+    for split, table in (("test", "benchmarks"), ("validation", "validation")):
+        for benchmark, limit in experiment.plan[table].items():
+            if not (experiment.cases(benchmark, split) / "cases.jsonl").is_file():
+                build(benchmark, experiment.cases(benchmark, split), limit=limit, split=split)
+
+
+def train_and_measure(variant: Variant, experiment: Experiment) -> str:
+    """The variant's adapter, its pictures of every case of its split, and their scores; one process, one thread."""
+    import torch
+
+    from likeness.core.records import read_cases
+    from likeness.encoders import WORLD_ENCODERS
+    from likeness.evaluate.run import evaluate_run, load_encoders
+    from likeness.generate.run import generate_run
+    from likeness.train.preference.run import tune
+
+    torch.set_num_threads(1)
+    lora = None
+    if variant.changes is not None:
+        changes = [f"{key}={_toml(value)}" for key, value in variant.changes]
+        tune(ROOT / experiment.plan["recipe"], out=variant.folder(experiment), changes=changes)
+        lora = variant.folder(experiment) / "lora"
+    for benchmark in experiment.plan["benchmarks" if variant.split == "test" else "validation"]:
+        run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.split)
+        if (run / "evaluation" / "summary.json").is_file():
+            continue
+        listed = read_cases(cases / "cases.jsonl").cases
+        generate_run(listed, out=run, model=experiment.plan["base"], lora=lora, benchmark=benchmark)
+        evaluate_run(run, benchmark=benchmark, encoders=load_encoders(WORLD_ENCODERS), truth=cases / "truth")
+    return variant.name
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def run_variants(variants: Sequence[Variant], experiment: Experiment) -> None:
+    """All variants, `workers` at a time."""
+    build_cases(experiment)
+    with ProcessPoolExecutor(experiment.workers, mp_context=get_context("spawn")) as pool:
+        for number, name in enumerate(pool.map(train_and_measure, variants, [experiment] * len(variants)), start=1):
+            print(f"{name}: measured ({number} of {len(variants)})", flush=True)
+
+
+def variant(experiment: Experiment, name: str, method: str, *, split: str, changes: Changes, seed: int) -> Variant:
+    """A training of `method` under the plan's common settings with `changes` laid over them."""
+    common = {"data.pairs": experiment.pairs.as_posix(), "objective.name": method, "train.seed": seed}
+    return Variant(name, tuple({**common, **experiment.plan["train"], **changes}.items()), split)
+
+
+def search(experiment: Experiment) -> None:
+    """Every try of every method on validation subjects; the best of each goes to chosen.json."""
+    seed = experiment.plan["seeds"][0]
+    tries = {
+        f"search-{method}-{number}": (method, changes)
+        for method in METHODS
+        for number, changes in enumerate(experiment.plan["search"][method])
+    }
+    base = Variant("base", None, "validation")
+    variants = [
+        variant(experiment, name, method, split="validation", changes=changes, seed=seed)
+        for name, (method, changes) in tries.items()
+    ]
+    run_variants([base, *variants], experiment)
+    scored = {v.name: validation_scores(v, experiment) for v in (base, *variants)}
+    chosen = {method: _best({n: c for n, (m, c) in tries.items() if m == method}, scored) for method in METHODS}
+    write_json(experiment.results / "chosen.json", {"chosen": chosen, "validation": scored})
+
+
+def _best(tries: Mapping[str, Changes], scored: Mapping[str, Mapping[str, float]]) -> Changes:
+    return tries[max(tries, key=lambda name: scored[name]["choice"])]
+
+
+def validation_scores(variant: Variant, experiment: Experiment) -> dict[str, float]:
+    """Means over the validation benchmarks of every metric; `choice` is accuracy minus leakage."""
+    folders = [variant.pictures(experiment, benchmark) for benchmark in experiment.plan["validation"]]
+    means = {
+        metric: sum(estimate([read_scores(folder, metric)]).mean for folder in folders) / len(folders)
+        for metric in METRICS
+    }
+    return {**means, "choice": means[CHOICE[0]] - means[CHOICE[1]]}
+
+
+def train(experiment: Experiment) -> None:
+    """The chosen settings of every method with every training seed, drawn and measured on test subjects."""
+    run_variants(
+        [Variant("base", None, "test"), *(v for group in final_variants(experiment) for v in group)], experiment
+    )
+
+
+def final_variants(experiment: Experiment) -> list[list[Variant]]:
+    """Per method its seeds."""
+    chosen = read_json(experiment.results / "chosen.json")["chosen"]
+    return [
+        [
+            variant(experiment, f"{method}-seed{seed}", method, split="test", changes=chosen[method], seed=seed)
+            for seed in experiment.plan["seeds"]
+        ]
+        for method in METHODS
+    ]
+
+
+def ablate(experiment: Experiment) -> None:
+    """Section 11 of the note and the sweeps, one seed, on validation subjects."""
+    chosen = read_json(experiment.results / "chosen.json")["chosen"]["focus_dpo"]
+    seed = experiment.plan["seeds"][0]
+    table = {"full": {}, **experiment.plan["ablations"]}
+    variants = [
+        variant(experiment, f"ablate-{n}", "focus_dpo", split="validation", changes={**chosen, **c}, seed=seed)
+        for n, c in table.items()
+    ]
+    run_variants(variants, experiment)
+    rows: list[dict[str, Any]] = []
+    for benchmark in experiment.plan["validation"]:
+        runs = {"base": [Variant("base", None, "validation").pictures(experiment, benchmark)]}
+        runs |= {v.name.removeprefix("ablate-"): [v.pictures(experiment, benchmark)] for v in variants}
+        rows += result_rows(runs, backbone=experiment.plan["backbone"], benchmark=benchmark)
+    write_json(experiment.results / "ablations.json", rows)
+
+
+def tables(experiment: Experiment) -> None:
+    """results.json, differences.json and the plots."""
+    results: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    finals = dict(zip(METHODS, final_variants(experiment), strict=True))
+    for benchmark in experiment.plan["benchmarks"]:
+        runs = {"base": [Variant("base", None, "test").pictures(experiment, benchmark)]}
+        runs |= {method: [v.pictures(experiment, benchmark) for v in group] for method, group in finals.items()}
+        place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
+        results += result_rows(runs, **place)
+        differences += difference_rows(runs, **place)
+    write_json(experiment.results / "results.json", results)
+    write_json(experiment.results / "differences.json", differences)
+    draw_plots(experiment.results, logs=[v.folder(experiment) / "log.jsonl" for v in finals["focus_dpo"]])
+
+
+def main() -> None:
+    """Runs one stage or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", type=Path, default=HERE / "plan.toml")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
+    parser.add_argument("--results", type=Path, default=HERE)
+    parser.add_argument("--stage", choices=STAGES)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    plan = tomllib.loads(arguments.plan.read_text())
+    experiment = Experiment(plan, arguments.out.resolve(), arguments.results.resolve(), arguments.workers)
+    stages = {"pairs": build_pairs, "search": search, "train": train, "ablate": ablate, "tables": tables}
+    for name in [arguments.stage] if arguments.stage else STAGES:
+        print(f"== {name}", flush=True)
+        stages[name](experiment)
+
+
+if __name__ == "__main__":
+    main()

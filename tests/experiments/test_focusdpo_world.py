@@ -1,0 +1,123 @@
+"""The experiment's arithmetic: crossed bootstrap, paired differences, and what the tables hold."""
+
+import importlib.util
+import itertools
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "focusdpo_world"
+
+
+def load(name: str) -> ModuleType:
+    """A module of the experiment, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"focusdpo_world_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+analysis, plots = load("analysis"), load("plots")
+
+
+def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
+    rng = np.random.default_rng(seed)
+    return {
+        f"case-{s}-{k}": (f"subject-{s}", float(rng.normal(s / 10 + shift, 0.1)))
+        for s, k in itertools.product(range(subjects), range(per_subject))
+    }
+
+
+def test_a_mean_over_seeds_and_subjects_by_hand() -> None:
+    """Subject means first, then subjects and seeds alike; what was not measured is left out, not zero."""
+    first = {"a": ("cat", 1.0), "b": ("cat", 0.0), "c": ("dog", 1.0), "d": ("fox", math.nan)}
+    second = {"a": ("cat", 1.0), "b": ("cat", 1.0), "c": ("dog", 0.0), "d": ("fox", math.nan)}
+    found = analysis.estimate([first, second])
+    assert found.mean == pytest.approx((0.5 + 1 + 1 + 0) / 4)
+    assert found.n == 6
+    assert found.ci_low <= found.mean <= found.ci_high
+
+
+def test_a_constant_shift_is_found_exactly_and_a_seedless_method_meets_every_seed() -> None:
+    a = [{name: (group, value + 0.25) for name, (group, value) in scores(seed).items()} for seed in (1, 2, 3)]
+    b = [scores(seed) for seed in (1, 2, 3)]
+    exact = analysis.difference(a, b)
+    assert (exact.mean, exact.ci_low, exact.ci_high) == pytest.approx((0.25, 0.25, 0.25))
+    assert exact.n == 3 * 24
+    against_base = analysis.difference(a, [scores(1)])
+    by_hand = np.mean([value - scores(1)[name][1] for seed in a for name, (_, value) in seed.items()])
+    assert against_base.mean == pytest.approx(by_hand)
+    assert against_base.ci_low < against_base.mean < against_base.ci_high
+
+
+def test_differences_join_by_id_and_change_sign() -> None:
+    a, b = scores(1), scores(2)
+    shuffled = dict(reversed(b.items()))
+    there, back = analysis.difference([a], [shuffled]), analysis.difference([b], [a])
+    assert there.mean == pytest.approx(-back.mean)
+    assert analysis.difference([a], [b]) == there
+    only = {name: a[name] for name in list(a)[:6]}
+    assert analysis.difference([only], [b]).n == 6
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    """Subjects and seeds both vary; with eight seeds the crossed bootstrap covers the mean in most of 60 worlds."""
+    covered = 0
+    for world in range(60):
+        rng = np.random.default_rng(world)
+        subject, seed = rng.normal(0, 1, 40), rng.normal(0, 0.5, 8)
+        runs = [
+            {f"{s}": (f"subject-{s}", float(subject[s] + effect + rng.normal(0, 0.2))) for s in range(40)}
+            for effect in seed
+        ]
+        found = analysis.estimate(runs)
+        covered += found.ci_low <= 0 <= found.ci_high
+    assert 0.8 <= covered / 60 <= 1.0
+
+
+def measured_run(folder: Path, values: dict[str, tuple[str, float]]) -> Path:
+    (folder / "evaluation").mkdir(parents=True)
+    rows = [
+        {"id": name, "group": group, "values": {"dino": {"value": None if math.isnan(v) else v, "note": ""}}}
+        for name, (group, v) in values.items()
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "evaluation" / "scores.jsonl").write_text(text)
+    return folder
+
+
+def test_tables_have_the_promised_columns(tmp_path: Path) -> None:
+    runs = {
+        "base": [measured_run(tmp_path / "base", scores(0))],
+        "dpo": [measured_run(tmp_path / f"dpo{i}", scores(i, shift=0.1)) for i in (1, 2)],
+    }
+    place = {"backbone": "flux_uno_world", "benchmark": "world-multi"}
+    (first, second) = analysis.result_rows(runs, **place)
+    assert set(first) == {"backbone", "benchmark", "metric", "method", "seeds", "n", "mean", "ci_low", "ci_high"}
+    assert [(r["method"], r["seeds"], r["n"]) for r in (first, second)] == [("base", 1, 24), ("dpo", 2, 48)]
+    (row,) = analysis.difference_rows(runs, **place)
+    assert {*place, "metric", "method_a", "method_b", "mean", "ci_low", "ci_high"} <= set(row)
+    assert (row["method_a"], row["method_b"]) == ("dpo", "base")
+    assert row["mean"] == pytest.approx(second["mean"] - first["mean"], abs=1e-4)
+
+
+def test_focus_share_by_tenths_weighs_pairs_not_steps() -> None:
+    empty = [0.0] * 10
+    one = {"focus_share_by_t": {"sum": [0.2, *empty[1:]], "count": [1.0, *empty[1:]]}}
+    two = {"focus_share_by_t": {"sum": [2.4, 0.5, *empty[2:]], "count": [3.0, 1.0, *empty[2:]]}}
+    assert plots.focus_share_by_decile([one, two, {"focus_share_by_t": None}]) == pytest.approx({0: 0.65, 1: 0.5})
+
+
+def test_plots_are_drawn_from_tables(tmp_path: Path) -> None:
+    place = {"backbone": "b", "benchmark": "world-multi", "metric": "dino", "method_a": "dpo", "method_b": "base"}
+    rows = [{**place, "mean": 0.1, "ci_low": 0.0, "ci_high": 0.2}]
+    plots.draw_differences(rows, out=tmp_path / "d.png")
+    assert (tmp_path / "d.png").stat().st_size > 1000
