@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 
 from likeness import __version__
-from likeness.cli import demo, doctor, evaluate, generate, report, world
+from likeness.cli import data, demo, doctor, evaluate, generate, report, train, world
 from likeness.cli.group import LikenessGroup
 
 __all__ = ["app", "main"]
 
 COMMANDS = {
     "demo": (demo.demo, demo.EXAMPLES),
+    "train": (train.train, train.EXAMPLES),
     "generate": (generate.generate, generate.EXAMPLES),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 for _name, (_command, _examples) in COMMANDS.items():
     app.command(_name, epilog=_examples)(_command)
+app.add_typer(data.app, name="data")
 app.add_typer(world.app, name="world")
 
 

@@ -82,7 +82,16 @@ def render_image(scenario: Scenario, *, size: int = 128) -> NDArray[np.uint8]:
 
 def render_reference(identity: Identity, *, seed: int, size: int = 96) -> NDArray[np.uint8]:
     """A (size, size, 3) uint8 photo of one character on a plain light backdrop, in a neutral pose drawn from `seed`."""
-    rng, pen = random.Random(f"reference/{seed}"), Pen(size)
+    return _reference(Pen(size), identity, seed=seed)
+
+
+def reference_mask(identity: Identity, *, seed: int, size: int = 96) -> NDArray[np.bool_]:
+    """Where the character is in `render_reference` of the same identity, seed and size: (size, size) bool."""
+    return _reference(Pen(size, flat=0), identity, seed=seed)[..., 0] > 0
+
+
+def _reference(pen: Pen, identity: Identity, *, seed: int) -> NDArray[np.uint8]:
+    rng = random.Random(f"reference/{seed}")
     grey = rng.randrange(206, 246)
     pen.rect(0, 0, 1, 1, (grey, grey, grey + rng.randrange(8)))
     pose = rng.choice(
@@ -94,6 +103,7 @@ def render_reference(identity: Identity, *, seed: int, size: int = 96) -> NDArra
             Pose((-0.34, -0.42), (0.2, -0.2), facing=-1.0),
         )
     )
+    pen.flat = None if pen.flat is None else 255
     with pen.at(rng.uniform(0.46, 0.54), rng.uniform(0.94, 0.97), scale=rng.uniform(0.7, 0.76)):
         draw_character(pen, identity, pose)
     return pen.pixels()
@@ -149,10 +159,19 @@ def _actor(pen: Pen, scenario: Scenario, stage: Stage, index: int) -> None:
 
 
 # -- labels ----------------------------------------------------------------------------------------------------
-def _labels(scenario: Scenario, stage: Stage, size: int) -> Labels:
+def subject_levels(scenario: Scenario, *, size: int = 128) -> NDArray[np.uint8]:
+    """What stands where in the picture of `scenario`: (size, size), i + 1 where subject i is visible, else 0."""
+    return _levels(scenario, set_stage(scenario), size)
+
+
+def _levels(scenario: Scenario, stage: Stage, size: int) -> NDArray[np.uint8]:
     pen = Pen(size, flat=0)
     _paint(pen, scenario, stage, label=True)
-    levels = pen.pixels()[..., 0]
+    return pen.pixels()[..., 0]
+
+
+def _labels(scenario: Scenario, stage: Stage, size: int) -> Labels:
+    levels = _levels(scenario, stage, size)
     subjects = tuple(_subject(scenario, stage, i, levels) for i in range(len(scenario.identities)))
     objects = tuple(dict.fromkeys(prop.name for prop in (*stage.behind, *stage.front)))
     return Labels(

@@ -1,0 +1,192 @@
+"""`likeness data lint`, `export` and `import`: pair sets checked, and carried to and from other formats."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from likeness.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from likeness.core.records import Rejected
+    from likeness.data.lint_subjects import Encode
+
+EXIT_FAULTS = 1
+SHOWN_ROWS = 5
+
+
+class Format(StrEnum):
+    """What a pair set can be written as."""
+
+    parquet = "parquet"
+    webdataset = "webdataset"
+
+
+class Layout(StrEnum):
+    """Whose pairs can be read."""
+
+    kohya = "kohya"
+    simpletuner = "simpletuner"
+    pickapic = "pickapic"
+    patchdpo = "patchdpo"
+    uno = "uno"
+    subjects200k = "subjects200k"
+    dreambench_plus = "dreambench-plus"
+    geneval = "geneval"
+    stellar = "stellar"
+    parquet = "parquet"
+    webdataset = "webdataset"
+
+
+class CategoryName(StrEnum):
+    """What subjects are."""
+
+    object = "object"
+    animal = "animal"
+    human = "human"
+
+
+LINT_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness data lint pairs\n\n"
+    "likeness data lint pairs --benchmark world-multi --json\n\n"
+    "Exit code 0: no errors; 1: errors were found; 2: the set cannot be read."
+)
+EXPORT_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness data export pairs --to parquet --out pairs-hub\n\n"
+    "likeness data export pairs --to webdataset --out pairs-tar --shard-size 64\n\n"
+    "Parquet loads with datasets.load_dataset and shows its pictures on the Hub; tar shards stream with webdataset."
+)
+IMPORT_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness data import kohya-folder --layout kohya --references photos --out pairs\n\n"
+    "likeness data import multidatabackend.json --layout simpletuner --out pairs\n\n"
+    "likeness data import train.json --layout uno --rejected losers --out pairs\n\n"
+    "likeness data import pairs-hub --layout parquet --out pairs"
+)
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with pairs.jsonl.")]
+CaseFiles = Annotated[
+    list[Path] | None, typer.Option("--cases", help="Case file whose subjects must not appear; may be repeated.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """`likeness data` knows the commands of this file."""
+    app.command("lint", epilog=LINT_EXAMPLES)(lint)
+    app.command("export", epilog=EXPORT_EXAMPLES)(export)
+    app.command("import", epilog=IMPORT_EXAMPLES)(import_)
+
+
+def lint(
+    folder: Directory,
+    cases: CaseFiles = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Benchmark of the world whose subjects must not appear, such as world-multi.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="DINO that compares subjects in place of colours, for photographs.")
+    ] = None,
+    tolerance: Annotated[int, typer.Option(min=0, max=255, help="Grey levels that still count as unchanged.")] = 0,
+    token: Annotated[int, typer.Option(min=1, help="Side of a target token in px.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """What is wrong with a pair set: masks, leakage, who wins, order of subjects, duplicates, benchmarks, balance."""
+    from likeness.cli.progress import progress_bars
+    from likeness.data.lint import lint as find_faults
+
+    place = tempfile.TemporaryDirectory() if benchmark is not None else nullcontext("")
+    with place as built, progress_bars() as bar:
+        report = find_faults(
+            folder,
+            benchmarks=[*(cases or []), *_built(benchmark, Path(built))],
+            encode=_encode(encoder),
+            tolerance=tolerance,
+            token=token,
+            progress=bar("looking at pairs"),
+        )
+    answer(report.facts(), text=report.text(), as_json=as_json)
+    if report.num_errors:
+        raise typer.Exit(EXIT_FAULTS)
+
+
+def _built(benchmark: str | None, folder: Path) -> list[Path]:
+    """The case file of a benchmark of the world, drawn in `folder`. Raises: DataError for an unknown name."""
+    if benchmark is None:
+        return []
+    from likeness.benchmarks.world import build
+
+    return [build(benchmark, folder)]
+
+
+def _encode(spec: str | None) -> Encode | None:
+    if spec is None:
+        return None
+    from likeness.cli.progress import quiet_libraries
+    from likeness.encoders.vit import VitEncoder
+
+    quiet_libraries()
+    return VitEncoder.load(spec).features
+
+
+def export(
+    folder: Directory,
+    to: Annotated[Format, typer.Option(help="Format to write.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    shard_size: Annotated[float, typer.Option(min=0.001, help="Most MB of pictures per shard.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """The pair set as shards with all pictures inside; equal sets give equal bytes."""
+    from likeness.data.parquet import export_parquet
+    from likeness.data.webdataset import export_webdataset
+
+    write = {Format.parquet: export_parquet, Format.webdataset: export_webdataset}[to]
+    done = write(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
+    text = f"{done.num_pairs} pairs in {len(done.shards)} shards in {out}"
+    facts = {"out": out, "format": to.value, "num_pairs": done.num_pairs, "shards": [str(path) for path in done.shards]}
+    answer(facts | _left_out(done.rejected_rows), text=text + _told(done.rejected_rows), as_json=as_json)
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="File or folder of the layout.")],
+    layout: Annotated[Layout, typer.Option(help="How the source is laid out.")],
+    out: Annotated[Path, typer.Option(help="Folder for pairs.jsonl and copies of the files.")],
+    rejected: Annotated[
+        Path | None, typer.Option(help="Folder of rejected pictures, for layouts that have none.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Folder of reference pictures by name, or with one for all.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of prior masks by name.")] = None,
+    category: Annotated[
+        CategoryName, typer.Option(help="Of subjects whose layout does not say.")
+    ] = CategoryName.object,
+    as_json: Json = False,
+) -> None:
+    """A pair set of another project as pairs.jsonl; rows that cannot be used are listed with the reason."""
+    from likeness.data.layouts import Beside, import_layout
+
+    beside = Beside(rejected=rejected, references=references, masks=masks)
+    done = import_layout(layout.value, source, out, beside=beside, category=category.value)
+    text = f"{done.num_pairs} pairs in {out}" + _told(done.rejected_rows) + f"\nCheck them: likeness data lint {out}"
+    facts = {"out": out, "layout": layout.value, "num_pairs": done.num_pairs}
+    answer(facts | _left_out(done.rejected_rows), text=text, as_json=as_json)
+
+
+def _left_out(rows: tuple[Rejected, ...]) -> dict[str, object]:
+    return {"num_rejected_rows": len(rows), "rejected_rows": [row.model_dump() for row in rows]}
+
+
+def _told(rows: tuple[Rejected, ...]) -> str:
+    """The rows left out, for people: how many, and the first few."""
+    if not rows:
+        return ""
+    lines = [f"\n{len(rows)} rows left out:", *(f"  {row.reason}" for row in rows[:SHOWN_ROWS])]
+    more = [f"  ... and {len(rows) - SHOWN_ROWS} more; all of them with --json"] if len(rows) > SHOWN_ROWS else []
+    return "\n".join([*lines, *more])

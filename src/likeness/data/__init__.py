@@ -1,0 +1,11 @@
+"""Recipes that make training data, and the file formats it travels in.
+
+`dip` makes preference pairs on the drawn world: `world_pairs` draws them, `disruption` says what the rejected picture
+changes, `paste` keeps the rest byte for byte, `judges` and `gate` decide which pairs are kept, `questions` is what the
+judges are asked. A recipe hands on what it kept and what it rejected, with the reason. A new recipe is one file and one
+line below; the table names functions as "module:function" so that reading it imports nothing heavy.
+"""
+
+RECIPES: dict[str, str] = {
+    "dip": "likeness.data.dip:make_pairs",
+}

@@ -1,0 +1,111 @@
+"""What lint can find: one code per kind of fault, and the report as JSON and as text."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, NamedTuple  # Any: the JSON of the report
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["CODES", "Code", "Finding", "LintReport", "finding"]
+
+Severity = Literal["error", "warning"]
+
+
+class Code(NamedTuple):
+    """A kind of fault: whether it must not reach training, and what it means in one sentence."""
+
+    severity: Severity
+    meaning: str
+
+
+CODES: dict[str, Code] = {
+    "bad_row": Code("error", "the row cannot be read, or a file it names is missing"),
+    "unreadable_picture": Code("error", "a picture or mask cannot be decoded"),
+    "wrong_size": Code("error", "a picture or mask has another size than the row says"),
+    "duplicate_id": Code("error", "an earlier row has the same id"),
+    "duplicate_pair": Code("error", "an earlier pair has the same two pictures"),
+    "identical_pictures": Code("error", "the preferred and the rejected picture are the same"),
+    "empty_prior": Code("error", "the prior mask, or the mask of a disrupted subject, covers nothing"),
+    "tiny_prior": Code("error", "the prior covers under 1% of the picture or no token by half"),
+    "large_prior": Code("error", "the prior covers over 90% of the tokens, so that it focuses on nothing"),
+    "prior_not_union": Code("error", "the prior is not the union of the masks of the disrupted subjects"),
+    "shifted_mask": Code("error", "a mask lies beside what it is the mask of"),
+    "leaked_background": Code("error", "the two pictures differ outside the dilated prior"),
+    "unchanged_subject": Code("error", "a subject called disrupted is the same in both pictures"),
+    "empty_reference": Code("error", "a reference mask covers nothing"),
+    "swapped_winner": Code("error", "the rejected picture keeps the reference better than the preferred one"),
+    "wrong_subject_order": Code("error", "subjects belong to other references or masks than the row says"),
+    "gate_failed": Code("error", "the recorded judgement does not pass the quality gate"),
+    "benchmark_overlap": Code("error", "a subject or picture also belongs to a benchmark"),
+    "self_reference": Code("warning", "the reference is the preferred picture itself, which teaches copying"),
+    "repeated_picture": Code("warning", "an earlier pair has the same preferred picture"),
+    "few_tokens": Code("warning", "a disrupted subject covers fewer than 4 tokens, too few to be located"),
+    "grey_mask": Code("warning", "a mask has values other than 0 and 255"),
+    "unbalanced": Code("warning", "one category or subset has over twice as many pairs as another"),
+}
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(_Row):
+    """One fault: the pair (None for the whole set), the code, what was seen, and the numbers behind it."""
+
+    pair: str | None
+    code: str
+    severity: Severity
+    what: str
+    evidence: dict[str, float | int | str | None]
+
+
+def finding(pair: str | None, code: str, what: str, **evidence: float | int | str | None) -> Finding:
+    """A finding of `code` with its severity; numbers are rounded to four digits."""
+    rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in evidence.items()}
+    return Finding(pair=pair, code=code, severity=CODES[code].severity, what=what, evidence=rounded)
+
+
+class LintReport(_Row):
+    """Everything lint found in a set; `counts` are pairs by subset, category and split."""
+
+    folder: Path
+    num_pairs: int
+    counts: dict[str, dict[str, int]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def num_errors(self) -> int:
+        """Findings that must not reach training."""
+        return sum(found.severity == "error" for found in self.findings)
+
+    @property
+    def faulty_pairs(self) -> tuple[str, ...]:
+        """Ids of pairs with an error, in the order of the set."""
+        ids = (found.pair for found in self.findings if found.severity == "error")
+        return tuple(dict.fromkeys(name for name in ids if name is not None))
+
+    def facts(self) -> dict[str, Any]:
+        """The report as JSON."""
+        by_code = Counter(found.code for found in self.findings)
+        row = self.model_dump(mode="json")
+        shown = {code: by_code[code] for code in CODES if by_code[code]}
+        return {**row, "num_errors": self.num_errors, "by_code": shown}
+
+    def text(self, *, limit: int = 5) -> str:
+        """The report for people: counts, then per kind of fault its meaning and the first `limit` findings."""
+        lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {self._num_warnings} warnings"]
+        for name, counts in self.counts.items():
+            lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+        for code in CODES:
+            own = [found for found in self.findings if found.code == code]
+            if not own:
+                continue
+            lines.append(f"\n{CODES[code].severity} {code} ({len(own)}): {CODES[code].meaning}")
+            lines += [f"  {found.pair or 'the set'}: {found.what}" for found in own[:limit]]
+            if len(own) > limit:
+                lines.append(f"  ... and {len(own) - limit} more; all of them with --json")
+        return "\n".join(lines)
+
+    @property
+    def _num_warnings(self) -> int:
+        return len(self.findings) - self.num_errors

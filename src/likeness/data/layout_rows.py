@@ -1,0 +1,52 @@
+"""What a reader of somebody else's layout hands on: one row per pair, as far as that layout knows it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from likeness.core.pairs import Category
+from likeness.core.records import Rejected
+
+__all__ = ["PICTURE_SUFFIXES", "LayoutRow", "Picture", "Read", "pictures_by_stem", "text_beside"]
+
+Picture = Path | bytes
+"""A picture as a file or as its encoded bytes."""
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class LayoutRow(NamedTuple):
+    """One pair of a foreign layout. `rejected` is None where the layout has no second picture.
+
+    `where` names the row for people; `name` is how other folders call it (losers, references, masks).
+    """
+
+    where: str
+    name: str
+    prompt: str
+    preferred: Picture
+    rejected: Picture | None = None
+    references: tuple[Picture, ...] = ()
+    mask: Path | None = None
+    class_name: str = ""
+    category: Category | None = None
+
+
+Read = Callable[[Path], Iterator[LayoutRow | Rejected]]
+"""Reads all rows of a source; a row that cannot be used comes as Rejected, a source that cannot as DataError."""
+
+
+def pictures_by_stem(folder: Path) -> dict[str, Path]:
+    """Path below `folder` without suffix, with forward slashes -> picture, sorted; other files are left out."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def text_beside(path: Path, *, suffixes: tuple[str, ...] = (".txt", ".caption")) -> str | None:
+    """The caption file with the stem of a picture, stripped; None where there is none."""
+    from likeness.core.files import read_text
+
+    for suffix in suffixes:
+        if path.with_suffix(suffix).is_file():
+            return read_text(path.with_suffix(suffix)).strip()
+    return None

@@ -1,0 +1,154 @@
+"""What masks and difference images say about each other, as numbers: shifts, changes outside, tokens.
+
+Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8, distances in px.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "covered_tokens", "moved", "shrink"]
+
+EDGE_LEVELS = 48.0
+"""Grey levels from which an edge counts in full, so that one hard edge of the background weighs no more than others."""
+NEAR = 1  # px that a mask's edge may lie beside the picture's, by anti-aliasing
+COARSE_SIDE = 256  # larger pictures are shrunk before shifts are sought
+SEARCH_SHARE = 0.11  # of the longer side
+GAP_SIDE = 128
+"""Changes count as touching across up to 2 px per so many px of side: thin lines end a pixel early on both sides."""
+
+
+class Shift(NamedTuple):
+    """How far (rows down, columns right, in px) a mask must move to lie on edges of the picture.
+
+    `here` and `there` are the mean edge strength under its outline, from 0 to 1, in place and after the move.
+    """
+
+    rows: int
+    columns: int
+    here: float
+    there: float
+
+    @property
+    def gain(self) -> float:
+        """`there` over `here`: 0.24 to 0.55 for masks in place, at least 2.5 for moved ones (1,000 world pairs)."""
+        return self.there / max(self.here, 1e-3)
+
+
+def best_shift(picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]) -> Shift | None:
+    """Where the outline of `mask` lies best on edges of `picture`, up to SEARCH_SHARE of the side away.
+
+    "In place" is within NEAR px, anything else farther than that. None where the mask has no outline inside.
+    """
+    pixels, small, scale = shrink(picture, mask)
+    reach = max(round(SEARCH_SHARE * max(small.shape)), 4)
+    strengths = _edge_strength(pixels.astype(np.float32))
+    outline = _outline(small)
+    if not (outline[0].any() or outline[1].any()):
+        return None
+    found = _correlation(strengths, outline, reach=reach)
+    offsets = np.abs(np.arange(-reach, reach + 1))
+    away = np.maximum(offsets[:, None], offsets[None, :])
+    there = np.where(away > NEAR + 1, found, 0.0)
+    row, column = np.unravel_index(there.argmax(), there.shape)
+    here = float(found[away <= NEAR].max())
+    return Shift(int(row - reach) * scale, int(column - reach) * scale, here, float(there.max()))
+
+
+def shrink(
+    picture: UInt8[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"]
+) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"], int]:
+    """Picture and mask with every `scale`-th pixel, so that the longer side is at most COARSE_SIDE; and `scale`."""
+    scale = -(-max(mask.shape) // COARSE_SIDE)
+    return picture[::scale, ::scale], mask[::scale, ::scale], scale
+
+
+def _edge_strength(pixels: Float[np.ndarray, "H W 3"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """Contrast in [0, 1] between each pixel and its right, and its lower neighbour."""
+    right, down = np.zeros(pixels.shape[:2], np.float32), np.zeros(pixels.shape[:2], np.float32)
+    right[:, :-1] = np.abs(np.diff(pixels, axis=1)).max(-1)
+    down[:-1] = np.abs(np.diff(pixels, axis=0)).max(-1)
+    return np.minimum(right / EDGE_LEVELS, 1), np.minimum(down / EDGE_LEVELS, 1)
+
+
+def _outline(mask: Bool[np.ndarray, "H W"]) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+    """Whether the mask ends between each pixel and its right, and its lower neighbour."""
+    right, down = np.zeros_like(mask), np.zeros_like(mask)
+    right[:, :-1] = mask[:, 1:] != mask[:, :-1]
+    down[:-1] = mask[1:] != mask[:-1]
+    return right, down
+
+
+def _correlation(
+    strengths: tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]],
+    outline: tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]],
+    *,
+    reach: int,
+) -> Float[np.ndarray, "N N"]:
+    """Mean strength under the outline moved by -reach..reach px; 0 where over 30% of it would leave the picture."""
+    height, width = strengths[0].shape
+    padded = (height + reach, width + reach)
+    weights = [np.conj(np.fft.rfft2(part, s=padded)) for part in outline]
+    inside = np.fft.rfft2(np.ones((height, width)), s=padded)
+    total = sum(np.fft.rfft2(part, s=padded) * weight for part, weight in zip(strengths, weights, strict=True))
+    offsets = np.arange(-reach, reach + 1)
+    place = np.ix_(offsets, offsets)
+    sums = np.fft.irfft2(total, s=padded)[place]
+    counts = np.fft.irfft2(inside * (weights[0] + weights[1]), s=padded)[place]
+    means = sums / np.maximum(counts, 1.0)
+    means[counts < 0.7 * counts.max()] = 0
+    return means
+
+
+def moved(mask: Bool[np.ndarray, "H W"], *, rows: int, columns: int) -> Bool[np.ndarray, "H W"]:
+    """`mask` moved down and right; what leaves the picture is lost, what enters is empty."""
+    height, width = mask.shape
+    result = np.zeros_like(mask)
+    source = mask[max(-rows, 0) : height - max(rows, 0), max(-columns, 0) : width - max(columns, 0)]
+    result[max(rows, 0) : max(rows, 0) + source.shape[0], max(columns, 0) : max(columns, 0) + source.shape[1]] = source
+    return result
+
+
+def changed_pixels(
+    preferred: UInt8[np.ndarray, "H W 3"], rejected: UInt8[np.ndarray, "H W 3"], *, tolerance: int
+) -> Bool[np.ndarray, "H W"]:
+    """Where some channel differs by more than `tolerance` grey levels."""
+    larger, smaller = np.maximum(preferred, rejected), np.minimum(preferred, rejected)
+    return np.asarray((larger - smaller > tolerance).any(-1), dtype=np.bool_)
+
+
+class Outside(NamedTuple):
+    """Changed pixels that a mask does not explain.
+
+    `far` lie beyond the reach; `apart` belong to changes that nowhere touch the mask; `farthest` in px.
+    """
+
+    far: int
+    apart: int
+    farthest: int
+
+
+def changes_outside(changed: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"], *, reach: int) -> Outside:
+    """Changed pixels farther than `reach` px from `mask`, and changed islands that do not touch the mask."""
+    from scipy.ndimage import binary_dilation, distance_transform_cdt, label
+
+    if not (changed & ~mask).any():
+        return Outside(0, 0, 0)
+    distance: Int[np.ndarray, "H W"] = np.asarray(distance_transform_cdt(~mask, metric="chessboard"))
+    islands: Int[np.ndarray, "H W"] = np.zeros(mask.shape, np.int32)
+    grown = binary_dilation(changed | mask, np.ones((3, 3)), iterations=max(max(mask.shape) // GAP_SIDE, 1))
+    label(grown, structure=np.ones((3, 3)), output=islands)
+    apart = changed & ~np.isin(islands, islands[mask])
+    return Outside(int((changed & (distance > reach)).sum()), int(apart.sum()), int(distance[changed].max()))
+
+
+def covered_tokens(mask: Bool[np.ndarray, "H W"], *, token: int) -> tuple[int, int]:
+    """Tokens of `token` x `token` px that the mask covers by half or more, and all tokens.
+
+    Source: the binarisation of masks that the focus maps use (design note, 4.10).
+    """
+    rows, columns = max(mask.shape[0] // token, 1), max(mask.shape[1] // token, 1)
+    height, width = min(rows * token, mask.shape[0]), min(columns * token, mask.shape[1])
+    cells = mask[:height, :width].reshape(rows, height // rows, columns, width // columns).mean((1, 3))
+    return int((cells >= 0.5).sum()), rows * columns

@@ -1,0 +1,55 @@
+"""One picture inside a region, another outside it, byte for byte.
+
+Shapes: H x W pixels; masks are (H, W) bool.
+"""
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+__all__ = ["dilate", "paste", "reach"]
+
+
+def dilate(mask: Bool[np.ndarray, "H W"], *, radius: int) -> Bool[np.ndarray, "H W"]:
+    """`mask` grown by `radius` px to all eight sides."""
+    grown = mask.copy()
+    for _ in range(radius):
+        rows = grown.copy()
+        rows[1:] |= grown[:-1]
+        rows[:-1] |= grown[1:]
+        grown = rows.copy()
+        grown[:, 1:] |= rows[:, :-1]
+        grown[:, :-1] |= rows[:, 1:]
+    return grown
+
+
+def paste(
+    inside: UInt8[np.ndarray, "H W 3"],
+    outside: UInt8[np.ndarray, "H W 3"],
+    *,
+    region: Bool[np.ndarray, "H W"],
+    feather: int = 0,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """`outside` with the pixels of `region` taken from `inside`; every other byte is that of `outside`.
+
+    Over the outermost `feather` px of the region the two are blended, so that no seam shows.
+    """
+    if not feather:
+        return np.where(region[..., None], inside, outside)
+    from scipy.ndimage import distance_transform_edt
+
+    depth = np.asarray(distance_transform_edt(np.pad(region, 1, mode="edge")))[1:-1, 1:-1]
+    weight = np.minimum(depth / (feather + 1), 1.0)[..., None]
+    blended = np.rint(weight * inside + (1 - weight) * outside).astype(np.uint8)
+    return np.where(region[..., None], blended, outside)
+
+
+def reach(
+    preferred: UInt8[np.ndarray, "H W 3"], rejected: UInt8[np.ndarray, "H W 3"], *, mask: Bool[np.ndarray, "H W"]
+) -> int:
+    """The smallest radius by which `mask` must be dilated to hold every pixel in which the two pictures differ."""
+    from scipy.ndimage import distance_transform_cdt
+
+    differs = (preferred != rejected).any(axis=2)
+    if not (differs & ~mask).any():
+        return 0
+    return int(np.asarray(distance_transform_cdt(~mask, metric="chessboard"))[differs].max())
