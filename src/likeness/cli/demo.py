@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,46 @@ from likeness.cli.answer import Json, answer
 
 if TYPE_CHECKING:
     from likeness.cli.progress import Progress
+    from likeness.report import Tuned
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness demo --out demo\n\n"
-    "likeness demo --out quick --cases 4\n\n"
+    "likeness demo --out quick --cases 4 --tuning-steps 0\n\n"
     "Stopped half-way? The same command again continues."
 )
 SHARES = {"world-single": 1.0, "world-multi": 1.0, "world-hard": 2 / 3}  # of --cases
 SHEET_COLUMNS = 8
+# The short tuning. On 2 idle cores the whole demo must stay within 8 minutes.
+TUNING_PAIRS = 200
+TUNING_STEPS = 150
+TUNING_BATCH = 4
+TUNING_WARMUP = 10
+LEARNING_RATE = 1e-4
+BETA = 2000.0
+RANK = 32
+LOSERS = "drawn"
+RECIPE = """# Written by `likeness demo`; the recipes folder explains every key.
+[model]
+base = {model}
+rank = {rank}
+alpha = {rank}.0
+
+[data]
+pairs = {pairs}
+
+[objective]
+name = "focus_dpo"
+beta = {beta}
+
+[train]
+steps = {steps}
+batch_size = {batch}
+learning_rate = {rate}
+warmup = {warmup}
+save_every = 25
+log_maps_every = {steps}
+"""
 
 
 def demo(
@@ -29,26 +61,41 @@ def demo(
     cases: Annotated[
         int, typer.Option(min=1, help="Cases of world-single and world-multi; world-hard gets two thirds.")
     ] = 12,
+    tuning_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of FocusDPO between before and after; 0 leaves tuning out.")
+    ] = TUNING_STEPS,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw; the pictures do not depend on it.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Builds cases with known truth, draws them, measures them, and puts it all on one page."""
+    """Builds cases with known truth, draws and measures them before and after a short tuning, all on one page."""
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.report import build_index
 
     quiet_libraries()
+    limits = {name: max(1, round(cases * share)) for name, share in SHARES.items()}
     with progress_bars() as bar:
-        runs = [
-            _run_benchmark(name, out=out, limit=max(1, round(cases * share)), workers=workers, bar=bar)
-            for name, share in SHARES.items()
-        ]
-    page = build_index(runs, out=out / "report.html", title="likeness, the embedded world")
+        runs = [_run_benchmark(name, out=out, limit=n, workers=workers, bar=bar) for name, n in limits.items()]
+        tuned = _tune(out, steps=tuning_steps, limits=limits, workers=workers, bar=bar) if tuning_steps else None
+    page = build_index(runs, out=out / "report.html", title="likeness, the embedded world", tuned=tuned)
     sheet = _write_sheet(runs, out=out / "contact_sheet.png")
-    answer({"report": page, "contact_sheet": sheet, "runs": runs}, text=f"Open {page}\n     {sheet}", as_json=as_json)
+    facts = {"report": page, "contact_sheet": sheet, "runs": runs, "tuned_runs": list(tuned.folders) if tuned else []}
+    answer(facts, text=f"Open {page}\n     {sheet}", as_json=as_json)
 
 
-def _run_benchmark(name: str, *, out: Path, limit: int, workers: int, bar: Callable[[str], Progress]) -> Path:
-    """The run folder of one benchmark: cases built, pictures made and scored, its own report written."""
+def _run_benchmark(
+    name: str,
+    *,
+    out: Path,
+    limit: int,
+    workers: int,
+    bar: Callable[[str], Progress],
+    lora: Path | None = None,
+    within: str = "",
+) -> Path:
+    """The run folder of one benchmark: cases built, pictures made and scored, its own report written.
+
+    With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
+    """
     from likeness.cli.cases import Source, benchmark_cases, copy_truth
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.cli.record import record_command
@@ -57,18 +104,65 @@ def _run_benchmark(name: str, *, out: Path, limit: int, workers: int, bar: Calla
     from likeness.generate.run import generate_run
     from likeness.report import build_report
 
-    run, built = out / name, out / "cases" / name
-    shown = shlex.quote(name if run.is_absolute() else str(run))
+    run, built = out / within / name, out / "cases" / name
+    shown, label = _shown(run), f"{name}, tuned" if lora else name
     source = Source(prompt=None, references=(), cases=None, benchmark=name, data=None)
     found = benchmark_cases(source, limit=limit, folder=built)
-    drawing = bar(f"{name}: drawing")
-    generate_run(found.cases, out=run, model=DEFAULT_MODEL, benchmark=name, workers=workers, progress=drawing)
+    drawing = bar(f"{label}: drawing")
+    generate_run(
+        found.cases, out=run, model=DEFAULT_MODEL, lora=lora, benchmark=name, workers=workers, progress=drawing
+    )
     copy_truth(built, run=run)
-    record_command(run, step="generate", line=f"likeness generate --benchmark {name} --limit {limit} --out {shown}")
-    evaluate_run(run, benchmark=name, encoders=load_encoders(WORLD_ENCODERS), progress=bar(f"{name}: measuring"))
+    adapter = f" --lora {_shown(lora)}" if lora else ""
+    line = f"likeness generate --benchmark {name} --limit {limit}{adapter} --out {shown}"
+    record_command(run, step="generate", line=line)
+    evaluate_run(run, benchmark=name, encoders=load_encoders(WORLD_ENCODERS), progress=bar(f"{label}: measuring"))
     record_command(run, step="evaluate", line=f"likeness evaluate {shown}")
     build_report(run)
     return run
+
+
+def _shown(path: Path) -> str:
+    """The path as a word of a command; of an absolute one the last part, so that nobody learns where it lay."""
+    return shlex.quote(path.name if path.is_absolute() else str(path))
+
+
+def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: Callable[[str], Progress]) -> Tuned:
+    """Pairs made, the embedded model tuned on them, and every benchmark drawn again with the adapter."""
+    from likeness.cli.generate import DEFAULT_MODEL
+    from likeness.cli.record import record_command
+    from likeness.core.files import atomic_write_text
+    from likeness.data.dip import make_pairs
+    from likeness.report import Tuned, build_training_page
+    from likeness.train.preference.run import tune
+
+    pairs, within = out / "pairs", f"tuned-{steps}"
+    recipe, training = out / within / "recipe.toml", out / within / "training"
+    make_pairs(TUNING_PAIRS, out=pairs, losers=LOSERS, workers=workers, progress=bar("pairs: drawing"))
+    atomic_write_text(recipe, _recipe(DEFAULT_MODEL, pairs=pairs, steps=steps))
+    made = tune(recipe, out=training, progress=lambda label: bar(f"tuning: {label}"))
+    record_command(training, step="train", line=f"likeness train {_shown(recipe)} --out {_shown(training)}")
+    build_training_page(training)
+    runs = [
+        _run_benchmark(name, out=out, limit=n, workers=workers, bar=bar, lora=made.lora, within=within)
+        for name, n in limits.items()
+    ]
+    note = f"The same cases and seeds, drawn by the untuned model and after {made.steps} steps of FocusDPO on "
+    note += f"{made.num_pairs} pairs of other subjects. How the tuning went: {within}/training/report.html."
+    return Tuned(tuple(runs), note)
+
+
+def _recipe(model: str, *, pairs: Path, steps: int) -> str:
+    return RECIPE.format(
+        model=json.dumps(model),
+        pairs=json.dumps(str(pairs), ensure_ascii=False),
+        steps=steps,
+        rank=RANK,
+        beta=BETA,
+        batch=TUNING_BATCH,
+        rate=LEARNING_RATE,
+        warmup=TUNING_WARMUP,
+    )
 
 
 def _write_sheet(runs: list[Path], *, out: Path) -> Path:

@@ -12,7 +12,8 @@ from likeness.cli.answer import Json, answer
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness report runs/multi\n\n"
-    "likeness report runs/single runs/multi --out both.html --title 'Before and after'"
+    "likeness report runs/single runs/multi --out both.html --title 'Before and after'\n\n"
+    "likeness report runs/focus"
 )
 
 
@@ -23,11 +24,18 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page (default: the benchmark's name).")] = None,
     as_json: Json = False,
 ) -> None:
-    """A self-contained page to look at: pictures, scores with intervals, best and worst cases, what was run."""
+    """A self-contained page to look at: pictures and scores, or the curves and focus maps of a training run."""
     from likeness.core.errors import ConfigError
-    from likeness.report import build_index
+    from likeness.report import build_index, build_training_page, is_training_run
 
+    training = [run for run in runs if is_training_run(run)]
+    if training and (len(runs) > 1 or cases is not None):
+        raise ConfigError(f"{training[0]}: expected a training run alone and without --cases; report it by itself.")
     if out is None and len(runs) > 1:
         raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
-    page = build_index(runs, out=out or runs[0] / "report.html", title=title, cases=cases)
+    page = (
+        build_training_page(runs[0], out=out, title=title)
+        if training
+        else build_index(runs, out=out or runs[0] / "report.html", title=title, cases=cases)
+    )
     answer({"report": page, "runs": runs, "bytes": page.stat().st_size}, text=f"{page}", as_json=as_json)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
+from likeness.report.comparison import Pair, compare
 from likeness.report.figures import REFERENCE_SIDE, RESULT_SIDE, Picture, inline_picture, interval_svg, number
+from likeness.report.html import render
 from likeness.report.tables import (
     SHORT_LABELS,
     Run,
@@ -120,6 +121,14 @@ class Section:
         return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """The same runs drawn by a tuned model, in the same order; `note` says how it was tuned."""
+
+    folders: tuple[Path, ...]
+    note: str
+
+
 def build_report(run_folder: Path, *, cases: Path | None = None) -> Path:
     """The path of RUN/report.html, written from the files of the run folder alone (`cases`: a case file elsewhere).
 
@@ -128,21 +137,28 @@ def build_report(run_folder: Path, *, cases: Path | None = None) -> Path:
     return build_index([run_folder], out=run_folder / "report.html", cases=cases)
 
 
-def build_index(run_folders: Sequence[Path], *, out: Path, title: str | None = None, cases: Path | None = None) -> Path:
-    """The path of one page that shows all `run_folders`, in their order; `title` defaults to the first run's name."""
+def build_index(
+    run_folders: Sequence[Path],
+    *,
+    out: Path,
+    title: str | None = None,
+    cases: Path | None = None,
+    tuned: Tuned | None = None,
+) -> Path:
+    """The path of one page that shows all `run_folders`, in their order; `title` defaults to the first run's name.
+
+    With `tuned`, the page starts with each run before and after tuning side by side.
+    """
     runs = [read_run(folder, cases=cases) for folder in run_folders]
+    comparison = None
+    if tuned is not None:
+        after = [read_run(folder, cases=cases) for folder in tuned.folders]
+        comparison = compare([Pair(*pair) for pair in zip(runs, after, strict=True)], note=tuned.note)
     sections = [_section(run, index=index) for index, run in enumerate(runs)]
     hero, hero_note = _hero(sections)
-    environment = Environment(
-        loader=PackageLoader("likeness.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    html = environment.get_template("report.html.j2").render(
-        title=title or runs[0].name, sections=sections, hero=hero, hero_note=hero_note
+    name = title or runs[0].name
+    html = render(
+        "report.html.j2", title=name, sections=sections, hero=hero, hero_note=hero_note, comparison=comparison
     )
     atomic_write_text(out, html)
     return out

@@ -1,0 +1,20 @@
+"""The template engine, set up once: everything that came from a user is escaped, a missing value is an error."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from likeness.report.figures import number
+
+
+def render(template: str, **values: object) -> str:
+    """The page that `template` makes of `values`; equal values give equal text."""
+    environment = Environment(
+        loader=PackageLoader("likeness.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,267 @@
+"""A training run, read from its files: the log as columns, the focus maps, and means over stretches of steps.
+
+Nothing is smoothed away here: a number that was not measured, or was not finite, is NaN in its column and is left out
+of means, whose `n` says how many were used. Steps of a log are counted from 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likeness.core.errors import DataError
+from likeness.core.files import read_json, read_text
+from likeness.core.stats import mean_interval
+
+Json = dict[str, Any]  # what json.load gives
+Column = NDArray[np.float64]
+
+ERRORS = ("policy_preferred", "policy_rejected", "ref_preferred", "ref_rejected")
+NUMBERS = ("loss", "inside", "accuracy", "focus_share", "fused", "valid", "t", "gradient_norm", "learning_rate")
+NUM_DECILES = 10
+MIN_STEPS = 20  # below this a run shows that it works, not how it learns
+PREFERENCE = ("dpo", "focus_dpo")  # objectives that have a reference policy, hence inside and accuracy
+NUM_RESAMPLES = 1000
+
+
+class Mean(NamedTuple):
+    """A mean with its 95% interval (NaN where there is none) and the number of values behind it."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The rows of log.jsonl as columns; `by_t_sum` and `by_t_count` (steps, 10) hold A_focus per tenth of t."""
+
+    steps: NDArray[np.int64]
+    pairs_seen: NDArray[np.int64]
+    columns: dict[str, Column]
+    by_t_sum: NDArray[np.float64]
+    by_t_count: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Steps logged."""
+        return len(self.steps)
+
+    def __getitem__(self, name: str) -> Column:
+        """The column `name`; "preferred" and "rejected" are errors of the policy minus the reference policy."""
+        if name in ("preferred", "rejected"):
+            return self.columns[f"policy_{name}"] - self.columns[f"ref_{name}"]
+        return self.columns[name]
+
+    def has(self, name: str) -> bool:
+        """Whether `name` was measured in any step."""
+        return bool(np.isfinite(self[name]).any())
+
+    @property
+    def window(self) -> int:
+        """Steps in the first and in the last stretch: a fifth of the run, at least MIN_STEPS, at most all."""
+        return min(len(self), max(MIN_STEPS, len(self) // 5))
+
+    def first(self, name: str) -> Mean:
+        """Mean over the first stretch."""
+        return mean_of(self[name][: self.window])
+
+    def last(self, name: str) -> Mean:
+        """Mean over the last stretch."""
+        return mean_of(self[name][len(self) - self.window :])
+
+    @property
+    def last_pairs(self) -> int:
+        """Pairs seen in the last stretch."""
+        return self.pairs_in(len(self) - self.window, len(self))
+
+    def pairs_in(self, start: int, stop: int) -> int:
+        """Pairs seen in rows start ... stop - 1."""
+        before = self.pairs_seen[start - 1] if start else 0
+        return int(self.pairs_seen[stop - 1] - before)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything the page says about one run; `first_maps` and `last_maps` are None where none were written."""
+
+    folder: Path
+    identity: Json
+    config: Json
+    log: TrainingLog
+    first_maps: Json | None
+    last_maps: Json | None
+    commands: Json = field(default_factory=dict)
+
+    @property
+    def objective(self) -> str:
+        """Name of the objective."""
+        return str(self._table("objective").get("name", "unknown objective"))
+
+    @property
+    def is_preference(self) -> bool:
+        """Whether the loss compares two pictures under a reference policy."""
+        return self.objective in PREFERENCE
+
+    @property
+    def steps_wanted(self) -> int | None:
+        """train.steps of config.toml."""
+        steps = (self.config.get("train") or {}).get("steps")
+        return steps if isinstance(steps, int) else None
+
+    def setting(self, table: str, key: str) -> float | None:
+        """A number of the config, None where it is not there."""
+        value = self._table(table).get(key)
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    @property
+    def mode(self) -> str:
+        """focus.mode, empty where the objective has no focus."""
+        return str(self._table("focus").get("mode", "")) if self.objective == "focus_dpo" else ""
+
+    def _table(self, name: str) -> Json:
+        return (self.identity.get("config") or {}).get(name) or {}
+
+
+def is_training_run(folder: Path) -> bool:
+    """Whether run.json of the folder says that it is a training run."""
+    path = folder / "run.json"
+    found = read_json(path) if path.is_file() else None
+    return isinstance(found, dict) and found.get("kind") == "train"
+
+
+def read_training_run(folder: Path) -> TrainingRun:
+    """The run in `folder`, finished or not.
+
+    Raises: DataError when it is no training run, or a file in it is malformed.
+    """
+    if not is_training_run(folder):
+        raise DataError(f"{folder}: expected a training run, got no run.json of one; name the --out of likeness train.")
+    maps = sorted((folder / "maps").glob("*.json"))
+    commands = folder / "commands.json"
+    return TrainingRun(
+        folder=folder,
+        identity=read_json(folder / "run.json"),
+        config=_read_config(folder / "config.toml"),
+        log=read_log(folder / "log.jsonl"),
+        first_maps=read_json(maps[0]) if maps else None,
+        last_maps=read_json(maps[-1]) if len(maps) > 1 else None,
+        commands=read_json(commands) if commands.is_file() else {},
+    )
+
+
+def _read_config(path: Path) -> Json:
+    try:
+        return tomllib.loads(read_text(path)) if path.is_file() else {}
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: expected TOML, got {error}; restore the file.") from None
+
+
+def read_log(path: Path) -> TrainingLog:
+    """The log at `path`, empty where there is none; a last line cut short by a kill is left out.
+
+    Raises: DataError for any other line that is no row.
+    """
+    lines = read_text(path).split("\n") if path.is_file() else []
+    rows = [_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()]
+    columns = {name: _column([row.get(name) for row in rows]) for name in NUMBERS}
+    columns |= {name: _column([(row.get("errors") or {}).get(name) for row in rows]) for name in ERRORS}
+    by_t = [row.get("focus_share_by_t") or {} for row in rows]
+    return TrainingLog(
+        steps=np.array([row["step"] for row in rows], dtype=np.int64),
+        pairs_seen=np.array([row.get("num_pairs_seen", 0) for row in rows], dtype=np.int64),
+        columns=columns,
+        by_t_sum=_deciles([found.get("sum") for found in by_t]),
+        by_t_count=_deciles([found.get("count") for found in by_t]),
+    )
+
+
+def _row(line: str, *, where: str) -> Json:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: expected a row of the log, got no JSON ({error.msg}); restore the file.") from None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        raise DataError(f"{where}: expected a row with its step, got {line[:60]!r}; restore the file.")
+    return row
+
+
+def _column(values: Sequence[Any]) -> Column:
+    """Floats; what is null, no number or not finite is NaN."""
+    kept = [float(value) if isinstance(value, int | float) else math.nan for value in values]
+    return np.array([value if math.isfinite(value) else math.nan for value in kept], dtype=np.float64)
+
+
+def _deciles(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
+    filled = [row if row is not None and len(row) == NUM_DECILES else [0.0] * NUM_DECILES for row in rows]
+    return np.nan_to_num(np.array(filled, dtype=np.float64).reshape(-1, NUM_DECILES))
+
+
+# means ---------------------------------------------------------------------------------------------------------------
+
+
+def mean_of(values: Column) -> Mean:
+    """Mean of the measured steps with an interval resampled by step."""
+    found = mean_interval(values, range(len(values)), num_resamples=NUM_RESAMPLES)
+    return Mean(found.mean, found.ci_low, found.ci_high, found.n)
+
+
+def wilson(share: float, n: int, *, z: float = 1.959964) -> Mean:
+    """A share of n independent pairs with its 95% interval, which has a width at 0 and 1 too.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    if not n or math.isnan(share):
+        return Mean(math.nan, math.nan, math.nan, n)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Mean(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), n)
+
+
+def ratio_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> list[Mean]:
+    """For each column, sum / count over all rows, with an interval resampled by row; NaN where nothing was counted.
+
+    `sums` and `counts` are (rows, columns); each `n` is a count.
+    """
+    resampled = _resampled_ratios(sums, counts)
+    return [
+        _ratio(float(sums[:, k].sum()), float(counts[:, k].sum()), resampled=resampled[:, k])
+        for k in range(sums.shape[1])
+    ]
+
+
+def ratio_difference(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Mean:
+    """First minus second of two such ratios, resampled together; NaN where either has no count."""
+    if not (counts[:, 0].any() and counts[:, 1].any()):
+        return Mean(math.nan, math.nan, math.nan, 0)
+    resampled = _resampled_ratios(sums, counts)
+    mean = sums[:, 0].sum() / counts[:, 0].sum() - sums[:, 1].sum() / counts[:, 1].sum()
+    low, high = np.nanquantile(resampled[:, 0] - resampled[:, 1], [0.025, 0.975])
+    return Mean(float(mean), float(low), float(high), int(counts.sum()))
+
+
+def _ratio(total: float, count: float, *, resampled: Column) -> Mean:
+    if count == 0:
+        return Mean(math.nan, math.nan, math.nan, 0)
+    kept = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) else (math.nan, math.nan)
+    return Mean(total / count, float(low), float(high), int(count))
+
+
+def _resampled_ratios(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(NUM_RESAMPLES, columns); NaN where a resample holds no count."""
+    rng, rows = np.random.default_rng(0), len(sums)
+    found: list[NDArray[np.float64]] = []
+    for _ in range(NUM_RESAMPLES):
+        weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(np.float64)
+        total = weight @ counts
+        found.append(np.where(total > 0, (weight @ sums) / np.maximum(total, 1e-12), np.nan))
+    return np.array(found)
