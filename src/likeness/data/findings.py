@@ -39,7 +39,7 @@ CODES: dict[str, Code] = {
     "benchmark_overlap": Code("error", "a subject or picture also belongs to a benchmark"),
     "self_reference": Code("warning", "the reference is the preferred picture itself, which teaches copying"),
     "repeated_picture": Code("warning", "an earlier pair has the same preferred picture"),
-    "few_tokens": Code("warning", "a disrupted subject covers fewer than 4 tokens, too few to be located"),
+    "few_tokens": Code("error", "a disrupted subject covers fewer than 4 tokens, too few to be located"),
     "grey_mask": Code("warning", "a mask has values other than 0 and 255"),
     "unbalanced": Code("warning", "one category or subset has over twice as many pairs as another"),
 }

@@ -31,6 +31,7 @@ from likeness.core.rng import seed_for
 from likeness.data.disruption import DIFFICULTY, KINDS, Kind, Target, disrupt, is_still_there
 from likeness.data.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judges import Answers, Judge, SubjectView
+from likeness.data.mask_evidence import covered_tokens
 from likeness.data.paste import dilate, paste, reach
 from likeness.data.regeneration import Regenerate, RegenerationJob
 from likeness.world.identity import Identity, Split
@@ -57,6 +58,7 @@ MAX_SCENARIOS = 400
 EDGE = 2  # px by which a silhouette's anti-aliased edge and thin lines reach beyond its label
 INPAINT_EDGE, FEATHER = 4, 3  # px; a regenerated subject is free within the first and blended over the second
 SMALLEST, LARGEST = 0.01, 0.9  # share of the picture that a disrupted subject, and all of them, may cover
+TOKEN, FEWEST_TOKENS = 16, 4  # px of a token's side; tokens a disrupted subject covers, so that it can be located
 REFERENCE_LEFT_OUT = 1 / 3  # of the regenerated losers; the others see a wrong reference
 
 
@@ -193,6 +195,11 @@ def _draw(asked: Asked, *, attempt: int, recipe: WorldRecipe) -> Step:
         wanted = f"every subject on at least {SMALLEST:.0%} of the picture and the disrupted on at most {LARGEST:.0%}"
         got = ", ".join(f"{share:.1%}" for share in shares)
         return Refusal(asked.place, attempt, "area", f"expected {wanted}, got {got}")
+    token = min(TOKEN, recipe.size // 8)
+    tokens = [covered_tokens(picture.labels.subjects[index].visible_mask, token=token)[0] for index in asked.struck]
+    if min(tokens) < FEWEST_TOKENS:
+        wanted = f"every disrupted subject on at least {FEWEST_TOKENS} tokens"
+        return Refusal(asked.place, attempt, "area", f"expected {wanted}, got {min(tokens)}")
     return draft
 
 
