@@ -1,5 +1,6 @@
 """Each stage says which one to run before it, and a finished one leaves alone what others made of its result."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from likeness.core.errors import ConfigError
 from likeness.train import autoencoder
 from likeness.train.autoencoder import train_autoencoder, train_decoder
 from likeness.train.config import PretrainConfig, read_config
+from likeness.train.export import LOG_ROWS, _thinned
 from likeness.train.latents import cache_folder
 from likeness.train.pretrain import run
 from likeness.train.transformer import TransformerTraining
@@ -106,3 +108,14 @@ def test_a_longer_autoencoder_replaces_the_export_and_refuses_the_old_decoder(wo
     assert not torch.equal(before["encoder.conv_in.weight"], after["encoder.conv_in.weight"])
     with pytest.raises(ConfigError, match=r"decoder\.state: .*delete the folder"):
         train_decoder(config, device="cpu")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 99, 100, 101, 250])
+def test_long_logs_are_thinned_evenly_and_end_where_they_end(rows: int) -> None:
+    log = [f"{i}\n" for i in range(rows)]
+    kept = _thinned("".join(log)).splitlines(keepends=True)
+    assert kept[-1:] == log[-1:]
+    assert len(kept) <= LOG_ROWS
+    assert len(kept) >= min(rows, LOG_ROWS // 2)
+    steps = {int(b) - int(a) for a, b in itertools.pairwise(kept)}
+    assert len(steps) <= 1

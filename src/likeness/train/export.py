@@ -11,7 +11,8 @@ from likeness.train.config import PretrainConfig
 from likeness.train.vae import require_vae
 
 CHECKPOINTS = ("flux", "clip", "dino", "probe")
-LOGS = ("autoencoder", "decoder", "latents", "transformer", "probe", "clip", "dino")
+LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
+LOG_ROWS = 100
 
 
 def export(config: PretrainConfig) -> Path:
@@ -33,8 +34,15 @@ def export(config: PretrainConfig) -> Path:
     logs.mkdir(parents=True, exist_ok=True)
     for name in LOGS:
         if (path := config.work / f"{name}.jsonl").exists():
-            shutil.copyfile(path, logs / path.name)
+            (logs / path.name).write_text(_thinned(path.read_text()))
     return config.export
+
+
+def _thinned(log: str) -> str:
+    """Every row of a log, or about LOG_ROWS evenly spaced ones, the last row always among them."""
+    rows = log.splitlines(keepends=True)
+    stride = max(1, -(-len(rows) // LOG_ROWS))
+    return "".join(rows[::-1][::stride][::-1])
 
 
 def _copy(source: Path, target: Path) -> None:
