@@ -1,8 +1,14 @@
-"""A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder with its latent cache."""
+"""A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder with its latent cache.
 
+For preference runs: a miniature model and a recipe over six pairs. Test files import `preference_runs` by name.
+"""
+
+import importlib.util
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,6 +16,19 @@ import torch
 from likeness.train import transformer
 from likeness.train.autoencoder import train_autoencoder
 from likeness.train.config import PretrainConfig, read_config
+
+
+def _load(name: str) -> ModuleType:
+    """The module beside this file, importable by that name from now on."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+runs = _load("preference_runs")
 
 RECIPE = """
 seed = 3
@@ -126,3 +145,20 @@ def work_copy(
         return read_config(write_recipe(tmp_path / name))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature model of preference runs."""
+    return runs.write_model(tmp_path_factory.mktemp("model") / "flux")
+
+
+@pytest.fixture
+def recipe(tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe over six pairs of its own; maps show one pair at one time, since they would be most of such a run."""
+    from likeness.train.preference import maps
+
+    monkeypatch.setattr(maps, "TIMES", (0.5,))
+    monkeypatch.setattr(maps, "NUM_PAIRS", 1)
+    pairs = runs.write_pairs(tmp_path / "pairs", count=6)
+    return runs.write_recipe(tmp_path / "run.toml", model=tiny_flux, pairs=pairs)

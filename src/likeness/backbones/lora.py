@@ -1,0 +1,203 @@
+"""The trained adapter: low-rank matrices beside the frozen layers of a FLUX transformer, through peft.
+
+UNO's own LoRA stays on as a frozen adapter "uno"; ours is a second one. Both are active in the policy, and the
+reference policy is the same network while ours is off (`adapter_off`): no second copy of the weights.
+Files are stock diffusers/peft safetensors, so that `FluxPipeline.load_lora_weights` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+from likeness import __version__
+from likeness.core.errors import ConfigError, WeightsError
+from likeness.core.files import atomic_write_bytes, canonical_json
+from likeness.core.weights import check_safetensors
+
+if TYPE_CHECKING:
+    from diffusers import FluxTransformer2DModel
+
+__all__ = [
+    "FILE_NAME",
+    "TARGETS",
+    "adapter_metadata",
+    "adapter_off",
+    "adapter_parameters",
+    "add_adapter",
+    "load_adapter",
+    "save_adapter",
+]
+
+FILE_NAME = "pytorch_lora_weights.safetensors"
+"""The name under which stock loaders look for an adapter in a folder."""
+
+TARGETS = (
+    r"(.*transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    r"|single_transformer_blocks\.\d+\.proj_out)"
+)
+"""Full-match pattern of the layers that UNO's LoRA sits on: attention of every block, and proj_out of single blocks.
+
+A bare "proj_out" would also hit the output layer of the whole network.
+"""
+
+_PREFIX = "transformer"
+_OURS = "likeness."
+
+
+def add_adapter(
+    transformer: FluxTransformer2DModel, *, rank: int, alpha: float, name: str = "focus", init_seed: int = 0
+) -> None:
+    """The transformer carries a trainable adapter `name` in fp32 that does not change its output yet.
+
+    A is drawn from N(0, 1/rank) by `init_seed` alone, B is 0, the scale is alpha / rank. Adapters there before stay
+    active and frozen, as is everything else. Source: note section 1.5; diffusers' LoRA scripts ("gaussian" init).
+    Raises: ConfigError for a rank below 1 or a name in use.
+    """
+    from peft import LoraConfig
+
+    if rank < 1:
+        raise ConfigError(f"LoRA rank: expected at least 1, got {rank}; 32 is the paper's.")
+    present = list(getattr(transformer, "peft_config", {}))
+    if name in present:
+        raise ConfigError(f"LoRA {name}: expected a new name, got one of {', '.join(present)}; choose another.")
+    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=TARGETS)  # pyright: ignore[reportArgumentType] alpha may be a fraction
+    with torch.random.fork_rng(devices=[]), _several_are_meant():
+        torch.manual_seed(init_seed)
+        transformer.add_adapter(config, adapter_name=name)
+    _activate(transformer, [*present, name])
+    transformer.requires_grad_(False)
+    for parameter in adapter_parameters(transformer, name).values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(True)
+
+
+@contextmanager
+def _several_are_meant() -> Generator[None, None, None]:
+    """Within it, peft does not warn that there is an adapter already: a second one beside UNO's is the point."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`", category=UserWarning)
+        yield
+
+
+def adapter_parameters(transformer: FluxTransformer2DModel, name: str) -> dict[str, torch.nn.Parameter]:
+    """The matrices of one adapter by their full names, in the order of the network. Raises: WeightsError if none."""
+    found = {
+        key: parameter
+        for key, parameter in transformer.named_parameters()
+        if f".lora_A.{name}." in key or f".lora_B.{name}." in key
+    }
+    if not found:
+        present = ", ".join(getattr(transformer, "peft_config", {})) or "none"
+        raise WeightsError(f"LoRA {name}: expected an adapter of the transformer, got {present}; add or load it first.")
+    return found
+
+
+@contextmanager
+def adapter_off(transformer: FluxTransformer2DModel, name: str) -> Generator[None, None, None]:
+    """Within it the transformer answers exactly as if the adapter `name` were not there; other adapters stay on.
+
+    Only a list per layer changes, and it is put back also after an error: no parameter, requires_grad flag or
+    scaling is touched, and nothing is computed for the adapter. Differs: note section 3.5 sets the scaling to 0,
+    which gives the same numbers and pays for the products (measured equal in the tests).
+    """
+    layers = list(_tuned_layers(transformer))
+    before = [layer._active_adapter for layer in layers]
+    try:
+        for layer in layers:
+            layer._active_adapter = [other for other in layer.active_adapters if other != name]
+        yield
+    finally:
+        for layer, active in zip(layers, before, strict=True):
+            layer._active_adapter = active
+
+
+# Any: peft's layers get their attributes at run time
+def _tuned_layers(transformer: torch.nn.Module) -> Iterator[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return (module for module in transformer.modules() if isinstance(module, BaseTunerLayer))
+
+
+def _activate(transformer: torch.nn.Module, names: list[str]) -> None:
+    """All of `names` are active; unlike peft's `set_adapter` this leaves requires_grad as it is."""
+    for layer in _tuned_layers(transformer):
+        layer._active_adapter = [name for name in names if name in layer.lora_A]
+
+
+def save_adapter(
+    transformer: FluxTransformer2DModel,
+    folder: Path | str,
+    *,
+    name: str = "focus",
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """`folder`/pytorch_lora_weights.safetensors, whole or absent, as stock diffusers writes and reads it.
+
+    `metadata` (JSON values: base model, hashes, config) goes into the header under "likeness.<key>", beside this
+    version of likeness and peft's settings, which carry alpha. Raises: OutputError, WeightsError.
+    """
+    from peft.utils import get_peft_model_state_dict
+
+    adapter_parameters(transformer, name)
+    stock: Any = transformer  # peft's annotation knows only its own wrappers
+    tensors = get_peft_model_state_dict(stock, adapter_name=name)
+    packed = {f"{_PREFIX}.{key}": value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
+    header = {"format": "pt", "lora_adapter_metadata": _peft_settings(stock.peft_config[name])}
+    ours = {"version": __version__, **(metadata or {})}
+    header |= {_OURS + key: v if isinstance(v, str) else canonical_json(v) for key, v in ours.items()}
+    path = Path(folder) / FILE_NAME
+    atomic_write_bytes(path, _ordered_header(save(packed, metadata=header)))
+    return path
+
+
+def _ordered_header(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in sorted order; the library's own order is random per process."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
+# Any: LoraConfig, whose dictionary holds sets and enums
+def _peft_settings(config: Any) -> str:
+    """peft's settings as the JSON that diffusers expects in the header, keys prefixed as the tensors are."""
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
+    return json.dumps({f"{_PREFIX}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
+
+
+def adapter_metadata(path: Path | str) -> dict[str, str]:
+    """What `save_adapter` wrote beside the weights, as text: version, caller's metadata. Raises: WeightsError."""
+    file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+    check_safetensors(file)
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata() or {}
+    return {key.removeprefix(_OURS): value for key, value in header.items() if key.startswith(_OURS)}
+
+
+def load_adapter(
+    transformer: FluxTransformer2DModel, path: Path | str, *, name: str = "focus", trainable: bool = False
+) -> None:
+    """The transformer carries the saved adapter as `name`, active beside those there before, frozen by default.
+
+    Raises: WeightsError when the file does not fit this transformer.
+    """
+    from likeness.backbones.flux_folder import add_lora
+
+    present = list(getattr(transformer, "peft_config", {}))
+    with _several_are_meant():
+        add_lora(transformer, path, name=name)
+    _activate(transformer, [*present, name])
+    for parameter in adapter_parameters(transformer, name).values():
+        parameter.data = parameter.data.float()
+        parameter.requires_grad_(trainable)

@@ -1,0 +1,60 @@
+"""`likeness train`: preference tuning of a generator on pairs, by a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from likeness.cli.answer import Json, answer
+
+if TYPE_CHECKING:
+    from likeness.train.preference.run import TuneSummary
+
+EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
+    "likeness train recipes/dpo_world.toml --out runs/dpo --set objective.beta=500 --set train.steps=200\n\n"
+    "Stopped half-way? The same command again continues."
+)
+
+
+def train(
+    ctx: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A complete recipe; see the recipes folder.")],
+    out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting; repeat for several.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """A run folder: the adapter for --lora, a log row per step, focus maps, a report of them, the state to resume."""
+    from likeness.cli.progress import progress_bars, quiet_libraries
+    from likeness.cli.record import command_line, record_command
+
+    quiet_libraries()
+    from likeness.report import build_training_page
+    from likeness.train.preference.run import tune
+
+    with progress_bars() as bar:
+        made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+    record_command(out, step="train", line=command_line(ctx))
+    _tell(made, page=build_training_page(out), as_json=as_json)
+
+
+def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
+    last = made.last
+    facts = {
+        "out": made.folder,
+        "report": page,
+        "lora": made.lora,
+        "steps": made.steps,
+        "num_pairs": made.num_pairs,
+        "last": last,
+    }
+    accuracy = last.get("accuracy")
+    shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
+    text = f"{made.steps} steps on {made.num_pairs} pairs in {made.folder}: loss {last['loss']:.4f}{shown}. "
+    answer(facts, text=f"{text}Look at {page}. Next: likeness generate --lora {made.lora}", as_json=as_json)

@@ -1,0 +1,93 @@
+"""`likeness train` from the command line: what it says, what it refuses, and that its adapter draws pictures."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from likeness.cli import app
+from likeness.core.files import read_json, read_jsonl
+from likeness.core.hashing import folder_sha256
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="session")
+def runs() -> Any:
+    path = Path(__file__).parents[1] / "train" / "preference_runs.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> Path:
+    return runs.write_model(tmp_path_factory.mktemp("model") / "flux")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, runs: Any, model: Path) -> Path:
+    return runs.write_recipe(tmp_path / "run.toml", model=model, pairs=runs.write_pairs(tmp_path / "pairs", count=4))
+
+
+def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(recipe), "--out", str(tmp_path / "run"), "--set", "train.steps=2", "--device", "cpu"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    lora = tmp_path / "run" / "lora"
+    assert f"likeness generate --lora {lora}" in result.stdout
+    assert "2 steps on 4 pairs" in result.stdout
+    words = read_json(tmp_path / "run" / "commands.json")["train"]
+    assert words == "likeness train run.toml --out run --set train.steps=2 --device cpu"
+    again = runner.invoke(app, [*arguments, "--json"])
+    facts = json.loads(again.stdout)
+    assert (facts["steps"], facts["num_pairs"], facts["last"]["step"]) == (2, 4, 2)
+    pictures = ["--prompt", "a cat hugs a dog", "--model", str(model), "--lora", str(lora), "--steps", "2"]
+    drawn = runner.invoke(app, ["generate", *pictures, "--out", str(tmp_path / "pictures"), "--device", "cpu"])
+    assert drawn.exit_code == 0, drawn.output
+    digest = folder_sha256(lora)
+    assert read_json(tmp_path / "pictures" / "run.json")["model"]["lora_sha256"] == digest
+    assert digest in json.dumps(read_jsonl(tmp_path / "pictures" / "manifest.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("focus.gama=0.3", "did you mean gamma"),
+        ("focus.tau=2", "focus.tau what expected less than or equal to 1"),
+        ("model.rank=0", "model.rank what expected greater than or equal to 1"),
+        ("data.pairs=nowhere", "make one with `likeness data dip`"),
+        ("model.base=nowhere", "nowhere"),
+        ("objective", "expected table.key=value"),
+    ],
+)
+def test_a_wrong_setting_ends_with_2_and_leaves_nothing(recipe: Path, tmp_path: Path, change: str, said: str) -> None:
+    result = runner.invoke(app, ["train", str(recipe), "--out", str(tmp_path / "run"), "--set", change])
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_recipe_ends_with_2(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["train", str(tmp_path / "no.toml"), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "expected a TOML file" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sft", "dpo", "patch_dpo", "focus_dpo"])
+def test_the_recipes_run_on_the_embedded_model(name: str, tmp_path: Path) -> None:
+    made = runner.invoke(app, ["data", "dip", "--source", "world", "-n", "4", "--out", str(tmp_path / "pairs")])
+    assert made.exit_code == 0, made.output
+    recipe = Path(__file__).parents[2] / "recipes" / f"{name}_world.toml"
+    changes = [f"data.pairs={tmp_path / 'pairs'}", "train.steps=2"]
+    flags = [word for change in changes for word in ("--set", change)]
+    result = runner.invoke(app, ["train", str(recipe), "--out", str(tmp_path / "run"), *flags])
+    assert result.exit_code == 0, result.output
+    assert len(read_jsonl(tmp_path / "run" / "log.jsonl")) == 2

@@ -1,0 +1,120 @@
+"""The recipe of `likeness train`: what is wrong is named, with the closest thing that would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from likeness.core.errors import ConfigError
+from likeness.train.preference.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+GOOD = """
+[model]
+base = "flux"
+[data]
+pairs = "pairs"
+[objective]
+name = "focus_dpo"
+[focus]
+[train]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("focus.gama=0.3", r"focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
+        ("train.learningrate=1", "did you mean learning_rate"),
+        ("train.beta=5", r"train.beta: expected a known key, got 'beta'; did you mean objective.beta\."),
+        ("model.zzz=1", "known are base, lora, rank, alpha"),
+        ("objetive.beta=5", "expected a table among .*, got objetive; did you mean objective"),
+        ("objective.beta", "expected table.key=value"),
+        ("beta=5", "expected table.key=value"),
+        ("focus.tau=1.5", "focus.tau: expected less than or equal to 1, got 1.5"),
+        ("focus.tau=-0.1", "focus.tau: expected greater than or equal to 0, got -0.1"),
+        ("focus.gamma=2", "focus.gamma: expected less than or equal to 1, got 2"),
+        ("focus.mode=half", "focus.mode: expected 'full', 'prior'"),
+        ("focus.center=1", "focus.center: expected a valid boolean, got 1"),
+        ("model.rank=0", "model.rank: expected greater than or equal to 1, got 0"),
+        ("model.rank=1.5", "model.rank: expected a valid integer, got 1.5"),
+        ("model.rank=many", "model.rank: expected a valid integer, got 'many'"),
+        ("model.base=''", "model.base: "),
+        ("objective.name=dop", "objective.name: expected 'sft', 'dpo', 'patch_dpo' or 'focus_dpo', got 'dop'"),
+        ("objective.beta=0", "objective.beta: expected greater than 0"),
+        ("objective.beta=nan", "objective.beta: expected a finite number"),
+        ("train.preset=fast", "train.preset: expected 'paper_literal'"),
+        ("train.batch_size=0", "train.batch_size: expected greater than or equal to 1"),
+        ("train.ema=1.0", "train.ema: expected less than 1"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(recipe: Path, change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_train_config(recipe, changes=[change])
+    assert "\n" not in str(caught.value)
+
+
+def test_several_mistakes_are_all_told(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="got 2 mistakes") as caught:
+        read_train_config(recipe, changes=["focus.tau=7", "train.stepps=3"])
+    assert "did you mean steps" in str(caught.value)
+    assert "focus.tau" in str(caught.value)
+
+
+def test_a_missing_key_table_or_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[model]\nbase = "flux"\n[data]\n[objective]\nname = "dpo"\n')
+    with pytest.raises(ConfigError, match=r"data\.pairs: expected a value, got none"):
+        read_train_config(path)
+    path.write_text("[model\n")
+    with pytest.raises(ConfigError, match="expected TOML"):
+        read_train_config(path)
+    with pytest.raises(ConfigError, match=r"nothing\.toml: expected a TOML file"):
+        read_train_config(tmp_path / "nothing.toml")
+
+
+def test_changes_are_laid_over_the_file(recipe: Path) -> None:
+    changes = ["objective.beta=500", "objective.name=dpo", 'focus.mode="prior"', "train.ema=0.9", "model.alpha=8"]
+    config = read_train_config(recipe, changes=changes)
+    assert (config.objective.beta, config.objective.name, config.focus.mode) == (500.0, "dpo", "prior")
+    assert (config.train.ema, config.model.alpha) == (0.9, 8.0)
+
+
+def test_presets_stand_for_their_rates(recipe: Path) -> None:
+    assert read_train_config(recipe).train.rate == 1e-5  # "practical"
+    assert TrainTable(preset="paper_literal").rate == 1e-8
+    assert LEARNING_RATES["paper_scaled"] == pytest.approx(1.0e-5, rel=0.03)  # 1e-8 x 8 GPUs x 128
+    assert TrainTable(learning_rate=3e-4).rate == 3e-4
+    with pytest.raises(ConfigError, match="expected it or learning_rate, got both"):
+        read_train_config(recipe, changes=["train.preset=practical", "train.learning_rate=1"])
+
+
+def test_the_resolved_config_reads_back_equal(recipe: Path, tmp_path: Path) -> None:
+    changes: list[Any] = ['data.pairs=C:\\\\a "b" \x7f', "train.learning_rate=1e-8", "focus.center=true"]
+    config = read_train_config(recipe, changes=changes)
+    (tmp_path / "again.toml").write_text(config_toml(config))
+    assert read_train_config(tmp_path / "again.toml") == config
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_are_sound(path: Path) -> None:
+    config = read_train_config(path)
+    assert path.stem == f"{config.objective.name}_world"
+    text = path.read_text()
+    for table in (config.model, config.data, config.objective, config.focus, config.train):
+        missing = [key for key in type(table).model_fields if f"\n{key} =" not in text and f"\n# {key} =" not in text]
+        assert missing in ([], ["preset"])  # every key stands in every recipe
+
+
+def test_recipes_differ_in_the_objective_only() -> None:
+    configs = [read_train_config(path) for path in sorted(RECIPES.glob("*_world.toml"))]
+    assert len(configs) == 4
+    plain = [config.model_dump(exclude={"objective"}) for config in configs]
+    assert all(other == plain[0] for other in plain)
