@@ -50,6 +50,7 @@ def test_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:
 
     first = folder("one", {"a": "1", "sub/b": "2"})
     assert first == folder("same", {"sub/b": "2", "a": "1", ".cache/x": "no", "__pycache__/y": "no", ".DS_Store": ""})
+    assert first == folder("measured", {"a": "1", "sub/b": "2", "sub/calibration.json": "{}"})
     assert first != folder("renamed", {"a": "1", "sub/c": "2"})
     assert first != folder("changed", {"a": "1", "sub/b": "3"})
     assert first != folder("swapped", {"a": "2", "sub/b": "1"})

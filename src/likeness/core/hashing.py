@@ -11,6 +11,8 @@ from likeness.core.files import canonical_json
 
 __all__ = ["file_sha256", "folder_sha256", "json_sha256", "pixels_sha256", "short"]
 
+CARD = "calibration.json"
+
 
 def file_sha256(path: Path | str) -> str:
     """The hash of every byte of a file. Raises: DataError when it cannot be read."""
@@ -35,7 +37,8 @@ def json_sha256(value: Any) -> str:
 def folder_sha256(path: Path | str) -> str:
     """The hash of the names and contents of all files below a folder, in sorted order.
 
-    Names starting with a dot and `__pycache__` are skipped: downloads and file managers add those.
+    Names starting with a dot and `__pycache__` are skipped: downloads and file managers add those. So is
+    calibration.json: what a checkpoint was found to be worth is no part of it.
     Raises: DataError when `path` is no folder or holds no file.
     """
     folder = Path(path)
@@ -49,7 +52,8 @@ def folder_sha256(path: Path | str) -> str:
 
 
 def _is_skipped(name: str) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+    parts = name.split("/")
+    return parts[-1] == CARD or any(part.startswith(".") or part == "__pycache__" for part in parts)
 
 
 def short(digest: str) -> str:
