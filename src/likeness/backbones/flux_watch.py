@@ -8,7 +8,6 @@ Shapes: B rows, L target tokens, Li tokens of reference i, T text tokens, D netw
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -41,9 +40,11 @@ def watching(
             hook.remove()
 
 
-def _blocks(transformer: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    pattern = re.compile(r"(single_)?transformer_blocks\.\d+")
-    return ((name, module) for name, module in transformer.named_modules() if pattern.fullmatch(name))
+# Any: the lists of blocks are typed as plain modules
+def _blocks(transformer: Any) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Double blocks, then single ones, by their names in the transformer; walking all modules costs milliseconds."""
+    for stem in ("transformer_blocks", "single_transformer_blocks"):
+        yield from ((f"{stem}.{index}", block) for index, block in enumerate(getattr(transformer, stem)))
 
 
 # Any: blocks of diffusers, and what passes through their hooks, are typed as plain modules and objects
