@@ -28,6 +28,7 @@ ROOT = HERE.parents[1]
 METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
 STAGES = ("pairs", "search", "train", "ablate", "tables")
 CHOICE = ("attribute_accuracy", "leakage")  # validation: accuracy minus leakage decides, averaged over benchmarks
+PROMPT_LOSS = 0.01  # of CLIP-T against base that a chosen try may cost, where any try of its method costs no more
 
 Changes = Mapping[str, Any]
 
@@ -161,7 +162,10 @@ def search(experiment: Experiment) -> None:
 
 
 def _best(tries: Mapping[str, Changes], scored: Mapping[str, Mapping[str, float]]) -> Changes:
-    return tries[max(tries, key=lambda name: scored[name]["choice"])]
+    """The try with the best choice among those that keep the prompt; among all where none does."""
+    least = scored["base"]["clip_t"] - PROMPT_LOSS
+    faithful = [name for name in tries if scored[name]["clip_t"] >= least]
+    return tries[max(faithful or tries, key=lambda name: scored[name]["choice"])]
 
 
 def validation_scores(variant: Variant, experiment: Experiment) -> dict[str, float]:

@@ -121,3 +121,31 @@ def test_plots_are_drawn_from_tables(tmp_path: Path) -> None:
     rows = [{**place, "mean": 0.1, "ci_low": 0.0, "ci_high": 0.2}]
     plots.draw_differences(rows, out=tmp_path / "d.png")
     assert (tmp_path / "d.png").stat().st_size > 1000
+
+
+def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "analysis", analysis)
+    monkeypatch.setitem(sys.modules, "plots", plots)
+    run = load("run")
+    tries = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
+    scored = {
+        "base": {"clip_t": 0.60, "choice": 0.5},
+        "a": {"clip_t": 0.595, "choice": 0.52},
+        "b": {"clip_t": 0.58, "choice": 0.60},
+        "c": {"clip_t": 0.61, "choice": 0.51},
+    }
+    assert run._best(tries, scored) == {"x": 1}
+    assert run._best({"b": {"x": 2}}, scored) == {"x": 2}
+
+
+def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings() -> None:
+    import tomllib
+
+    from likeness.train.preference.config import read_train_config
+
+    plan = tomllib.loads((FOLDER / "plan.toml").read_text())
+    assert {len(tries) for tries in plan["search"].values()} == {4}
+    recipe = FOLDER.parents[1] / plan["recipe"]
+    settings = [changes for tries in plan["search"].values() for changes in tries]
+    for changes in [plan["train"], *settings, *plan["ablations"].values()]:
+        read_train_config(recipe, changes=[f"{key}={value}" for key, value in changes.items()])
