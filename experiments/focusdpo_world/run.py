@@ -109,17 +109,17 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
     from likeness.train.preference.run import tune
 
     torch.set_num_threads(1)
-    lora = None
+    loras: list[Path] = []
     if variant.changes is not None:
         changes = [f"{key}={_toml(value)}" for key, value in variant.changes]
         tune(ROOT / experiment.plan["recipe"], out=variant.folder(experiment), changes=changes)
-        lora = variant.folder(experiment) / "lora"
+        loras = [variant.folder(experiment) / "lora"]
     for benchmark in experiment.plan["benchmarks" if variant.split == "test" else "validation"]:
         run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.split)
         if (run / "evaluation" / "summary.json").is_file():
             continue
         listed = read_cases(cases / "cases.jsonl").cases
-        generate_run(listed, out=run, model=experiment.plan["base"], lora=lora, benchmark=benchmark)
+        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark)
         evaluate_run(run, benchmark=benchmark, encoders=load_encoders(WORLD_ENCODERS), truth=cases / "truth")
     return variant.name
 

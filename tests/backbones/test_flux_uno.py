@@ -220,9 +220,9 @@ def test_impossible_requests_are_refused(tiny: FluxUno, arguments: dict[str, int
 # LoRA ----------------------------------------------------------------------------------------------------------------
 
 
-def _uno_lora() -> dict[str, Tensor]:
+def _uno_lora(seed: int = 0) -> dict[str, Tensor]:
     """A LoRA in UNO's layout: qkv in one matrix, streams 1 (image) and 2 (text), no alpha."""
-    draw = torch.Generator().manual_seed(0)
+    draw = torch.Generator().manual_seed(seed)
 
     def pair(name: str, *, out: int, into: int = WIDTH) -> dict[str, Tensor]:
         down, up = torch.randn(RANK, into, generator=draw), torch.randn(out, RANK, generator=draw)
@@ -261,7 +261,7 @@ def test_uno_lora_equals_fusing_by_hand(tiny_folder: Path, tmp_path: Path, tiny:
     lora = _uno_lora()
     assert len(lora) == 28
     save_file(lora, tmp_path / "dit_lora.safetensors")
-    adapted = FluxUno.load(tiny_folder, lora=tmp_path)
+    adapted = FluxUno.load(tiny_folder, loras=[tmp_path])
     assert sum("lora_" in name for name, _ in adapted.transformer.named_parameters()) == 56
     assert not any(tensor.requires_grad for tensor in adapted.transformer.parameters())
     fused = FluxUno.load(tiny_folder)
@@ -271,9 +271,24 @@ def test_uno_lora_equals_fusing_by_hand(tiny_folder: Path, tmp_path: Path, tiny:
     assert (expected - plain).abs().max() > 1e-2
 
 
+def test_several_loras_add_up(tiny_folder: Path, tmp_path: Path) -> None:
+    """UNO's and ours together equal both fused into the weights; each layer sums what acts on it."""
+    uno, ours = _uno_lora(), _uno_lora(seed=2)
+    save_file(uno, tmp_path / "dit_lora.safetensors")
+    save_file(ours, tmp_path / "ours.safetensors")
+    adapted = FluxUno.load(tiny_folder, loras=[tmp_path, tmp_path / "ours.safetensors"])
+    fused = FluxUno.load(tiny_folder)
+    _fuse_by_hand(fused, uno)
+    only_uno = _predict(fused, [0, 1])
+    _fuse_by_hand(fused, ours)
+    result, expected = _predict(adapted, [0, 1]), _predict(fused, [0, 1])
+    torch.testing.assert_close(result, expected, atol=2e-5, rtol=1e-4)
+    assert (expected - only_uno).abs().max() > 1e-2
+
+
 def test_watch_works_under_a_lora(tiny_folder: Path, tmp_path: Path) -> None:
     save_file(_uno_lora(), tmp_path / "uno.safetensors")
-    adapted = FluxUno.load(tiny_folder, lora=tmp_path / "uno.safetensors")
+    adapted = FluxUno.load(tiny_folder, loras=[tmp_path / "uno.safetensors"])
     for features in FEATURES:
         layers: list[str] = []
         _predict(adapted, [0], watch=lambda name, *_, seen=layers: seen.append(name), features=features)
@@ -284,14 +299,14 @@ def test_lora_of_a_deeper_network_is_refused(tiny_folder: Path, tmp_path: Path) 
     strangers = {key.replace("single_blocks.2", "single_blocks.37"): tensor for key, tensor in _uno_lora().items()}
     save_file(strangers, tmp_path / "deep.safetensors")
     with pytest.raises(WeightsError, match=r"deep\.safetensors.*single_transformer_blocks\.37"):
-        FluxUno.load(tiny_folder, lora=tmp_path / "deep.safetensors")
+        FluxUno.load(tiny_folder, loras=[tmp_path / "deep.safetensors"])
 
 
 def test_lora_of_a_wider_network_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     wide = {key: torch.cat([tensor, tensor], dim=1) if "down" in key else tensor for key, tensor in _uno_lora().items()}
     save_file(wide, tmp_path / "wide.safetensors")
     with pytest.raises(WeightsError, match=r"wide\.safetensors.*LoRA for this transformer"):
-        FluxUno.load(tiny_folder, lora=tmp_path / "wide.safetensors")
+        FluxUno.load(tiny_folder, loras=[tmp_path / "wide.safetensors"])
 
 
 # prompts -------------------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def _with_house_loader(folder: Path, lora: Path) -> Any:
 
 
 def _with_generation(folder: Path, lora: Path) -> Any:
-    return FluxUno.load(folder, lora=lora).transformer
+    return FluxUno.load(folder, loras=[lora]).transformer
 
 
 @pytest.mark.parametrize("load", [_with_pipeline, _with_adapter, _with_house_loader, _with_generation])

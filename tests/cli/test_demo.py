@@ -1,6 +1,7 @@
 """demo: three benchmarks before and after a tuning on one page; with stand-ins, and slowly with embedded weights."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,11 +34,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             cases=tuple(Case(id=f"c-{k}", prompt=f"{source.benchmark} {k}") for k in range(limit)), rejected=()
         )
 
-    def generate(cases: tuple[Case, ...], *, out: Path, lora: Path | None = None, **_: Any) -> None:
-        calls.append(f"{out.name} with {lora.parent.parent.name}" if lora else out.name)
+    def generate(cases: tuple[Case, ...], *, out: Path, loras: Sequence[Path] = (), **_: Any) -> None:
+        calls.append(f"{out.name} with {loras[0].parent.parent.name}" if loras else out.name)
         (out / "images").mkdir(parents=True)
         for case in cases:
-            Image.new("RGB", (16, 16), "orange" if lora else "teal").save(out / "images" / f"{case.id}-0.png")
+            Image.new("RGB", (16, 16), "orange" if loras else "teal").save(out / "images" / f"{case.id}-0.png")
         write_jsonl(out / "cases.jsonl", [case.model_dump(mode="json") for case in cases])
         rows = [{"id": f"{case.id}-0", "case_id": case.id, "image": f"images/{case.id}-0.png"} for case in cases]
         write_jsonl(out / "manifest.jsonl", rows)

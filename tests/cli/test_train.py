@@ -52,7 +52,7 @@ def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
     drawn = runner.invoke(app, ["generate", *pictures, "--out", str(tmp_path / "pictures"), "--device", "cpu"])
     assert drawn.exit_code == 0, drawn.output
     digest = folder_sha256(lora)
-    assert read_json(tmp_path / "pictures" / "run.json")["model"]["lora_sha256"] == digest
+    assert read_json(tmp_path / "pictures" / "run.json")["model"]["loras"] == [{"id": "lora", "sha256": digest}]
     assert digest in json.dumps(read_jsonl(tmp_path / "pictures" / "manifest.jsonl"))
 
 

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import read_json
-from likeness.core.runs import hold_run, open_run
+from likeness.core.runs import hold_run, open_run, package_versions
 
 IDENTITY = {"model": {"id": "tiny", "sha256": "ab"}, "settings": {"steps": 25, "size": None}}
 
@@ -81,3 +82,9 @@ def test_second_process_is_refused_while_the_first_holds(tmp_path: Path) -> None
     assert refused.returncode == 1
     assert "another process is writing" in refused.stderr
     assert attempt().stdout == "held\n"
+
+
+def test_versions_name_what_is_missing() -> None:
+    found = package_versions("torch", "no-such-package")
+    assert list(found) == ["likeness", "python", "torch", "no-such-package"]
+    assert (found["torch"], found["no-such-package"]) == (torch.__version__, "not installed")

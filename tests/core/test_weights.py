@@ -1,5 +1,7 @@
 """Weights are found by name, by folder or on the hub, and damaged files never get as far as a model."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -10,6 +12,7 @@ from safetensors.numpy import save_file
 
 from likeness.core import weights
 from likeness.core.errors import WeightsError
+from likeness.core.weights import resolve_adapter, weights_facts
 
 
 @pytest.fixture
@@ -106,3 +109,19 @@ def test_lfs_pointer_is_named(checkpoint: Path) -> None:
 def test_missing_safetensors_is_a_weights_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="No such file"):
         weights.check_safetensors(tmp_path / "x.safetensors")
+
+
+def test_adapter_is_a_file_or_a_folder(checkpoint: Path) -> None:
+    file = next(checkpoint.rglob("*.safetensors"))
+    assert resolve_adapter(file) == file
+    assert resolve_adapter(checkpoint) == checkpoint
+    with pytest.raises(WeightsError, match="existing folder"):
+        resolve_adapter(checkpoint / "nothing here")
+
+
+def test_facts_follow_the_content_and_not_the_place(checkpoint: Path, tmp_path: Path) -> None:
+    file = next(checkpoint.rglob("*.safetensors"))
+    assert weights_facts(file, file) == {"id": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    moved = shutil.copytree(checkpoint, tmp_path / "elsewhere" / checkpoint.name)
+    assert weights_facts(moved, moved) == weights_facts(checkpoint, checkpoint)
+    assert weights_facts("owner/name@main", checkpoint)["id"] == "owner/name@main"

@@ -60,8 +60,8 @@ def load(folder: Path, /, *, device: str, dtype: str) -> FakeMaker:
     return FakeMaker(sleep=0, facts=f"{(folder / 'model.txt').read_text()} {device} {dtype}")
 
 
-def load_adapted(folder: Path, /, *, device: str, dtype: str, lora: Path) -> FakeMaker:
-    return FakeMaker(sleep=0, facts=lora.read_text())
+def load_adapted(folder: Path, /, *, device: str, dtype: str, loras: tuple[Path, ...]) -> FakeMaker:
+    return FakeMaker(sleep=0, facts="".join(lora.read_text() for lora in loras))
 
 
 def load_slow(folder: Path, /, *, device: str, dtype: str) -> FakeMaker:

@@ -336,18 +336,17 @@ def test_disk_that_fails_midway_is_reported_and_the_run_continues_later(
 
 def test_adapter_is_loaded_and_part_of_the_identity(tmp_path: Path, model: Path, cases: list[Case]) -> None:
     (tmp_path / "lora.safetensors").write_text("adapter")
-    options = {"lora": tmp_path / "lora.safetensors", "maker": "fake_maker:load_adapted"}
+    options = {"loras": [tmp_path / "lora.safetensors"], "maker": "fake_maker:load_adapted"}
     run(cases, tmp_path / "run", model, workers=2, **options)
     identity = read_json(tmp_path / "run" / "run.json")
-    assert identity["model"]["lora"] == "lora.safetensors"
     digest = hashlib.sha256(b"adapter").hexdigest()
-    assert identity["model"]["lora_sha256"] == digest
+    assert identity["model"]["loras"] == [{"id": "lora.safetensors", "sha256": digest}]
     assert digest in png_text(tmp_path / "run" / "images" / "one-0.png")["likeness"]
     (tmp_path / "lora.safetensors").write_text("trained further")
-    with pytest.raises(OutputError, match=r"model\.lora_sha256"):
+    with pytest.raises(OutputError, match=r"model\.loras"):
         run(cases, tmp_path / "run", model, **options)
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
-        run(cases, tmp_path / "other", model, lora=tmp_path / "none.safetensors")
+        run(cases, tmp_path / "other", model, loras=[tmp_path / "none.safetensors"])
 
 
 def test_missing_weights_are_named(tmp_path: Path, cases: list[Case]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from likeness.core.errors import DivergenceError
 from likeness.train.preference.draws import PairOrder, draw_pair, draw_time
-from likeness.train.preference.guard import MIN_STEPS, DivergenceError, SpikeGuard, checkpoint_text
+from likeness.train.preference.guard import MIN_STEPS, SpikeGuard, checkpoint_text
 
 SHAPES = ["one"] * 7 + ["two"] * 3 + ["three"]
 SHIFT = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from preference_runs import same, train
 
+from likeness.core.errors import DivergenceError
 from likeness.train.preference import run as running
-from likeness.train.preference.guard import DivergenceError
 from likeness.train.state import load_state
 
 SCRIPT = Path(__file__).parent / "preference_runs.py"

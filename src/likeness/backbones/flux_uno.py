@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.backbones.base import Watch
-from likeness.backbones.flux_folder import FluxParts, add_lora, load_flux_parts
+from likeness.backbones.flux_folder import FluxParts, load_flux_parts
 from likeness.backbones.flux_tokens import (
     TokenGrid,
     pack_latents,
@@ -34,6 +34,7 @@ from likeness.backbones.flux_tokens import (
     unpack_latents,
 )
 from likeness.backbones.flux_watch import watching
+from likeness.backbones.lora import add_loras
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
@@ -107,15 +108,14 @@ class FluxUno:
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
-        lora: str | Path | None = None,
+        loras: Sequence[str | Path] = (),
     ) -> FluxUno:
-        """The frozen backbone of an embedded name, a folder or a hub id, with UNO's LoRA as adapter "uno" if given.
+        """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
 
         Raises: WeightsError listing missing parts or naming the damaged file.
         """
         parts = load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype)
-        if lora is not None:
-            add_lora(parts.transformer, lora)
+        add_loras(parts.transformer, loras)
         return cls(parts)
 
     @property

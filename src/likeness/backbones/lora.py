@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ __all__ = [
     "adapter_off",
     "adapter_parameters",
     "add_adapter",
+    "add_loras",
     "load_adapter",
     "save_adapter",
 ]
@@ -183,6 +184,22 @@ def adapter_metadata(path: Path | str) -> dict[str, str]:
     with safe_open(file, framework="pt") as opened:
         header = opened.metadata() or {}
     return {key.removeprefix(_OURS): value for key, value in header.items() if key.startswith(_OURS)}
+
+
+def add_loras(transformer: FluxTransformer2DModel, specs: Sequence[Path | str]) -> None:
+    """The transformer carries every LoRA of `specs`, frozen and active: their changes add up, in any order.
+
+    The first is the adapter "uno", the others "lora_2", "lora_3" ... Raises: WeightsError naming the file that does
+    not fit this transformer.
+    """
+    from likeness.backbones.flux_folder import add_lora
+
+    names = [f"lora_{number}" if number > 1 else "uno" for number in range(1, len(specs) + 1)]
+    with _several_are_meant():
+        for name, spec in zip(names, specs, strict=True):
+            add_lora(transformer, spec, name=name)
+    if names:
+        _activate(transformer, names)
 
 
 def load_adapter(

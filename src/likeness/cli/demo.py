@@ -110,7 +110,13 @@ def _run_benchmark(
     found = benchmark_cases(source, limit=limit, folder=built)
     drawing = bar(f"{label}: drawing")
     generate_run(
-        found.cases, out=run, model=DEFAULT_MODEL, lora=lora, benchmark=name, workers=workers, progress=drawing
+        found.cases,
+        out=run,
+        model=DEFAULT_MODEL,
+        loras=[lora] if lora else [],
+        benchmark=name,
+        workers=workers,
+        progress=drawing,
     )
     copy_truth(built, run=run)
     adapter = f" --lora {_shown(lora)}" if lora else ""

@@ -29,7 +29,10 @@ CfgScale = Annotated[
     float | None, typer.Option(min=0, help="Strength of classifier-free guidance (default: the model's).")
 ]
 Guidance = Annotated[float | None, typer.Option(min=0, help="Distilled guidance of FLUX.1-dev (default: the model's).")]
-Lora = Annotated[str | None, typer.Option(help="Adapter on the model, UNO's for one: file, folder or hub id.")]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option("--lora", help="Adapter on the model, UNO's for one: file, folder or hub id; repeat for several."),
+]
 
 
 def generate(
@@ -50,7 +53,7 @@ def generate(
     guidance: Guidance = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
     model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
-    lora: Lora = None,
+    loras: Loras = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
@@ -71,7 +74,7 @@ def generate(
             found.cases,
             out=out,
             model=model,
-            lora=lora,
+            loras=loras or (),
             num_images=num_images,
             steps=steps,
             cfg_scale=cfg_scale,

@@ -11,7 +11,7 @@ from likeness.core.files import read_json, write_json
 
 FILE = "commands.json"
 NO_RESULT_DEPENDS = ("workers", "batch_size", "as_json")
-WEIGHTS = ("model", "lora", "clip", "dino", "probe")  # texts that may be paths
+WEIGHTS = ("model", "loras", "clip", "dino", "probe")  # texts that may be paths
 
 
 def command_line(ctx: typer.Context, **also: object) -> str:

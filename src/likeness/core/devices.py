@@ -1,5 +1,8 @@
 """What this machine computes on, and in which precision. torch is imported inside the functions."""
 
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,7 +11,7 @@ from likeness.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Device", "describe_devices", "pick_device", "pick_dtype", "pick_dtype_name"]
+__all__ = ["Device", "describe_devices", "one_thread", "pick_device", "pick_dtype", "pick_dtype_name"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -94,3 +97,22 @@ def pick_dtype(device: str, wanted: str = "auto") -> "torch.dtype":
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return dtypes[pick_dtype_name(device, wanted)]
+
+
+@contextmanager
+def one_thread() -> Generator[None, None, None]:
+    """Within it torch computes on one CPU thread: sums split over threads round differently.
+
+    Where torch has not been imported there is nothing to limit, and it stays so.
+    """
+    if "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -5,13 +5,22 @@
     ├── DataError          an input file, picture, prompt or record is wrong
     ├── WeightsError       a checkpoint is missing, damaged or cannot be downloaded
     ├── MeasurementError   a metric or an interval was asked for something it cannot measure
+    ├── DivergenceError    a training run produced non-finite numbers or a spike
     └── OutputError        a result cannot be written, or its folder belongs to another run
 
 Messages read "Where: expected X, got Y; what to do." and are part of the interface: the command line prints them as
 they are and ends with exit code 2.
 """
 
-__all__ = ["ConfigError", "DataError", "LikenessError", "MeasurementError", "OutputError", "WeightsError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DivergenceError",
+    "LikenessError",
+    "MeasurementError",
+    "OutputError",
+    "WeightsError",
+]
 
 
 class LikenessError(Exception):
@@ -32,6 +41,10 @@ class WeightsError(LikenessError):
 
 class MeasurementError(LikenessError):
     """A metric or an interval was asked for something it cannot measure."""
+
+
+class DivergenceError(LikenessError):
+    """A training run produced non-finite numbers or a spike."""
 
 
 class OutputError(LikenessError):

@@ -6,7 +6,6 @@ Source: FocusDPO (arXiv:2509.01181v1), section 4 (DIP dataset); the keys restate
 Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are read as well.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
@@ -15,7 +14,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_text
-from likeness.core.records import Case, Rejected
+from likeness.core.records import Case
+from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
 
 __all__ = [
     "CATEGORIES",
@@ -187,23 +187,8 @@ def read_pairs(path: Path | str) -> PairsFile:
     """
     path = Path(path)
     path = path / PAIRS_NAME if path.is_dir() else path
-    pairs: list[PreferencePair] = []
-    rejected: list[Rejected] = []
-    seen: set[str] = set()
-    for number, line in _lines(path):
-        try:
-            pair = _pair(line, folder=path.parent)
-            if pair.id.casefold() in seen:
-                raise DataError(f"pair id: expected each id once (case is ignored), got {pair.id!r} again.")
-        except DataError as error:
-            rejected.append(Rejected(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
-        else:
-            seen.add(pair.id.casefold())
-            pairs.append(pair)
-    if not pairs:
-        first = rejected[0].reason if rejected else f"{path}: the file holds no rows"
-        raise DataError(f"{path}: expected at least one usable pair, got {len(rejected)} bad rows; first: {first}")
-    return PairsFile(pairs=tuple(pairs), rejected_rows=tuple(rejected))
+    pairs, rejected = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
+    return PairsFile(pairs=pairs, rejected_rows=rejected)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -213,56 +198,31 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _pair(line: str, *, folder: Path) -> PreferencePair:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"expected one JSON object, got {error.msg.lower()} at column {error.colno}.") from None
-    except RecursionError:
-        raise DataError("expected one JSON object, got nesting too deep to read.") from None
-    if not isinstance(row, dict):
-        raise DataError(f"expected a JSON object, got {type(row).__name__}.")
-    try:
-        pair = PreferencePair.model_validate(row)
+        pair = PreferencePair.model_validate(json_object(line))
     except ValidationError as error:
-        raise DataError(_readable(error)) from None
+        raise DataError(readable_mistakes(error)) from None
     return _resolved(pair, folder=folder)
-
-
-def _readable(error: ValidationError) -> str:
-    """Every mistake of a row in one line."""
-    mistakes = (f"{'.'.join(str(part) for part in item['loc']) or 'row'}: {item['msg']}" for item in error.errors())
-    return "; ".join(mistakes) + "."
 
 
 def _resolved(pair: PreferencePair, *, folder: Path) -> PreferencePair:
     references = tuple(
         reference.model_copy(
             update={
-                "image": _existing(reference.image, folder=folder, what="reference image"),
-                "mask": reference.mask and _existing(reference.mask, folder=folder, what="reference mask"),
+                "image": existing_file(reference.image, folder=folder, what="reference image"),
+                "mask": reference.mask and existing_file(reference.mask, folder=folder, what="reference mask"),
             }
         )
         for reference in pair.references
     )
     subjects = tuple(
-        subject.model_copy(update={"mask": _existing(subject.mask, folder=folder, what="subject mask")})
+        subject.model_copy(update={"mask": existing_file(subject.mask, folder=folder, what="subject mask")})
         for subject in pair.subjects
     )
     pictures = {
-        name: _existing(getattr(pair, name), folder=folder, what=name)
+        name: existing_file(getattr(pair, name), folder=folder, what=name)
         for name in ("preferred", "rejected", "prior_mask")
     }
     return pair.model_copy(update={"references": references, "subjects": subjects, **pictures})
-
-
-def _existing(path: Path, *, folder: Path, what: str) -> Path:
-    full = folder / path
-    try:
-        found = full.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        found = False
-    if not found:
-        raise DataError(f"{what}: expected a file, got nothing at {full}; restore it or correct the row.")
-    return full
 
 
 def pair_row(pair: PreferencePair, *, folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A *subject* is somebody or something with pictures; a *case* is a prompt with 0 
 one generated picture of a case. Records are frozen and refuse unknown keys.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
+from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
 
 __all__ = ["MAX_SUBJECTS", "Case", "CasesFile", "Rejected", "Subject", "read_cases", "resolve_paths"]
 
@@ -84,13 +84,6 @@ class Case(_Record):
         return value
 
 
-class Rejected(_Record):
-    """An input that was left out: where it stood and why."""
-
-    where: str
-    reason: str
-
-
 class CasesFile(_Record):
     """What a case file held: usable cases in file order, and every row that was left out."""
 
@@ -114,54 +107,29 @@ def read_cases(path: Path | str) -> CasesFile:
     Raises: DataError when the file cannot be read, is empty, or no row is usable.
     """
     path = Path(path)
-    cases: list[Case] = []
-    rejected: list[Rejected] = []
-    seen: set[str] = set()
-    for number, row in _rows(path):
-        try:
-            case = _case(row, number=number, folder=path.parent)
-            if case.id.casefold() in seen:
-                raise DataError(f"case id: expected each id once (case is ignored), got {case.id!r} again.")
-        except DataError as error:
-            rejected.append(Rejected(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
-        else:
-            seen.add(case.id.casefold())
-            cases.append(case)
-    if not cases:
-        first = rejected[0].reason if rejected else f"{path}: the file holds no rows"
-        raise DataError(f"{path}: expected at least one usable case, got {len(rejected)} bad rows; first: {first}")
-    return CasesFile(cases=tuple(cases), rejected=tuple(rejected))
+    cases, rejected = sift_rows(
+        _rows(path), lambda number, row: _case(row, number=number, folder=path.parent), path=path, what="case"
+    )
+    return CasesFile(cases=cases, rejected=rejected)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Numbered rows: places in a JSON list, or lines of JSONL. A damaged line comes as the DataError about it."""
+    """Numbered rows: entries of a JSON list, or lines of JSONL as text."""
     text = read_text(path)
     if text.lstrip().startswith("["):
         yield from enumerate(read_json(path), start=1)
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, _parsed(line)
-
-
-def _parsed(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return DataError(f"expected one JSON object, got {error.msg.lower()} at column {error.colno}.")
-    except RecursionError:
-        return DataError("expected one JSON object, got nesting too deep to read.")
+    yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
 def _case(row: Any, *, number: int, folder: Path) -> Case:
-    if isinstance(row, DataError):
-        raise row
+    row = json_object(row) if isinstance(row, str) else row
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {type(row).__name__}.")
     try:
         case = Case.model_validate(_full_row(row, number=number))
     except ValidationError as error:
-        raise DataError(_readable(error)) from None
+        raise DataError(readable_mistakes(error)) from None
     return resolve_paths(case, folder=folder)
 
 
@@ -176,32 +144,17 @@ def _full_row(row: dict[str, Any], *, number: int) -> dict[str, Any]:
     return {"id": short.id or default_id, "prompt": short.prompt, "subjects": subjects, "seed": short.seed}
 
 
-def _readable(error: ValidationError) -> str:
-    """Every mistake of a row in one line."""
-    mistakes = (f"{'.'.join(str(part) for part in item['loc']) or 'row'}: {item['msg']}" for item in error.errors())
-    return "; ".join(mistakes) + "."
-
-
 def resolve_paths(case: Case, *, folder: Path) -> Case:
     """The case with all paths resolved against `folder`. Raises: DataError naming the first missing file."""
     subjects = tuple(
         subject.model_copy(
             update={
-                "reference_image": _existing(subject.reference_image, folder=folder),
-                "photos": tuple(_existing(photo, folder=folder) for photo in subject.photos),
+                "reference_image": existing_file(subject.reference_image, folder=folder, what="reference image"),
+                "photos": tuple(
+                    existing_file(photo, folder=folder, what="reference image") for photo in subject.photos
+                ),
             }
         )
         for subject in case.subjects
     )
     return case.model_copy(update={"subjects": subjects})
-
-
-def _existing(path: Path, *, folder: Path) -> Path:
-    full = folder / path
-    try:
-        found = full.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        found = False
-    if not found:
-        raise DataError(f"reference image: expected a file, got nothing at {full}.")
-    return full

@@ -1,15 +1,18 @@
 """Run folders: a folder belongs to one identity, written in its run.json before anything else."""
 
 import os
+import platform
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any  # identities are JSON
 
+from likeness import __version__
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
 
-__all__ = ["hold_run", "open_run"]
+__all__ = ["hold_run", "open_run", "package_versions"]
 
 _ABSENT = "(absent)"
 
@@ -95,3 +98,17 @@ def _lock(descriptor: int, *, folder: Path) -> None:
         ) from error
     except OSError:
         return  # some network file systems have no locks
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The versions of likeness, Python and `packages` ("not installed" for what is not there), for run.json."""
+    return {"likeness": __version__, "python": platform.python_version()} | {
+        package: _version(package) for package in packages
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -10,8 +10,17 @@ from importlib import resources
 from pathlib import Path
 
 from likeness.core.errors import WeightsError
+from likeness.core.hashing import file_sha256, folder_sha256
 
-__all__ = ["check_safetensors", "embedded", "embedded_names", "resolve_weights"]
+__all__ = [
+    "check_safetensors",
+    "embedded",
+    "embedded_names",
+    "public_name",
+    "resolve_adapter",
+    "resolve_weights",
+    "weights_facts",
+]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -48,6 +57,23 @@ def resolve_weights(spec: str) -> Path:
     for path in sorted(folder.rglob("*.safetensors")):
         check_safetensors(path)
     return folder
+
+
+def resolve_adapter(spec: Path | str) -> Path:
+    """The file or folder of an adapter; a hub id is downloaded. Raises: WeightsError as `resolve_weights` does."""
+    path = Path(spec).expanduser()
+    return path if path.is_file() else resolve_weights(str(spec))
+
+
+def public_name(spec: Path | str) -> str:
+    """A hub id or an embedded name as it is, a local path by its last part: nobody learns where it lay."""
+    path = Path(spec).expanduser()
+    return path.resolve().name if os.path.exists(path) else str(spec)
+
+
+def weights_facts(spec: Path | str, place: Path) -> dict[str, str]:
+    """`id` and `sha256` of the weights that `spec` names and that lie at `place`: moved weights are still the same."""
+    return {"id": public_name(spec), "sha256": folder_sha256(place) if place.is_dir() else file_sha256(place)}
 
 
 def _locate(spec: str) -> Path:

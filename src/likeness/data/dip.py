@@ -10,18 +10,17 @@ Differs: the drawn world replaces text-to-image, detection, segmentation and inp
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: rows are JSON
 
+from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import read_json, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
@@ -247,25 +246,9 @@ def _here(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan) -> It
         return
     tools = _load(plan)
     for number in missing:
-        with _one_thread():
+        with one_thread():
             made = _make_and_write(number, chunks[number], plan=plan, tools=tools)
         yield made
-
-
-@contextmanager
-def _one_thread() -> Generator[None, None, None]:
-    """torch computes on one thread, since sums split over threads round differently."""
-    if "torch" not in sys.modules:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _in_workers(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan, workers: int) -> Iterator[int]:
@@ -305,7 +288,7 @@ def _work(number: int, indices: range) -> int:
     plan = _WORKER["plan"]
     if "tools" not in _WORKER:  # here and not at the start, so that an error about weights reaches the parent
         _WORKER["tools"] = _load(plan)
-    with _one_thread():
+    with one_thread():
         return _make_and_write(number, indices, plan=plan, tools=_WORKER["tools"])
 
 

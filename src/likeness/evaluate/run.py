@@ -5,20 +5,18 @@ Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/bounds.jsonl`
 ends with the same bytes, since a part's content depends on its own cases and pictures only.
 """
 
-import contextlib
-import platform
 import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any  # JSON
 
-from likeness import __version__
+from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import file_sha256, json_sha256, short
 from likeness.core.records import Case, CasesFile, read_cases
+from likeness.core.runs import package_versions
 from likeness.evaluate.aggregate import attribute_rows, group_of, summary_rows
 from likeness.evaluate.bounds import Pool, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.measure import Encoders, Eyes, Measured, measure_picture
@@ -130,7 +128,7 @@ def _plan(
         {
             "benchmark": benchmark,
             "encoders": _encoder_ids(encoders),
-            "versions": _versions(),
+            "versions": package_versions(*PACKAGES),
             "protocol": PROTOCOL,
             "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
             "samples": [sample.id for sample in found.samples],
@@ -177,7 +175,7 @@ def _all_rows(
     for sample in plan.found.samples:
         samples[sample.case.id].append(sample)
     rows: list[dict[str, Any]] = []
-    with _one_thread():
+    with one_thread():
         for start in range(0, len(plan.cases), batch_size):
             part = parts / f"{start:06d}.jsonl"
             batch = plan.cases[start : start + batch_size]
@@ -226,28 +224,10 @@ def _summary(plan: _Plan, *, rows: Sequence[dict[str, Any]], benchmark: str, enc
         "protocol": PROTOCOL,
         "encoders": _encoder_ids(encoders),
         "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
-        "versions": _versions(),
+        "versions": package_versions(*PACKAGES),
     }
     return summary | ({"attributes": attribute_rows(kinds["generated"])} if plan.labelled else {})
 
 
 def _encoder_ids(encoders: Encoders) -> dict[str, str]:
     return {name: encoder.id for name, encoder in sorted(encoders.items())}  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _versions() -> dict[str, str]:
-    installed = {name: metadata.version(name) for name in PACKAGES}
-    return {"likeness": __version__, "python": platform.python_version(), **installed}
-
-
-@contextlib.contextmanager
-def _one_thread() -> Generator[None]:
-    """Torch adds numbers in one order: with more threads, last bits depend on how many cores the machine has."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -46,7 +46,7 @@ class ImageMaker(Protocol):
 class LoadMaker(Protocol):
     """Loads a maker from a folder of weights, on a device, in a precision named as torch names it.
 
-    One that can add adapters also takes `lora`, a file or folder; it is passed only when there is one.
+    One that can add adapters also takes `loras`, files or folders; they are passed only when there are any.
     """
 
     def __call__(self, folder: Path, /, *, device: str, dtype: str) -> ImageMaker:
@@ -61,18 +61,18 @@ class MakerSpec(NamedTuple):
     folder: Path
     device: str
     dtype: str
-    lora: Path | None = None
+    loras: tuple[Path, ...] = ()
 
 
-def load_flux_uno(folder: Path, /, *, device: str, dtype: str, lora: Path | None = None) -> ImageMaker:
-    """FLUX with UNO's reference images, published or embedded, with an adapter if given.
+def load_flux_uno(folder: Path, /, *, device: str, dtype: str, loras: Sequence[Path] = ()) -> ImageMaker:
+    """FLUX with UNO's reference images, published or embedded, with adapters if given.
 
-    Raises: WeightsError when the folder or the adapter does not fit.
+    Raises: WeightsError when the folder or an adapter does not fit.
     """
     from likeness.backbones.flux_uno import FluxUno
     from likeness.core.devices import pick_dtype
 
-    return FluxUno.load(folder, device=device, dtype=pick_dtype(device, dtype), lora=lora)
+    return FluxUno.load(folder, device=device, dtype=pick_dtype(device, dtype), loras=loras)
 
 
 def maker_name(load: str | LoadMaker) -> str:
@@ -101,8 +101,8 @@ def _find(name: str) -> Callable[..., Any]:
 
 def load_maker(spec: MakerSpec) -> ImageMaker:
     """The maker `spec` describes, loaded in this process."""
-    adapter = {"lora": spec.lora} if spec.lora else {}
-    return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **adapter)
+    adapters = {"loras": spec.loras} if spec.loras else {}
+    return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **adapters)
 
 
 def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:

@@ -1,21 +1,18 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
-import platform
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
-from likeness import __version__
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
-from likeness.core.hashing import file_sha256, folder_sha256, json_sha256
+from likeness.core.hashing import json_sha256
 from likeness.core.records import Case, Rejected
-from likeness.core.runs import hold_run, open_run
-from likeness.core.weights import resolve_weights
+from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import FLUX_UNO, LoadMaker, MakerSpec, maker_name
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import Sample, Settings, read_notes, sample_row, samples_of
@@ -43,7 +40,7 @@ def generate_run(
     *,
     out: Path | str,
     model: str,
-    lora: Path | str | None = None,
+    loras: Sequence[Path | str] = (),
     num_images: int = 1,
     size: int | None = None,
     steps: int | None = None,
@@ -61,9 +58,9 @@ def generate_run(
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
     from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
-    Pictures do not depend on `workers` or the order of cases. `lora` is the file, folder or hub id of an adapter on
-    `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
-    rejected.jsonl, after the `rejected` rows passed in, and the others go on.
+    Pictures do not depend on `workers` or the order of cases. `loras` are files, folders or hub ids of adapters that
+    all act on `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are
+    listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     settings = Settings(size, steps, guidance, cfg_scale)
@@ -71,20 +68,20 @@ def generate_run(
     load = maker_name(maker)
     device = pick_device(device)
     dtype = pick_dtype_name(device, dtype)
-    weights, adapter = resolve_weights(model), _adapter(lora)
+    weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
         raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
     identity = {
         "kind": "generate",
-        "model": _model(model, weights=weights, lora=lora, adapter=adapter),
+        "model": _model_facts(model, weights, loras, adapters),
         "settings": {**settings._asdict(), "device": device.partition(":")[0], "dtype": dtype, "maker": load},
         "num_images": num_images,
         "benchmark": benchmark,
         "cases_sha256": json_sha256(_case_rows(references.cases)),
-        "versions": _versions(),
+        "versions": package_versions(*_VERSIONED),
     }
-    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapter), settings)
+    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), settings)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*rejected, *references.rejected)
     open_run(out, identity=identity)
     with hold_run(out):
@@ -124,43 +121,15 @@ def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int, sett
         seen.add(case.id.casefold())
 
 
-def _adapter(lora: Path | str | None) -> Path | None:
-    """The file or folder of an adapter; a hub id is downloaded."""
-    if lora is None:
-        return None
-    path = Path(lora).expanduser()
-    return path if path.is_file() else resolve_weights(str(lora))
+def _model_facts(
+    model: str, weights: Path, loras: Sequence[Path | str], adapters: Sequence[Path]
+) -> dict[str, Any]:  # Any: JSON
+    facts = [weights_facts(lora, adapter) for lora, adapter in zip(loras, adapters, strict=True)]
+    return weights_facts(model, weights) | ({"loras": facts} if facts else {})
 
 
-def _is_path(spec: Path | str | None) -> bool:
-    return Path(str(spec)).expanduser().exists()
-
-
-def _model(model: str, *, weights: Path, lora: Path | str | None, adapter: Path | None) -> dict[str, str]:
-    """Names and content hashes, without the places they lie at, so that moved weights are still the same run."""
-    name = weights.resolve().name if _is_path(model) else model
-    found = {"id": name, "sha256": folder_sha256(weights)}
-    if adapter is None:
-        return found
-    digest = folder_sha256(adapter) if adapter.is_dir() else file_sha256(adapter)
-    return {**found, "lora": adapter.resolve().name if _is_path(lora) else str(lora), "lora_sha256": digest}
-
-
-def _weights_hashes(model: dict[str, str]) -> str:
-    return "+".join(model[key] for key in ("sha256", "lora_sha256") if key in model)
-
-
-def _versions() -> dict[str, str]:
-    return {"likeness": __version__, "python": platform.python_version()} | {
-        name: _version(name) for name in _VERSIONED
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def _weights_hashes(model: dict[str, Any]) -> str:
+    return "+".join([model["sha256"], *(lora["sha256"] for lora in model.get("loras", []))])
 
 
 def _case_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:

@@ -6,10 +6,8 @@ size, order or the number of workers. Workers end by themselves when their paren
 
 import multiprocessing
 import signal
-import sys
 import traceback
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,6 +16,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from likeness.core.devices import one_thread
 from likeness.core.errors import DataError, LikenessError
 from likeness.core.images import load_image
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
@@ -46,25 +45,9 @@ def make_here(samples: Sequence[Sample], *, plan: Plan) -> Iterator[Outcome]:
     if not samples:
         return
     maker = load_maker(plan.maker)
-    with _one_thread():
+    with one_thread():
         for sample in samples:
             yield _make(sample, maker=maker, plan=plan)
-
-
-@contextmanager
-def _one_thread() -> Generator[None, None, None]:
-    """torch computes on one thread, since sums split over threads round differently."""
-    if "torch" not in sys.modules:  # a maker that does without has no threads to limit
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _make(sample: Sample, *, maker: ImageMaker, plan: Plan) -> Outcome:
@@ -169,7 +152,7 @@ def _work(connection: Connection, plan: Plan) -> None:
 
 def _serve(connection: Connection, *, plan: Plan) -> None:
     maker = load_maker(plan.maker)
-    with _one_thread():
+    with one_thread():
         while True:
             connection.send(_make(connection.recv(), maker=maker, plan=plan))
 

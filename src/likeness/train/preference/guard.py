@@ -4,17 +4,13 @@ import math
 from pathlib import Path
 from statistics import median
 
-from likeness.core.errors import LikenessError
+from likeness.core.errors import DivergenceError
 
-__all__ = ["DivergenceError", "SpikeGuard"]
+__all__ = ["SpikeGuard"]
 
 WINDOW = 100
 MIN_STEPS = 20
 """Steps seen before a spike can be told from the normal spread."""
-
-
-class DivergenceError(LikenessError):
-    """A training run produced non-finite numbers or a spike."""
 
 
 class SpikeGuard:

@@ -16,6 +16,7 @@ from torch import Tensor
 from likeness.backbones.flux_uno import FluxUno
 from likeness.backbones.lora import adapter_parameters
 from likeness.core.errors import WeightsError
+from likeness.objectives.pair import implicit_accuracy
 from likeness.train.preference.cache import PairCache
 from likeness.train.preference.config import TrainConfig
 from likeness.train.preference.draws import PairOrder, draw_pair
@@ -97,8 +98,8 @@ class PreferenceTraining:
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.config.train.clip))
         pairs: Tensor = self.accelerator.gather(torch.cat(tables))  # pyright: ignore[reportAssignmentType] any tree
         row = _summary(pairs)
-        watched = {"loss": row["loss"], "gradient norm": norm}
-        self.guard.check(self.step + 1, {k: _number(v) for k, v in watched.items()}, checkpoint=checkpoint)
+        watched = {"loss": float(row["loss"]), "gradient norm": norm}
+        self.guard.check(self.step + 1, watched, checkpoint=checkpoint)
         rate = self._update()
         self.step += 1
         place = {"step": self.step, "num_pairs_seen": self.step * self._share.whole}
@@ -201,9 +202,8 @@ def _summary(pairs: Float[Tensor, "pairs columns"]) -> dict[str, Any]:
     """Means over pairs for the log; null where nothing was measured."""
     columns = dict(zip(_COLUMNS, pairs.double().cpu().unbind(1), strict=True))
     inside = columns["inside"]
-    wins = (inside > 0).double() + 0.5 * (inside == 0).double()  # a tie is half a win
     row: dict[str, Any] = {"loss": float(columns["loss"].mean()), "inside": _mean(inside)}
-    row["accuracy"] = None if bool(inside.isnan().all()) else float(wins.mean())
+    row["accuracy"] = None if bool(inside.isnan().all()) else float(implicit_accuracy(inside).mean())
     row["errors"] = {name: _mean(columns[name]) for name in _ERRORS}
     row["focus_share"] = _mean(columns["focus_share"])
     row["focus_share_by_t"] = _by_decile(columns["t"], columns["focus_share"])
@@ -225,7 +225,3 @@ def _by_decile(t: Float[Tensor, " pairs"], values: Float[Tensor, " pairs"]) -> d
     sums = empty.index_add(0, decile, values[kept])
     counts = empty.index_add(0, decile, torch.ones_like(values[kept]))
     return {"sum": sums.tolist(), "count": counts.tolist()}
-
-
-def _number(value: Any) -> float:  # a number of the log
-    return float(value)

@@ -6,9 +6,7 @@ per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see ma
 
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
 
@@ -16,17 +14,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
-from likeness import __version__
 from likeness.backbones.flux_uno import FluxUno
 from likeness.backbones.lora import add_adapter, save_adapter
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.files import atomic_write_text, read_text
-from likeness.core.hashing import file_sha256, folder_sha256, json_sha256
+from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.rng import seed_for
-from likeness.core.runs import hold_run, open_run
-from likeness.core.weights import resolve_weights
+from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.weights import public_name, resolve_adapter, resolve_weights, weights_facts
 from likeness.objectives import OBJECTIVES
 from likeness.train.preference.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.preference.config import TrainConfig, config_toml, read_train_config
@@ -102,7 +99,7 @@ def tune(
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     pairs = _read_pairs(config)
     model = resolve_weights(config.model.base)
-    adapter = None if config.model.lora is None else _adapter(config.model.lora)
+    adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
     needs_patches = OBJECTIVES[config.objective.name].focus == "patch"
     encoder = folder_sha256(resolve_weights(config.objective.patch_encoder)) if needs_patches else None
     precision = pick_precision(config.train.precision, device=device)
@@ -125,11 +122,6 @@ def _read_pairs(config: TrainConfig) -> tuple[PreferencePair, ...]:
     return pairs
 
 
-def _adapter(spec: str) -> Path:
-    path = Path(spec).expanduser()
-    return path if path.is_file() else resolve_weights(spec)
-
-
 def pick_precision(wanted: str, *, device: str) -> torch.dtype:
     """bf16 where it is asked for or fast, else fp32."""
     if wanted == "auto":
@@ -145,21 +137,14 @@ def _accelerator(folder: Path, *, device: str) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
 
 
-def _name(spec: str) -> str:
-    """A hub id or an embedded name as it is, a local path by its last part: nobody learns where it lay."""
-    path = Path(spec).expanduser()
-    return path.resolve().name if path.exists() else spec
-
-
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:
     config, dump = inputs.config, inputs.config.model_dump(exclude=_NO_RESULT_DEPENDS)
     del dump["data"], dump["model"]["base"], dump["model"]["lora"]
-    model = {"id": _name(config.model.base), "sha256": folder_sha256(inputs.model)}
+    model: dict[str, Any] = weights_facts(config.model.base, inputs.model)
     if inputs.adapter is not None:
-        hashed = folder_sha256 if inputs.adapter.is_dir() else file_sha256
-        model |= {"lora": _name(str(config.model.lora)), "lora_sha256": hashed(inputs.adapter)}
+        model["loras"] = [weights_facts(str(config.model.lora), inputs.adapter)]
     rows = [[pair.id, digest] for pair, digest in zip(inputs.pairs, inputs.digests, strict=True)]
-    data = {"id": _name(config.data.pairs), "num_pairs": len(rows), "sha256": json_sha256(rows)}
+    data = {"id": public_name(config.data.pairs), "num_pairs": len(rows), "sha256": json_sha256(rows)}
     place = {"device": device.partition(":")[0], "precision": str(inputs.precision).removeprefix("torch.")}
     dump["train"]["learning_rate"] = config.train.rate
     return {
@@ -168,16 +153,8 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         "data": {**data, "split": config.data.split, "size": config.data.size},
         "config": dump,
         "settings": {**place, "num_processes": num_processes, "patch_encoder_sha256": inputs.patch_encoder},
-        "versions": {"likeness": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in _VERSIONED},
+        "versions": package_versions(*_VERSIONED),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 # the run -------------------------------------------------------------------------------------------------------------
@@ -192,7 +169,8 @@ def _run(
     progress: Progress | None,
 ) -> TuneSummary:
     config = inputs.config
-    backbone = FluxUno.load(inputs.model, device=str(accelerator.device), dtype=inputs.precision, lora=inputs.adapter)
+    loras = [] if inputs.adapter is None else [inputs.adapter]
+    backbone = FluxUno.load(inputs.model, device=str(accelerator.device), dtype=inputs.precision, loras=loras)
     backbone.parts.vae.float()  # latents are encoded in fp32
     cache = _cache(inputs, backbone=backbone, accelerator=accelerator, progress=progress)
     init_seed = seed_for(config.train.seed, "adapter")
@@ -335,8 +313,8 @@ class _RunFolder:
         """What the adapter belongs to and how it was made, for the header of its file."""
         model, data = self.identity["model"], self.identity["data"]
         facts = {"base_model": model["id"], "base_sha256": model["sha256"], "pairs_sha256": data["sha256"]}
-        if "lora" in model:
-            facts |= {"base_lora": model["lora"], "base_lora_sha256": model["lora_sha256"]}
+        for lora in model.get("loras", []):
+            facts |= {"base_lora": lora["id"], "base_lora_sha256": lora["sha256"]}
         return {**facts, "config": self.identity["config"], "step": self.training.step}
 
 

@@ -1,0 +1,88 @@
+"""Rows of an input file that become records: the usable ones in order, every other one with its place and reason."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar  # Any: parsed JSON is open until a record has checked it
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from likeness.core.errors import DataError
+
+__all__ = ["Rejected", "existing_file", "json_object", "readable_mistakes", "sift_rows"]
+
+
+class Rejected(BaseModel):
+    """An input that was left out: where it stood and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str
+    reason: str
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row")
+Record = TypeVar("Record", bound=_Named)
+
+
+def sift_rows(
+    rows: Iterable[tuple[int, Row]], make: Callable[[int, Row], Record], *, path: Path, what: str
+) -> tuple[tuple[Record, ...], tuple[Rejected, ...]]:
+    """`make(number, row)` of every numbered row that it does not refuse, and the rows that were left out.
+
+    An id may come once, upper and lower case alike. `what` is the word for a record in messages.
+    Raises: DataError when no row is usable.
+    """
+    kept: list[Record] = []
+    rejected: list[Rejected] = []
+    seen: set[str] = set()
+    for number, row in rows:
+        try:
+            record = make(number, row)
+            if record.id.casefold() in seen:
+                raise DataError(f"{what} id: expected each id once (case is ignored), got {record.id!r} again.")
+        except DataError as error:
+            rejected.append(Rejected(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
+        else:
+            seen.add(record.id.casefold())
+            kept.append(record)
+    if not kept:
+        first = rejected[0].reason if rejected else f"{path}: the file holds no rows"
+        raise DataError(f"{path}: expected at least one usable {what}, got {len(rejected)} bad rows; first: {first}")
+    return tuple(kept), tuple(rejected)
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The JSON object of a line. Raises: DataError saying what the line is instead."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"expected one JSON object, got {error.msg.lower()} at column {error.colno}.") from None
+    except RecursionError:
+        raise DataError("expected one JSON object, got nesting too deep to read.") from None
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object, got {type(value).__name__}.")
+    return value
+
+
+def readable_mistakes(error: ValidationError) -> str:
+    """Every mistake of a row in one line."""
+    mistakes = (f"{'.'.join(str(part) for part in item['loc']) or 'row'}: {item['msg']}" for item in error.errors())
+    return "; ".join(mistakes) + "."
+
+
+def existing_file(path: Path, *, folder: Path, what: str) -> Path:
+    """`path` resolved against `folder`. Raises: DataError when there is no such file."""
+    full = folder / path
+    try:
+        found = full.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        found = False
+    if not found:
+        raise DataError(f"{what}: expected a file, got nothing at {full}; restore it or correct the row.")
+    return full
