@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any  # TOML and JSON
@@ -103,8 +104,7 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
     import torch
 
     from likeness.core.records import read_cases
-    from likeness.encoders import WORLD_ENCODERS
-    from likeness.evaluate.run import evaluate_run, load_encoders
+    from likeness.evaluate import evaluate_run
     from likeness.generate.run import generate_run
     from likeness.train.preference.run import tune
 
@@ -118,10 +118,19 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
         run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.split)
         if (run / "evaluation" / "summary.json").is_file():
             continue
-        listed = read_cases(cases / "cases.jsonl").cases
-        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark)
-        evaluate_run(run, benchmark=benchmark, encoders=load_encoders(WORLD_ENCODERS), truth=cases / "truth")
+        listed, steps = read_cases(cases / "cases.jsonl").cases, experiment.plan["draw"]["steps"]
+        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, steps=steps)
+        evaluate_run(run, benchmark=benchmark, encoders=_eyes(), cases=cases / "cases.jsonl", bounds=False)
     return variant.name
+
+
+@cache
+def _eyes() -> Any:  # likeness.evaluate.Eyes
+    """A worker's encoders: what they have seen of a subject's photos serves every variant."""
+    from likeness.encoders import WORLD_ENCODERS
+    from likeness.evaluate import Eyes, load_encoders
+
+    return Eyes(load_encoders(WORLD_ENCODERS))
 
 
 def _toml(value: Any) -> str:
@@ -180,9 +189,9 @@ def validation_scores(variant: Variant, experiment: Experiment) -> dict[str, flo
 
 def train(experiment: Experiment) -> None:
     """The chosen settings of every method with every training seed, drawn and measured on test subjects."""
-    run_variants(
-        [Variant("base", None, "test"), *(v for group in final_variants(experiment) for v in group)], experiment
-    )
+    groups = dict(zip(METHODS, final_variants(experiment), strict=True))
+    first = [*groups.pop("focus_dpo"), *groups.pop("dpo")]  # what the claim is about is there first
+    run_variants([Variant("base", None, "test"), *first, *(v for group in groups.values() for v in group)], experiment)
 
 
 def final_variants(experiment: Experiment) -> list[list[Variant]]:

@@ -11,7 +11,7 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import load_image
 from likeness.core.records import read_cases
 from likeness.encoders.reading import Reading, SubjectReading
-from likeness.evaluate import Encoders, evaluate_run, load_encoders
+from likeness.evaluate import Encoders, Eyes, evaluate_run, load_encoders
 from likeness.evaluate.bounds import make_pool, other_subject, other_truth
 
 
@@ -140,6 +140,21 @@ def test_values_do_not_depend_on_other_cases_or_parts(make_benchmark, make_pictu
     fewer = rows_of(pictures)
     assert len(fewer) == 6
     assert all(row == whole[name] for name, row in fewer.items())
+
+
+def test_without_bounds_the_scores_are_the_same_and_eyes_may_be_shared(
+    make_benchmark, make_pictures, encoders: Encoders
+) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures()
+    listed = benchmark / "cases.jsonl"
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders)
+    scores = (pictures / "evaluation" / "scores.jsonl").read_bytes()
+    eyes = Eyes(encoders)
+    for _ in range(2):
+        summary = evaluate_run(pictures, benchmark="small", cases=listed, encoders=eyes, bounds=False)
+    assert (pictures / "evaluation" / "scores.jsonl").read_bytes() == scores
+    assert not (pictures / "evaluation" / "bounds.jsonl").exists()
+    assert {row["row"] for row in summary["rows"]} == {"generated"}
 
 
 def test_absent_encoders_and_labels_give_reasons_or_no_rows(make_benchmark, make_pictures, encoders: Encoders) -> None:

@@ -144,7 +144,7 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
     from likeness.train.preference.config import read_train_config
 
     plan = tomllib.loads((FOLDER / "plan.toml").read_text())
-    assert {len(tries) for tries in plan["search"].values()} == {4}
+    assert {len(tries) for tries in plan["search"].values()} == {3}
     recipe = FOLDER.parents[1] / plan["recipe"]
     settings = [changes for tries in plan["search"].values() for changes in tries]
     for changes in [plan["train"], *settings, *plan["ablations"].values()]:

@@ -9,7 +9,6 @@ from likeness.core.stats import mean_interval
 from likeness.metrics import METRICS
 
 Row = dict[str, Any]
-KINDS = ("generated", "floor", "ceiling")
 
 # Key of a sample's values -> (metric, column), in the order of the table.
 TABLE: dict[str, tuple[str, str]] = {
@@ -36,13 +35,14 @@ def group_of(subject_ids: Sequence[str], *, case_id: str) -> str:
 def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list[Row]:
     """One row per metric, column and kind that any sample row has.
 
-    `rows` maps "generated", "floor" and "ceiling" to sample rows; `num_missing` pictures were never there.
+    `rows` maps "generated" and, where they were measured, "floor" and "ceiling" to sample rows; `num_missing` pictures
+    were never there.
     """
-    keys = [key for key in TABLE if any(key in row["values"] for kind in KINDS for row in rows[kind])]
+    keys = [key for key in TABLE if any(key in row["values"] for kind in rows for row in rows[kind])]
     return [
         _summary_row(rows[kind], key=key, kind=kind, num_missing=num_missing if kind == "generated" else 0)
         for key in keys
-        for kind in KINDS
+        for kind in rows
     ]
 
 

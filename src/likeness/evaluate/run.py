@@ -51,6 +51,7 @@ class _Plan:
     found: Found
     pool: Pool
     labelled: bool
+    bounds: bool
     identity: str
 
 
@@ -82,40 +83,58 @@ def evaluate_run(
     run_folder: Path,
     *,
     benchmark: str,
-    encoders: Encoders,
+    encoders: Encoders | Eyes,
     cases: Path | None = None,
     truth: Path | None = None,
     batch_size: int = 16,
     allow_missing: bool = False,
+    bounds: bool = True,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The summary of a run folder or of any folder of pictures with a case file, as written to evaluation/summary.json.
 
     `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
-    file or in the run folder when None). `batch_size` cases make one part; no value depends on it.
+    file or in the run folder when None). `batch_size` cases make one part; no value depends on it. Several runs
+    of the same cases need `bounds` only once, and an `Eyes` in place of encoders looks at their photos only once.
     Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` missing ones are listed.
     """
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
+    eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
     plan = _plan(
-        run_folder, cases=cases, truth=truth, allow_missing=allow_missing, benchmark=benchmark, encoders=encoders
+        run_folder,
+        cases=cases,
+        truth=truth,
+        allow_missing=allow_missing,
+        benchmark=benchmark,
+        encoders=eyes.encoders,
+        bounds=bounds,
     )
     output = run_folder / "evaluation"
     if output.is_dir():
         remove_stale_temporaries(output)
     parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
-    rows = _all_rows(plan, parts=parts, eyes=Eyes(encoders), batch_size=batch_size, progress=progress)
-    summary = _summary(plan, rows=rows, benchmark=benchmark, encoders=encoders)
+    rows = _all_rows(plan, parts=parts, eyes=eyes, batch_size=batch_size, progress=progress)
+    summary = _summary(plan, rows=rows, benchmark=benchmark, encoders=eyes.encoders)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
     write_jsonl(output / "scores.jsonl", [_without_kind(row) for row in rows if row["row"] == "generated"])
-    write_jsonl(output / "bounds.jsonl", [row for row in rows if row["row"] != "generated"])
+    (output / "bounds.jsonl").unlink(missing_ok=True)
+    if bounds:
+        write_jsonl(output / "bounds.jsonl", [row for row in rows if row["row"] != "generated"])
     write_json(output / "summary.json", summary)
     shutil.rmtree(output / "parts")
     return summary
 
 
 def _plan(
-    folder: Path, *, cases: Path | None, truth: Path | None, allow_missing: bool, benchmark: str, encoders: Encoders
+    folder: Path,
+    *,
+    cases: Path | None,
+    truth: Path | None,
+    allow_missing: bool,
+    benchmark: str,
+    encoders: Encoders,
+    bounds: bool,
 ) -> _Plan:
     path = cases or folder / "cases.jsonl"
     listed = read_cases(path)
@@ -124,8 +143,10 @@ def _plan(
     candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
     labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
+    facts: dict[str, Any] = {} if bounds else {"bounds": False}
     identity = json_sha256(
-        {
+        facts
+        | {
             "benchmark": benchmark,
             "encoders": _encoder_ids(encoders),
             "versions": package_versions(*PACKAGES),
@@ -135,7 +156,7 @@ def _plan(
             "files": _file_hashes(found.samples, pool=pool),
         }
     )
-    return _Plan(folder, listed.cases, found, pool, labelled, identity)
+    return _Plan(folder, listed.cases, found, pool, labelled, bounds, identity)
 
 
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
@@ -194,6 +215,8 @@ def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan, eyes: Eyes
     for sample in samples:
         measured = measure_picture(sample.image, case, eyes=eyes, labelled=labelled)
         rows.append(_row(sample.id, case, kind="generated", measured=measured))
+    if not plan.bounds:
+        return rows
     floor = measure_floor(case, pool=plan.pool, eyes=eyes, labelled=labelled)
     ceiling = measure_ceiling(case, pool=plan.pool, eyes=eyes, labelled=labelled)
     rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
@@ -213,7 +236,8 @@ def _without_kind(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(plan: _Plan, *, rows: Sequence[dict[str, Any]], benchmark: str, encoders: Encoders) -> dict[str, Any]:
-    kinds = {kind: [row for row in rows if row["row"] == kind] for kind in ("generated", "floor", "ceiling")}
+    names = ("generated", "floor", "ceiling") if plan.bounds else ("generated",)
+    kinds = {kind: [row for row in rows if row["row"] == kind] for kind in names}
     summary = {
         "benchmark": benchmark,
         "inputs_sha256": plan.identity,
