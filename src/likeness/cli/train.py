@@ -16,6 +16,7 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
     "likeness train recipes/dpo_world.toml --out runs/dpo --set objective.beta=500 --set train.steps=200\n\n"
+    "torchrun --nproc-per-node 8 -m likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
     "Stopped half-way? The same command again continues."
 )
 
@@ -35,11 +36,15 @@ def train(
     from likeness.cli.record import command_line, record_command
 
     quiet_libraries()
+    from accelerate import PartialState
+
     from likeness.report import build_training_page
     from likeness.train.preference.run import tune
 
     with progress_bars() as bar:
         made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+    if not PartialState().is_main_process:
+        return  # one of several that torchrun started; the first writes and tells
     record_command(out, step="train", line=command_line(ctx))
     _tell(made, page=build_training_page(out), as_json=as_json)
 
