@@ -71,8 +71,8 @@ def build_pairs(experiment: Experiment) -> None:
     from likeness.data.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
 
-    table = experiment.plan["pairs"]
-    regenerate = LoadInpainter(experiment.plan["base"]) if table["losers"] != "drawn" else None
+    table, steps = experiment.plan["pairs"], experiment.plan["draw"]["steps"]
+    regenerate = LoadInpainter(experiment.plan["base"], steps=steps) if table["losers"] != "drawn" else None
     make_pairs(
         table["n"],
         out=experiment.pairs,
