@@ -5,7 +5,8 @@
     python experiments/focusdpo_world/run.py --plan small.toml --out runs/small     # a try-out
 
 Stages: pairs, search, train, ablate, tables. Each continues where it was stopped; a stage needs those before it.
-Working files go to --out; results.json, differences.json, ablations.json, chosen.json and the plots go to --results.
+Working files go to --out; chosen.json, results.json, differences.json, ablations.json, tables.md (all of them as a
+person reads them) and the plots go to --results.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any  # TOML and JSON
 
 from analysis import METRICS, difference_rows, estimate, read_scores, result_rows
 from plots import draw_plots
+from tables import write_tables
 
 from likeness.core.files import read_json, write_json
 
@@ -71,8 +73,8 @@ def build_pairs(experiment: Experiment) -> None:
     from likeness.data.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
 
-    table, steps = experiment.plan["pairs"], experiment.plan["draw"]["steps"]
-    regenerate = LoadInpainter(experiment.plan["base"], steps=steps) if table["losers"] != "drawn" else None
+    table = experiment.plan["pairs"]
+    painter = LoadInpainter(experiment.plan["base"], steps=table["steps"])
     make_pairs(
         table["n"],
         out=experiment.pairs,
@@ -80,7 +82,7 @@ def build_pairs(experiment: Experiment) -> None:
         losers=table["losers"],
         hard=table["hard"],
         workers=experiment.workers,
-        regenerate=regenerate,
+        regenerate=None if table["losers"] == "drawn" else painter,
         progress=_say("pairs"),
     )
 
@@ -225,7 +227,7 @@ def ablate(experiment: Experiment) -> None:
 
 
 def tables(experiment: Experiment) -> None:
-    """results.json, differences.json and the plots."""
+    """results.json, differences.json, tables.md and the plots."""
     results: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     finals = dict(zip(METHODS, final_variants(experiment), strict=True))
@@ -237,6 +239,7 @@ def tables(experiment: Experiment) -> None:
         differences += difference_rows(runs, **place)
     write_json(experiment.results / "results.json", results)
     write_json(experiment.results / "differences.json", differences)
+    write_tables(experiment.results)
     draw_plots(experiment.results, logs=[v.folder(experiment) / "log.jsonl" for v in finals["focus_dpo"]])
 
 

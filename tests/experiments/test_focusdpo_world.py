@@ -25,7 +25,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-analysis, plots = load("analysis"), load("plots")
+analysis, plots, tables = load("analysis"), load("plots"), load("tables")
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
@@ -123,9 +123,27 @@ def test_plots_are_drawn_from_tables(tmp_path: Path) -> None:
     assert (tmp_path / "d.png").stat().st_size > 1000
 
 
+def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -> None:
+    place = {"backbone": "b", "benchmark": "world-multi", "metric": "dino"}
+    numbers = {"n": 40, "mean": 0.51234, "ci_low": 0.4, "ci_high": 0.6}
+    results = [{**place, "method": "base", "seeds": 1, **numbers}]
+    results += [{**place, "method": "dpo", "seeds": 3, **numbers, "mean": None, "ci_low": None, "ci_high": None}]
+    between = {**place, "method_a": "dpo", "method_b": "base", "mean": -0.0123, "ci_low": -0.02, "ci_high": 0.001}
+    for name, rows in (("results", results), ("differences", [between])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    tables.write_tables(tmp_path)
+    text = (tmp_path / "tables.md").read_text()
+    assert "## world-multi, 40 cases" in text
+    assert "| base |  |  | 0.512 [0.400, 0.600] |" in text
+    assert "| dpo |  |  | not measured |" in text
+    assert "| dpo - base |  |  | -0.0123 [-0.0200, +0.0010] |" in text
+    assert "Ablations" not in text
+
+
 def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "analysis", analysis)
     monkeypatch.setitem(sys.modules, "plots", plots)
+    monkeypatch.setitem(sys.modules, "tables", tables)
     run = load("run")
     tries = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
     scored = {
