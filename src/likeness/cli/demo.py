@@ -25,12 +25,13 @@ EXAMPLES = (
 SHARES = {"world-single": 1.0, "world-multi": 1.0, "world-hard": 2 / 3}  # of --cases
 SHEET_COLUMNS = 8
 # The short tuning. On 2 idle cores the whole demo must stay within 8 minutes.
-TUNING_PAIRS = 200
-TUNING_STEPS = 150
-TUNING_BATCH = 4
+TUNING_PAIRS = 400
+TUNING_STEPS = 100
+TUNING_BATCH = 8
 TUNING_WARMUP = 10
-LEARNING_RATE = 1e-4
-BETA = 2000.0
+LEARNING_RATE = 3e-4  # with beta and anchor the settings that experiments/focusdpo_world chose
+BETA = 500.0
+ANCHOR = 10.0
 RANK = 32
 LOSERS = "drawn"
 RECIPE = """# Written by `likeness demo`; the recipes folder explains every key.
@@ -45,6 +46,7 @@ pairs = {pairs}
 [objective]
 name = "focus_dpo"
 beta = {beta}
+sft_anchor = {anchor}
 
 [train]
 steps = {steps}
@@ -144,7 +146,7 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
 
     pairs, within = out / "pairs", f"tuned-{steps}"
     recipe, training = out / within / "recipe.toml", out / within / "training"
-    make_pairs(TUNING_PAIRS, out=pairs, losers=LOSERS, workers=workers, progress=bar("pairs: drawing"))
+    make_pairs(TUNING_PAIRS, out=pairs, losers=LOSERS, hard=True, workers=workers, progress=bar("pairs: drawing"))
     atomic_write_text(recipe, _recipe(DEFAULT_MODEL, pairs=pairs, steps=steps))
     made = tune(recipe, out=training, progress=lambda label: bar(f"tuning: {label}"))
     record_command(training, step="train", line=f"likeness train {_shown(recipe)} --out {_shown(training)}")
@@ -165,6 +167,7 @@ def _recipe(model: str, *, pairs: Path, steps: int) -> str:
         steps=steps,
         rank=RANK,
         beta=BETA,
+        anchor=ANCHOR,
         batch=TUNING_BATCH,
         rate=LEARNING_RATE,
         warmup=TUNING_WARMUP,
