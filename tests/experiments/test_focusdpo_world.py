@@ -6,10 +6,11 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "focusdpo_world"
 
@@ -167,3 +168,34 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
     settings = [changes for tries in plan["search"].values() for changes in tries]
     for changes in [plan["train"], *settings, *plan["ablations"].values()]:
         read_train_config(recipe, changes=[f"{key}={value}" for key, value in changes.items()])
+
+
+def test_shares_of_the_margin_by_hand() -> None:
+    """Two pairs of four tokens: 6 of 10 lie inside the prior, and M^2 = 1/4 on one token keeps 1."""
+    margin = load("margin")
+    tokens = torch.tensor([[4.0, 2.0, 3.0, 0.0], [0.0, 0.0, 2.0, -1.0]])
+    prior = torch.tensor([[True, True, False, False], [False, True, False, False]])
+    weight = torch.tensor([[0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    row = margin.row("dpo", [(tokens, SimpleNamespace(prior=prior, weight=weight))])
+    assert row == {
+        "adapter": "dpo",
+        "pairs": 2,
+        "prior_covers": 0.375,
+        "margin_inside_prior": 0.6,
+        "margin_kept_by_focus": 0.1,
+    }
+
+
+def test_the_law_of_the_learning_curve_is_found_again() -> None:
+    spec = importlib.util.spec_from_file_location("curve", FOLDER.parents[1] / "benchmarks" / "learning_curve.py")
+    assert spec is not None
+    assert spec.loader is not None
+    curve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(curve)
+    rows = [
+        {"benchmark": "world-multi", "pictures": n, "attribute_accuracy": {"mean": 0.9 * (1 - 20 * n**-0.5)}}
+        for n in (10_000, 40_000, 90_000)
+    ]
+    law = curve.fit(rows, ceiling=0.9)
+    assert (law["a"], law["b"]) == (pytest.approx(20), pytest.approx(0.5))
+    assert law["pictures_at_goal"] == pytest.approx((20 / 0.05) ** 2)  # miss 0.05 at the goal of 0.95

@@ -53,7 +53,7 @@ NUM_SUBJECTS = {"single": 1, "multi": 2}
 STRUCK: tuple[tuple[int, ...], ...] = ((0,), (1,), (0, 1))
 """Which subjects of a multi pair are disrupted, in turn."""
 
-MAX_ATTEMPTS = 400  # a look-alike of a person beside another one passes about one time in ten
+MAX_ATTEMPTS = 400  # one of 1,600 hard pairs needed more than 40
 MAX_SCENARIOS = 400
 EDGE = 2  # px by which a silhouette's anti-aliased edge and thin lines reach beyond its label
 INPAINT_EDGE, FEATHER = 4, 3  # px; a regenerated subject is free within the first and blended over the second
