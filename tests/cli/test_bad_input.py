@@ -6,7 +6,6 @@ in tests/core.
 """
 
 import errno
-import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_encoders as tiny
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
@@ -41,12 +41,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    path = Path(__file__).parents[1] / "encoders" / "tiny_encoders.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
     folder = tmp_path_factory.mktemp("encoders")
     return {"clip": tiny.write_clip(folder / "clip"), "dino": tiny.write_vit(folder / "dino")}
 

@@ -1,10 +1,9 @@
 """`likeness train` from the command line: what it says, what it refuses, and that its adapter draws pictures."""
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
+import preference_runs as runs
 import pytest
 from typer.testing import CliRunner
 
@@ -16,23 +15,12 @@ runner = CliRunner()
 
 
 @pytest.fixture(scope="session")
-def runs() -> Any:
-    path = Path(__file__).parents[1] / "train" / "preference_runs.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory, runs: Any) -> Path:
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.write_model(tmp_path_factory.mktemp("model") / "flux")
 
 
 @pytest.fixture
-def recipe(tmp_path: Path, runs: Any, model: Path) -> Path:
+def recipe(tmp_path: Path, model: Path) -> Path:
     return runs.write_recipe(tmp_path / "run.toml", model=model, pairs=runs.write_pairs(tmp_path / "pairs", count=4))
 
 

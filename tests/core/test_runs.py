@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scripts import child_environment
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import read_json
@@ -74,8 +75,7 @@ def test_second_process_is_refused_while_the_first_holds(tmp_path: Path) -> None
     code = f"from likeness.core.runs import hold_run\nwith hold_run({str(tmp_path)!r}): print('held')"
 
     def attempt() -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child_environment())
 
     with hold_run(tmp_path):
         refused = attempt()

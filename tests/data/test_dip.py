@@ -1,6 +1,5 @@
 """The DIP recipe: aligned pictures, the gate on both, exact balance, splits, and the same bytes however it ran."""
 
-import os
 import random
 import shutil
 import signal
@@ -10,11 +9,12 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import HELPERS, child_environment
+from stub_judge import LoadStub
 
 from likeness.core.errors import ConfigError, DataError, OutputError
 from likeness.core.files import read_json, read_jsonl
@@ -26,22 +26,13 @@ from likeness.world.identity import Identity, split_of_identity
 from likeness.world.render import render
 from likeness.world.scenario import Scenario, pair_split, sample_scenario
 
-HERE = Path(__file__).parent
 NUM, SIZE = 60, 64
 
 
 @pytest.fixture(scope="module")
-def stub() -> ModuleType:
-    sys.path.insert(0, str(HERE))  # worker processes inherit the path
-    import stub_judge
-
-    return stub_judge
-
-
-@pytest.fixture(scope="module")
-def folder(stub: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dip") / "pairs"
-    make_pairs(NUM, out=out, size=SIZE, judge=stub.LoadStub(picky=True))
+    make_pairs(NUM, out=out, size=SIZE, judge=LoadStub(picky=True))
     return out
 
 
@@ -162,8 +153,8 @@ def test_leaking_subjects_take_only_what_their_neighbour_has(pairs: tuple[Prefer
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_identities_scenes_and_impostors_are_of_the_split(stub: ModuleType, tmp_path: Path, split: str) -> None:
-    make_pairs(12, out=tmp_path / "p", split=split, size=32, judge=stub.LoadStub())  # type: ignore[arg-type]
+def test_identities_scenes_and_impostors_are_of_the_split(tmp_path: Path, split: str) -> None:
+    make_pairs(12, out=tmp_path / "p", split=split, size=32, judge=LoadStub())  # type: ignore[arg-type]
     for pair in read_pairs(tmp_path / "p").pairs:
         scenario = scenario_of(pair, split=split)
         assert pair.split == split
@@ -174,8 +165,8 @@ def test_identities_scenes_and_impostors_are_of_the_split(stub: ModuleType, tmp_
             assert split_of_identity(who) == split_of_identity(shown) == split
 
 
-def test_hard_pairs_hold_look_alikes(stub: ModuleType, tmp_path: Path) -> None:
-    make_pairs(12, out=tmp_path / "p", subset="multi", hard=True, size=32, judge=stub.LoadStub())
+def test_hard_pairs_hold_look_alikes(tmp_path: Path) -> None:
+    make_pairs(12, out=tmp_path / "p", subset="multi", hard=True, size=32, judge=LoadStub())
     found = read_pairs(tmp_path / "p").pairs
     assert {pair.subset for pair in found} == {"multi"}
     assert sum(pair.references[0].class_name == pair.references[1].class_name for pair in found) >= 6
@@ -201,14 +192,14 @@ def test_what_the_gate_refuses_is_listed_with_the_reason(folder: Path, pairs: tu
     ],
 )
 def test_a_judge_that_passes_nothing_ends_the_run_with_the_reason(
-    stub: ModuleType, tmp_path: Path, preferred: int, rejected: int, message: str
+    tmp_path: Path, preferred: int, rejected: int, message: str
 ) -> None:
     with pytest.raises(DataError, match=f"none; last: {message}"):
-        make_pairs(1, out=tmp_path / "p", size=32, judge=stub.LoadStub(preferred, rejected))
+        make_pairs(1, out=tmp_path / "p", size=32, judge=LoadStub(preferred, rejected))
 
 
-def test_nine_and_six_pass_and_the_answers_are_kept(stub: ModuleType, tmp_path: Path) -> None:
-    make_pairs(2, out=tmp_path / "p", size=32, judge=stub.LoadStub(9, 6))
+def test_nine_and_six_pass_and_the_answers_are_kept(tmp_path: Path) -> None:
+    make_pairs(2, out=tmp_path / "p", size=32, judge=LoadStub(9, 6))
     for pair in read_pairs(tmp_path / "p").pairs:
         assert [sum(a is True for a in answers) for answers in pair.qa.preferred.judge] == [9] * len(pair.subjects)
         assert [sum(a is True for a in answers) for answers in pair.qa.rejected.judge] == [6] * len(pair.subjects)
@@ -216,21 +207,21 @@ def test_nine_and_six_pass_and_the_answers_are_kept(stub: ModuleType, tmp_path: 
         assert pair.models["judge"] == "stub 9/6/False"
 
 
-def test_other_thresholds_are_another_run(stub: ModuleType, tmp_path: Path) -> None:
-    make_pairs(1, out=tmp_path / "p", size=32, judge=stub.LoadStub(8, 4), thresholds=Thresholds(8, 4))
+def test_other_thresholds_are_another_run(tmp_path: Path) -> None:
+    make_pairs(1, out=tmp_path / "p", size=32, judge=LoadStub(8, 4), thresholds=Thresholds(8, 4))
     with pytest.raises(OutputError, match=r"thresholds\.preferred_min: 8 there, 9 here"):
-        make_pairs(1, out=tmp_path / "p", size=32, judge=stub.LoadStub(8, 4))
+        make_pairs(1, out=tmp_path / "p", size=32, judge=LoadStub(8, 4))
 
 
 # -- the same bytes --------------------------------------------------------------------------------------------
-def test_a_pair_depends_on_neither_n_nor_its_company(stub: ModuleType, folder: Path, tmp_path: Path) -> None:
-    make_pairs(7, out=tmp_path / "p", size=SIZE, judge=stub.LoadStub(picky=True))
+def test_a_pair_depends_on_neither_n_nor_its_company(folder: Path, tmp_path: Path) -> None:
+    make_pairs(7, out=tmp_path / "p", size=SIZE, judge=LoadStub(picky=True))
     assert read_jsonl(tmp_path / "p" / "pairs.jsonl") == read_jsonl(folder / "pairs.jsonl")[:7]
     few, many = contents(tmp_path / "p"), contents(folder)
     assert all(data == many[name] for name, data in few.items() if name.startswith(("images/", "masks/")))
 
 
-def test_two_workers_make_what_one_makes(stub: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_two_workers_make_what_one_makes(folder: Path, tmp_path: Path) -> None:
     assert NUM > CHUNK
     steps: list[tuple[int, int]] = []
     make_pairs(
@@ -238,7 +229,7 @@ def test_two_workers_make_what_one_makes(stub: ModuleType, folder: Path, tmp_pat
         out=tmp_path / "p",
         size=SIZE,
         workers=2,
-        judge=stub.LoadStub(picky=True),
+        judge=LoadStub(picky=True),
         progress=lambda done, total: steps.append((done, total)),
     )
     assert contents(tmp_path / "p") == contents(folder)
@@ -246,35 +237,34 @@ def test_two_workers_make_what_one_makes(stub: ModuleType, folder: Path, tmp_pat
     assert steps[-1] == (NUM, NUM)
 
 
-def test_lost_pictures_are_made_again(stub: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_lost_pictures_are_made_again(folder: Path, tmp_path: Path) -> None:
     out = shutil.copytree(folder, tmp_path / "p")
     before = contents(out)
     (out / "images" / "dip-train-0-000003-rejected.png").unlink()
     (out / "masks" / "dip-train-0-000055-subject-0.png").write_bytes(b"")
     (out / "summary.json").unlink()
     steps: list[int] = []
-    make_pairs(NUM, out=out, size=SIZE, judge=stub.LoadStub(picky=True), progress=lambda done, _: steps.append(done))
+    make_pairs(NUM, out=out, size=SIZE, judge=LoadStub(picky=True), progress=lambda done, _: steps.append(done))
     assert contents(out) == before
     assert steps[0] == 0
-    make_pairs(NUM, out=out, size=SIZE, judge=stub.LoadStub(picky=True), progress=lambda done, _: steps.append(done))
+    make_pairs(NUM, out=out, size=SIZE, judge=LoadStub(picky=True), progress=lambda done, _: steps.append(done))
     assert steps[-1] == NUM
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path, workers: int) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(HERE)])}
-    command = [sys.executable, str(HERE / "make_once.py")]
-    subprocess.run([*command, str(tmp_path / "whole"), "1"], env=environment, check=True)
+    command = [sys.executable, str(HELPERS / "make_pairs_once.py")]
+    subprocess.run([*command, str(tmp_path / "whole"), "1"], env=child_environment(), check=True)
     rng, out = random.Random(workers), tmp_path / "killed"
     for _ in range(6):
-        process = subprocess.Popen([*command, str(out), str(workers)], env=environment)
+        process = subprocess.Popen([*command, str(out), str(workers)], env=child_environment())
         while process.poll() is None and not any(out.glob("images/*")):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 1))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run([*command, str(out), str(workers)], env=environment, check=True)
+    subprocess.run([*command, str(out), str(workers)], env=child_environment(), check=True)
     assert contents(out) == contents(tmp_path / "whole")
 
 

@@ -1,6 +1,5 @@
 """The checkpoints inside the package: stock, small, and good for the whole loop, however often it is killed."""
 
-import os
 import random
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scripts import child_environment
 from typer.testing import CliRunner
 
 from likeness.cli import app
@@ -129,12 +129,11 @@ def commands(folder: Path) -> list[list[str]]:
 def attempt(folder: Path, *, seconds: float) -> str:
     """Runs generate and evaluate; which of them was killed when the time was up, "" when both had ended well."""
     folder.mkdir(exist_ok=True)
-    source = str(Path(__file__).parents[2] / "src")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     deadline = time.monotonic() + seconds
     for words in commands(folder):
-        process = subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            words, cwd=folder, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         try:
             said, _ = process.communicate(timeout=max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:

@@ -1,37 +1,25 @@
 """Tiny encoders, written once per session."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import tiny_encoders as tiny
 from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    """The module that writes tiny encoders."""
-    spec = importlib.util.spec_from_file_location("tiny_encoders", Path(__file__).parent / "tiny_encoders.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def clip_folder(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_clip(tmp_path_factory.mktemp("weights") / "tiny-clip")
 
 
 @pytest.fixture(scope="session")
-def vit_folder(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_vit(tmp_path_factory.mktemp("weights") / "tiny-vit")
 
 
 @pytest.fixture(scope="session")
-def dinov2_folder(tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_dinov2(tmp_path_factory.mktemp("weights") / "tiny-dinov2")
 
 

@@ -2,10 +2,10 @@
 
 import math
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import tiny_encoders as tiny
 import torch
 from PIL import Image
 
@@ -22,7 +22,7 @@ from likeness.encoders.probe_targets import (
 
 
 @pytest.fixture
-def config(tiny: ModuleType) -> ProbeConfig:
+def config() -> ProbeConfig:
     return tiny.probe_config()
 
 

@@ -1,30 +1,19 @@
 """A small benchmark with photos and labels, pictures for it, and tiny encoders."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import tiny_encoders as tiny
 from PIL import Image
 
 from likeness.evaluate import Encoders, load_encoders
 
 
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Specs of tiny encoders on disk."""
-    tiny = _module(Path(__file__).parents[1] / "encoders" / "tiny_encoders.py")
     folder = tmp_path_factory.mktemp("weights")
     written = {
         "clip": tiny.write_clip(folder / "clip"),

@@ -1,15 +1,16 @@
 """An evaluation killed again and again ends with the bytes of one that ran through."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from scripts import HELPERS, child_environment
+
 from likeness.evaluate import evaluate_run, load_encoders
 
-SCRIPT = Path(__file__).parent / "kill_evaluation.py"
+SCRIPT = HELPERS / "kill_evaluation.py"
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -22,9 +23,7 @@ def test_twenty_kills_change_no_byte(make_benchmark, make_pictures, weights: dic
     cases = benchmark / "cases.jsonl"
     evaluate_run(whole, benchmark="small", cases=cases, encoders=load_encoders(weights))
     command = [sys.executable, str(SCRIPT), str(pictures), str(cases), json.dumps(weights)]
-    source = str(Path(__file__).parents[2] / "src")
-    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[-1]) >= 15  # the last of twenty may find the work done
     evaluate_run(pictures, benchmark="small", cases=cases, encoders=load_encoders(weights), batch_size=1)

@@ -1,32 +1,19 @@
 """The experiment's arithmetic: crossed bootstrap, paired differences, and what the tables hold."""
 
-import importlib.util
 import itertools
 import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scripts import ROOT, load_script
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "focusdpo_world"
-
-
-def load(name: str) -> ModuleType:
-    """A module of the experiment, which is no package."""
-    spec = importlib.util.spec_from_file_location(f"focusdpo_world_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-analysis, plots, tables = load("analysis"), load("plots"), load("tables")
+EXPERIMENT = "experiments/focusdpo_world"
+analysis, plots, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in ("analysis", "plots", "tables"))
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
@@ -145,7 +132,7 @@ def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "analysis", analysis)
     monkeypatch.setitem(sys.modules, "plots", plots)
     monkeypatch.setitem(sys.modules, "tables", tables)
-    run = load("run")
+    run = load_script(f"{EXPERIMENT}/run.py")
     tries = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
     scored = {
         "base": {"clip_t": 0.60, "choice": 0.5},
@@ -162,9 +149,9 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
 
     from likeness.train.preference.config import read_train_config
 
-    plan = tomllib.loads((FOLDER / "plan.toml").read_text())
+    plan = tomllib.loads((ROOT / EXPERIMENT / "plan.toml").read_text())
     assert {len(tries) for tries in plan["search"].values()} == {3}
-    recipe = FOLDER.parents[1] / plan["recipe"]
+    recipe = ROOT / plan["recipe"]
     settings = [changes for tries in plan["search"].values() for changes in tries]
     for changes in [plan["train"], *settings, *plan["ablations"].values()]:
         read_train_config(recipe, changes=[f"{key}={value}" for key, value in changes.items()])
@@ -172,7 +159,7 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
 
 def test_shares_of_the_margin_by_hand() -> None:
     """Two pairs of four tokens: 6 of 10 lie inside the prior, and M^2 = 1/4 on one token keeps 1."""
-    margin = load("margin")
+    margin = load_script(f"{EXPERIMENT}/margin.py")
     tokens = torch.tensor([[4.0, 2.0, 3.0, 0.0], [0.0, 0.0, 2.0, -1.0]])
     prior = torch.tensor([[True, True, False, False], [False, True, False, False]])
     weight = torch.tensor([[0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
@@ -187,11 +174,7 @@ def test_shares_of_the_margin_by_hand() -> None:
 
 
 def test_the_law_of_the_learning_curve_is_found_again() -> None:
-    spec = importlib.util.spec_from_file_location("curve", FOLDER.parents[1] / "benchmarks" / "learning_curve.py")
-    assert spec is not None
-    assert spec.loader is not None
-    curve = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(curve)
+    curve = load_script("benchmarks/learning_curve.py")
     rows = [
         {"benchmark": "world-multi", "pictures": n, "attribute_accuracy": {"mean": 0.9 * (1 - 20 * n**-0.5)}}
         for n in (10_000, 40_000, 90_000)

@@ -13,6 +13,7 @@ from typing import Any
 import fake_maker
 import pytest
 from PIL import Image
+from scripts import HELPERS, child_environment
 
 from likeness.core.errors import ConfigError, DataError, LikenessError, OutputError, WeightsError
 from likeness.core.files import read_json, read_jsonl, write_jsonl
@@ -20,8 +21,6 @@ from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
 from likeness.core.records import Case, Rejected, Subject, read_cases
 from likeness.generate.run import RunSummary, generate_run
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -148,10 +147,6 @@ def test_progress_counts_to_the_end(tmp_path: Path, model: Path, cases: list[Cas
     assert seen == [(6, 6)]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *(path for path in sys.path if path)])}
-
-
 def test_twenty_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photos: dict[str, Path]) -> None:
     rows = [{"id": f"c{n}", "prompt": f"a cat {n}", "references": [str(photos["red"])], "seed": n} for n in range(15)]
     rows.append({"id": "bad", "prompt": "forbidden", "references": []})
@@ -159,8 +154,8 @@ def test_twenty_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photo
 
     def start(out: str, workers: int) -> subprocess.Popen[bytes]:
         arguments = [tmp_path / "cases.jsonl", model, tmp_path / out, workers]
-        command = [sys.executable, str(HERE / "run_once.py"), *map(str, arguments)]
-        return subprocess.Popen(command, env=environment())
+        command = [sys.executable, str(HELPERS / "generate_once.py"), *map(str, arguments)]
+        return subprocess.Popen(command, env=child_environment())
 
     def num_pictures() -> int:
         return len(list((tmp_path / "killed" / "images").glob("*.png")))
@@ -194,8 +189,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, model: Path, ph
     psutil = pytest.importorskip("psutil")
     rows = [{"id": f"c{n}", "prompt": f"a cat {n}", "references": []} for n in range(400)]
     write_jsonl(tmp_path / "cases.jsonl", rows)
-    arguments = [HERE / "run_once.py", tmp_path / "cases.jsonl", model, tmp_path / "run", 2]
-    process = subprocess.Popen([sys.executable, *map(str, arguments)], env=environment())
+    arguments = [HELPERS / "generate_once.py", tmp_path / "cases.jsonl", model, tmp_path / "run", 2]
+    process = subprocess.Popen([sys.executable, *map(str, arguments)], env=child_environment())
     deadline = time.monotonic() + 60
     while len(list((tmp_path / "run").glob("images/*.png"))) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -8,6 +8,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from scripts import child_environment
 from torch import Tensor
 
 from likeness.core.errors import DataError
@@ -169,7 +170,4 @@ def test_facts_agree_with_the_signatures() -> None:
 
 def test_reading_the_table_imports_no_torch() -> None:
     program = "import sys, likeness.objectives; sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", program], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode
-        == 0
-    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, env=child_environment()).returncode == 0

@@ -1,34 +1,19 @@
 """A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder with its latent cache.
 
-For preference runs: a miniature model and a recipe over six pairs. Test files import `preference_runs` by name.
+For preference runs: a miniature model and a recipe over six pairs.
 """
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import preference_runs as runs
 import pytest
 import torch
 
 from likeness.train import transformer
 from likeness.train.autoencoder import train_autoencoder
 from likeness.train.config import PretrainConfig, read_config
-
-
-def _load(name: str) -> ModuleType:
-    """The module beside this file, importable by that name from now on."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-runs = _load("preference_runs")
 
 RECIPE = """
 seed = 3

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from preference_runs import same, train
+from scripts import HELPERS, child_environment
 
 from likeness.core.errors import DivergenceError
 from likeness.train.preference import run as running
 from likeness.train.state import load_state
 
-SCRIPT = Path(__file__).parent / "preference_runs.py"
-SRC = Path(__file__).parents[2] / "src"
+SCRIPT = HELPERS / "preference_runs.py"
 
 
 def test_a_diverging_run_stops_with_its_last_good_state(
@@ -40,10 +40,9 @@ def test_a_diverging_run_stops_with_its_last_good_state(
 
 def kill_runs(recipe: Path, folder: Path, *, count: int, seed: int) -> None:
     command = [sys.executable, str(SCRIPT), str(recipe), str(folder), str(count), str(seed)]
-    environment = os.environ | {"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000, check=False)
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) >= count / 3  # on a busy machine some runs end before their kill
+    assert int(done.stdout.split()[-1]) >= count * 2 / 3  # a kill in the last step may come too late
     for number in range(count):
         assert same(folder / "whole", folder / f"run{number}")
 

@@ -1,4 +1,4 @@
-"""One run of the recipe in its own process, to be killed: make_once.py OUT WORKERS."""
+"""One run of the recipe in its own process, to be killed: make_pairs_once.py OUT WORKERS."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run by the kill test in a process of its own: python run_once.py CASES.jsonl MODEL OUT WORKERS."""
+"""Run by the kill test in a process of its own: python generate_once.py CASES.jsonl MODEL OUT WORKERS."""
 
 import sys
 from pathlib import Path

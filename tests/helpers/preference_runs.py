@@ -2,8 +2,9 @@
 
     preference_runs.py RECIPE FOLDER COUNT SEED
 
-makes COUNT run folders, each killed with SIGKILL at a random moment and then continued to its end. This process loads
-libraries but never computes, so that forking it is safe. Prints how many runs were killed before their end.
+makes COUNT run folders, each killed with SIGKILL at a random moment after a random step and then continued to its end.
+This process loads libraries but never computes, so that forking it is safe. Prints how many runs were killed before
+their end.
 """
 
 import json
@@ -184,6 +185,12 @@ def ended_well(child: int) -> bool:
     return True
 
 
+def rows(run: Path) -> int:
+    """How many steps the log of a run holds."""
+    log = run / "log.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def main(recipe: Path, folder: Path, *, count: int, seed: int) -> int:
     """How many of `count` runs were killed before their end."""
     import torch
@@ -193,16 +200,19 @@ def main(recipe: Path, folder: Path, *, count: int, seed: int) -> int:
     torch.set_num_threads(1)
     assert run.tune
     rng = random.Random(seed)
+    began, killed = time.monotonic(), 0
     ended_well(train_in_child(recipe, folder / "whole"))
-    began = time.monotonic()
-    ended_well(train_in_child(recipe, folder / "again"))  # as long as the others: the pairs are encoded by now
-    length, killed = time.monotonic() - began, 0
+    num_steps = rows(folder / "whole")
+    step = (time.monotonic() - began) / num_steps  # seconds, start and end included
     for number in range(count):
-        child = train_in_child(recipe, folder / f"run{number}")
-        time.sleep(rng.uniform(0, length))
+        out = folder / f"run{number}"
+        child, steps = train_in_child(recipe, out), rng.randrange(num_steps)
+        while rows(out) < steps:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, step))
         os.kill(child, signal.SIGKILL)
         killed += not ended_well(child)
-        ended_well(train_in_child(recipe, folder / f"run{number}"))
+        ended_well(train_in_child(recipe, out))
     return killed
 
 
