@@ -4,9 +4,9 @@
     python experiments/focusdpo_world/run.py --stage search --workers 2
     python experiments/focusdpo_world/run.py --plan small.toml --out runs/small     # a try-out
 
-Stages: pairs, search, train, ablate, tables. Each continues where it was stopped; a stage needs those before it.
-Working files go to --out; chosen.json, results.json, differences.json, ablations.json, tables.md (all of them as a
-person reads them) and the plots go to --results.
+Stages: pairs, search, train, ablate, why, tables. Each continues where it was stopped; a stage needs those before it.
+Working files go to --out; chosen.json, results.json, differences.json, ablations.json, why.json, tables.md (all of them
+as a person reads them) and the plots go to --results.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any  # TOML and JSON
 
 from analysis import METRICS, difference_rows, estimate, read_scores, result_rows
+from elsewhere import move_pairs
 from plots import draw_plots
 from tables import write_tables
 
@@ -29,7 +30,10 @@ from likeness.core.files import read_json, write_json
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
-STAGES = ("pairs", "search", "train", "ablate", "tables")
+STAGES = ("pairs", "search", "train", "ablate", "why", "tables")
+CASES = {"test": ("test", "benchmarks"), "validation": ("validation", "validation"), "why": ("validation", "why_cases")}
+"""Which split a set of cases is drawn of, and the table of the plan that says how many."""
+
 CHOICE = ("attribute_accuracy", "leakage")  # validation: accuracy minus leakage decides, averaged over benchmarks
 PROMPT_LOSS = 0.01  # of CLIP-T against base that a chosen try may cost, where any try of its method costs no more
 
@@ -49,23 +53,27 @@ class Experiment:
     def pairs(self) -> Path:
         return self.out / "pairs"
 
-    def cases(self, benchmark: str, split: str) -> Path:
-        return self.out / "cases" / split / benchmark
+    def cases(self, benchmark: str, cases: str) -> Path:
+        return self.out / "cases" / cases / benchmark
+
+    def benchmarks(self, cases: str) -> dict[str, int]:
+        """How many cases of which benchmark the set has."""
+        return self.plan[CASES[cases][1]]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One adapter (or none) and the split its pictures are drawn of."""
+    """One adapter (or none) and the set of cases its pictures are drawn of."""
 
     name: str
     changes: tuple[tuple[str, Any], ...] | None
-    split: str
+    cases: str
 
     def folder(self, experiment: Experiment) -> Path:
         return experiment.out / "adapters" / self.name
 
     def pictures(self, experiment: Experiment, benchmark: str) -> Path:
-        return experiment.out / "pictures" / self.split / self.name / benchmark
+        return experiment.out / "pictures" / self.cases / self.name / benchmark
 
 
 def build_pairs(experiment: Experiment) -> None:
@@ -92,17 +100,17 @@ def _say(what: str) -> Any:
 
 
 def build_cases(experiment: Experiment) -> None:
-    """Case files of both splits, drawn once."""
+    """The case files, drawn once."""
     from likeness.benchmarks.world import build
 
-    for split, table in (("test", "benchmarks"), ("validation", "validation")):
-        for benchmark, limit in experiment.plan[table].items():
-            if not (experiment.cases(benchmark, split) / "cases.jsonl").is_file():
-                build(benchmark, experiment.cases(benchmark, split), limit=limit, split=split)
+    for cases, (split, _) in CASES.items():
+        for benchmark, limit in experiment.benchmarks(cases).items():
+            if not (experiment.cases(benchmark, cases) / "cases.jsonl").is_file():
+                build(benchmark, experiment.cases(benchmark, cases), limit=limit, split=split)
 
 
 def train_and_measure(variant: Variant, experiment: Experiment) -> str:
-    """The variant's adapter, its pictures of every case of its split, and their scores; one process, one thread."""
+    """The variant's adapter, its pictures of every case of its set, and their scores; one process, one thread."""
     import torch
 
     from likeness.core.records import read_cases
@@ -116,8 +124,8 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
         changes = [f"{key}={_toml(value)}" for key, value in variant.changes]
         tune(ROOT / experiment.plan["recipe"], out=variant.folder(experiment), changes=changes)
         loras = [variant.folder(experiment) / "lora"]
-    for benchmark in experiment.plan["benchmarks" if variant.split == "test" else "validation"]:
-        run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.split)
+    for benchmark in experiment.benchmarks(variant.cases):
+        run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.cases)
         if (run / "evaluation" / "summary.json").is_file():
             continue
         listed, steps = read_cases(cases / "cases.jsonl").cases, experiment.plan["draw"]["steps"]
@@ -147,10 +155,10 @@ def run_variants(variants: Sequence[Variant], experiment: Experiment) -> None:
             print(f"{name}: measured ({number} of {len(variants)})", flush=True)
 
 
-def variant(experiment: Experiment, name: str, method: str, *, split: str, changes: Changes, seed: int) -> Variant:
+def variant(experiment: Experiment, name: str, method: str, *, cases: str, changes: Changes, seed: int) -> Variant:
     """A training of `method` under the plan's common settings with `changes` laid over them."""
     common = {"data.pairs": experiment.pairs.as_posix(), "objective.name": method, "train.seed": seed}
-    return Variant(name, tuple({**common, **experiment.plan["train"], **changes}.items()), split)
+    return Variant(name, tuple({**common, **experiment.plan["train"], **changes}.items()), cases)
 
 
 def search(experiment: Experiment) -> None:
@@ -163,7 +171,7 @@ def search(experiment: Experiment) -> None:
     }
     base = Variant("base", None, "validation")
     variants = [
-        variant(experiment, name, method, split="validation", changes=changes, seed=seed)
+        variant(experiment, name, method, cases="validation", changes=changes, seed=seed)
         for name, (method, changes) in tries.items()
     ]
     run_variants([base, *variants], experiment)
@@ -201,7 +209,7 @@ def final_variants(experiment: Experiment) -> list[list[Variant]]:
     chosen = read_json(experiment.results / "chosen.json")["chosen"]
     return [
         [
-            variant(experiment, f"{method}-seed{seed}", method, split="test", changes=chosen[method], seed=seed)
+            variant(experiment, f"{method}-seed{seed}", method, cases="test", changes=chosen[method], seed=seed)
             for seed in experiment.plan["seeds"]
         ]
         for method in METHODS
@@ -214,7 +222,7 @@ def ablate(experiment: Experiment) -> None:
     seed = experiment.plan["seeds"][0]
     table = {"full": {}, **experiment.plan["ablations"]}
     variants = [
-        variant(experiment, f"ablate-{n}", "focus_dpo", split="validation", changes={**chosen, **c}, seed=seed)
+        variant(experiment, f"ablate-{n}", "focus_dpo", cases="validation", changes={**chosen, **c}, seed=seed)
         for n, c in table.items()
     ]
     run_variants(variants, experiment)
@@ -224,6 +232,31 @@ def ablate(experiment: Experiment) -> None:
         runs |= {v.name.removeprefix("ablate-"): [v.pictures(experiment, benchmark)] for v in variants}
         rows += result_rows(runs, backbone=experiment.plan["backbone"], benchmark=benchmark)
     write_json(experiment.results / "ablations.json", rows)
+
+
+def why(experiment: Experiment) -> None:
+    """DPO and FocusDPO with betas that make their steps alike, and on pairs whose backgrounds differ."""
+    chosen = read_json(experiment.results / "chosen.json")["chosen"]
+    moved = experiment.out / "pairs-elsewhere"
+    move_pairs(experiment.pairs, out=moved, split="train", hard=experiment.plan["pairs"]["hard"])
+    groups: dict[str, list[Variant]] = {"base": [Variant("base", None, "why")]}
+    for name, table in experiment.plan["why"].items():
+        method, changes = table["method"], {**chosen[table["method"]], **table["changes"]}
+        if table["elsewhere"]:
+            changes["data.pairs"] = moved.as_posix()
+        groups[name] = [
+            variant(experiment, f"why-{name}-seed{seed}", method, cases="why", changes=changes, seed=seed)
+            for seed in experiment.plan["why_seeds"]
+        ]
+    run_variants([v for group in groups.values() for v in group], experiment)
+    results: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    for benchmark in experiment.benchmarks("why"):
+        runs = {name: [v.pictures(experiment, benchmark) for v in group] for name, group in groups.items()}
+        place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
+        results += result_rows(runs, **place)
+        differences += difference_rows(runs, **place)
+    write_json(experiment.results / "why.json", {"results": results, "differences": differences})
 
 
 def tables(experiment: Experiment) -> None:
@@ -254,7 +287,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = tomllib.loads(arguments.plan.read_text())
     experiment = Experiment(plan, arguments.out.resolve(), arguments.results.resolve(), arguments.workers)
-    stages = {"pairs": build_pairs, "search": search, "train": train, "ablate": ablate, "tables": tables}
+    stages = {"pairs": build_pairs, "search": search, "train": train, "ablate": ablate, "why": why, "tables": tables}
     for name in [arguments.stage] if arguments.stage else STAGES:
         print(f"== {name}", flush=True)
         stages[name](experiment)

@@ -18,6 +18,15 @@ METRICS = {
 SHOWN_DIFFERENCES = (
     ("focus_dpo", "dpo"), ("focus_dpo", "base"), ("dpo", "base"), ("sft", "base"), ("patch_dpo", "base"),
 )  # fmt: skip
+SHOWN_REASONS = (
+    ("focus_dpo", "dpo"),
+    ("focus_dpo", "dpo_beta_125"),
+    ("focus_dpo_beta_2000", "dpo"),
+    ("dpo_elsewhere", "dpo"),
+    ("focus_dpo_elsewhere", "focus_dpo"),
+    ("focus_dpo_elsewhere", "dpo_elsewhere"),
+    ("prior_only_elsewhere", "focus_dpo_elsewhere"),
+)
 
 Row = Mapping[str, Any]
 
@@ -30,20 +39,32 @@ def write_tables(folder: Path) -> None:
         here = [row for row in results if row["benchmark"] == benchmark]
         n = max(row["n"] for row in here if row["method"] == "base")
         parts.append(f"## {benchmark}, {n} cases\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
-        shown = [
-            row
-            for a, b in SHOWN_DIFFERENCES
-            for row in differences
-            if (row["benchmark"], row["method_a"], row["method_b"]) == (benchmark, a, b)
-        ]
-        parts.append(_table(shown, line=lambda row: f"{row['method_a']} - {row['method_b']}", cell=_signed))
+        parts.append(_difference_table(differences, benchmark, shown=SHOWN_DIFFERENCES))
     if (folder / "ablations.json").is_file():
         ablations = read_json(folder / "ablations.json")
         for benchmark in dict.fromkeys(row["benchmark"] for row in ablations):
             here = [row for row in ablations if row["benchmark"] == benchmark]
             title = f"## Ablations of FocusDPO, {benchmark}, validation split, {max(row['n'] for row in here)} cases"
             parts.append(f"{title}\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
+    if (folder / "why.json").is_file():
+        found = read_json(folder / "why.json")
+        for benchmark in dict.fromkeys(row["benchmark"] for row in found["results"]):
+            here = [row for row in found["results"] if row["benchmark"] == benchmark]
+            n = max(row["n"] for row in here if row["method"] == "base")
+            title = f"## Why, {benchmark}, validation split, {n} cases"
+            parts.append(f"{title}\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
+            parts.append(_difference_table(found["differences"], benchmark, shown=SHOWN_REASONS))
     atomic_write_text(folder / "tables.md", "\n\n".join(parts) + "\n")
+
+
+def _difference_table(rows: Sequence[Row], benchmark: str, *, shown: Sequence[tuple[str, str]]) -> str:
+    """The rows of `shown` pairs of methods, in that order."""
+    found = {(row["method_a"], row["method_b"]): [] for row in rows}
+    for row in rows:
+        if row["benchmark"] == benchmark:
+            found[row["method_a"], row["method_b"]].append(row)
+    kept = [row for pair in shown for row in found.get(pair, [])]
+    return _table(kept, line=lambda row: f"{row['method_a']} - {row['method_b']}", cell=_signed)
 
 
 def _table(rows: Sequence[Row], *, line: Callable[[Row], str], cell: Callable[[Row], str]) -> str:

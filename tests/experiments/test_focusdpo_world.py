@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 import torch
 from scripts import ROOT, load_script
+from stub_judge import LoadStub
+
+from likeness.core.pairs import read_pairs
+from likeness.data.dip import make_pairs
+from likeness.world.render import render
+from likeness.world.scenario import sample_scenario
+from likeness.world.scenes import SCENES
 
 EXPERIMENT = "experiments/focusdpo_world"
-analysis, plots, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in ("analysis", "plots", "tables"))
+NEIGHBOURS = ("analysis", "elsewhere", "plots", "tables")
+analysis, elsewhere, plots, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in NEIGHBOURS)
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
@@ -129,9 +137,8 @@ def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -
 
 
 def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "analysis", analysis)
-    monkeypatch.setitem(sys.modules, "plots", plots)
-    monkeypatch.setitem(sys.modules, "tables", tables)
+    for name in NEIGHBOURS:
+        monkeypatch.setitem(sys.modules, name, load_script(f"{EXPERIMENT}/{name}.py"))
     run = load_script(f"{EXPERIMENT}/run.py")
     tries = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
     scored = {
@@ -153,8 +160,33 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
     assert {len(tries) for tries in plan["search"].values()} == {3}
     recipe = ROOT / plan["recipe"]
     settings = [changes for tries in plan["search"].values() for changes in tries]
-    for changes in [plan["train"], *settings, *plan["ablations"].values()]:
+    reasons = [table["changes"] for table in plan["why"].values()]
+    for changes in [plan["train"], *settings, *reasons, *plan["ablations"].values()]:
         read_train_config(recipe, changes=[f"{key}={value}" for key, value in changes.items()])
+
+
+def test_a_moved_picture_keeps_who_and_what_is_in_it() -> None:
+    scenario = sample_scenario(5, split="train", num_subjects=2, hard=True, dressed=False)
+    picture = render(scenario)
+    moved = elsewhere.move(picture.image, scenario, seed="a")
+    changed = (moved != picture.image).any(axis=2)
+    shown = np.logical_or.reduce([subject.visible_mask for subject in picture.labels.subjects])
+    assert changed.mean() > 0.3
+    assert not (changed & shown).any()
+    rest = [name for name in SCENES if name != scenario.scene]
+    sceneries = {name: elsewhere._scenery(name, seed=scenario.seed, size=128) for name in rest}
+    assert any((moved[changed] == scenery[changed]).all() for scenery in sceneries.values())
+    assert (elsewhere.move(picture.image, scenario, seed="a") == moved).all()
+
+
+def test_only_rejected_pictures_move_and_the_originals_stay(tmp_path: Path) -> None:
+    make_pairs(2, out=tmp_path / "pairs", size=64, hard=True, judge=LoadStub())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "pairs" / "images").iterdir()}
+    elsewhere.move_pairs(tmp_path / "pairs", out=tmp_path / "moved", split="train", hard=True)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "pairs" / "images").iterdir()}
+    after = {path.name: path.read_bytes() for path in (tmp_path / "moved" / "images").iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if "rejected" in n}
+    assert len(read_pairs(tmp_path / "moved").pairs) == 2
 
 
 def test_shares_of_the_margin_by_hand() -> None:
