@@ -100,15 +100,23 @@ def result_rows(
 
 
 def difference_rows(
-    runs: Mapping[str, Sequence[Path]], *, backbone: str, benchmark: str, metrics: Sequence[str] = METRICS
+    runs: Mapping[str, Sequence[Path]],
+    *,
+    backbone: str,
+    benchmark: str,
+    metrics: Sequence[str] = METRICS,
+    against: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per pair of methods and metric: method_a - method_b, the later method in `runs` minus the earlier."""
+    """One row per pair of methods and metric: method_a - method_b, the later method in `runs` minus the earlier.
+
+    `against` names the earlier ones that are wanted, None all.
+    """
     rows: list[dict[str, Any]] = []
     methods = list(runs)
     for metric in metrics:
         scores = {method: [read_scores(folder, metric) for folder in runs[method]] for method in methods}
         for index, later in enumerate(methods):
-            for earlier in methods[:index]:
+            for earlier in (name for name in methods[:index] if against is None or name in against):
                 found = difference(scores[later], scores[earlier])
                 if found.n:
                     place = {"backbone": backbone, "benchmark": benchmark, "metric": metric}

@@ -16,8 +16,10 @@ SHOWN = ("attribute_accuracy", "leakage", "dino", "clip_t")
 
 
 def draw_plots(results: Path, *, logs: Sequence[Path]) -> None:
-    """differences.png (each method minus base) and focus_share.png (A_focus by t) beside the tables."""
+    """differences.png (each method minus base), focus_share.png (A_focus by t) and trade.png, beside the tables."""
     draw_differences(read_json(results / "differences.json"), out=results / "differences.png")
+    if (results / "why.json").is_file():
+        draw_trade(read_json(results / "why.json")["differences"], out=results / "trade.png")
     draw_focus_share(logs, out=results / "focus_share.png")
 
 
@@ -34,6 +36,26 @@ def draw_differences(rows: Sequence[dict[str, Any]], *, out: Path) -> None:
             axis.plot(row["mean"], place, "o", color="C0")
         axis.set_title(f"{metric}\nminus base")
         axis.set_yticks(range(len(labels)), [f"{method}, {benchmark}" for benchmark, method in labels])
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def draw_trade(rows: Sequence[dict[str, Any]], *, out: Path) -> None:
+    """DINO gained against CLIP-T lost, each variant minus base with both 95% intervals."""
+    to_base = {(row["method_a"], row["metric"]): row for row in rows if row["method_b"] == "base"}
+    figure, axis = plt.subplots(figsize=(6.5, 5))
+    for name in dict.fromkeys(method for method, _ in to_base):
+        x, y = to_base[name, "clip_t"], to_base[name, "dino"]
+        color = "C1" if name.startswith("dpo") else "C0"
+        axis.plot([x["ci_low"], x["ci_high"]], [y["mean"]] * 2, color=color, alpha=0.4)
+        axis.plot([x["mean"]] * 2, [y["ci_low"], y["ci_high"]], color=color, alpha=0.4)
+        axis.plot(x["mean"], y["mean"], "o", color=color)
+        axis.annotate(name, (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    axis.axhline(0, color="0.6", linewidth=1)
+    axis.axvline(0, color="0.6", linewidth=1)
+    axis.set_xlabel("CLIP-T minus base")
+    axis.set_ylabel("DINO minus base")
     figure.tight_layout()
     figure.savefig(out, dpi=110)
     plt.close(figure)

@@ -226,12 +226,24 @@ def ablate(experiment: Experiment) -> None:
         for n, c in table.items()
     ]
     run_variants(variants, experiment)
-    rows: list[dict[str, Any]] = []
-    for benchmark in experiment.plan["validation"]:
-        runs = {"base": [Variant("base", None, "validation").pictures(experiment, benchmark)]}
-        runs |= {v.name.removeprefix("ablate-"): [v.pictures(experiment, benchmark)] for v in variants}
-        rows += result_rows(runs, backbone=experiment.plan["backbone"], benchmark=benchmark)
-    write_json(experiment.results / "ablations.json", rows)
+    groups = {"base": [Variant("base", None, "validation")]} | {v.name.removeprefix("ablate-"): [v] for v in variants}
+    write_json(experiment.results / "ablations.json", compare(groups, experiment, against=("base", "full")))
+
+
+Groups = Mapping[str, Sequence[Variant]]
+"""Name -> a measured variant per seed, all of them of one set of cases."""
+
+
+def compare(groups: Groups, experiment: Experiment, *, against: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """results: the means of every group; differences: between groups, later minus earlier."""
+    found: dict[str, list[Any]] = {"results": [], "differences": []}
+    (cases,) = {v.cases for group in groups.values() for v in group}
+    for benchmark in experiment.benchmarks(cases):
+        runs = {name: [v.pictures(experiment, benchmark) for v in group] for name, group in groups.items()}
+        place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
+        found["results"] += result_rows(runs, **place)
+        found["differences"] += difference_rows(runs, **place, against=against)
+    return found
 
 
 def why(experiment: Experiment) -> None:
@@ -249,29 +261,15 @@ def why(experiment: Experiment) -> None:
             for seed in experiment.plan["why_seeds"]
         ]
     run_variants([v for group in groups.values() for v in group], experiment)
-    results: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
-    for benchmark in experiment.benchmarks("why"):
-        runs = {name: [v.pictures(experiment, benchmark) for v in group] for name, group in groups.items()}
-        place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
-        results += result_rows(runs, **place)
-        differences += difference_rows(runs, **place)
-    write_json(experiment.results / "why.json", {"results": results, "differences": differences})
+    write_json(experiment.results / "why.json", compare(groups, experiment))
 
 
 def tables(experiment: Experiment) -> None:
     """results.json, differences.json, tables.md and the plots."""
-    results: list[dict[str, Any]] = []
-    differences: list[dict[str, Any]] = []
     finals = dict(zip(METHODS, final_variants(experiment), strict=True))
-    for benchmark in experiment.plan["benchmarks"]:
-        runs = {"base": [Variant("base", None, "test").pictures(experiment, benchmark)]}
-        runs |= {method: [v.pictures(experiment, benchmark) for v in group] for method, group in finals.items()}
-        place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
-        results += result_rows(runs, **place)
-        differences += difference_rows(runs, **place)
-    write_json(experiment.results / "results.json", results)
-    write_json(experiment.results / "differences.json", differences)
+    found = compare({"base": [Variant("base", None, "test")], **finals}, experiment)
+    for name, rows in found.items():
+        write_json(experiment.results / f"{name}.json", rows)
     write_tables(experiment.results)
     draw_plots(experiment.results, logs=[v.folder(experiment) / "log.jsonl" for v in finals["focus_dpo"]])
 

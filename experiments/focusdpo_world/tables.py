@@ -1,6 +1,6 @@
-"""tables.md: results.json, differences.json and ablations.json as a person reads them."""
+"""tables.md: results.json, differences.json, ablations.json and why.json as a person reads them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any  # rows are JSON
 
@@ -18,6 +18,7 @@ METRICS = {
 SHOWN_DIFFERENCES = (
     ("focus_dpo", "dpo"), ("focus_dpo", "base"), ("dpo", "base"), ("sft", "base"), ("patch_dpo", "base"),
 )  # fmt: skip
+MORE = {"ablations": "Ablations of FocusDPO, validation split: ", "why": "Why, validation split: "}
 SHOWN_REASONS = (
     ("focus_dpo", "dpo"),
     ("focus_dpo", "dpo_beta_125"),
@@ -35,36 +36,27 @@ def write_tables(folder: Path) -> None:
     """`folder`/tables.md from the JSON files beside it."""
     results, differences = read_json(folder / "results.json"), read_json(folder / "differences.json")
     parts = ["# Tables\n\nWritten by `run.py --stage tables` from the JSON files beside it. Brackets: 95% intervals."]
-    for benchmark in dict.fromkeys(row["benchmark"] for row in results):
-        here = [row for row in results if row["benchmark"] == benchmark]
-        n = max(row["n"] for row in here if row["method"] == "base")
-        parts.append(f"## {benchmark}, {n} cases\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
-        parts.append(_difference_table(differences, benchmark, shown=SHOWN_DIFFERENCES))
-    if (folder / "ablations.json").is_file():
-        ablations = read_json(folder / "ablations.json")
-        for benchmark in dict.fromkeys(row["benchmark"] for row in ablations):
-            here = [row for row in ablations if row["benchmark"] == benchmark]
-            title = f"## Ablations of FocusDPO, {benchmark}, validation split, {max(row['n'] for row in here)} cases"
-            parts.append(f"{title}\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
-    if (folder / "why.json").is_file():
-        found = read_json(folder / "why.json")
-        for benchmark in dict.fromkeys(row["benchmark"] for row in found["results"]):
-            here = [row for row in found["results"] if row["benchmark"] == benchmark]
-            n = max(row["n"] for row in here if row["method"] == "base")
-            title = f"## Why, {benchmark}, validation split, {n} cases"
-            parts.append(f"{title}\n\n" + _table(here, line=lambda row: row["method"], cell=_level))
-            parts.append(_difference_table(found["differences"], benchmark, shown=SHOWN_REASONS))
+    parts += _sections(results, differences, title="", shown=SHOWN_DIFFERENCES)
+    for name, title in MORE.items():
+        if (folder / f"{name}.json").is_file():
+            found = read_json(folder / f"{name}.json")
+            to_full = [(row["method"], "full") for row in found["results"] if row["method"] not in ("base", "full")]
+            shown = SHOWN_REASONS if name == "why" else (("full", "base"), *dict.fromkeys(to_full))
+            parts += _sections(found["results"], found["differences"], title=title, shown=shown)
     atomic_write_text(folder / "tables.md", "\n\n".join(parts) + "\n")
 
 
-def _difference_table(rows: Sequence[Row], benchmark: str, *, shown: Sequence[tuple[str, str]]) -> str:
-    """The rows of `shown` pairs of methods, in that order."""
-    found = {(row["method_a"], row["method_b"]): [] for row in rows}
-    for row in rows:
-        if row["benchmark"] == benchmark:
-            found[row["method_a"], row["method_b"]].append(row)
-    kept = [row for pair in shown for row in found.get(pair, [])]
-    return _table(kept, line=lambda row: f"{row['method_a']} - {row['method_b']}", cell=_signed)
+def _sections(
+    results: Sequence[Row], differences: Sequence[Row], *, title: str, shown: Sequence[tuple[str, str]]
+) -> Iterator[str]:
+    """Per benchmark the means and those differences between methods that are `shown`."""
+    for benchmark in dict.fromkeys(row["benchmark"] for row in results):
+        here = [row for row in results if row["benchmark"] == benchmark]
+        n = max(row["n"] for row in here if row["method"] == "base")
+        yield f"## {title}{benchmark}, {n} cases\n\n" + _table(here, line=lambda row: row["method"], cell=_level)
+        between = [row for row in differences if row["benchmark"] == benchmark]
+        kept = [row for pair in shown for row in between if (row["method_a"], row["method_b"]) == pair]
+        yield _table(kept, line=lambda row: f"{row['method_a']} - {row['method_b']}", cell=_signed)
 
 
 def _table(rows: Sequence[Row], *, line: Callable[[Row], str], cell: Callable[[Row], str]) -> str:

@@ -100,6 +100,8 @@ def test_tables_have_the_promised_columns(tmp_path: Path) -> None:
     assert set(first) == {"backbone", "benchmark", "metric", "method", "seeds", "n", "mean", "ci_low", "ci_high"}
     assert [(r["method"], r["seeds"], r["n"]) for r in (first, second)] == [("base", 1, 24), ("dpo", 2, 48)]
     (row,) = analysis.difference_rows(runs, **place)
+    assert analysis.difference_rows(runs, **place, against=("base",)) == [row]
+    assert analysis.difference_rows(runs, **place, against=("dpo",)) == []
     assert {*place, "metric", "method_a", "method_b", "mean", "ci_low", "ci_high"} <= set(row)
     assert (row["method_a"], row["method_b"]) == ("dpo", "base")
     assert row["mean"] == pytest.approx(second["mean"] - first["mean"], abs=1e-4)
@@ -116,7 +118,8 @@ def test_plots_are_drawn_from_tables(tmp_path: Path) -> None:
     place = {"backbone": "b", "benchmark": "world-multi", "metric": "dino", "method_a": "dpo", "method_b": "base"}
     rows = [{**place, "mean": 0.1, "ci_low": 0.0, "ci_high": 0.2}]
     plots.draw_differences(rows, out=tmp_path / "d.png")
-    assert (tmp_path / "d.png").stat().st_size > 1000
+    plots.draw_trade([*rows, {**rows[0], "metric": "clip_t"}], out=tmp_path / "t.png")
+    assert all((tmp_path / name).stat().st_size > 1000 for name in ("d.png", "t.png"))
 
 
 def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -> None:
@@ -127,6 +130,7 @@ def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -
     between = {**place, "method_a": "dpo", "method_b": "base", "mean": -0.0123, "ci_low": -0.02, "ci_high": 0.001}
     for name, rows in (("results", results), ("differences", [between])):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    (tmp_path / "why.json").write_text(json.dumps({"results": results, "differences": [between]}))
     tables.write_tables(tmp_path)
     text = (tmp_path / "tables.md").read_text()
     assert "## world-multi, 40 cases" in text
@@ -134,6 +138,7 @@ def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -
     assert "| dpo |  |  | not measured |" in text
     assert "| dpo - base |  |  | -0.0123 [-0.0200, +0.0010] |" in text
     assert "Ablations" not in text
+    assert "## Why, validation split: world-multi, 40 cases" in text
 
 
 def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
