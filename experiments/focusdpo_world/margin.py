@@ -31,10 +31,12 @@ STRIDE, SIZE, SEED = 13, 8, 7  # every 13th pair, in batches of 8; the seed of n
 PRECISION = torch.bfloat16
 
 
-def batches(cache: PairCache, *, count: int, backbone: FluxUno, config: TrainConfig) -> Iterator[Batch]:
-    """Whole batches of pairs that agree in their number of references."""
+def batches(
+    cache: PairCache, *, count: int, backbone: FluxUno, config: TrainConfig, stride: int = STRIDE
+) -> Iterator[Batch]:
+    """Whole batches of every `stride`-th pair, of one number of references each."""
     groups: dict[int, list[CachedPair]] = {}
-    for index in range(0, count, STRIDE):
+    for index in range(0, count, stride):
         groups.setdefault(len(cache[index].references), []).append(cache[index])
     stock = backbone.parts.scheduler.config
     shift = {name: stock[name] for name in ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")}

@@ -194,6 +194,24 @@ def test_only_rejected_pictures_move_and_the_originals_stay(tmp_path: Path) -> N
     assert len(read_pairs(tmp_path / "moved").pairs) == 2
 
 
+def test_what_the_field_finds_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two subjects of two tokens each among six; the first reference finds one of its own and one of the other's."""
+    monkeypatch.setitem(sys.modules, "margin", load_script(f"{EXPERIMENT}/margin.py"))
+    field = load_script(f"{EXPERIMENT}/field.py")
+    subjects = torch.tensor([[[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]]).bool()
+    scores = torch.tensor([[[9.0, 1.0, 8.0, 2.0, 0.0, 0.0], [0.0, 0.0, 9.0, 8.0, 0.0, 0.0]]])
+    loss = torch.tensor([[1.0, 6.0, 2.0, 3.0, 50.0, 50.0]])
+    change = torch.tensor([[2.0, 8.0, 90.0, 90.0, 0.0, 0.0]])
+    struck = torch.tensor([[True, False]])
+    (found,) = field.measure(scores, subjects, struck, error=loss, difference=change)
+    tokens = {"recall": 0.75, "on_other": 0.25, "chance": 1 / 3, "focus_share": 0.25}
+    assert found == pytest.approx({**tokens, "error_ratio": 3.0, "difference_ratio": 4.0})
+    hidden = subjects.clone()
+    hidden[0, 1] = False
+    assert not list(field.measure(scores, hidden, struck, error=loss, difference=change))
+    assert field.row({"t": 0.5}, [found, found])["recall"]["mean"] == 0.75
+
+
 def test_shares_of_the_margin_by_hand() -> None:
     """Two pairs of four tokens: 6 of 10 lie inside the prior, and M^2 = 1/4 on one token keeps 1."""
     margin = load_script(f"{EXPERIMENT}/margin.py")
