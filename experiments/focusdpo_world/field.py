@@ -2,11 +2,11 @@
 
     python experiments/focusdpo_world/field.py
 
-For pairs of the experiment with two subjects, fixed times and the base model: of the K tokens most like a reference (K
-as many as its subject covers), how many lie on that subject (recall) and on the other one; how large the field is
-(A_focus); and whether it lies where there is something to learn: in M_s over the rest of the subjects, the model's error
-on the preferred picture, and the difference between the latents of both pictures. Printed and written to field.json with
-95% intervals over pairs.
+For pairs of the experiment with two subjects, fixed times and the base model: of the K tokens most like a reference
+(K as many as its subject covers), how many lie on that subject (recall) and on the other one; how large the field is
+(A_focus); and whether it lies where there is something to learn: in M_s over the rest of the subjects, the model's
+error on the preferred picture, and the difference between the latents of both pictures. Printed and written to
+field.json with 95% intervals over pairs.
 """
 
 import argparse
