@@ -12,16 +12,19 @@ from torch import nn
 
 from likeness.backbones.flux_uno import FluxUno
 from likeness.encoders.clip import ClipEncoder
-from likeness.encoders.probe import AttributeProbe
+from likeness.encoders.probe import AttributeProbe, ProbeConfig
 from likeness.encoders.vit import VitEncoder
 from likeness.train import calibrate, optim
 from likeness.train.config import PretrainConfig, read_config
 from likeness.train.optim import train_encoder
 from likeness.train.pretrain import run
+from likeness.train.probe import _chunk as drawn_chunk
 from likeness.train.probe import picture_labels, probe_config
+from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES
 from likeness.world.render import render, render_image
 from likeness.world.scenario import sample_scenario
+from likeness.world.scenes import SCENES
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
@@ -62,6 +65,16 @@ def check_outputs(work: Path) -> list[str]:
     assert VitEncoder.load(work / "dino").features([picture(0)]).shape == (1, 192)
     folders = ("flux", "clip", "dino", "probe")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
+
+
+def test_the_probe_sees_more_people_than_the_world_has() -> None:
+    """A third of the pictures begins with one, each with readable labels of its own five attributes."""
+    probe = ProbeConfig(attributes=ATTRIBUTES, actions=tuple(ACTIONS), scenes=tuple(SCENES), image_size=32)
+    labels = [one for first in (0, 32, 64) for one in drawn_chunk(first, seed=1, size=32, probe=probe).labels]
+    people = [one for one in labels if one.classes[0][0] == ATTRIBUTES["species"].index("person")]
+    assert 0.25 < len(people) / len(labels) < 0.5
+    human = [list(ATTRIBUTES).index(name) for name in ("skin", "hair_style", "hair_color", "beard", "age")]
+    assert all((one.classes[0][human] >= 0).all() for one in people)
 
 
 class Stopped(BaseException):

@@ -2,7 +2,7 @@
 makes of them, so that it judges generated pictures by what they show and not by how sharp they are."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -27,13 +27,14 @@ from likeness.train.config import PretrainConfig
 from likeness.train.optim import train_encoder
 from likeness.train.vae import decoded, load_vae, posterior
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import ATTRIBUTES
+from likeness.world.identity import ATTRIBUTES, sample_identity
 from likeness.world.render import Labels, render
 from likeness.world.scenario import Scenario, sample_scenario
 from likeness.world.scenes import SCENES
 
 AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
+PERSON_SHARE = 0.3  # of pictures whose first subject is a person: they have five attributes that nobody else has
 CHUNK = 32
 PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
 HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
@@ -79,13 +80,19 @@ def make_pool(config: PretrainConfig, probe: ProbeConfig, *, vae: AutoencoderKL)
 def _chunk(first: int, *, seed: int, size: int, probe: ProbeConfig) -> PicturePool:
     """Pictures first .. first + CHUNK - 1 of the stream, as they are drawn."""
     rng = random.Random(f"probe-pool/{seed}/{first}")
-    drawn = [render(_scenario(first + i, hard=rng.random() < HARD_SHARE), size=size) for i in range(CHUNK)]
+    scenarios = [_scenario(first + i, seed=seed, hard=rng.random() < HARD_SHARE) for i in range(CHUNK)]
+    drawn = [render(scenario, size=size) for scenario in scenarios]
     labels = [picture_labels(picture.labels, probe) for picture in drawn]
     return PicturePool(np.stack([picture.image for picture in drawn]), labels)
 
 
-def _scenario(index: int, *, hard: bool) -> Scenario:
-    return sample_scenario(10_000_000 + index, split="train", hard=hard)
+def _scenario(index: int, *, seed: int, hard: bool) -> Scenario:
+    scenario = sample_scenario(10_000_000 + index, split="train", hard=hard)
+    rng = random.Random(f"probe-person/{seed}/{index}")
+    if rng.random() >= PERSON_SHARE:
+        return scenario
+    person = sample_identity(rng, split="train", species="person")
+    return replace(scenario, identities=(person, *scenario.identities[1:]))
 
 
 @torch.no_grad()
