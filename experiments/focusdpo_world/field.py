@@ -13,10 +13,11 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
-from margin import PRECISION, ROOT, batches
+from margin import PRECISION, ROOT, batches, open_cache
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +27,6 @@ from likeness.core.pairs import read_pairs
 from likeness.core.stats import mean_interval
 from likeness.focus import FieldCollector, resolve_overlaps
 from likeness.focus.fusion import attention_field, matched_tokens
-from likeness.train.preference.cache import PairCache
 from likeness.train.preference.config import read_train_config
 from likeness.train.preference.step import Batch, autocast
 
@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 TIMES = (0.95, 0.8, 0.6, 0.4, 0.2)
 FEATURES = ("attention_input", "block_output", "attention_output", "query", "key")
 MEASURES = ("recall", "on_other", "chance", "focus_share", "error_ratio", "difference_ratio")
-STRIDE = 4
+STRIDE = 5  # odd: singles and pairs of subjects take turns
 
 
 @torch.no_grad()
@@ -96,35 +96,36 @@ def row(settings: Mapping[str, object], found: list[dict[str, float]]) -> dict[s
     return {**settings, **cells}
 
 
-def main() -> None:
-    """Measures every choice of features, plain and centred."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
-    parser.add_argument("--results", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    config = read_train_config(arguments.out / "adapters" / "focus_dpo-seed42" / "config.toml")
+def measure_field(adapter: str, *, out: Path, results: Path) -> None:
+    """field.json: every choice of features, plain and centred, under the settings of `adapter` but without it."""
+    config = read_train_config(out / "adapters" / adapter / "config.toml")
     backbone = FluxUno.load(config.model.base, dtype=PRECISION)
-    caches = sorted(path for path in (arguments.out / "pairs" / "cache").iterdir() if path.is_dir())
-    count = len(read_pairs(arguments.out / "pairs").pairs)
+    count = len(read_pairs(out / "pairs").pairs)
+    cache = open_cache(out / "pairs", count=count)
     found: dict[tuple[str, bool, float], list[dict[str, float]]] = defaultdict(list)
-    cache = PairCache(caches[0], count=count)
-    for batch in batches(cache, count=count, backbone=backbone, config=config, stride=STRIDE):
+    for _, batch in batches(cache, count=count, backbone=backbone, config=config, stride=STRIDE):
         if batch.subject_masks.shape[1] != 2:
             continue
         subjects = resolve_overlaps(batch.subject_masks)
         difference = by_token((batch.preferred - batch.rejected).square())
-        for features in FEATURES:
-            for center in (False, True):
-                for t in TIMES:
-                    moved = replace(batch, t=torch.full_like(batch.t, t))
-                    scores, error = watched(backbone, moved, features=features, center=center)
-                    found[features, center, t] += measure(
-                        scores, subjects, batch.disrupted, error=error, difference=difference
-                    )
-    rows = [row({"features": f, "center": c, "t": t}, found[f, c, t]) for f, c, t in found]
+        for features, center, t in product(FEATURES, (False, True), TIMES):
+            moved = replace(batch, t=torch.full_like(batch.t, t))
+            scores, error = watched(backbone, moved, features=features, center=center)
+            found[features, center, t] += measure(scores, subjects, batch.disrupted, error=error, difference=difference)
+    rows = [row({"features": f, "center": c, "t": t}, pairs) for (f, c, t), pairs in found.items()]
     for one in rows:
         print(*(f"{key} {value['mean'] if isinstance(value, dict) else value}" for key, value in one.items()))
-    write_json(arguments.results / "field.json", rows)
+    write_json(results / "field.json", rows)
+
+
+def main() -> None:
+    """Measures the base model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--adapter", default="focus_dpo-seed42", help="whose settings of pairs and times are used")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
+    parser.add_argument("--results", type=Path, default=HERE)
+    arguments = parser.parse_args()
+    measure_field(arguments.adapter, out=arguments.out, results=arguments.results)
 
 
 if __name__ == "__main__":

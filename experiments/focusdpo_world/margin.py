@@ -4,23 +4,27 @@
 
 For pairs of the experiment with fresh noise and times: the margin of a token is what it adds to `inside` of the DPO
 loss, -[(policy - ref) of preferred - (policy - ref) of rejected] squared velocity error. Printed and written to
-margin.json: its share inside the prior (exact masks of the disrupted subjects), and what M^2 of FocusDPO keeps of it.
+margin.json: its share inside the prior (exact masks of the disrupted subjects in the preferred picture), its share
+where the pictures differ at all (impostors reach beyond those masks), and what M^2 of FocusDPO keeps of it.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional
 
 from likeness.backbones.flux_uno import FluxUno
 from likeness.backbones.lora import adapter_off, load_adapter
 from likeness.core.files import write_json
-from likeness.core.pairs import read_pairs
+from likeness.core.images import load_image
+from likeness.core.pairs import PreferencePair, read_pairs
 from likeness.focus import FocusMaps
-from likeness.train.preference.cache import CachedPair, PairCache
+from likeness.train.preference.cache import PairCache
 from likeness.train.preference.config import TrainConfig, read_train_config
 from likeness.train.preference.draws import draw_pair
 from likeness.train.preference.step import ADAPTER, Batch, autocast, collect_batch, maps_of
@@ -33,21 +37,30 @@ PRECISION = torch.bfloat16
 
 def batches(
     cache: PairCache, *, count: int, backbone: FluxUno, config: TrainConfig, stride: int = STRIDE
-) -> Iterator[Batch]:
-    """Whole batches of every `stride`-th pair, of one number of references each."""
-    groups: dict[int, list[CachedPair]] = {}
+) -> Iterator[tuple[list[int], Batch]]:
+    """Whole batches of every `stride`-th pair, of one number of references each, with the indices of their pairs."""
+    groups: dict[int, list[int]] = {}
     for index in range(0, count, stride):
-        groups.setdefault(len(cache[index].references), []).append(cache[index])
+        groups.setdefault(len(cache[index].references), []).append(index)
     stock = backbone.parts.scheduler.config
     shift = {name: stock[name] for name in ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")}
     for group in groups.values():
         for start in range(0, len(group) - SIZE + 1, SIZE):
-            pairs = group[start : start + SIZE]
+            chosen = group[start : start + SIZE]
+            pairs = [cache[index] for index in chosen]
             draws = [
                 draw_pair(seed=SEED, step=start, position=k, shape=p.preferred.shape, sampler="uno_shift", shift=shift)
                 for k, p in enumerate(pairs)
             ]
-            yield collect_batch(pairs, draws, backbone=backbone, guidance=config.train.guidance)
+            yield chosen, collect_batch(pairs, draws, backbone=backbone, guidance=config.train.guidance)
+
+
+def changed_tokens(pair: PreferencePair, *, tokens: int) -> Bool[Tensor, " L"]:
+    """Tokens of a square grid in which any pixel of the two pictures differs."""
+    preferred, rejected = (np.asarray(load_image(path)) for path in (pair.preferred, pair.rejected))
+    differs = torch.from_numpy((preferred != rejected).any(axis=2))[None].float()
+    side = round(tokens**0.5)
+    return functional.adaptive_max_pool2d(differs, (side, side)).flatten() > 0
 
 
 @torch.no_grad()
@@ -68,19 +81,46 @@ def _change(backbone: FluxUno, batch: Batch, x0: Tensor) -> Tensor:
     return functional.avg_pool2d(change.mean(1, keepdim=True), 2).flatten(1)
 
 
-def row(name: str, measured: list[tuple[Tensor, FocusMaps]]) -> dict[str, str | int | float]:
-    """Shares over all pairs of one adapter."""
-    margin = torch.cat([tokens for tokens, _ in measured])
-    prior = torch.cat([maps.prior for _, maps in measured])
-    weight = torch.cat([maps.weight for _, maps in measured])
+def row(name: str, measured: list[tuple[Tensor, FocusMaps, Tensor]]) -> dict[str, str | int | float]:
+    """Shares over all pairs of one adapter; a batch has the margins, the maps and the changed tokens."""
+    margin = torch.cat([tokens for tokens, _, _ in measured])
+    prior = torch.cat([maps.prior for _, maps, _ in measured])
+    weight = torch.cat([maps.weight for _, maps, _ in measured])
+    changed = torch.cat([tokens for _, _, tokens in measured])
     whole = margin.sum()
     return {
         "adapter": name,
         "pairs": len(margin),
         "prior_covers": round(float(prior.float().mean()), 4),
+        "changed_covers": round(float(changed.float().mean()), 4),
         "margin_inside_prior": round(float((margin * prior).sum() / whole), 4),
+        "margin_inside_changed": round(float((margin * changed).sum() / whole), 4),
         "margin_kept_by_focus": round(float((margin * weight.square()).sum() / whole), 4),
     }
+
+
+def measure_margins(names: Sequence[str], *, out: Path, results: Path) -> None:
+    """margin.json: one row per adapter of `out`/adapters."""
+    listed, rows = read_pairs(out / "pairs").pairs, []
+    for name in names:
+        config = read_train_config(out / "adapters" / name / "config.toml")
+        backbone = FluxUno.load(config.model.base, dtype=PRECISION)
+        load_adapter(backbone.transformer, out / "adapters" / name / "lora", name=ADAPTER)
+        cache = open_cache(out / "pairs", count=len(listed))
+        measured: list[tuple[Tensor, FocusMaps, Tensor]] = []
+        for chosen, batch in batches(cache, count=len(listed), backbone=backbone, config=config):
+            maps, _ = maps_of(backbone, batch, focus=config.focus, precision=PRECISION)
+            changed = [changed_tokens(listed[index], tokens=maps.prior.shape[1]) for index in chosen]
+            measured.append((margins(backbone, batch), maps, torch.stack(changed)))
+        rows.append(row(name, measured))
+        print(rows[-1], flush=True)
+    write_json(results / "margin.json", rows)
+
+
+def open_cache(pairs: Path, *, count: int) -> PairCache:
+    """The pairs as training has encoded them; every training of one pair set shares its first cache."""
+    caches = sorted(path for path in (pairs / "cache").iterdir() if path.is_dir())
+    return PairCache(caches[0], count=count)
 
 
 def main() -> None:
@@ -90,23 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
     parser.add_argument("--results", type=Path, default=HERE)
     arguments = parser.parse_args()
-    count, rows = len(read_pairs(arguments.out / "pairs").pairs), []
-    caches = sorted(path for path in (arguments.out / "pairs" / "cache").iterdir() if path.is_dir())
-    for name in arguments.adapters:
-        config = read_train_config(arguments.out / "adapters" / name / "config.toml")
-        backbone = FluxUno.load(config.model.base, dtype=PRECISION)
-        load_adapter(backbone.transformer, arguments.out / "adapters" / name / "lora", name=ADAPTER)
-        cache = PairCache(caches[0], count=count)
-        measured = [
-            (
-                margins(backbone, batch),
-                maps_of(backbone, batch, focus=config.focus, precision=PRECISION)[0],
-            )
-            for batch in batches(cache, count=count, backbone=backbone, config=config)
-        ]
-        rows.append(row(name, measured))
-        print(rows[-1], flush=True)
-    write_json(arguments.results / "margin.json", rows)
+    measure_margins(arguments.adapters, out=arguments.out, results=arguments.results)
 
 
 if __name__ == "__main__":

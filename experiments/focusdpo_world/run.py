@@ -4,9 +4,9 @@
     python experiments/focusdpo_world/run.py --stage search --workers 2
     python experiments/focusdpo_world/run.py --plan small.toml --out runs/small     # a try-out
 
-Stages: pairs, search, train, ablate, why, tables. Each continues where it was stopped; a stage needs those before it.
-Working files go to --out; chosen.json, results.json, differences.json, ablations.json, why.json, tables.md (all of them
-as a person reads them) and the plots go to --results.
+Stages: pairs, search, train, ablate, why, maps, tables. Each continues where it was stopped; a stage needs those before
+it. Working files go to --out; chosen.json, results.json, differences.json, ablations.json, why.json, margin.json,
+field.json, tables.md (most of them as a person reads them) and the plots go to --results.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from typing import Any  # TOML and JSON
 
 from analysis import METRICS, difference_rows, estimate, read_scores, result_rows
 from elsewhere import move_pairs
+from field import measure_field
+from margin import measure_margins
 from plots import draw_plots
 from tables import write_tables
 
@@ -30,7 +32,7 @@ from likeness.core.files import read_json, write_json
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
-STAGES = ("pairs", "search", "train", "ablate", "why", "tables")
+STAGES = ("pairs", "search", "train", "ablate", "why", "maps", "tables")
 CASES = {"test": ("test", "benchmarks"), "validation": ("validation", "validation"), "why": ("validation", "why_cases")}
 """Which split a set of cases is drawn of, and the table of the plan that says how many."""
 
@@ -264,6 +266,14 @@ def why(experiment: Experiment) -> None:
     write_json(experiment.results / "why.json", compare(groups, experiment))
 
 
+def maps(experiment: Experiment) -> None:
+    """Where preferences lie, and what the attention field finds, against exact masks."""
+    seed = experiment.plan["seeds"][0]
+    names = [f"{method}-seed{seed}" for method in ("dpo", "focus_dpo")]
+    measure_margins(names, out=experiment.out, results=experiment.results)
+    measure_field(names[-1], out=experiment.out, results=experiment.results)
+
+
 def tables(experiment: Experiment) -> None:
     """results.json, differences.json, tables.md and the plots."""
     finals = dict(zip(METHODS, final_variants(experiment), strict=True))
@@ -285,10 +295,11 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = tomllib.loads(arguments.plan.read_text())
     experiment = Experiment(plan, arguments.out.resolve(), arguments.results.resolve(), arguments.workers)
-    stages = {"pairs": build_pairs, "search": search, "train": train, "ablate": ablate, "why": why, "tables": tables}
-    for name in [arguments.stage] if arguments.stage else STAGES:
-        print(f"== {name}", flush=True)
-        stages[name](experiment)
+    stages = zip(STAGES, (build_pairs, search, train, ablate, why, maps, tables), strict=True)
+    for name, stage in stages:
+        if arguments.stage in (None, name):
+            print(f"== {name}", flush=True)
+            stage(experiment)
 
 
 if __name__ == "__main__":

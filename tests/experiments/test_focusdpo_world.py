@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +20,21 @@ from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
 
 EXPERIMENT = "experiments/focusdpo_world"
-NEIGHBOURS = ("analysis", "elsewhere", "plots", "tables")
-analysis, elsewhere, plots, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in NEIGHBOURS)
+NEIGHBOURS = ("analysis", "elsewhere", "margin", "field", "plots", "tables")  # each after those it imports
+
+
+def load_neighbours() -> dict[str, ModuleType]:
+    """The modules beside run.py, which import each other by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        loaded: dict[str, ModuleType] = {}
+        for name in (*NEIGHBOURS, "run"):
+            loaded[name] = load_script(f"{EXPERIMENT}/{name}.py")
+            patch.setitem(sys.modules, name, loaded[name])
+    return loaded
+
+
+modules = load_neighbours()
+analysis, elsewhere, field, margin, plots, run, tables = (modules[name] for name in sorted(modules))
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
@@ -141,10 +154,7 @@ def test_tables_are_readable_and_hold_the_numbers_of_the_files(tmp_path: Path) -
     assert "## Why, validation split: world-multi, 40 cases" in text
 
 
-def test_the_chosen_try_is_the_best_that_keeps_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NEIGHBOURS:
-        monkeypatch.setitem(sys.modules, name, load_script(f"{EXPERIMENT}/{name}.py"))
-    run = load_script(f"{EXPERIMENT}/run.py")
+def test_the_chosen_try_is_the_best_that_keeps_the_prompt() -> None:
     tries = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
     scored = {
         "base": {"clip_t": 0.60, "choice": 0.5},
@@ -194,10 +204,8 @@ def test_only_rejected_pictures_move_and_the_originals_stay(tmp_path: Path) -> N
     assert len(read_pairs(tmp_path / "moved").pairs) == 2
 
 
-def test_what_the_field_finds_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_field_finds_by_hand() -> None:
     """Two subjects of two tokens each among six; the first reference finds one of its own and one of the other's."""
-    monkeypatch.setitem(sys.modules, "margin", load_script(f"{EXPERIMENT}/margin.py"))
-    field = load_script(f"{EXPERIMENT}/field.py")
     subjects = torch.tensor([[[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]]).bool()
     scores = torch.tensor([[[9.0, 1.0, 8.0, 2.0, 0.0, 0.0], [0.0, 0.0, 9.0, 8.0, 0.0, 0.0]]])
     loss = torch.tensor([[1.0, 6.0, 2.0, 3.0, 50.0, 50.0]])
@@ -214,16 +222,18 @@ def test_what_the_field_finds_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shares_of_the_margin_by_hand() -> None:
     """Two pairs of four tokens: 6 of 10 lie inside the prior, and M^2 = 1/4 on one token keeps 1."""
-    margin = load_script(f"{EXPERIMENT}/margin.py")
     tokens = torch.tensor([[4.0, 2.0, 3.0, 0.0], [0.0, 0.0, 2.0, -1.0]])
     prior = torch.tensor([[True, True, False, False], [False, True, False, False]])
     weight = torch.tensor([[0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
-    row = margin.row("dpo", [(tokens, SimpleNamespace(prior=prior, weight=weight))])
+    changed = torch.tensor([[True, True, True, False], [False, True, False, False]])
+    row = margin.row("dpo", [(tokens, SimpleNamespace(prior=prior, weight=weight), changed)])
     assert row == {
         "adapter": "dpo",
         "pairs": 2,
         "prior_covers": 0.375,
+        "changed_covers": 0.5,
         "margin_inside_prior": 0.6,
+        "margin_inside_changed": 0.9,
         "margin_kept_by_focus": 0.1,
     }
 

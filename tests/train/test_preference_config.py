@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import ROOT
 
 from likeness.core.errors import ConfigError
 from likeness.train.preference.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
@@ -94,6 +95,30 @@ def test_presets_stand_for_their_rates(recipe: Path) -> None:
     assert TrainTable(learning_rate=3e-4).rate == 3e-4
     with pytest.raises(ConfigError, match="expected it or learning_rate, got both"):
         read_train_config(recipe, changes=["train.preset=practical", "train.learning_rate=1"])
+
+
+def test_a_preset_on_the_command_line_replaces_the_rate_of_the_file(recipe: Path) -> None:
+    path = ROOT / "recipes" / "focus_dpo_world.toml"  # names a learning rate
+    assert read_train_config(path, changes=["train.preset=paper_literal"]).train.rate == 1e-8
+    recipe.write_text(GOOD + 'preset = "paper_literal"\n')
+    assert read_train_config(recipe).train.rate == 1e-8
+    assert read_train_config(recipe, changes=["train.learning_rate=2e-4"]).train.rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("sft", "sft_anchor=5"), ("sft", "weighting=elbo"), ("patch_dpo", "reduction=sum"), ("patch_dpo", "sft_anchor=1")],
+)
+def test_what_an_objective_does_not_read_cannot_be_set(recipe: Path, name: str, change: str) -> None:
+    key = change.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"objective: {key}: expected .*since {name} does not read it.*delete it"):
+        read_train_config(recipe, changes=[f"objective.name={name}", f"objective.{change}"])
+    read_train_config(recipe, changes=["objective.name=focus_dpo", f"objective.{change}"])
+
+
+def test_a_pattern_that_is_none_is_refused(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match=r"focus\.layers: expected a regular expression, got '\('"):
+        read_train_config(recipe, changes=["focus.layers=("])
 
 
 def test_the_resolved_config_reads_back_equal(recipe: Path, tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_bad_pairs_are_refused_before_the_first_step(
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
+def test_layers_that_no_block_has_are_refused_before_anything_is_written(recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"names from transformer_blocks\.0 to single_transformer_blocks\.0, got 'no'"
+    ):
+        train(recipe, tmp_path / "run", "focus.layers=no")
+    assert not (tmp_path / "run").exists()
+    train(recipe, tmp_path / "run", "focus.layers=single_.*", "train.steps=1")
+
+
 def test_a_missing_base_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         train(recipe, tmp_path / "run", "model.base=nowhere")

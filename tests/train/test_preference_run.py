@@ -18,7 +18,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tiny_flux: Path, tmp_path: 
     made = train(recipe, tmp_path / "run", "train.ema=0.9")
     run = tmp_path / "run"
     names = {path.relative_to(run).as_posix() for path in run.iterdir()}
-    assert names == {"run.json", "config.toml", "log.jsonl", "lora", "state", "maps"}
+    assert names - {"tensorboard"} == {"run.json", "config.toml", "log.jsonl", "lora", "state", "maps"}
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert made.last == rows[-1]
@@ -27,7 +27,14 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tiny_flux: Path, tmp_path: 
     identity = json.loads((run / "run.json").read_text())
     assert facts["base_sha256"] == identity["model"]["sha256"]
     assert facts["base_model"] == tiny_flux.name
-    assert json.loads(facts["config"])["train"]["learning_rate"] == 1e-3
+    config = json.loads(facts["config"])
+    assert (config["train"]["learning_rate"], config["train"]["steps"], config["train"]["precision"]) == (
+        1e-3,
+        4,
+        "fp32",
+    )
+    assert (config["data"]["pairs"], config["model"]["base"]) == ("pairs", tiny_flux.name)
+    assert str(tmp_path) not in facts["config"]
     assert str(tmp_path) not in (run / "run.json").read_text()  # nobody learns where things lay
     averaged = load_file(run / "lora" / "pytorch_lora_weights.safetensors")
     state = load_state(run / "state")
@@ -84,3 +91,22 @@ def test_rows_after_the_last_state_are_dropped(recipe: Path, tmp_path: Path) -> 
     log.write_text(log.read_text() + json.dumps({"step": 3, "loss": 9.0}) + '\n{"step": 4, "lo')
     train(recipe, tmp_path / "run")
     assert same(tmp_path / "whole", tmp_path / "run", but=frozenset({"maps/000002.json"}))
+
+
+def test_tensorboard_gets_what_the_log_gets(recipe: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(recipe, tmp_path / "run", "objective.sft_anchor=2.0")
+    read = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    read.Reload()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "anchor", "inside", "accuracy", "focus_share", "gradient_norm"):
+        curve = read.Scalars(name)
+        assert [point.step for point in curve] == [1, 2, 3, 4]
+        assert [point.value for point in curve] == pytest.approx([row[name] for row in rows])
+    assert [p.value for p in read.Scalars("errors/ref_rejected")] == pytest.approx(
+        [row["errors"]["ref_rejected"] for row in rows]
+    )
+    tenths = [tag for tag in read.Tags()["scalars"] if tag.startswith("focus_share_by_t/")]
+    drawn = {t for row in rows for t, count in enumerate(row["focus_share_by_t"]["count"]) if count}
+    assert tenths
+    assert {round(10 * float(tag.rpartition("/")[2])) for tag in tenths} == drawn

@@ -211,7 +211,16 @@ def test_the_anchor_adds_the_preferred_pictures_error(training: Callable[..., Pr
     batch = first_batch(plain)
     first, second = plain.compute(batch), anchored.compute(batch)
     expected = float(first.loss.detach()) + 0.25 * float(first.errors["policy_preferred"].mean())
-    assert float(second.loss.detach()) == pytest.approx(expected, rel=1e-6)
+    assert float(second.total.detach()) == pytest.approx(expected, rel=1e-6)
+    assert float(second.loss.detach()) == float(first.loss.detach()) == float(first.total.detach())
+
+
+def test_the_anchor_has_a_column_of_its_own(training: Callable[..., PreferenceTraining]) -> None:
+    """The loss of an anchored run starts at ln 2 as well, or its log would look like one that diverges."""
+    row = training(objective={"sft_anchor": 10.0}).train_step(checkpoint="none yet")
+    assert row["loss"] == float(torch.tensor(math.log(2.0)))
+    assert row["anchor"] == pytest.approx(10 * row["errors"]["policy_preferred"], rel=1e-6)
+    assert training().train_step(checkpoint="none yet")["anchor"] is None
 
 
 def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., PreferenceTraining]) -> None:

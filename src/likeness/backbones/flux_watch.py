@@ -8,7 +8,7 @@ Shapes: B rows, L target tokens, Li tokens of reference i, T text tokens, D netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,12 @@ def watching(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def layer_names(config: Mapping[str, Any]) -> list[str]:
+    """The names a watch is told, in the order of a pass; `config` is that of the transformer."""
+    counts = {"transformer_blocks": config["num_layers"], "single_transformer_blocks": config["num_single_layers"]}
+    return [f"{stem}.{index}" for stem, count in counts.items() for index in range(count)]
 
 
 # Any: the lists of blocks are typed as plain modules

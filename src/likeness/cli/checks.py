@@ -57,7 +57,17 @@ def check_packages() -> list[Finding]:
     return [
         python,
         *(_check_package(item.name, versions=str(item.specifier)) for item in wanted if item.marker is None),
+        _check_tensorboard(),
     ]
+
+
+def _check_tensorboard() -> Finding:
+    """`likeness train` writes for it where it is installed."""
+    try:
+        return Finding(name="tensorboard", status="ok", detail=metadata.version("tensorboard"))
+    except metadata.PackageNotFoundError:
+        fix = "only for live curves: `pip install tensorboard`; RUN/log.jsonl and RUN/report.html need no such thing"
+        return Finding(name="tensorboard", status="absent", detail="not installed", fix=fix)
 
 
 def _requirements() -> list[str]:

@@ -25,7 +25,18 @@ Json = dict[str, Any]  # what json.load gives
 Column = NDArray[np.float64]
 
 ERRORS = ("policy_preferred", "policy_rejected", "ref_preferred", "ref_rejected")
-NUMBERS = ("loss", "inside", "accuracy", "focus_share", "fused", "valid", "t", "gradient_norm", "learning_rate")
+NUMBERS = (
+    "loss",
+    "anchor",
+    "inside",
+    "accuracy",
+    "focus_share",
+    "fused",
+    "valid",
+    "t",
+    "gradient_norm",
+    "learning_rate",
+)
 NUM_DECILES = 10
 MIN_STEPS = 20  # below this a run shows that it works, not how it learns
 PREFERENCE = ("dpo", "focus_dpo")  # objectives that have a reference policy, hence inside and accuracy

@@ -28,6 +28,7 @@ BIN_PAIRS = 20
 OBJECTIVES = {"sft": "SFT", "dpo": "DPO", "patch_dpo": "PatchDPO", "focus_dpo": "FocusDPO"}
 LABELS = {
     "loss": "Loss",
+    "anchor": "Anchor",
     "inside": "Inside",
     "accuracy": "Implicit accuracy",
     "preferred": "Preferred error, policy minus reference",

@@ -6,12 +6,13 @@ gamma and steps; Diffusion-DPO (arXiv:2311.12908) for beta's scale; UNO (arXiv:2
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal  # Any: parsed TOML is open until the tables have checked it
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from likeness.core.errors import ConfigError
 
@@ -75,6 +76,20 @@ class ObjectiveTable(_Table):
     sft_anchor: float = Field(default=0.0, ge=0)
     patch_encoder: str = "dino"
 
+    @model_validator(mode="after")
+    def _sets_only_what_it_reads(self) -> "ObjectiveTable":
+        for key in _UNREAD.get(self.name, ()):
+            default, given = type(self).model_fields[key].default, getattr(self, key)
+            if given != default:
+                raise ValueError(
+                    f"{key}: expected {default!r}, since {self.name} does not read it, got {given!r}; delete it"
+                )
+        return self
+
+
+_UNREAD = {"sft": ("weighting", "sft_anchor"), "patch_dpo": ("weighting", "reduction", "sft_anchor")}
+"""Keys of [objective] that an objective ignores."""
+
 
 class FocusTable(_Table):
     """The focus maps (note section 4). Read by focus_dpo; the others only show them in their maps."""
@@ -90,6 +105,15 @@ class FocusTable(_Table):
     source: Literal["policy", "ref"] = "policy"
     entropy: Literal["kde32", "hist256"] = "kde32"
     weight_power: Literal[1, 2] = 2
+
+    @field_validator("layers")
+    @classmethod
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"expected a regular expression, got {value!r} ({error}); correct it") from None
+        return value
 
 
 class TrainTable(_Table):
@@ -154,8 +178,9 @@ def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig
     Raises: ConfigError naming the file or flag, the key, the value and, for an unknown key, the closest known one.
     """
     values = _read(path)
+    said = {change.partition("=")[0].strip() for change in changes}
     for change in changes:
-        _change(values, change)
+        _change(values, change, said=said)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -176,7 +201,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: expected TOML, got {error}; correct the file.") from None
 
 
-def _change(values: dict[str, Any], change: str) -> None:
+def _change(values: dict[str, Any], change: str, *, said: set[str]) -> None:
+    """Sets one value; a key of the file that excludes it makes way, unless the command line `said` that one too."""
     name, equals, text = change.partition("=")
     table, dot, key = name.strip().partition(".")
     if not (equals and dot and key and text.strip()):
@@ -187,6 +213,12 @@ def _change(values: dict[str, Any], change: str) -> None:
     inside = values.setdefault(table, {})
     if isinstance(inside, dict):
         inside[key] = _value(text.strip())
+        other = _ALTERNATIVES.get(key, "")
+        if f"{table}.{other}" not in said:
+            inside.pop(other, None)
+
+
+_ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
 
 
 def _value(text: str) -> Any:

@@ -29,7 +29,7 @@ __all__ = ["PreferenceTraining"]
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 _SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
 _ERRORS = ("policy_preferred", "policy_rejected", "ref_preferred", "ref_rejected")
-_COLUMNS = ("loss", "inside", *_ERRORS, "focus_share", "fused", "valid", "t")
+_COLUMNS = ("loss", "anchor", "inside", *_ERRORS, "focus_share", "fused", "valid", "t")
 NUM_DECILES = 10
 
 
@@ -92,13 +92,13 @@ class PreferenceTraining:
         for number in range(self._share.batches):
             batch = self.batch_of(chosen, self._share.positions(number))
             outcome = self.compute(batch)
-            (outcome.loss / self._share.batches).backward()
+            (outcome.total / self._share.batches).backward()
             tables.append(_table(batch, outcome))
         self._average_gradients()
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.config.train.clip))
         pairs: Tensor = self.accelerator.gather(torch.cat(tables))  # pyright: ignore[reportAssignmentType] any tree
         row = _summary(pairs)
-        watched = {"loss": float(row["loss"]), "gradient norm": norm}
+        watched = {"loss": row["loss"] + (row["anchor"] or 0.0), "gradient norm": norm}
         self.guard.check(self.step + 1, watched, checkpoint=checkpoint)
         rate = self._update()
         self.step += 1
@@ -190,6 +190,8 @@ def _table(batch: Batch, outcome: StepOutcome) -> Float[Tensor, "B columns"]:
     """One row per pair; what the objective does not have is NaN."""
     maps = outcome.maps
     columns: dict[str, Tensor] = {"loss": outcome.loss.detach().expand(batch.size), "t": batch.t, **outcome.errors}
+    if outcome.anchor is not None:
+        columns["anchor"] = outcome.anchor.detach().expand(batch.size)
     if outcome.inside is not None:
         columns["inside"] = outcome.inside
     if maps is not None:
@@ -202,7 +204,8 @@ def _summary(pairs: Float[Tensor, "pairs columns"]) -> dict[str, Any]:
     """Means over pairs for the log; null where nothing was measured."""
     columns = dict(zip(_COLUMNS, pairs.double().cpu().unbind(1), strict=True))
     inside = columns["inside"]
-    row: dict[str, Any] = {"loss": float(columns["loss"].mean()), "inside": _mean(inside)}
+    row: dict[str, Any] = {"loss": float(columns["loss"].mean()), "anchor": _mean(columns["anchor"])}
+    row["inside"] = _mean(inside)
     row["accuracy"] = None if bool(inside.isnan().all()) else float(implicit_accuracy(inside).mean())
     row["errors"] = {name: _mean(columns[name]) for name in _ERRORS}
     row["focus_share"] = _mean(columns["focus_share"])

@@ -6,6 +6,7 @@ per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see ma
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
@@ -15,10 +16,11 @@ from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
 from likeness.backbones.flux_uno import FluxUno
+from likeness.backbones.flux_watch import layer_names
 from likeness.backbones.lora import add_adapter, save_adapter
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, DataError, WeightsError
-from likeness.core.files import atomic_write_text, read_text
+from likeness.core.files import atomic_write_text, read_json, read_text
 from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.rng import seed_for
@@ -99,6 +101,7 @@ def tune(
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     pairs = _read_pairs(config)
     model = resolve_weights(config.model.base)
+    _check_layers(config.focus.layers, model)
     adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
     needs_patches = OBJECTIVES[config.objective.name].focus == "patch"
     encoder = folder_sha256(resolve_weights(config.objective.patch_encoder)) if needs_patches else None
@@ -188,6 +191,16 @@ def _run(
     return TuneSummary(folder, folder / "lora", training.step, len(inputs.pairs), last)
 
 
+def _check_layers(pattern: str | None, model: Path) -> None:
+    """Some block has a name that `focus.layers` matches. Raises: ConfigError naming the first and the last."""
+    if pattern is None:
+        return
+    names = layer_names(read_json(model / "transformer" / "config.json"))
+    if not any(re.fullmatch(pattern, name) for name in names):
+        wanted = f"focus.layers: expected a pattern for names from {names[0]} to {names[-1]}, got {pattern!r}"
+        raise ConfigError(f"{wanted}, which matches none; correct it.")
+
+
 def _cache(inputs: _Inputs, *, backbone: FluxUno, accelerator: Accelerator, progress: Progress | None) -> PairCache:
     """The encoded pairs: the main process makes what is missing, then all read."""
     config = inputs.config
@@ -228,17 +241,18 @@ class _RunFolder:
             self.training.restore(state, where=str(self.state))
             self.saved_step = self.training.step
         if self.accelerator.is_main_process:
-            self._write_config()
+            atomic_write_text(self.folder / "config.toml", config_toml(self._resolved()))
             atomic_write_text(self.log, "".join(_rows_until(self.log, step=self.saved_step)))
             copy_pictures([self.inputs.pairs[i] for i in self.shown], self.folder)
-        self.accelerator.init_trackers("tensorboard")
+        if self.training.step < self.inputs.config.train.steps:
+            self.accelerator.init_trackers("tensorboard")
 
-    def _write_config(self) -> None:
+    def _resolved(self) -> TrainConfig:
+        """The config with what it left open."""
         config = self.inputs.config
         precision = "bf16" if self.inputs.precision == torch.bfloat16 else "fp32"
         changes = {"preset": None, "learning_rate": config.train.rate, "precision": precision}
-        resolved = config.model_copy(update={"train": config.train.model_copy(update=changes)})
-        atomic_write_text(self.folder / "config.toml", config_toml(resolved))
+        return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
     def go(self, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
         """All steps that are missing, then the adapter and the last maps; returns the last row of the log."""
@@ -269,7 +283,7 @@ class _RunFolder:
         file.flush()
         flat = {f"errors/{name}": value for name, value in row["errors"].items()} | row
         numbers = {name: value for name, value in flat.items() if isinstance(value, int | float)}
-        self.accelerator.log(numbers, step=row["step"])
+        self.accelerator.log(numbers | _by_tenth(row["focus_share_by_t"]), step=row["step"])
 
     def save(self) -> None:
         """The state first, then the adapter: a kill in between costs nothing, since the next save writes both."""
@@ -315,7 +329,21 @@ class _RunFolder:
         facts = {"base_model": model["id"], "base_sha256": model["sha256"], "pairs_sha256": data["sha256"]}
         for lora in model.get("loras", []):
             facts |= {"base_lora": lora["id"], "base_lora_sha256": lora["sha256"]}
-        return {**facts, "config": self.identity["config"], "step": self.training.step}
+        return {**facts, "config": self._public_config(), "step": self.training.step}
+
+    def _public_config(self) -> dict[str, Any]:
+        """The resolved config without what nothing depends on (how often is saved, where); paths by their last part."""
+        dump = self._resolved().model_dump(exclude={"data": {"cache"}, "train": {"save_every", "log_maps_every"}})
+        dump["data"]["pairs"], dump["model"]["base"] = self.identity["data"]["id"], self.identity["model"]["id"]
+        if dump["model"]["lora"] is not None:
+            dump["model"]["lora"] = public_name(dump["model"]["lora"])
+        return dump
+
+
+def _by_tenth(table: dict[str, list[float]] | None) -> dict[str, float]:
+    """Mean A_focus of a step per tenth of t that it drew, under names that sort."""
+    tenths = enumerate(zip(table["sum"], table["count"], strict=True)) if table else ()
+    return {f"focus_share_by_t/{tenth / 10:.1f}": total / count for tenth, (total, count) in tenths if count}
 
 
 def _rows_until(log: Path, *, step: int) -> list[str]:

@@ -59,16 +59,23 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """`loss` is the mean over pairs and carries the gradient; everything else is for the log, one number per pair.
+    """`loss` is the objective's, the mean over pairs, and `anchor` what `sft_anchor` adds to it; `total` is minimised.
 
-    `errors` are plain mean squared velocity errors, whatever weights the loss uses, so that objectives can be compared;
-    those of passes that the objective does not need are absent. `inside` is the argument of the log-sigmoid.
+    Everything else is for the log, one number per pair. `errors` are plain mean squared velocity errors, whatever
+    weights the loss uses, so that objectives can be compared; those of passes that the objective does not need are
+    absent. `inside` is the argument of the log-sigmoid.
     """
 
     loss: Float[Tensor, ""]
     errors: dict[str, Float[Tensor, " B"]]
+    anchor: Float[Tensor, ""] | None = None
     inside: Float[Tensor, " B"] | None = None
     maps: FocusMaps | None = None
+
+    @property
+    def total(self) -> Float[Tensor, ""]:
+        """What is minimised."""
+        return self.loss if self.anchor is None else self.loss + self.anchor
 
 
 def collect_batch(pairs: Sequence[CachedPair], draws: Sequence[Draw], *, backbone: FluxUno, guidance: float) -> Batch:
@@ -129,8 +136,13 @@ class _Step:
         maps = _maps(self.batch, watch, self.focus) if is_focused else None
         predictions = PairPredictions(*policy.chunk(2), *ref.chunk(2), *target.chunk(2))
         found = self._loss(predictions, maps)
-        loss = found.loss.mean() + self._anchor(predictions)
-        return StepOutcome(loss=loss, errors=_errors(predictions), inside=found.inside.detach(), maps=maps)
+        return StepOutcome(
+            loss=found.loss.mean(),
+            anchor=self._anchor(predictions),
+            errors=_errors(predictions),
+            inside=found.inside.detach(),
+            maps=maps,
+        )
 
     def _loss(self, predictions: PairPredictions, maps: FocusMaps | None) -> PreferenceLoss:
         table, t = self.objective, self.batch.t
@@ -140,11 +152,11 @@ class _Step:
             return dpo_loss(predictions, **options)
         return focus_dpo_loss(predictions, maps.weight, **options, weight_power=self.focus.weight_power)
 
-    def _anchor(self, predictions: PairPredictions) -> Tensor | float:
+    def _anchor(self, predictions: PairPredictions) -> Tensor | None:
         """sft_anchor times the policy's mean error on the preferred rows."""
         share = self.objective.sft_anchor
         if share == 0:
-            return 0.0
+            return None
         return share * sft_loss(predictions.policy_preferred, predictions.target_preferred).mean()
 
     def regression(self) -> StepOutcome:
