@@ -3,8 +3,9 @@
     python benchmarks/learning_curve.py --checkpoint 72000=old/flux --checkpoint 256000=flux --cases 256 --write
 
 Each checkpoint (pictures seen = embedded name or folder) draws the same validation cases. The law that is fitted is
-miss = a * pictures ** -b, the miss being what attribute accuracy lacks to the probe's own on true pictures passed
-through the autoencoder; a line through few points, no promise. `--write` stores docs/learning_curve.json and its plot.
+miss = a * pictures ** -b, the miss being what attribute accuracy lacks to the probe's own on true pictures of the cases
+passed through the autoencoder; a line through few points, no promise. `--write` stores docs/learning_curve.json and its
+plot.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any  # JSON
 
 import numpy as np
+from ceilings import measure_ceiling
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "src" / "likeness" / "assets" / "embedded"
@@ -55,6 +57,13 @@ def measure(job: tuple[int, str, str, int, int, Path]) -> dict[str, Any]:
     } | numbers
 
 
+def _ceiling(benchmark: str, *, out: Path, pictures: int) -> float:
+    """Attribute accuracy of the true pictures of the cases, which are those of every checkpoint."""
+    cases = out / f"{pictures}-{benchmark}-cases" / "cases.jsonl"
+    summary = measure_ceiling(cases, benchmark=benchmark, out=out / f"{benchmark}-ceiling")
+    return next(row["mean"] for row in summary["rows"] if row["metric"] == "attribute_accuracy")
+
+
 def fit(rows: list[dict[str, Any]], *, ceiling: float) -> dict[str, float | None]:
     """a and b of the law, and the pictures at which it meets the goal (None: it does not fall)."""
     benchmark = rows[0]["benchmark"]
@@ -64,7 +73,7 @@ def fit(rows: list[dict[str, Any]], *, ceiling: float) -> dict[str, float | None
     return {"a": float(np.exp(level)), "b": float(-slope), "pictures_at_goal": goal}
 
 
-def draw(rows: list[dict[str, Any]], *, ceiling: float, out: Path) -> None:
+def draw(rows: list[dict[str, Any]], *, ceilings: dict[str, float], out: Path) -> None:
     """Validation error by pictures seen, and attribute accuracy over the ceiling with the fitted law."""
     import matplotlib
 
@@ -78,9 +87,9 @@ def draw(rows: list[dict[str, Any]], *, ceiling: float, out: Path) -> None:
     for color, benchmark in zip(("C0", "C1"), GOALS, strict=True):
         here = [row for row in rows if row["benchmark"] == benchmark]
         numbers = np.array([[row["attribute_accuracy"][k] for k in ("mean", "ci_low", "ci_high")] for row in here])
-        x, (mean, low, high) = [row["pictures"] for row in here], (numbers / ceiling).T
+        x, (mean, low, high) = [row["pictures"] for row in here], (numbers / ceilings[benchmark]).T
         right.errorbar(x, mean, yerr=[mean - low, high - mean], fmt="o", color=color, label=benchmark)
-        law, more = fit(here, ceiling=ceiling), np.geomspace(min(x), 16 * max(x), 50)
+        law, more = fit(here, ceiling=ceilings[benchmark]), np.geomspace(min(x), 16 * max(x), 50)
         right.plot(more, 1 - law["a"] * more ** -law["b"], color=color, linewidth=1)  # pyright: ignore[reportOperatorIssue]
         right.axhline(GOALS[benchmark], color=color, linestyle=":", linewidth=1)
     right.set(xlabel="pictures seen", ylabel="attribute accuracy / ceiling", xscale="log")
@@ -105,13 +114,13 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(measure, jobs))
-    ceiling = json.loads((EMBEDDED / "probe" / "calibration.json").read_text())["autoencoded"]["all"]["mean"]
-    laws = {name: fit([row for row in rows if row["benchmark"] == name], ceiling=ceiling) for name in GOALS}
-    stored = {"ceiling": ceiling, "split": "validation", "steps": options.steps, "rows": rows, "laws": laws}
+    ceilings = {name: _ceiling(name, out=options.out.resolve(), pictures=min(given)[0]) for name in GOALS}
+    laws = {name: fit([row for row in rows if row["benchmark"] == name], ceiling=ceilings[name]) for name in GOALS}
+    stored = {"ceilings": ceilings, "split": "validation", "steps": options.steps, "rows": rows, "laws": laws}
     print(json.dumps(stored, indent=1))
     if options.write:
         (ROOT / "docs" / "learning_curve.json").write_text(json.dumps(stored, indent=1) + "\n")
-        draw(rows, ceiling=ceiling, out=ROOT / "docs" / "pictures" / "learning_curve.png")
+        draw(rows, ceilings=ceilings, out=ROOT / "docs" / "pictures" / "learning_curve.png")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import ast
 import inspect
 import re
 import shlex
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def _row(param: Any) -> str:
     names = f"`{param.metavar}`" if is_argument else ", ".join(f"`{name}`" for name in param.opts)
     default = getattr(param.default, "value", param.default)
     shown = "required" if param.required else "" if default is None or default is False else f"`{default}`"
-    return f"| {names} | {shown} | {param.help.replace('|', chr(92) + '|')} |"
+    kind = param.type_descriptor.annotation
+    choices = [str(choice) for choice in kind] if isinstance(kind, EnumMeta) else []
+    known = f" One of {', '.join(choices)}." if choices else ""
+    return f"| {names} | {shown} | {param.help.replace('|', chr(92) + '|')}{known} |"
 
 
 def text_of_pages() -> str:

@@ -59,6 +59,7 @@ def test_lint_ends_with_0_for_a_clean_set(tmp_path: Path) -> None:
     result = runner.invoke(app, ["data", "lint", str(tiny_pairs(tmp_path / "set")), "--token", "8"])
     assert result.exit_code == 0, result.output
     assert "2 pairs, 0 errors, 0 warnings" in result.stdout
+    assert "overlap with benchmarks: not checked" in result.stdout
 
 
 def test_lint_ends_with_1_and_says_what_is_wrong(tmp_path: Path) -> None:

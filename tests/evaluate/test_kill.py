@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from scripts import HELPERS, child_environment
 
 from likeness.evaluate import evaluate_run, load_encoders
@@ -42,10 +43,9 @@ def test_parts_of_other_inputs_are_not_used(make_benchmark, make_pictures, weigh
         if done == 2:
             raise Stop
 
-    try:
+    with pytest.raises(Stop):
         evaluate_run(pictures, **settings, progress=stop)
-    except Stop:
-        assert len(list((pictures / "evaluation" / "parts").rglob("*.jsonl"))) == 2
+    assert len(list((pictures / "evaluation" / "parts").rglob("*.jsonl"))) == 2
     shutil.copy(pictures / "case-3-0.png", pictures / "case-0-0.png")  # the picture changed between the two runs
     evaluate_run(pictures, **settings)
     after = files_below(pictures / "evaluation")

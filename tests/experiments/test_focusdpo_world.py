@@ -3,9 +3,8 @@
 import itertools
 import json
 import math
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,21 +19,8 @@ from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
 
 EXPERIMENT = "experiments/focusdpo_world"
-NEIGHBOURS = ("analysis", "elsewhere", "margin", "field", "plots", "tables")  # each after those it imports
-
-
-def load_neighbours() -> dict[str, ModuleType]:
-    """The modules beside run.py, which import each other by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        loaded: dict[str, ModuleType] = {}
-        for name in (*NEIGHBOURS, "run"):
-            loaded[name] = load_script(f"{EXPERIMENT}/{name}.py")
-            patch.setitem(sys.modules, name, loaded[name])
-    return loaded
-
-
-modules = load_neighbours()
-analysis, elsewhere, field, margin, plots, run, tables = (modules[name] for name in sorted(modules))
+NAMES = ("analysis", "elsewhere", "field", "margin", "plots", "run", "tables")
+analysis, elsewhere, field, margin, plots, run, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in NAMES)
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:

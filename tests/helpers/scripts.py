@@ -6,18 +6,22 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 HELPERS = Path(__file__).parent
 
 
 def load_script(path: str) -> ModuleType:
-    """The script at `path`, relative to the root of the repository."""
+    """The script at `path`, relative to the root of the repository; it finds its neighbours by name, as when run."""
     spec = importlib.util.spec_from_file_location(path.removesuffix(".py").replace("/", "_"), ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend((ROOT / path).parent)
+        spec.loader.exec_module(module)
     return module
 
 

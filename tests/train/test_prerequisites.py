@@ -30,7 +30,7 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 @pytest.fixture(autouse=True)
 def no_validation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(autoencoder, "validation_psnr", lambda vae, *, size: 0.0)
+    monkeypatch.setattr(autoencoder, "validation_psnrs", lambda vae, *, size: [0.0])
 
 
 @pytest.mark.parametrize("stage", ["decoder", "probe", "transformer"])

@@ -1,5 +1,7 @@
 """World benchmarks: drawn test subjects in test (action, scene) pairs, with exact labels and the true picture.
 
+The 25 scenes of world-relationbench are RelationBench's, whichever split they belong to: there, only subjects are new.
+
 Every case comes from one seed of the world's test split, so a benchmark is this file: its version is `VERSION`, and a
 limit of n gives the first n cases of the whole. The same cases of the validation split are for choosing settings.
 """

@@ -88,7 +88,8 @@ def lint(
     folder: Directory,
     cases: CaseFiles = None,
     benchmark: Annotated[
-        str | None, typer.Option(help="Benchmark of the world whose subjects must not appear, such as world-multi.")
+        list[str] | None,
+        typer.Option(help="Benchmark of the world whose subjects must not appear, such as world-multi; repeatable."),
     ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="DINO that compares subjects in place of colours, for photographs.")
@@ -101,11 +102,11 @@ def lint(
     from likeness.cli.progress import progress_bars
     from likeness.data.lint import lint as find_faults
 
-    place = tempfile.TemporaryDirectory() if benchmark is not None else nullcontext("")
+    place = tempfile.TemporaryDirectory() if benchmark else nullcontext("")
     with place as built, progress_bars() as bar:
         report = find_faults(
             folder,
-            benchmarks=[*(cases or []), *_built(benchmark, Path(built))],
+            benchmarks=[*(cases or []), *(_built(name, Path(built) / name) for name in benchmark or [])],
             encode=_encode(encoder),
             tolerance=tolerance,
             token=token,
@@ -116,13 +117,11 @@ def lint(
         raise typer.Exit(EXIT_FAULTS)
 
 
-def _built(benchmark: str | None, folder: Path) -> list[Path]:
+def _built(benchmark: str, folder: Path) -> Path:
     """The case file of a benchmark of the world, drawn in `folder`. Raises: DataError for an unknown name."""
-    if benchmark is None:
-        return []
     from likeness.benchmarks.world import build
 
-    return [build(benchmark, folder)]
+    return build(benchmark, folder)
 
 
 def _encode(spec: str | None) -> Encode | None:

@@ -66,10 +66,14 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
 
 
 class LintReport(_Row):
-    """Everything lint found in a set; `counts` are pairs by subset, category and split."""
+    """Everything lint found in a set; `counts` are pairs by subset, category and split.
+
+    `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
+    """
 
     folder: Path
     num_pairs: int
+    num_benchmarks: int
     counts: dict[str, dict[str, int]]
     findings: tuple[Finding, ...]
 
@@ -96,6 +100,8 @@ class LintReport(_Row):
         lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {self._num_warnings} warnings"]
         for name, counts in self.counts.items():
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+        if not self.num_benchmarks:
+            lines.append("  overlap with benchmarks: not checked; name them by --benchmark or --cases")
         for code in CODES:
             own = [found for found in self.findings if found.code == code]
             if not own:

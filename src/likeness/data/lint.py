@@ -61,7 +61,13 @@ def lint(
             progress(number, len(found.pairs))
     counts = _counts(found.pairs)
     findings += _balance(counts, num_pairs=len(found.pairs))
-    return LintReport(folder=folder, num_pairs=len(found.pairs), counts=counts, findings=tuple(findings))
+    return LintReport(
+        folder=folder,
+        num_pairs=len(found.pairs),
+        num_benchmarks=len(benchmarks),
+        counts=counts,
+        findings=tuple(findings),
+    )
 
 
 def _of_pair(pair: PreferencePair, *, rules: PairRules, seen: "_Seen", known: dict[str, str]) -> Iterator[Finding]:

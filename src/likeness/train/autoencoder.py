@@ -94,14 +94,14 @@ def autoencoder_loss(vae: AutoencoderKL, x: Tensor, *, table: AutoencoderTable) 
 
 
 @torch.no_grad()
-def validation_psnr(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALIDATION) -> float:
-    """Mean over held-out pictures of their PSNR in dB, decoded from the latent mean and clipped to the pixel range."""
+def validation_psnrs(vae: AutoencoderKL, *, size: int, num_images: int = NUM_VALIDATION) -> list[float]:
+    """PSNR in dB of each held-out picture, decoded from the latent mean and clipped to the pixel range."""
     values: list[float] = []
     for first in range(0, num_images, 16):
         x = to_pixels(scenes(first, min(16, num_images - first), size=size, split="test")).to(vae.device)
         y = decoded(vae, posterior(vae, x).mode()).float().clamp(-1, 1)
         values += [psnr(float(m)) for m in (y - x).square().mean((1, 2, 3))]
-    return float(np.mean(values))
+    return values
 
 
 def train_autoencoder(config: PretrainConfig, *, device: str) -> None:
@@ -180,7 +180,7 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
             parts = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
             save_state(config.work / f"{name}.state", {**parts, "seen": seen})
     ema.copy_to(named)
-    log.write(seen, validation_psnr_db=validation_psnr(vae, size=config.size))
+    log.write(seen, validation_psnr_db=float(np.mean(validation_psnrs(vae, size=config.size))))
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import mannwhitneyu
 
 from likeness.core.errors import ConfigError
 from likeness.core.files import write_json
@@ -25,7 +24,7 @@ from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
-from likeness.train.autoencoder import to_pixels, validation_psnr
+from likeness.train.autoencoder import to_pixels, validation_psnrs
 from likeness.train.config import PretrainConfig
 from likeness.train.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -35,6 +34,8 @@ from likeness.world.scenario import Scenario, sample_scenario
 NUM_PICTURES = 512
 NUM_IDENTITIES = 220
 RIVALS = 19
+NUM_HELD_OUT = 256
+NUM_RESAMPLES = 2000
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
 
 VAE = "flux/vae"
@@ -71,9 +72,11 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
 
 
 def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Sequence[NDArray[np.uint8]]) -> Card:
-    """Accuracy per attribute, of all attributes together, of action and of scene, for `images` of `pictures`."""
+    """Accuracy per attribute, of all attributes together, of action, scene and each action: `images` of `pictures`."""
     labels = probe.config.attributes
-    right: dict[str, list[tuple[float, str]]] = {name: [] for name in ("all", *labels, "action", "scene")}
+    actions = sorted({picture.labels.action for picture in pictures})
+    names = ("all", *labels, "action", "scene", *(f"action: {action}" for action in actions))
+    right: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
     for picture, image in zip(pictures, images, strict=True):
         subjects = picture.labels.subjects
         reading = probe.read([Image.fromarray(image)], num_subjects=[len(subjects)])[0]
@@ -85,13 +88,15 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Se
             for name, correct in answers.items():
                 right[name].append((float(correct), subject.id))
         group = "+".join(subject.id for subject in subjects)
-        right["action"].append((action_recognised(reading.action, picture.labels.action).value, group))
+        found = (action_recognised(reading.action, picture.labels.action).value, group)
+        right["action"].append(found)
+        right[f"action: {picture.labels.action}"].append(found)
         right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
     return {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
 
 
 def probe_card(config: PretrainConfig, *, device: str) -> Card:
-    """Accuracy on rendered test pictures and on the same pictures passed through the autoencoder."""
+    """Accuracy on rendered test pictures, on the same passed through the autoencoder, and on other pictures (floor)."""
     probe = AttributeProbe.load(config.export / "probe", device=device)
     vae = _exported_vae(config, device=device)
     pictures = _test_pictures(config.size)
@@ -99,6 +104,7 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
     return {
         "rendered": read_pictures(probe, pictures, images),
         "autoencoded": read_pictures(probe, pictures, autoencoded(vae, images)),
+        "floor": read_pictures(probe, pictures, [*images[2:], *images[:2]]),  # of as many other subjects
         "attributes": list(ATTRIBUTES),
     }
 
@@ -120,26 +126,42 @@ def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portr
     """How well cosine of features tells a true scene of a subject from the most similar other of its species.
 
     `auc_hardest`: the chance that a scene's own portrait is closer to it than the closest portrait of another subject
-    of the species is to a (possibly different) scene. `first`: share of scenes whose own portrait wins.
+    of the species is to a (possibly different) scene; `auc` the same against any other subject of any species. `first`:
+    share of scenes whose own portrait wins.
     """
-    own, rival, first, floor = [], [], [], []
+    own, rival, first, floor, anybody = [], [], [], [], []
     for i, who in enumerate(people):
         others = [j for j, other in enumerate(people) if other.species == who.species and other != who]
         similar = portraits[others] @ scenes[i]
         own.append(float(portraits[i] @ scenes[i]))
         rival.append(float(similar.max()))
         floor.append(float(similar.mean()))
+        anybody.append(np.delete(portraits, i, axis=0) @ scenes[i])
         first.append(float(own[-1] > rival[-1]))
     names = [who.id for who in people]
-    auc = float(mannwhitneyu(own, rival).statistic) / (len(own) * len(rival))
     return {
-        "auc_hardest": round(auc, 4),
+        "auc_hardest": auc(own, np.array(rival)[:, None]),
+        "auc": auc(own, np.array(anybody)),
         "first": _share(first, names),
         "own": _share(own, names),
         "hardest_other": _share(rival, names),
         "any_other": _share(floor, names),
         "rivals_per_subject": len(people) // len(ATTRIBUTES["species"]) - 1,
     }
+
+
+def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
+    """The chance that one of `own` (N,) exceeds one of `others` (N, K), ties half, with its interval over the N rows.
+
+    Source: Mann-Whitney U over the number of pairs; rows (subjects) are resampled as wholes.
+    """
+    ranked = np.sort(others, axis=1)
+    below = [[np.searchsorted(row, value, side) for row in ranked] for side in ("left", "right") for value in own]
+    wins = np.reshape(below, (2, len(own), len(own))).mean(0) / others.shape[1]  # (of own, of others)
+    count = len(own)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=NUM_RESAMPLES)
+    low, high = np.quantile(((drawn @ wins) * drawn).sum(1) / count**2, [0.025, 0.975])
+    return {"mean": round(float(wins.mean()), 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": count}
 
 
 def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
@@ -191,9 +213,10 @@ def _exported_vae(config: PretrainConfig, *, device: str) -> AutoencoderKL:
 
 
 def vae_card(config: PretrainConfig, *, device: str) -> Card:
-    """Mean PSNR on held-out pictures."""
+    """Mean PSNR in dB of held-out pictures."""
     vae = _exported_vae(config, device=device)
-    return {"psnr_db": round(validation_psnr(vae, size=config.size, num_images=256), 3), "n": 256, "split": "test"}
+    values = validation_psnrs(vae, size=config.size, num_images=NUM_HELD_OUT)
+    return {"psnr_db": _share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
 
 
 def calibrate(config: PretrainConfig, *, device: str) -> None:
