@@ -17,12 +17,13 @@ from PIL import Image
 
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.core.images import save_png
+from likeness.world.identity import Split
 from likeness.world.pen import Pen
 from likeness.world.scenario import Scenario, sample_scenario
 from likeness.world.scenes import SCENES
 
 
-def move_pairs(pairs: Path, *, out: Path, split: str, hard: bool) -> None:
+def move_pairs(pairs: Path, *, out: Path, split: Split, hard: bool) -> None:
     """`out` is the pair set `pairs` but for the rejected pictures; left alone where it exists."""
     if out.is_dir():
         return

@@ -4,15 +4,15 @@
     python experiments/focusdpo_world/run.py --stage search --workers 2
     python experiments/focusdpo_world/run.py --plan small.toml --out runs/small     # a try-out
 
-Stages: pairs, search, train, ablate, why, maps, tables. Each continues where it was stopped; a stage needs those before
-it. Working files go to --out; chosen.json, results.json, differences.json, ablations.json, why.json, margin.json,
-field.json, tables.md (most of them as a person reads them) and the plots go to --results.
+Stages: pairs, search, train, ablate, why, elsewhere, maps, tables. Each continues where it was stopped; a stage needs
+those before it. Working files go to --out; JSON files, tables.md (most of them as a person reads them) and plots
+go to --results.
 """
 
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -32,8 +32,13 @@ from likeness.core.files import read_json, write_json
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
-STAGES = ("pairs", "search", "train", "ablate", "why", "maps", "tables")
-CASES = {"test": ("test", "benchmarks"), "validation": ("validation", "validation"), "why": ("validation", "why_cases")}
+STAGES = ("pairs", "search", "train", "ablate", "why", "elsewhere", "maps", "tables")
+CASES = {
+    "test": ("test", "benchmarks"),
+    "validation": ("validation", "validation"),
+    "why": ("validation", "why_cases"),
+    "elsewhere": ("test", "elsewhere_cases"),
+}
 """Which split a set of cases is drawn of, and the table of the plan that says how many."""
 
 CHOICE = ("attribute_accuracy", "leakage")  # validation: accuracy minus leakage decides, averaged over benchmarks
@@ -165,10 +170,17 @@ def variant(experiment: Experiment, name: str, method: str, *, cases: str, chang
 
 def search(experiment: Experiment) -> None:
     """Every try of every method on validation subjects; the best of each goes to chosen.json."""
+    write_json(experiment.results / "chosen.json", choose(METHODS, experiment))
+
+
+def choose(
+    methods: Sequence[str], experiment: Experiment, *, prefix: str = "search", common: Changes | None = None
+) -> dict[str, Any]:
+    """chosen: the best try of each method by the plan's rule; validation: the scores of all. `common` holds for all."""
     seed = experiment.plan["seeds"][0]
     tries = {
-        f"search-{method}-{number}": (method, changes)
-        for method in METHODS
+        f"{prefix}-{method}-{number}": (method, {**changes, **(common or {})})
+        for method in methods
         for number, changes in enumerate(experiment.plan["search"][method])
     }
     base = Variant("base", None, "validation")
@@ -178,8 +190,8 @@ def search(experiment: Experiment) -> None:
     ]
     run_variants([base, *variants], experiment)
     scored = {v.name: validation_scores(v, experiment) for v in (base, *variants)}
-    chosen = {method: _best({n: c for n, (m, c) in tries.items() if m == method}, scored) for method in METHODS}
-    write_json(experiment.results / "chosen.json", {"chosen": chosen, "validation": scored})
+    chosen = {method: _best({n: c for n, (m, c) in tries.items() if m == method}, scored) for method in methods}
+    return {"chosen": chosen, "validation": scored}
 
 
 def _best(tries: Mapping[str, Changes], scored: Mapping[str, Mapping[str, float]]) -> Changes:
@@ -229,18 +241,22 @@ def ablate(experiment: Experiment) -> None:
     ]
     run_variants(variants, experiment)
     groups = {"base": [Variant("base", None, "validation")]} | {v.name.removeprefix("ablate-"): [v] for v in variants}
-    write_json(experiment.results / "ablations.json", compare(groups, experiment, against=("base", "full")))
+    write_json(
+        experiment.results / "ablations.json",
+        compare(groups, experiment, benchmarks=experiment.benchmarks("validation"), against=("base", "full")),
+    )
 
 
 Groups = Mapping[str, Sequence[Variant]]
 """Name -> a measured variant per seed, all of them of one set of cases."""
 
 
-def compare(groups: Groups, experiment: Experiment, *, against: Sequence[str] | None = None) -> dict[str, list[Any]]:
+def compare(
+    groups: Groups, experiment: Experiment, *, benchmarks: Iterable[str], against: Sequence[str] | None = None
+) -> dict[str, list[Any]]:
     """results: the means of every group; differences: between groups, later minus earlier."""
     found: dict[str, list[Any]] = {"results": [], "differences": []}
-    (cases,) = {v.cases for group in groups.values() for v in group}
-    for benchmark in experiment.benchmarks(cases):
+    for benchmark in benchmarks:
         runs = {name: [v.pictures(experiment, benchmark) for v in group] for name, group in groups.items()}
         place = {"backbone": experiment.plan["backbone"], "benchmark": benchmark}
         found["results"] += result_rows(runs, **place)
@@ -251,19 +267,45 @@ def compare(groups: Groups, experiment: Experiment, *, against: Sequence[str] | 
 def why(experiment: Experiment) -> None:
     """DPO and FocusDPO with betas that make their steps alike, and on pairs whose backgrounds differ."""
     chosen = read_json(experiment.results / "chosen.json")["chosen"]
-    moved = experiment.out / "pairs-elsewhere"
-    move_pairs(experiment.pairs, out=moved, split="train", hard=experiment.plan["pairs"]["hard"])
+    moved = moved_pairs(experiment)
     groups: dict[str, list[Variant]] = {"base": [Variant("base", None, "why")]}
     for name, table in experiment.plan["why"].items():
         method, changes = table["method"], {**chosen[table["method"]], **table["changes"]}
         if table["elsewhere"]:
-            changes["data.pairs"] = moved.as_posix()
+            changes |= moved
         groups[name] = [
             variant(experiment, f"why-{name}-seed{seed}", method, cases="why", changes=changes, seed=seed)
             for seed in experiment.plan["why_seeds"]
         ]
     run_variants([v for group in groups.values() for v in group], experiment)
-    write_json(experiment.results / "why.json", compare(groups, experiment))
+    write_json(experiment.results / "why.json", compare(groups, experiment, benchmarks=experiment.benchmarks("why")))
+
+
+def moved_pairs(experiment: Experiment) -> dict[str, str]:
+    """The change of settings that trains on the pairs whose rejected pictures lie elsewhere."""
+    moved = experiment.out / "pairs-elsewhere"
+    move_pairs(experiment.pairs, out=moved, split="train", hard=experiment.plan["pairs"]["hard"])
+    return {"data.pairs": moved.as_posix()}
+
+
+def elsewhere(experiment: Experiment) -> None:
+    """DPO and FocusDPO on pairs whose backgrounds differ, tuned on them, drawn and measured on test subjects."""
+    moved = moved_pairs(experiment)
+    found = choose(("dpo", "focus_dpo"), experiment, prefix="elsewhere", common=moved)
+    groups = {
+        f"{method}_elsewhere": [
+            variant(experiment, f"elsewhere-{method}-seed{seed}", method, cases="elsewhere", changes=changes, seed=seed)
+            for seed in experiment.plan["seeds"]
+        ]
+        for method, changes in found["chosen"].items()
+    }
+    run_variants([v for group in groups.values() for v in group], experiment)
+    equal = dict(zip(METHODS, final_variants(experiment), strict=True))
+    before = {"base": [Variant("base", None, "test")], "dpo": equal["dpo"], "focus_dpo": equal["focus_dpo"]}
+    for changes in found["chosen"].values():
+        del changes["data.pairs"]  # a path of this machine
+    compared = compare({**before, **groups}, experiment, benchmarks=experiment.benchmarks("elsewhere"))
+    write_json(experiment.results / "elsewhere.json", {**found, **compared})
 
 
 def maps(experiment: Experiment) -> None:
@@ -277,7 +319,9 @@ def maps(experiment: Experiment) -> None:
 def tables(experiment: Experiment) -> None:
     """results.json, differences.json, tables.md and the plots."""
     finals = dict(zip(METHODS, final_variants(experiment), strict=True))
-    found = compare({"base": [Variant("base", None, "test")], **finals}, experiment)
+    found = compare(
+        {"base": [Variant("base", None, "test")], **finals}, experiment, benchmarks=experiment.benchmarks("test")
+    )
     for name, rows in found.items():
         write_json(experiment.results / f"{name}.json", rows)
     write_tables(experiment.results)
@@ -295,7 +339,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = tomllib.loads(arguments.plan.read_text())
     experiment = Experiment(plan, arguments.out.resolve(), arguments.results.resolve(), arguments.workers)
-    stages = zip(STAGES, (build_pairs, search, train, ablate, why, maps, tables), strict=True)
+    stages = zip(STAGES, (build_pairs, search, train, ablate, why, elsewhere, maps, tables), strict=True)
     for name, stage in stages:
         if arguments.stage in (None, name):
             print(f"== {name}", flush=True)

@@ -1,4 +1,4 @@
-"""tables.md: results.json, differences.json, ablations.json and why.json as a person reads them."""
+"""tables.md: means and differences of the JSON files as a person reads them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,19 +15,33 @@ METRICS = {
     "action_recognised": "action",
     "scene_recognised": "scene",
 }
-SHOWN_DIFFERENCES = (
-    ("focus_dpo", "dpo"), ("focus_dpo", "base"), ("dpo", "base"), ("sft", "base"), ("patch_dpo", "base"),
-)  # fmt: skip
-MORE = {"ablations": "Ablations of FocusDPO, validation split: ", "why": "Why, validation split: "}
-SHOWN_REASONS = (
-    ("focus_dpo", "dpo"),
-    ("focus_dpo", "dpo_beta_125"),
-    ("focus_dpo_beta_2000", "dpo"),
-    ("dpo_elsewhere", "dpo"),
-    ("focus_dpo_elsewhere", "focus_dpo"),
-    ("focus_dpo_elsewhere", "dpo_elsewhere"),
-    ("prior_only_elsewhere", "focus_dpo_elsewhere"),
-)
+TITLES = {
+    "": "",
+    "ablations": "Ablations of FocusDPO, validation split: ",
+    "why": "Why, validation split: ",
+    "elsewhere": "Rejected pictures elsewhere: ",
+}
+"""Of each JSON file with results and differences; those without a name are two files."""
+SHOWN = {
+    "": (("focus_dpo", "dpo"), ("focus_dpo", "base"), ("dpo", "base"), ("sft", "base"), ("patch_dpo", "base")),
+    "why": (
+        ("focus_dpo", "dpo"),
+        ("focus_dpo", "dpo_beta_125"),
+        ("focus_dpo_beta_2000", "dpo"),
+        ("dpo_elsewhere", "dpo"),
+        ("focus_dpo_elsewhere", "focus_dpo"),
+        ("focus_dpo_elsewhere", "dpo_elsewhere"),
+        ("prior_only_elsewhere", "focus_dpo_elsewhere"),
+    ),
+    "elsewhere": (
+        ("focus_dpo_elsewhere", "dpo_elsewhere"),
+        ("focus_dpo_elsewhere", "base"),
+        ("dpo_elsewhere", "base"),
+        ("focus_dpo_elsewhere", "focus_dpo"),
+        ("dpo_elsewhere", "dpo"),
+    ),
+}
+"""Differences in the tables; of the ablations, each minus the full method."""
 
 Row = Mapping[str, Any]
 
@@ -36,13 +50,15 @@ def write_tables(folder: Path) -> None:
     """`folder`/tables.md from the JSON files beside it."""
     results, differences = read_json(folder / "results.json"), read_json(folder / "differences.json")
     parts = ["# Tables\n\nWritten by `run.py --stage tables` from the JSON files beside it. Brackets: 95% intervals."]
-    parts += _sections(results, differences, title="", shown=SHOWN_DIFFERENCES)
-    for name, title in MORE.items():
-        if (folder / f"{name}.json").is_file():
-            found = read_json(folder / f"{name}.json")
-            to_full = [(row["method"], "full") for row in found["results"] if row["method"] not in ("base", "full")]
-            shown = SHOWN_REASONS if name == "why" else (("full", "base"), *dict.fromkeys(to_full))
-            parts += _sections(found["results"], found["differences"], title=title, shown=shown)
+    found = {"": {"results": results, "differences": differences}}
+    found |= {
+        name: read_json(folder / f"{name}.json") for name in TITLES if name and (folder / f"{name}.json").is_file()
+    }
+    for name, tables in found.items():
+        methods = dict.fromkeys(row["method"] for row in tables["results"])
+        to_full = (("full", "base"), *((method, "full") for method in methods if method not in ("base", "full")))
+        shown = SHOWN.get(name, to_full)
+        parts += _sections(tables["results"], tables["differences"], title=TITLES[name], shown=shown)
     atomic_write_text(folder / "tables.md", "\n\n".join(parts) + "\n")
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from likeness.benchmarks import BENCHMARKS
 from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE, build
-from likeness.core.errors import DataError
+from likeness.core.errors import DataError, OutputError
 from likeness.core.files import read_jsonl
 from likeness.core.records import Case, read_cases
 from likeness.world.identity import Identity, split_of_identity, split_of_pair
@@ -58,14 +58,48 @@ def test_subjects_are_test_identities_and_attributes_are_labels(folders: dict[st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_rebuild_has_the_same_bytes_and_ignores_what_is_there(
-    folders: dict[str, Path], name: str, tmp_path: Path
+def test_a_rebuild_has_the_same_bytes_and_draws_only_what_is_missing(
+    folders: dict[str, Path], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(name, tmp_path / "new", limit=3)
     assert contents(tmp_path / "new") == contents(folders[name])
-    shutil.copytree(folders[name], tmp_path / "again")
-    build(name, tmp_path / "again", limit=3)
-    assert contents(tmp_path / "again") == contents(folders[name])
+    again = shutil.copytree(folders[name], tmp_path / "again")
+    for path in ("cases.jsonl", f"truth/{name}-v1-0001.png"):
+        (again / path).unlink()
+    kept = (again / "truth" / f"{name}-v1-0000.png").stat().st_ino  # a file that is written again is another one
+    build(name, again, limit=3)
+    assert contents(again) == contents(folders[name])
+    assert (again / "truth" / f"{name}-v1-0000.png").stat().st_ino == kept
+    monkeypatch.setattr("likeness.benchmarks.world.render", None)  # nothing is drawn any more
+    build(name, again, limit=3)
+    assert contents(again) == contents(folders[name])
+
+
+def test_a_lost_photo_is_drawn_again(folders: dict[str, Path], tmp_path: Path) -> None:
+    again = shutil.copytree(folders["world-multi"], tmp_path / "again")
+    next((again / "references").iterdir()).unlink()
+    build("world-multi", again, limit=3)
+    assert contents(again) == contents(folders["world-multi"])
+
+
+def test_a_folder_of_other_cases_is_left_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+    again = shutil.copytree(folders["world-multi"], tmp_path / "again")
+    for name, limit, said in (("world-single", 3, "name: "), ("world-multi", 2, "num_cases: 3 there, 2 here")):
+        with pytest.raises(OutputError, match=said):
+            build(name, again, limit=limit)
+    assert contents(again) == contents(folders["world-multi"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "cases.jsonl").write_text("mine")
+    with pytest.raises(OutputError, match=r"cases\.jsonl"):
+        build("world-single", tmp_path / "mine", limit=1)
+    assert contents(tmp_path / "mine") == {"cases.jsonl": b"mine"}
+
+
+def test_progress_counts_cases(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        build("world-single", tmp_path, limit=2, progress=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,7 +107,8 @@ def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_
     build(name, tmp_path, limit=1)
     assert read_jsonl(tmp_path / "cases.jsonl") == read_jsonl(folders[name] / "cases.jsonl")[:1]
     whole = contents(folders[name])
-    assert all(whole[path] == data for path, data in contents(tmp_path).items() if path != "cases.jsonl")
+    pictures = {path: data for path, data in contents(tmp_path).items() if path.endswith(".png")}
+    assert pictures.items() <= whole.items()
 
 
 def first_cases(name: str, count: int) -> list[Case]:

@@ -173,6 +173,13 @@ def test_an_endless_path_is_refused(place: Path, model: Path) -> None:
     require_refused(command("report", "x" * 5000))
 
 
+def test_a_reference_whose_name_is_not_utf8_is_refused(place: Path, model: Path) -> None:
+    odd = place / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(place / "cat.png", odd)
+    require_refused(generate(place, model, "--prompt", "a cat", "--ref", odd), "--ref", "UTF-8", r"caf\udce9.png")
+    assert not (place / "run").exists()
+
+
 # prompts and cases ---------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +231,18 @@ def test_a_file_of_bad_rows_only_is_refused(place: Path, model: Path, kind: str)
     assert not (place / "run").exists()
 
 
+def test_a_name_of_half_a_surrogate_pair_is_refused(place: Path, model: Path) -> None:
+    subject = {"id": "cat", "class_name": "caf\udce9", "reference_image": "cat.png"}
+    path = cases_file(place, {"id": "one", "prompt": "a cat", "subjects": [subject]})
+    require_refused(generate(place, model, "--cases", path), r"caf\udce9")
+    assert not (place / "run").exists()
+
+
+def test_the_largest_seed_is_drawn(place: Path, model: Path) -> None:
+    require_success(generate(place, model, "--prompt", "a cat", "--seed", 2**63 - 1, "-n", 2))
+    assert [row["seed"] for row in read_jsonl(place / "run" / "manifest.jsonl")] == [2**63 - 1, 2**63]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"[1, 2"], ids=["empty", "binary", "half a list"])
 def test_a_file_that_holds_no_cases_is_refused(place: Path, model: Path, content: bytes) -> None:
     (place / "cases.jsonl").write_bytes(content)
@@ -252,6 +271,27 @@ def test_a_place_that_is_taken_is_left_alone(place: Path, model: Path, make: str
         (out / "mine.txt").write_text("mine")
     require_refused(generate(place, model, "--prompt", "a cat"), out)
     assert (out if make == "file" else out / "mine.txt").read_text() == "mine"
+
+
+def test_cases_of_mine_beside_the_run_are_left_alone(place: Path, model: Path) -> None:
+    (place / "run-cases").mkdir()
+    (place / "run-cases" / "cases.jsonl").write_text("mine")
+    result = generate(place, model, "--benchmark", "world-single", "--limit", 1)
+    require_refused(result, place / "run-cases", "cases.jsonl")
+    assert contents(place / "run-cases") == {"cases.jsonl": b"mine"}
+    assert not (place / "run").exists()
+
+
+def test_sampled_pictures_go_to_no_folder_of_something_else(place: Path) -> None:
+    words = ("world", "sample", 2, "--size", 16, "--out")
+    before = contents(place)
+    require_refused(command(*words, place), place, "cat.png")
+    assert contents(place) == before
+    require_success(command(*words, place / "mine"))
+    before = contents(place)
+    require_refused(command(*words, place / "mine", "--seed", 1), place / "mine", "seed: 0 there, 1 here")
+    require_success(command(*words, place / "mine"))
+    assert contents(place) == before
 
 
 def break_disk(monkeypatch: pytest.MonkeyPatch, *, below: Path, code: int, after: int = 0) -> None:
@@ -387,6 +427,12 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged picture": (lambda run: (run / "images/one-0.png").write_bytes(b"\x89PNG"), "one-0.png"),
     "malformed manifest": (lambda run: (run / "manifest.jsonl").write_text('{"id": '), "manifest.jsonl:1"),
     "foreign manifest": (lambda run: (run / "manifest.jsonl").write_text('{"id": 1}\n'), "manifest.jsonl:1"),
+    "wordy manifest": (
+        lambda run: (run / "manifest.jsonl").write_text(
+            '{"case_id": "one", "image": "images/one-0.png", "k": "zero"}\n'
+        ),
+        "manifest.jsonl:1",
+    ),
     "malformed run.json": (lambda run: (run / "run.json").write_text("{"), "run.json:1"),
     "no cases": (lambda run: (run / "cases.jsonl").unlink(), "cases.jsonl"),
     "lost reference": (lambda run: shutil.rmtree(run / "references"), "references/"),
@@ -417,6 +463,13 @@ def test_corrupted_encoder_weights_are_refused(drawn: Path, encoders: dict[str, 
     flip(wrong["dino"] / "model.safetensors")
     require_refused(evaluate(drawn, wrong), wrong["dino"] / "model.safetensors")
     assert not (drawn / "evaluation").exists()
+
+
+def test_commands_json_that_holds_no_commands_is_refused(drawn: Path, encoders: dict[str, Path]) -> None:
+    (drawn / "commands.json").write_text('["mine"]')
+    require_refused(evaluate(drawn, encoders), drawn / "commands.json", "got list")
+    require_refused(command("report", drawn), drawn / "commands.json", "got list")
+    assert (drawn / "commands.json").read_text() == '["mine"]'
 
 
 def test_a_full_disk_under_the_report_leaves_the_old_page(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:

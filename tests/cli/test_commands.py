@@ -1,6 +1,7 @@
 """Bad inputs, --json, and what the commands hand to the rooms behind them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from likeness.cli import app
+from likeness.cli.generate import _num_workers
 from likeness.core.files import write_json, write_jsonl
 
 runner = CliRunner()
@@ -70,6 +72,12 @@ def test_report_of_several_runs_needs_a_page_to_write(run_folder: Path) -> None:
         (["--prompt", "a cat", "-n", "0"], "--num-images"),
         (["--prompt", "a cat", "--steps", "-1"], "--steps"),
         (["--prompt", "a cat", "--seed", "-1"], "--seed"),
+        (["--prompt", "a cat", "--seed", str(2**63)], "--seed"),
+        (["--prompt", "a cat", "--guidance", "inf"], "--guidance"),
+        (["--prompt", "a cat", "--cfg-scale", "nan"], "--cfg-scale"),
+        (["--benchmark", "world-single", "--model", "no such model"], "no such model"),
+        (["--benchmark", "world-single", "--lora", "no such lora"], "no such lora"),
+        (["--benchmark", "world-single", "--dtype", "int8"], "int8"),
         (["--prompt", "a cat", "--size", "big"], "--size"),
         (["--prompt", "a cat", "--device", "abacus"], "abacus"),
     ],
@@ -78,7 +86,7 @@ def test_generate_refuses_wrong_input_with_a_reason(tmp_path: Path, arguments: l
     result = runner.invoke(app, ["generate", "--out", str(tmp_path / "run"), *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert said in result.stderr
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_generate_refuses_five_references(tmp_path: Path) -> None:
@@ -151,3 +159,11 @@ def test_world_sample_refuses_wrong_input(arguments: list[str]) -> None:
 @pytest.mark.parametrize("cases", ["0", "-3", "many"])
 def test_demo_refuses_a_wrong_number_of_cases(cases: str) -> None:
     assert runner.invoke(app, ["demo", "--cases", cases]).exit_code == 2
+
+
+def test_many_pictures_of_an_embedded_model_are_drawn_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert [_num_workers(n, model="flux", device="cpu") for n in (1, 15, 16, 31, 1024)] == [1, 1, 2, 3, 4]
+    assert _num_workers(1024, model="black-forest-labs/FLUX.1-dev", device="cpu") == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert _num_workers(1024, model="flux", device="cpu") == 1

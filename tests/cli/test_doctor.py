@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from likeness.cli import app, checks
 from likeness.cli.checks import Finding
+from likeness.encoders import PHOTO_ENCODERS
 
 runner = CliRunner()
 
@@ -36,15 +37,42 @@ def test_missing_published_weights_come_with_their_command(monkeypatch: pytest.M
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     head, *found = checks.check_published()
     assert head.status == "ok"
-    assert all(item.status == "absent" and item.name in item.fix for item in found)
+    for item in found:
+        hub_id, _, revision = item.name.partition("@")
+        assert item.status == "absent"
+        assert f"hf download {hub_id}" in item.fix
+        assert not revision or f"--revision {revision}" in item.fix
 
 
-def test_published_weights_in_the_cache_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    snapshot = tmp_path / "models--facebook--dino-vits16" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").write_bytes(b"")
+def test_the_default_encoders_are_among_the_published_weights() -> None:
+    assert set(PHOTO_ENCODERS.values()) <= set(checks.PUBLISHED)
+    assert PHOTO_ENCODERS["clip"] == "openai/clip-vit-base-patch32@refs/pr/15"
+
+
+def cached(cache: Path, *, revision: str, commit: str, file: str) -> None:
+    """A file of CLIP in the layout of the hub's cache."""
+    folder = cache / "models--openai--clip-vit-base-patch32"
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / file).write_bytes(b"")
+    (folder / "refs" / revision).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / revision).write_text(commit)
+
+
+def test_published_weights_in_the_cache_need_safetensors_of_their_revision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def clip() -> Finding:
+        return {item.name: item for item in checks.check_published()}["openai/clip-vit-base-patch32@refs/pr/15"]
+
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert {item.name: item.status for item in checks.check_published()}["facebook/dino-vits16"] == "ok"
+    cached(tmp_path, revision="main", commit="abc", file="pytorch_model.bin")
+    assert clip().status == "broken"
+    assert "no safetensors of this revision, and pickles are never read" in clip().detail
+    assert "--revision refs/pr/15" in clip().fix
+    cached(tmp_path, revision="v2", commit="def", file="model.safetensors")  # another revision's do not help
+    assert clip().status == "broken"
+    cached(tmp_path, revision="refs/pr/15", commit="123", file="model.safetensors")
+    assert (clip().status, clip().fix) == ("ok", "")
 
 
 def test_a_skia_that_cannot_load_comes_with_the_packages_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from likeness.benchmarks import BENCHMARKS
+from likeness.benchmarks.world import NUM_CASES
 from likeness.cli import app
 from likeness.cli.record import recorded_benchmark
 from likeness.core.files import read_json, write_json, write_jsonl
-from likeness.core.records import Case, read_cases
+from likeness.core.records import Case, Subject, read_cases
+from likeness.core.weights import weights_facts
+from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.generate.run import RunSummary, generate_run
 
 runner = CliRunner()
+NAMES = ("first", "second")
 
 
 @pytest.fixture
@@ -51,9 +55,9 @@ def elsewhere(tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (16, 16), "orange").save(tmp_path / "photos" / "rex.png")
-    for name in ("first", "second"):
+    for name in NAMES:
         Image.new("RGB", (16, 16), "teal").save(tmp_path / "pictures" / f"{name}.jpg")
-    rows = [{"id": name, "prompt": f"a dog, {name}", "references": ["photos/rex.png"]} for name in ("first", "second")]
+    rows = [{"id": name, "prompt": f"a dog, {name}", "references": ["photos/rex.png"]} for name in NAMES]
     write_jsonl(tmp_path / "mine.jsonl", rows)
     return tmp_path
 
@@ -93,6 +97,7 @@ def test_every_world_benchmark_is_accepted_and_recorded(tmp_path: Path, drawn: l
     result = runner.invoke(app, ["generate", "--benchmark", name, "--limit", "1", "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     assert drawn[0]["benchmark"] == name
+    assert "drawing cases" in result.stderr
     assert read_json(out / "commands.json")["generate"] == f"likeness generate --out run --benchmark {name} --limit 1"
 
 
@@ -104,8 +109,117 @@ def test_evaluate_finds_the_benchmark_in_the_run(elsewhere: Path, no_encoders: l
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["benchmark"] == "world-multi"
     assert "probe" in no_encoders[0]
-    result = runner.invoke(app, ["evaluate", str(run), "--benchmark", "world-hard", "--json"])
-    assert json.loads(result.stdout)["benchmark"] == "world-hard"
+    result = runner.invoke(app, ["evaluate", str(run), "--benchmark", "world-multi", "--json"])
+    assert json.loads(result.stdout)["benchmark"] == "world-multi"
+
+
+@pytest.mark.parametrize("own", ["world-multi", None])
+@pytest.mark.parametrize("cases", [False, True])
+def test_a_run_is_not_evaluated_as_a_benchmark_it_was_not_made_for(
+    elsewhere: Path, no_encoders: list[Any], own: str | None, cases: bool
+) -> None:
+    run = elsewhere / "pictures"
+    write_jsonl(run / "cases.jsonl", [{"id": "first", "prompt": "x"}, {"id": "second", "prompt": "y"}])
+    write_json(run / "run.json", {"benchmark": own})
+    given = ["--cases", str(run / "cases.jsonl")] if cases else []
+    result = runner.invoke(app, ["evaluate", str(run), "--benchmark", "world-hard", *given])
+    assert result.exit_code == 2
+    assert f"({own or 'none'}), got world-hard" in " ".join(result.stderr.split())
+    assert not (run / "evaluation").exists()
+
+
+@pytest.fixture
+def two_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benchmarks of the world have two cases here."""
+    for name in NUM_CASES:
+        monkeypatch.setitem(NUM_CASES, name, 2)
+
+
+@pytest.mark.usefixtures("no_encoders", "two_cases")
+def test_a_wrong_benchmark_leaves_pictures_made_elsewhere_alone_for_the_right_one(tmp_path: Path) -> None:
+    made = tmp_path / "at" / "made"
+    made.mkdir(parents=True)
+    for index in range(2):
+        Image.new("RGB", (16, 16), "teal").save(made / f"world-multi-v1-{index:04d}.png")
+    names = sorted(path.name for path in made.iterdir())
+    result = runner.invoke(app, ["evaluate", str(made), "--benchmark", "world-single"])
+    assert result.exit_code == 2
+    assert "world-single-v1-0000" in result.stderr
+    assert sorted(path.name for path in made.iterdir()) == names
+    write_jsonl(made / "cases.jsonl", [{"id": "world-multi-v1-0000", "prompt": "some other case"}])
+    result = runner.invoke(app, ["evaluate", str(made), "--benchmark", "world-multi", "--json"])
+    assert result.exit_code == 0, result.stderr
+    assert "drawing cases" in result.stderr
+    assert json.loads(result.stdout)["benchmark"] == "world-multi"
+    assert json.loads(result.stdout)["num_cases"] == 2
+    assert sorted(path.name for path in (made / "truth").iterdir()) == names
+    moved = (tmp_path / "at").rename(tmp_path / "moved")
+    cases = read_cases(moved / "made" / "evaluation" / "cases.jsonl").cases
+    assert [len(case.subjects) for case in cases] == [2, 2]
+    assert runner.invoke(app, ["report", str(moved / "made")]).exit_code == 0
+
+
+@pytest.mark.usefixtures("no_encoders")
+def test_dreambench_cases_are_kept_beside_pictures_made_elsewhere(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cases(name: str, *, folder: Path, limit: int | None) -> tuple[Case, ...]:
+        subject = Subject(id="rex", class_name="dog", reference_image=folder / "rex.png")
+        return tuple(Case(id=word, prompt=f"a dog, {word}", subjects=(subject,)) for word in ("first", "second"))
+
+    monkeypatch.setattr("likeness.benchmarks.dreambench.dreambench_cases", cases)
+    words = ["--benchmark", "dreambench-single", "--data", str(elsewhere / "photos"), "--json"]
+    for _ in range(2):
+        result = runner.invoke(app, ["evaluate", str(elsewhere / "pictures"), *words])
+        assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["benchmark"] == "dreambench-single"
+    assert not (elsewhere / "pictures" / "cases.jsonl").exists()
+    moved = elsewhere.rename(elsewhere.with_name(f"{elsewhere.name}-moved"))
+    assert read_cases(moved / "pictures-cases" / "dreambench-single" / "cases.jsonl").rejected == ()
+    assert read_cases(moved / "pictures" / "evaluation" / "cases.jsonl").rejected == ()
+
+
+@pytest.fixture
+def embedded_flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What run.json says of the embedded model, which is a small file here."""
+    (tmp_path / "embedded" / "flux").mkdir(parents=True)
+    (tmp_path / "embedded" / "flux" / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr("likeness.core.weights._embedded_folder", lambda: tmp_path / "embedded")
+    return weights_facts("flux", tmp_path / "embedded" / "flux")
+
+
+WORLD_EYES = {"clip": "clip", "dino": "dino"}
+
+
+@pytest.mark.parametrize(
+    ("model", "attributes", "words", "expected"),
+    [
+        pytest.param({}, None, [], WORLD_EYES, id="embedded model"),
+        pytest.param({}, {"species": "dog"}, [], WORLD_ENCODERS, id="embedded model, labels"),
+        pytest.param({"loras": []}, None, ["--dino", "x/y"], {"clip": "clip", "dino": "x/y"}, id="chosen"),
+        pytest.param({"sha256": "0"}, None, [], PHOTO_ENCODERS, id="another model of that name"),
+        pytest.param({"id": "FLUX.1-dev"}, None, [], PHOTO_ENCODERS, id="another model"),
+        pytest.param(None, None, [], PHOTO_ENCODERS, id="made elsewhere"),
+    ],
+)
+def test_what_an_embedded_model_drew_is_measured_by_the_embedded_encoders(
+    elsewhere: Path,
+    no_encoders: list[dict[str, str]],
+    embedded_flux: dict[str, str],
+    model: dict[str, Any] | None,
+    attributes: dict[str, str] | None,
+    words: list[str],
+    expected: dict[str, str],
+) -> None:
+    run = elsewhere / "pictures"
+    photo = str(elsewhere / "photos" / "rex.png")
+    subject = {"id": "rex", "class_name": "dog", "reference_image": photo, "attributes": attributes}
+    write_jsonl(run / "cases.jsonl", [{"id": word, "prompt": "x", "subjects": [subject]} for word in NAMES])
+    if model is not None:
+        write_json(run / "run.json", {"benchmark": None, "model": embedded_flux | model})
+    result = runner.invoke(app, ["evaluate", str(run), *words])
+    assert result.exit_code == 0, result.stderr
+    assert no_encoders == [expected]
 
 
 def test_pictures_made_elsewhere_can_be_evaluated_and_reported(elsewhere: Path, no_encoders: list[Any]) -> None:

@@ -41,6 +41,11 @@ def test_json_hash_ignores_key_order_only() -> None:
     assert json_sha256({}) == hashlib.sha256(b"{}").hexdigest()
 
 
+def test_json_hash_of_half_a_surrogate_pair_is_a_data_error() -> None:
+    with pytest.raises(DataError, match=r"expected Unicode text, got .*caf\\udce9"):
+        json_sha256({"class_name": "caf\udce9"})
+
+
 def test_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:
     def folder(name: str, files: dict[str, str]) -> str:
         for file, text in files.items():

@@ -67,9 +67,11 @@ def test_a_manifest_is_followed_and_its_gaps_are_named(put) -> None:
     assert found.extra == ("images/loose.png", "images/two.png")
 
 
-@pytest.mark.parametrize(
-    "row", [{"image": "x.png"}, {"case_id": "a"}, ["a", "x.png"], {"case_id": 1, "image": "x.png"}]
-)
+PLACE = {"case_id": "a", "image": "b.png"}
+BAD_ROWS = [{"image": "x.png"}, {"case_id": "a"}, ["a", "x.png"], {"case_id": 1, "image": "x.png"}]
+
+
+@pytest.mark.parametrize("row", [*BAD_ROWS, *({**PLACE, "k": k} for k in ("zero", "1", None, 1.5, True, -1))])
 def test_a_malformed_manifest_row_is_named(put, row: object) -> None:
     folder = put("b.png")
     write_manifest(folder, row)

@@ -166,6 +166,20 @@ def test_recorded_commands_are_shown_as_they_were_given(run_maker: RunMaker) -> 
     assert "--out repeated" not in html
 
 
+@pytest.mark.parametrize("name", ["run.json", "commands.json"])
+def test_a_file_that_holds_no_object_is_named(run_maker: RunMaker, name: str) -> None:
+    run = run_maker()
+    write_json(run / name, ["likeness generate"])
+    with pytest.raises(DataError, match=rf"{name}: expected a JSON object, got list"):
+        page_of(run)
+
+
+def test_a_run_that_knows_its_benchmark_is_evaluated_without_naming_it(run_maker: RunMaker) -> None:
+    run = run_maker()
+    write_json(run / "run.json", {"benchmark": None})
+    assert "likeness evaluate run\n" in page_of(run)
+
+
 def test_cases_from_elsewhere_are_those_of_the_evaluation(run_maker: RunMaker) -> None:
     run = run_maker()
     rows = [{"id": f"case-{k:05d}", "prompt": f"from elsewhere {k}"} for k in range(3)]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,46 @@ def test_more_pictures_begin_with_the_same_ones(tmp_path: Path) -> None:
     assert many["labels.jsonl"].startswith(few["labels.jsonl"])
     with Image.open(tmp_path / "many" / "contact_sheet.png") as sheet:
         assert sheet.size == (8 * 32, 2 * 32)
+
+
+SMALL = {"split": "train", "size": 32, "seed": 0, "workers": 1}
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"size": 48}, {"split": "test"}, {"n": 3}])
+def test_the_folder_of_another_call_is_left_alone(tmp_path: Path, other: dict[str, Any]) -> None:
+    write_samples(2, out=tmp_path, **SMALL)
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=rf"{next(iter(other))}: .* there, .* here"):
+        write_samples(**{"n": 2, "out": tmp_path, **SMALL, **other})
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "labels.jsonl").write_text("mine")
+    with pytest.raises(OutputError, match=r"labels\.jsonl"):
+        write_samples(2, out=tmp_path, **SMALL)
+    assert contents(tmp_path) == {"labels.jsonl": b"mine"}
+
+
+def test_the_same_call_again_draws_only_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_samples(3, out=tmp_path, **SMALL)
+    before = contents(tmp_path)
+    for name in ("labels.jsonl", "images/0-000001.png"):
+        (tmp_path / name).unlink()
+    kept = (tmp_path / "images" / "0-000000.png").stat().st_ino  # a file that is written again is another one
+    write_samples(3, out=tmp_path, **SMALL)
+    assert contents(tmp_path) == before
+    assert (tmp_path / "images" / "0-000000.png").stat().st_ino == kept
+    monkeypatch.setattr("likeness.world.sample.render", None)  # nothing is drawn any more
+    write_samples(3, out=tmp_path, **SMALL)
+    assert contents(tmp_path) == before
+
+
+def test_progress_counts_pictures(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        write_samples(2, out=tmp_path, **SMALL, progress=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (1, 2), (2, 2), (2, 2)]
 
 
 def test_an_unwritable_folder_is_an_output_error(tmp_path: Path) -> None:

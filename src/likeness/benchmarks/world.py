@@ -6,15 +6,16 @@ Every case comes from one seed of the world's test split, so a benchmark is this
 limit of n gives the first n cases of the whole. The same cases of the validation split are for choosing settings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.files import remove_stale_temporaries, write_jsonl
+from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
 from likeness.core.rng import seed_for
+from likeness.core.runs import hold_run, open_run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import Identity, Split
 from likeness.world.render import Labels, render, render_reference
@@ -25,6 +26,9 @@ NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-h
 SIZE = 128
 NUM_PHOTOS = 3
 HARD_COUNTS = (2, 3, 2, 4, 2, 3)
+
+Progress = Callable[[int, int], None]
+"""Called with (cases drawn, cases in all) at the start and after each case."""
 
 
 def _single(index: int, split: Split = "test") -> Scenario:
@@ -56,27 +60,62 @@ SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
 }
 
 
-def build(name: str, folder: Path, *, limit: int | None = None, split: Split = "test") -> Path:
+def build(
+    name: str, folder: Path, *, limit: int | None = None, split: Split = "test", progress: Progress | None = None
+) -> Path:
     """Writes `folder`/cases.jsonl with its references/ and truth/ pictures and returns the case file.
 
-    Case ids name the split unless it is the test split.
-
-    Raises: DataError for an unknown name.
+    Case ids name the split unless it is the test split. Pictures already there are kept: `folder` is new or of the same
+    cases, which run.json tells.
+    Raises: DataError for an unknown name; OutputError when `folder` is of other cases, holds other files or cannot be
+    written.
     """
     if name not in SCENARIOS:
         raise DataError(f"Benchmark: expected one of {', '.join(SCENARIOS)}, got {name}; correct the name.")
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
     path = folder / "cases.jsonl"
-    remove_stale_temporaries(folder)
-    write_jsonl(path, [_case(name, index, split=split, folder=folder) for index in range(count)])
+    facts = {"name": name, "version": VERSION, "split": split, "num_cases": count, "size": SIZE}
+    open_run(folder, identity={"kind": "world_benchmark", **facts})
+    with hold_run(folder):
+        if path.is_file() and all(_is_drawn(name, index, split=split, folder=folder) for index in range(count)):
+            if progress:
+                progress(count, count)
+            return path
+        write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))
     return path
+
+
+def _is_drawn(name: str, index: int, *, split: Split, folder: Path) -> bool:
+    people = SCENARIOS[name](index, split).identities
+    photos = [_photo_name(who, k) for who in people for k in range(NUM_PHOTOS)]
+    return all((folder / file).is_file() for file in (_truth_name(_case_id(name, index, split=split)), *photos))
+
+
+def _cases(
+    name: str, count: int, *, split: Split, folder: Path, progress: Progress | None
+) -> Iterator[dict[str, object]]:
+    if progress:
+        progress(0, count)
+    for index in range(count):
+        yield _case(name, index, split=split, folder=folder)
+        if progress:
+            progress(index + 1, count)
+
+
+def _case_id(name: str, index: int, *, split: Split) -> str:
+    return f"{name}-v{VERSION}-{index:04d}" if split == "test" else f"{name}-v{VERSION}-{split}-{index:04d}"
+
+
+def _truth_name(case_id: str) -> str:
+    return f"truth/{case_id}.png"
 
 
 def _case(name: str, index: int, *, split: Split, folder: Path) -> dict[str, object]:
     scenario = SCENARIOS[name](index, split)
     picture = render(scenario, size=SIZE)
-    case_id = f"{name}-v{VERSION}-{index:04d}" if split == "test" else f"{name}-v{VERSION}-{split}-{index:04d}"
-    save_png(Image.fromarray(picture.image), folder / "truth" / f"{case_id}.png")
+    case_id = _case_id(name, index, split=split)
+    if not (folder / _truth_name(case_id)).is_file():
+        save_png(Image.fromarray(picture.image), folder / _truth_name(case_id))
     return {
         "id": case_id,
         "prompt": picture.labels.caption,
@@ -99,9 +138,13 @@ def _subject(scenario: Scenario, labels: Labels, index: int, *, folder: Path) ->
     }
 
 
+def _photo_name(who: Identity, k: int) -> str:
+    return f"references/{who.id}-{k}.png"
+
+
 def _photo(who: Identity, k: int, *, folder: Path) -> str:
     """The k-th photo of an identity, drawn once; the path is relative to `folder`."""
-    name = f"references/{who.id}-{k}.png"
+    name = _photo_name(who, k)
     if not (folder / name).is_file():
         seed = seed_for("photo", who.id, k)
         save_png(Image.fromarray(render_reference(who, seed=seed, size=SIZE)), folder / name)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.records import Case, CasesFile, Subject, read_cases
+
+if TYPE_CHECKING:
+    from likeness.cli.progress import Progress
 
 
 class Source(NamedTuple):
@@ -21,7 +25,9 @@ class Source(NamedTuple):
     data: Path | None
 
 
-def find_cases(source: Source, *, limit: int | None, seed: int | None, folder: Path) -> CasesFile:
+def find_cases(
+    source: Source, *, limit: int | None, seed: int | None, folder: Path, progress: Progress | None = None
+) -> CasesFile:
     """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
 
     `folder` is where the cases of the embedded world are built: beside the run, since a run folder holds only its run.
@@ -30,15 +36,21 @@ def find_cases(source: Source, *, limit: int | None, seed: int | None, folder: P
     _require_one(source)
     if source.prompt is not None:
         return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), rejected=())
-    found = read_cases(source.cases) if source.cases else benchmark_cases(source, limit=limit, folder=folder)
+    if source.cases:
+        found = read_cases(source.cases)
+    else:
+        found = benchmark_cases(source, limit=limit, folder=folder, progress=progress)
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
     return CasesFile(cases=cases, rejected=found.rejected)
 
 
-def benchmark_cases(source: Source, *, limit: int | None, folder: Path) -> CasesFile:
-    """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`."""
+def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress | None = None) -> CasesFile:
+    """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`.
+
+    Raises: ConfigError for another name or without --data; OutputError when `folder` holds something else.
+    """
     from likeness.benchmarks import BENCHMARKS
 
     name = str(source.benchmark)
@@ -52,8 +64,7 @@ def benchmark_cases(source: Source, *, limit: int | None, folder: Path) -> Cases
         return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), rejected=())
     from likeness.benchmarks.world import build
 
-    build(name, folder, limit=limit)
-    return read_cases(folder / "cases.jsonl")
+    return read_cases(build(name, folder, limit=limit, progress=progress))
 
 
 def copy_truth(folder: Path, *, run: Path) -> None:
@@ -77,6 +88,8 @@ def _require_one(source: Source) -> None:
 
 def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
     for path in references:
+        if re.search("[\ud800-\udfff]", str(path)):  # how Python writes bytes that are not UTF-8
+            raise ConfigError(f"--ref: expected a path in UTF-8, got {str(path)!r}; rename the file.")
         if not os.path.isfile(path):  # unlike Path.is_file, also answers for names no file system accepts
             raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
     subjects = tuple(

@@ -25,13 +25,13 @@ EMBEDDED = {
 }
 PUBLISHED = {
     "black-forest-labs/FLUX.1-dev": (
-        "accept the licence on its hub page, `hf auth login`, then `hf download black-forest-labs/FLUX.1-dev`"
+        "accept the licence on its hub page, `hf auth login`, then `hf download black-forest-labs/FLUX.1-dev "
+        '--include model_index.json --include "*/*"`'
     ),
     "bytedance-research/UNO": "`hf download bytedance-research/UNO dit_lora.safetensors`",
-    "openai/clip-vit-base-patch32": "`hf download openai/clip-vit-base-patch32`",
-    "facebook/dino-vits16": "`hf download facebook/dino-vits16`",
+    "openai/clip-vit-base-patch32@refs/pr/15": "`hf download openai/clip-vit-base-patch32 --revision refs/pr/15`",
+    "facebook/dino-vits16@refs/pr/1": "`hf download facebook/dino-vits16 --revision refs/pr/1`",
 }
-SKIA_FIX = "skia-python needs libGL.so.1 and libEGL.so.1: on Debian or Ubuntu `apt-get install libgl1 libegl1`"
 MATMUL_SIDE = 768
 MATMUL_SECONDS = 0.4
 BF16_PAYS = 1.2  # times faster than fp32 from which bf16 is recommended
@@ -133,6 +133,8 @@ def _matmul_gigaflops(device: str, *, dtype: torch.dtype) -> float:
 
 def check_drawing() -> list[Finding]:
     """Whether skia, which draws the embedded world, can be imported."""
+    from likeness.world.skia_advice import SKIA_FIX
+
     try:
         import skia
     except (ImportError, OSError) as error:
@@ -192,10 +194,15 @@ def check_published() -> list[Finding]:
 
 
 def _check_hub(name: str, *, cache: Path) -> Finding:
-    snapshots = cache / f"models--{name.replace('/', '--')}" / "snapshots"
-    if any(snapshots.glob("*/**/*.safetensors")):
-        return Finding(name=name, status="ok", detail=str(snapshots.parent))
-    return Finding(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
+    hub_id, _, revision = name.partition("@")
+    folder = cache / f"models--{hub_id.replace('/', '--')}"
+    if not folder.is_dir():
+        return Finding(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
+    commit = folder / "refs" / (revision or "main")
+    if commit.is_file() and any((folder / "snapshots" / commit.read_text().strip()).rglob("*.safetensors")):
+        return Finding(name=name, status="ok", detail=str(folder))
+    detail = f"{folder} has no safetensors of this revision, and pickles are never read"
+    return Finding(name=name, status="broken", detail=detail, fix=PUBLISHED[name])
 
 
 def check_disk() -> list[Finding]:

@@ -65,7 +65,7 @@ def _print_findings(groups: dict[str, list[Finding]], *, usable: bool) -> None:
             mark, color = MARKS[item.status]
             line = (
                 Text(f"  {mark} ", style=color)
-                .append(f"{item.name:<30} ", style="default")
+                .append(f"{item.name:<40} ", style="default")
                 .append(item.detail, style="dim")
             )
             console.print(line)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any  # Any: run.json
 
 import typer
 
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import BENCHMARK_HELP
+from likeness.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from likeness.cli.progress import Progress
     from likeness.core.records import Case
 
 EXAMPLES = (
@@ -19,7 +21,11 @@ EXAMPLES = (
     "likeness evaluate runs/multi\n\n"
     "likeness evaluate made_elsewhere --cases my_cases.jsonl\n\n"
     "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32 --dino facebook/dino-vits16\n\n"
-    "likeness evaluate runs/mine --benchmark dreambench-multi --data ~/dreambench"
+    "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench"
+)
+ENCODER_HELP = (
+    "checkpoint: embedded name, folder or hub id. Default: the embedded one where an embedded model drew RUN and for "
+    "cases of the drawn world, else"
 )
 
 
@@ -28,12 +34,18 @@ def evaluate(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
     ],
-    benchmark: Annotated[str | None, typer.Option(help=f"Default: the one RUN was made for. {BENCHMARK_HELP}")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help=f"For pictures made elsewhere; a run of `likeness generate` knows its own. {BENCHMARK_HELP}"),
+    ] = None,
     cases: Annotated[Path | None, typer.Option(help="Cases the pictures answer (default: RUN/cases.jsonl).")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
-    clip: Annotated[str | None, typer.Option(help="CLIP checkpoint: embedded name, folder or hub id.")] = None,
-    dino: Annotated[str | None, typer.Option(help="DINO checkpoint: embedded name, folder or hub id.")] = None,
-    probe: Annotated[str | None, typer.Option(help="Attribute probe: embedded name or folder.")] = None,
+    clip: Annotated[str | None, typer.Option(help=f"CLIP {ENCODER_HELP} openai/clip-vit-base-patch32.")] = None,
+    dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} facebook/dino-vits16.")] = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(help="Attribute probe: embedded name or folder. Default: the embedded one for labelled cases."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cases per saved part; no value depends on it.")] = 32,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
@@ -43,15 +55,21 @@ def evaluate(
 ) -> None:
     """RUN/evaluation: one row of values per picture, and means with 95% intervals by subject."""
     from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.cli.record import command_line, record_command, recorded_benchmark
+    from likeness.cli.record import command_line, record_command, recorded_benchmark, recorded_run
     from likeness.core.devices import pick_device
     from likeness.evaluate.run import evaluate_run, load_encoders
 
     quiet_libraries()
+    record = recorded_run(run)
+    _require_own_benchmark(benchmark, record=record, run=run)
     named = benchmark or (None if cases else recorded_benchmark(run))
-    file = cases or _own_cases(run, benchmark=named, data=data)
-    specs = encoder_specs(named, chosen={"clip": clip, "dino": dino, "probe": probe}, cases=file)
     with progress_bars() as bar:
+        if cases is None and benchmark is not None and "benchmark" not in record and run.is_dir():
+            file = _benchmark_file(run, benchmark=benchmark, data=data, progress=bar("drawing cases"))
+        else:
+            file = cases or run / "cases.jsonl"
+        chosen = {"clip": clip, "dino": dino, "probe": probe}
+        specs = encoder_specs(named, chosen=chosen, cases=file, is_embedded=_is_embedded(record.get("model")))
         summary = evaluate_run(
             run,
             benchmark=named or file.stem,
@@ -67,31 +85,54 @@ def evaluate(
     answer({"summary": path, **summary}, text=f"{path}. Next: likeness report {run}", as_json=as_json)
 
 
-def encoder_specs(benchmark: str | None, *, chosen: dict[str, str | None], cases: Path) -> dict[str, str]:
-    """Encoder -> weights: those chosen, else the world's for labelled cases and the published ones for photographs."""
+def _require_own_benchmark(benchmark: str | None, *, record: dict[str, Any], run: Path) -> None:
+    """Raises: ConfigError when RUN's run.json says that it was made for another benchmark, or for none."""
+    if benchmark is None or "benchmark" not in record or record["benchmark"] == benchmark:
+        return
+    wanted = f"the benchmark {run} was made for ({record['benchmark'] or 'none'})"
+    raise ConfigError(f"--benchmark: expected {wanted}, got {benchmark}; leave the flag out.")
+
+
+def _is_embedded(model: Any) -> bool:
+    """Whether the `model` of a run.json is a checkpoint of this package, by its name and its bytes."""
+    from likeness.core.weights import embedded, embedded_names, weights_facts
+
+    name, sha256 = (model.get("id"), model.get("sha256")) if isinstance(model, dict) else (None, None)
+    return name in embedded_names() and weights_facts(name, embedded(name))["sha256"] == sha256
+
+
+def encoder_specs(
+    benchmark: str | None, *, chosen: dict[str, str | None], cases: Path, is_embedded: bool
+) -> dict[str, str]:
+    """Encoder -> weights: those chosen, else the world's for labelled cases and the published ones for photographs.
+
+    What an embedded model drew is looked at by the world's encoders, with the probe only where there are labels.
+    """
     from likeness.core.records import read_cases
     from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 
     labelled = any(subject.attributes for case in read_cases(cases).cases for subject in case.subjects)
     is_world = benchmark.startswith("world-") if benchmark else labelled
-    defaults = WORLD_ENCODERS if is_world else PHOTO_ENCODERS
+    unlabelled = {name: WORLD_ENCODERS[name] for name in PHOTO_ENCODERS} if is_embedded else PHOTO_ENCODERS
+    defaults = WORLD_ENCODERS if is_world else unlabelled
     return {**defaults, **{name: spec for name, spec in chosen.items() if spec is not None}}
 
 
-def _own_cases(run: Path, *, benchmark: str | None, data: Path | None) -> Path:
-    """RUN/cases.jsonl, written from the named benchmark where pictures were made elsewhere and have none."""
-    from likeness.cli.cases import Source, benchmark_cases, copy_truth
+def _benchmark_file(run: Path, *, benchmark: str, data: Path | None, progress: Progress) -> Path:
+    """RUN-cases/BENCHMARK/cases.jsonl, the cases of a benchmark for pictures made elsewhere; RUN itself stays as is."""
+    from likeness.cli.cases import Source, benchmark_cases
     from likeness.core.files import write_jsonl
+    from likeness.core.runs import open_run
 
-    path = run / "cases.jsonl"
-    if path.is_file() or benchmark is None or not run.is_dir():
-        return path
-    built = run.parent / f"{run.name}-cases"
+    place = run.resolve()
+    folder = place.parent / f"{place.name}-cases" / benchmark
     source = Source(prompt=None, references=(), cases=None, benchmark=benchmark, data=data)
-    found = benchmark_cases(source, limit=None, folder=built.resolve())
-    write_jsonl(path, [case.model_dump(mode="json") for case in found.cases])
-    copy_truth(built, run=run)
-    return path
+    found = benchmark_cases(source, limit=None, folder=folder, progress=progress)
+    if not benchmark.startswith("world-"):  # the world has written its own
+        open_run(folder, identity={"kind": "benchmark_cases", "name": benchmark})
+        cases = [_seen_from(folder, case=case) for case in found.cases]
+        write_jsonl(folder / "cases.jsonl", [case.model_dump(mode="json") for case in cases])
+    return folder / "cases.jsonl"
 
 
 def _keep_cases(file: Path, *, run: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from likeness.generate.run import RunSummary
@@ -25,10 +29,34 @@ BENCHMARK_HELP = (
     "world-single, world-multi, world-hard, world-relationbench, or with --data dreambench-single, dreambench-multi."
 )
 
+MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
+
+
+def _finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """The value of a flag. Raises: ConfigError that names the flag for inf and nan."""
+    if value is not None and not math.isfinite(value):
+        raise ConfigError(f"{param.opts[0]}: expected a finite number, got {value}; correct it or leave the flag out.")
+    return value
+
+
 CfgScale = Annotated[
-    float | None, typer.Option(min=0, help="Strength of classifier-free guidance (default: the model's).")
+    float | None,
+    typer.Option(min=0, callback=_finite, help="Strength of classifier-free guidance (default: the model's)."),
 ]
-Guidance = Annotated[float | None, typer.Option(min=0, help="Distilled guidance of FLUX.1-dev (default: the model's).")]
+Guidance = Annotated[
+    float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes; the pictures do not depend on it. Default: one per core, at most 4, where an embedded model "
+        "draws many pictures on the CPU, else 1.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**63 - 1, help="Replaces the cases' own seeds (--prompt alone: 0).")
+]
 Loras = Annotated[
     list[str] | None,
     typer.Option("--lora", help="Adapter on the model, UNO's for one: file, folder or hub id; repeat for several."),
@@ -46,7 +74,7 @@ def generate(
     benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the cases' own seeds (--prompt alone: 0).")] = None,
+    seed: Seed = None,
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,
     cfg_scale: CfgScale = None,
@@ -56,10 +84,11 @@ def generate(
     loras: Loras = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
+    from likeness.benchmarks import BENCHMARKS
     from likeness.cli.cases import Source, copy_truth, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
@@ -68,8 +97,10 @@ def generate(
     quiet_libraries()
     built = out.parent / f"{out.name}-cases"
     source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
-    found = find_cases(source, limit=limit, seed=seed, folder=built)
+    if benchmark in BENCHMARKS:
+        _require_usable(model, loras=loras or (), device=device, dtype=dtype)
     with progress_bars() as bar:
+        found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
             found.cases,
             out=out,
@@ -80,7 +111,7 @@ def generate(
             cfg_scale=cfg_scale,
             guidance=guidance,
             size=size,
-            workers=workers,
+            workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
             device=device,
             dtype=dtype,
             benchmark=benchmark,
@@ -91,6 +122,27 @@ def generate(
         copy_truth(built, run=out)
     record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
     _tell(made, as_json=as_json)
+
+
+def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
+    """Processes that pay: an embedded model is small, but each process takes some seconds to start."""
+    from likeness.core.devices import pick_device
+    from likeness.core.weights import embedded_names
+
+    if model not in embedded_names() or pick_device(device) != "cpu":
+        return 1
+    return max(1, min(MOST_WORKERS, os.cpu_count() or 1, num_pictures // PICTURES_PER_WORKER))
+
+
+def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str) -> None:
+    """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
+    from likeness.core.devices import pick_device, pick_dtype_name
+    from likeness.core.weights import resolve_adapter, resolve_weights
+
+    pick_dtype_name(pick_device(device), dtype)
+    resolve_weights(model)
+    for lora in loras:
+        resolve_adapter(lora)
 
 
 def _tell(made: RunSummary, *, as_json: bool) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any  # run.json
 
 import typer
 
+from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json
 
 FILE = "commands.json"
@@ -40,14 +42,26 @@ def _word(value: object, *, name: str) -> str:
 
 
 def record_command(run: Path, *, step: str, line: str) -> None:
-    """RUN/commands.json holds `line` as the last command of `step`, beside those of other steps."""
+    """RUN/commands.json holds `line` as the last command of `step`, beside those of other steps.
+
+    Raises: DataError when the file holds something else than steps.
+    """
     path = run / FILE
-    write_json(path, {**(read_json(path) if path.is_file() else {}), step: line})
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        wanted = f"expected an object of steps and commands, got {type(found).__name__}"
+        raise DataError(f"{path}: {wanted}; move the file away and repeat the command.")
+    write_json(path, {**found, step: line})
+
+
+def recorded_run(run: Path) -> dict[str, Any]:
+    """What RUN/run.json says; nothing where there is no such file or it is no object."""
+    path = run / "run.json"
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def recorded_benchmark(run: Path) -> str | None:
     """The benchmark that RUN/run.json names, None where there is no such file or it names none."""
-    path = run / "run.json"
-    found = read_json(path) if path.is_file() else {}
-    name = found.get("benchmark") if isinstance(found, dict) else None
+    name = recorded_run(run).get("benchmark")
     return name if isinstance(name, str) else None

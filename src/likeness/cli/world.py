@@ -30,7 +30,8 @@ class Split(StrEnum):
 SAMPLE_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness world sample 100 --out pictures\n\n"
-    "likeness world sample 20 --split test --size 256 --seed 7 --out large"
+    "likeness world sample 20 --split test --size 256 --seed 7 --out large\n\n"
+    "Stopped half-way? The same command again continues."
 )
 PRETRAIN_EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -42,7 +43,7 @@ PRETRAIN_EXAMPLES = (
 @app.command(epilog=SAMPLE_EXAMPLES)
 def sample(
     n: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of pictures.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures and labels.")],
+    out: Annotated[Path, typer.Option(help="Folder to create, or to continue.")],
     split: Annotated[Split, typer.Option(help="Part of the world to draw from.")] = Split.train,
     size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures in px.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
@@ -50,9 +51,13 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """N labelled pictures: caption, boxes, masks, 17 keypoints, attributes, relations."""
+    from likeness.cli.progress import progress_bars
     from likeness.world.sample import write_samples
 
-    write_samples(n, out=out, split=split.value, size=size, seed=seed, workers=workers)
+    with progress_bars() as bar:
+        write_samples(
+            n, out=out, split=split.value, size=size, seed=seed, workers=workers, progress=bar("drawing pictures")
+        )
     answer({"out": out, "num_images": n, "split": split.value}, text=f"{n} pictures in {out}", as_json=as_json)
 
 

@@ -30,8 +30,16 @@ def pixels_sha256(image: Image.Image) -> str:
 
 
 def json_sha256(value: Any) -> str:
-    """The hash of a JSON value, the same for every order of keys. Raises: DataError for NaN."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    """The hash of a JSON value, the same for every order of keys.
+
+    Raises: DataError for NaN, and for half surrogate pairs, which stand for names that are not UTF-8.
+    """
+    text = canonical_json(value)
+    try:
+        return hashlib.sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 30) : error.end + 30]
+        raise DataError(f"JSON: expected Unicode text, got {around!r}; rename or re-save it as UTF-8.") from None
 
 
 def folder_sha256(path: Path | str) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl
@@ -72,9 +73,10 @@ def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample],
     absent: list[str] = []
     foreign: list[Path] = []
     for number, row in enumerate(read_jsonl(path), start=1):
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case_id", "image")):
-            raise DataError(f'{path}:{number}: expected {{"case_id", "image", "k"?}}, got {str(row)[:80]}.')
-        case, k, image = cases.get(row["case_id"]), int(row.get("k", 0)), path.parent / row["image"]
+        if not _is_placed(row):
+            wanted = '{"case_id": text, "image": text, "k"?: whole number from 0}'
+            raise DataError(f"{path}:{number}: expected {wanted}, got {str(row)[:80]}; correct the row.")
+        case, k, image = cases.get(row["case_id"]), row.get("k", 0), path.parent / row["image"]
         if case is None:
             foreign.append(image)
         elif not image.is_file():
@@ -82,6 +84,14 @@ def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample],
         else:
             claimed.append(Sample(f"{case.id}-{k}", case, k, image))
     return claimed, absent, foreign
+
+
+def _is_placed(row: Any) -> bool:
+    """Whether a manifest row says in the right types which picture of which case it is."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case_id", "image")):
+        return False
+    k = row.get("k", 0)
+    return isinstance(k, int) and not isinstance(k, bool) and k >= 0
 
 
 def _ordered(

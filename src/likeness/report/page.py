@@ -14,6 +14,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.comparison import Pair, compare
@@ -164,7 +165,16 @@ def build_index(
     return out
 
 
+def _require_objects(run: Run) -> None:
+    """Raises: DataError when a file holds another kind of JSON than its place in `Run` says."""
+    for name, found in (("run.json", run.identity), ("commands.json", run.commands)):
+        if type(found) is not dict:
+            what = f"expected a JSON object, got {type(found).__name__}"
+            raise DataError(f"{run.folder / name}: {what}; correct or remove the file.")
+
+
 def _section(run: Run, *, index: int) -> Section:
+    _require_objects(run)
     ranked = ranked_cases(run)
     shown, rule = _chosen(run.cases, ranked)
     anchor = f"run{index + 1}"
@@ -313,6 +323,6 @@ def _repeating(run: Run, *, folder: str) -> str:
 
 
 def _benchmark_flag(run: Run) -> str:
-    """Nothing where run.json names the benchmark, since `likeness evaluate` then finds it there."""
+    """Nothing where run.json says which benchmark it is, if any: `likeness evaluate` finds it there."""
     name = str((run.summary or {}).get("benchmark"))
-    return "" if run.identity.get("benchmark") == name else f" --benchmark {shlex.quote(name)}"
+    return "" if "benchmark" in run.identity else f" --benchmark {shlex.quote(name)}"

@@ -1,6 +1,8 @@
 """`likeness world sample`: labelled pictures on disk."""
 
 import multiprocessing
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -11,33 +13,65 @@ from PIL import Image
 
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
+from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.world.identity import Split
 from likeness.world.render import AP10K, Picture, render
 from likeness.world.scenario import sample_scenario
 
-SHEET_COLUMNS, SHEET_CELLS = 8, 64
+SHEET_NAME, SHEET_COLUMNS, SHEET_CELLS = "contact_sheet.png", 8, 64
+_VERSIONED = ("numpy", "pillow", "skia-python")
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures there, pictures wanted) at the start and after each picture."""
 
 
-def write_samples(n: int, *, out: Path, split: str, size: int, seed: int, workers: int) -> Path:
+def write_samples(
+    n: int, *, out: Path, split: str, size: int, seed: int, workers: int, progress: Progress | None = None
+) -> Path:
     """Writes images/, labels.jsonl and contact_sheet.png under `out` and returns the label file.
 
-    Picture i of a seed has the same bytes whatever `n` and `workers` are.
+    Picture i of a seed has the same bytes whatever `n` and `workers` are. Pictures already there are kept: `out` is
+    new or of the same call, which run.json tells.
+    Raises: OutputError when `out` is of another call, holds other files or cannot be written.
     """
-    draw = partial(_draw, out=out, split=split, size=size, seed=seed)
-    if workers > 1:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            rows = pool.map(draw, range(n), chunksize=32)
-    else:
-        rows = [draw(i) for i in range(n)]
-    write_jsonl(out / "labels.jsonl", rows)
-    save_png(_sheet(out, rows[:SHEET_CELLS], size=size), out / "contact_sheet.png")
+    facts = {"n": n, "split": split, "size": size, "seed": seed, "versions": package_versions(*_VERSIONED)}
+    open_run(out, identity={"kind": "world_sample", **facts})
+    with hold_run(out):
+        finished = [out / "labels.jsonl", out / SHEET_NAME, *(out / _image_name(i, seed=seed) for i in range(n))]
+        if all(path.is_file() for path in finished):
+            if progress:
+                progress(n, n)
+            return out / "labels.jsonl"
+        draw = partial(_draw, out=out, split=split, size=size, seed=seed)
+        rows = _draw_all(n, draw, workers=workers, progress=progress)
+        save_png(_sheet(out, rows[:SHEET_CELLS], size=size), out / SHEET_NAME)
+        write_jsonl(out / "labels.jsonl", rows)
     return out / "labels.jsonl"
+
+
+def _draw_all(
+    n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress | None
+) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    with multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else nullcontext() as pool:
+        if progress:
+            progress(0, n)
+        for row in pool.imap(draw, range(n), chunksize=32) if pool else map(draw, range(n)):
+            rows.append(row)
+            if progress:
+                progress(len(rows), n)
+    return rows
+
+
+def _image_name(index: int, *, seed: int) -> str:
+    return f"images/{seed}-{index:06d}.png"
 
 
 def _draw(index: int, *, out: Path, split: str, size: int, seed: int) -> dict[str, object]:
     picture = render(sample_scenario(seed * 1_000_003 + index, split=cast(Split, split)), size=size)
-    name = f"images/{seed}-{index:06d}.png"
-    save_png(Image.fromarray(picture.image), out / name)
+    name = _image_name(index, seed=seed)
+    if not (out / name).is_file():
+        save_png(Image.fromarray(picture.image), out / name)
     return label_row(picture, image=name)
 
 
