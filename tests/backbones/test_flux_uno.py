@@ -355,6 +355,18 @@ def test_damaged_weights_are_named(copied: Path, damage: Callable[[bytes], bytes
         FluxUno.load(copied)
 
 
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_weights_that_give_no_finite_pixels_are_refused(copied: Path, part: str) -> None:
+    """The header is whole, the numbers are not; without the refusal the picture is black."""
+    path = copied / part / "diffusion_pytorch_model.safetensors"
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = b"\xff" * 4096  # NaN in every format
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"copy: expected finite pixels, .*; download it again, or try --dtype"):
+        FluxUno.load(copied).generate(PROMPT, seed=0, size=64, steps=1)
+
+
 def test_missing_tensor_is_named(copied: Path) -> None:
     tensors = load_file(copied / WEIGHTS)
     del tensors["x_embedder.weight"]

@@ -100,6 +100,14 @@ def test_an_incomplete_folder_is_named(clip_folder: Path, tmp_path: Path, damage
         ClipEncoder.load(copy)
 
 
+def test_a_folder_with_pickled_weights_only_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(clip_folder, tmp_path / "pickled")
+    torch.save(CLIPModel.from_pretrained(clip_folder).state_dict(), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"pickled, got OSError: .*model\.safetensors found in directory"):
+        ClipEncoder.load(copy)
+
+
 def test_features_that_are_not_finite_are_refused() -> None:
     with pytest.raises(MeasurementError, match="finite"):
         unit_rows(np.array([[np.nan, 1.0]]))

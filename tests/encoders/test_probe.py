@@ -84,6 +84,13 @@ def test_a_probe_that_does_not_fit_its_config_is_refused(probe: AttributeProbe, 
         AttributeProbe.load(tmp_path / "probe")
 
 
+def test_a_folder_of_another_encoder_is_refused_in_one_line(clip_folder: Path) -> None:
+    with pytest.raises(WeightsError, match="attributes: Field required; actions: Field required") as caught:
+        AttributeProbe.load(clip_folder)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + 2 * len(str(clip_folder)) + 200
+
+
 def test_pixels_lie_in_minus_one_to_one_and_the_right_size_is_untouched() -> None:
     pixels = pixel_values(Image.new("RGB", (64, 64), (0, 255, 0)), size=64)
     assert pixels[:, 5, 9].tolist() == [-1.0, 1.0, -1.0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import ViTModel
+from transformers import Dinov2Model, ViTModel
 
 from likeness.core.errors import WeightsError
 from likeness.encoders.vit import VitEncoder, dino_processor
@@ -64,6 +64,18 @@ def test_another_kind_of_model_is_refused(vit_folder: Path, tmp_path: Path) -> N
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
     with pytest.raises(WeightsError, match="known: vit, dinov2"):
+        VitEncoder.load(copy)
+
+
+@pytest.mark.parametrize("model", [ViTModel, Dinov2Model])
+def test_a_folder_with_pickled_weights_only_is_refused(
+    vit_folder: Path, dinov2_folder: Path, tmp_path: Path, model: type[ViTModel | Dinov2Model]
+) -> None:
+    folder = vit_folder if model is ViTModel else dinov2_folder
+    copy = shutil.copytree(folder, tmp_path / "pickled")
+    torch.save(model.from_pretrained(folder).state_dict(), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"pickled, got OSError: .*model\.safetensors found in directory"):
         VitEncoder.load(copy)
 
 

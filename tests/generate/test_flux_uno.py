@@ -6,8 +6,22 @@ import pytest
 from PIL import Image
 
 from likeness.backbones.tiny_flux import build_tiny_flux
+from likeness.core.errors import WeightsError
 from likeness.core.records import Case, Subject
 from likeness.generate.run import generate_run
+
+
+def test_damaged_numbers_end_the_run_and_leave_no_picture(tmp_path: Path) -> None:
+    weights = build_tiny_flux(tmp_path / "tiny", corpus=["a cat"])
+    path = weights / "transformer/diffusion_pytorch_model.safetensors"
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + b"\xff" * 4096 + data[middle + 4096 :])
+    with pytest.raises(WeightsError, match="tiny: expected finite pixels"):
+        generate_run(
+            [Case(id="one", prompt="a cat", seed=1)], out=tmp_path / "run", model=str(weights), steps=1, device="cpu"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])

@@ -51,7 +51,7 @@ class FluxSettings:
 
 @dataclass(frozen=True)
 class FluxParts:
-    """The seven parts of a FluxPipeline folder, in evaluation mode, and its settings."""
+    """The seven parts of a FluxPipeline folder, in evaluation mode, its settings and the folder itself."""
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
     transformer: Any  # FluxTransformer2DModel
@@ -62,6 +62,7 @@ class FluxParts:
     tokenizer_2: Any  # T5Tokenizer
     scheduler: Any  # FlowMatchEulerDiscreteScheduler
     settings: FluxSettings
+    folder: Path
 
 
 def read_settings(folder: Path) -> FluxSettings:
@@ -161,6 +162,7 @@ def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxPar
             tokenizer_2=_load_plain(T5Tokenizer, folder / "tokenizer_2"),
             scheduler=_load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
             settings=settings,
+            folder=folder,
         )
 
 

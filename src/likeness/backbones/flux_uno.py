@@ -35,7 +35,7 @@ from likeness.backbones.flux_tokens import (
 )
 from likeness.backbones.flux_watch import watching
 from likeness.backbones.lora import add_loras
-from likeness.core.errors import ConfigError, DataError
+from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
 
@@ -288,8 +288,16 @@ class FluxUno:
 
     @torch.no_grad()
     def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
-        """Decoded RGB pictures, rounded as diffusers rounds."""
-        images: Any = self._images.postprocess(self.decode(latents), output_type="pil")  # typed as one picture
+        """Decoded RGB pictures, rounded as diffusers rounds.
+
+        Raises: WeightsError when the pixels are not finite; rounded, they would be a black picture.
+        """
+        pixels = self.decode(latents)
+        if not pixels.isfinite().all():
+            wanted = f"{self.parts.folder}: expected finite pixels, got NaN or infinity from the model"
+            causes = "a file of it or of an adapter may be damaged, or its numbers too large for the dtype"
+            raise WeightsError(f"{wanted} ({causes}); download it again, or try --dtype float32 or bfloat16.")
+        images: Any = self._images.postprocess(pixels, output_type="pil")  # typed as one picture
         return images
 
     # sampling --------------------------------------------------------------------------------------------------------
@@ -348,7 +356,7 @@ class FluxUno:
         """One picture, `size` px high and `width` wide (square by default); what is None comes from the settings.
 
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
-        equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError.
+        equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
         """
         return self.generate_batch(
             [prompt], [references], seeds=[seed], size=size, width=width, steps=steps, guidance=guidance,

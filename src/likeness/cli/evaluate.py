@@ -20,7 +20,7 @@ EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness evaluate runs/multi\n\n"
     "likeness evaluate made_elsewhere --cases my_cases.jsonl\n\n"
-    "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32 --dino facebook/dino-vits16\n\n"
+    "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --dino my/dino\n\n"
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench"
 )
 ENCODER_HELP = (
@@ -40,8 +40,10 @@ def evaluate(
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="Cases the pictures answer (default: RUN/cases.jsonl).")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
-    clip: Annotated[str | None, typer.Option(help=f"CLIP {ENCODER_HELP} openai/clip-vit-base-patch32.")] = None,
-    dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} facebook/dino-vits16.")] = None,
+    clip: Annotated[
+        str | None, typer.Option(help=f"CLIP {ENCODER_HELP} openai/clip-vit-base-patch32@refs/pr/15.")
+    ] = None,
+    dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} facebook/dino-vits16@refs/pr/1.")] = None,
     probe: Annotated[
         str | None,
         typer.Option(help="Attribute probe: embedded name or folder. Default: the embedded one for labelled cases."),

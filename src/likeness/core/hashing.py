@@ -1,6 +1,7 @@
 """Content hashes: SHA-256 of whole files, decoded pixels, JSON values and folders, as lower-case hex."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any  # JSON values are open by nature
 
@@ -42,11 +43,12 @@ def json_sha256(value: Any) -> str:
         raise DataError(f"JSON: expected Unicode text, got {around!r}; rename or re-save it as UTF-8.") from None
 
 
-def folder_sha256(path: Path | str) -> str:
+def folder_sha256(path: Path | str, *, hash_file: Callable[[Path], str] | None = None) -> str:
     """The hash of the names and contents of all files below a folder, in sorted order.
 
     Names starting with a dot and `__pycache__` are skipped: downloads and file managers add those. So is
-    calibration.json: what a checkpoint was found to be worth is no part of it.
+    calibration.json: what a checkpoint was found to be worth is no part of it. `hash_file` may know the hash of a file
+    without reading it (default: `file_sha256`).
     Raises: DataError when `path` is no folder or holds no file.
     """
     folder = Path(path)
@@ -56,7 +58,7 @@ def folder_sha256(path: Path | str) -> str:
     kept = [name for name in names if not _is_skipped(name)]
     if not kept:
         raise DataError(f"{folder}: expected a folder with files, got an empty one; check the path.")
-    return json_sha256([[name, file_sha256(folder / name)] for name in kept])
+    return json_sha256([[name, (hash_file or file_sha256)(folder / name)] for name in kept])
 
 
 def _is_skipped(name: str) -> bool:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from likeness.core.errors import WeightsError
-from likeness.core.hashing import file_sha256, folder_sha256
+from likeness.core.hash_cache import remembered_sha256
 
 __all__ = [
     "check_safetensors",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+_HUB_TEXTS = ("*.json", "*.txt", "*.model")
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -50,8 +50,10 @@ def resolve_weights(spec: str) -> Path:
     """A local folder with the weights `spec` names, whose safetensors files are whole.
 
     `spec` is the name of an embedded checkpoint, an existing folder, or a hub id "owner/name" or "owner/name@revision",
-    which is downloaded once (safetensors, JSON, text and tokenizer files only).
-    Raises: WeightsError when nothing of that name exists, the download fails, or a file is damaged.
+    which is downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors
+    beside its model_index.json, which repeat its parts in one file).
+    Raises: WeightsError when nothing of that name exists, the download fails or brings no safetensors, or a file is
+    damaged.
     """
     folder = _locate(spec)
     for path in sorted(folder.rglob("*.safetensors")):
@@ -73,7 +75,7 @@ def public_name(spec: Path | str) -> str:
 
 def weights_facts(spec: Path | str, place: Path) -> dict[str, str]:
     """`id` and `sha256` of the weights that `spec` names and that lie at `place`: moved weights are still the same."""
-    return {"id": public_name(spec), "sha256": folder_sha256(place) if place.is_dir() else file_sha256(place)}
+    return {"id": public_name(spec), "sha256": remembered_sha256(place)}
 
 
 def _locate(spec: str) -> Path:
@@ -81,7 +83,7 @@ def _locate(spec: str) -> Path:
         return embedded(spec)
     path = Path(spec).expanduser()
     if os.path.isdir(path):  # unlike Path.is_dir, also answers for names no file system accepts
-        return path
+        return path.absolute()  # ./flux as Path("flux") would be the embedded one where it is looked up again
     if os.path.isfile(path):
         raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in.")
     if _HUB_ID.fullmatch(spec):
@@ -97,14 +99,24 @@ def _download(spec: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     hub_id, _, revision = spec.partition("@")
+
+    def fetch(*patterns: str) -> Path:
+        found = huggingface_hub.snapshot_download(hub_id, revision=revision or None, allow_patterns=list(patterns))
+        return Path(found)
+
     try:
-        found = huggingface_hub.snapshot_download(hub_id, revision=revision or None, allow_patterns=_HUB_FILES)
+        is_pipeline = (fetch(*_HUB_TEXTS) / "model_index.json").is_file()
+        folder = fetch(*_HUB_TEXTS, "*/*.safetensors" if is_pipeline else "*.safetensors")  # "*" also matches "/"
     except (HfHubHTTPError, OSError, ValueError) as error:
         wanted = f"{spec}: expected weights on the hub or in the cache {constants.HF_HUB_CACHE}"
         advice = "check name, login and network, or give the path of a local copy instead"
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{wanted}, got {type(error).__name__}: {reason}; {advice}.") from error
-    return Path(found)
+    if not any(folder.rglob("*.safetensors")):
+        wanted = f"{spec}: expected safetensors (pickles are never read), got a revision without any"
+        advice = f"name one that has them ({hub_id}@refs/pr/N, see the community tab on the hub)"
+        raise WeightsError(f"{wanted}; {advice} or give the path of a converted local copy.")
+    return folder
 
 
 def check_safetensors(path: Path | str) -> None:

@@ -8,5 +8,9 @@ the last bits with the batch it travels in (2e-6 for the probe), and a sample's 
 """
 
 # Which weights each table uses: published checkpoints for photographs, shipped ones for the drawn world.
-PHOTO_ENCODERS: dict[str, str] = {"clip": "openai/clip-vit-base-patch32", "dino": "facebook/dino-vits16"}
+# The published ones are named with the revision that holds them as safetensors; their main branches hold pickles only.
+PHOTO_ENCODERS: dict[str, str] = {
+    "clip": "openai/clip-vit-base-patch32@refs/pr/15",
+    "dino": "facebook/dino-vits16@refs/pr/1",
+}
 WORLD_ENCODERS: dict[str, str] = {"clip": "clip", "dino": "dino", "probe": "probe"}

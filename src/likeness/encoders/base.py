@@ -1,15 +1,20 @@
 """What the encoders share: finding the weights, naming them, and features of unit length."""
 
 from pathlib import Path
+from typing import Any  # stock classes, which are typed as many things
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 
 from likeness.core.errors import MeasurementError
 from likeness.core.hashing import folder_sha256, short
+from likeness.core.rows import readable_mistakes
 from likeness.core.weights import resolve_weights
 
 EMBEDDED_PREFIX = "embedded:"
+REASON_LENGTH = 300
 
 
 def weights_folder(spec: str | Path) -> Path:
@@ -27,6 +32,27 @@ def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str)
     """
     name = folder.name if Path(spec).is_dir() else str(spec)
     return f"{kind} {name}@{short(folder_sha256(folder))}; {preprocessing}"
+
+
+def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
+    """The frozen model of a stock class in float32; nothing is fetched, and no pickle is read.
+
+    Raises: ValueError for missing tensors, which transformers would fill with random numbers.
+    """
+    model, info = kind.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+    )
+    absent = sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])])
+    if absent:
+        raise ValueError(f"{len(absent)} tensors of its architecture are missing, the first is {absent[0]}")
+    return model.eval()
+
+
+def short_reason(error: Exception) -> str:
+    """What went wrong, on one line of at most `REASON_LENGTH` characters: some errors list every key or tensor."""
+    text = readable_mistakes(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+    line = " ".join(text.split()).removesuffix(".")
+    return line if len(line) <= REASON_LENGTH else f"{line[: REASON_LENGTH - 4]} ..."
 
 
 def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:

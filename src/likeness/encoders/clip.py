@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from likeness.core.errors import WeightsError
-from likeness.encoders.base import encoder_id, unit_rows, weights_folder
+from likeness.encoders.base import encoder_id, load_whole, short_reason, unit_rows, weights_folder
 
 
 def _preprocessing(processor: CLIPImageProcessorPil) -> str:
@@ -32,7 +32,7 @@ class ClipEncoder:
     """A frozen CLIP in float32; D is the width of the shared space."""
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        self.model: CLIPModel = load_whole(CLIPModel, folder)
         self.model.to(device)  # pyright: ignore[reportArgumentType] transformers wraps Module.to
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -51,8 +51,8 @@ class ClipEncoder:
             return cls(folder, device=device, spec=spec)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(
-                f"CLIP {spec}: expected a CLIPModel with tokenizer and preprocessor config in {folder}, got "
-                f"{type(error).__name__}: {error}; pass a folder in stock transformers format."
+                f"CLIP {spec}: expected a CLIPModel as safetensors with tokenizer and preprocessor config in {folder}, "
+                f"got {short_reason(error)}; pass a folder in stock transformers format."
             ) from error
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:

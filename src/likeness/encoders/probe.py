@@ -21,7 +21,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
-from likeness.encoders.base import encoder_id, weights_folder
+from likeness.encoders.base import encoder_id, short_reason, weights_folder
 from likeness.encoders.reading import Reading, SubjectReading
 
 STRIDE = 8  # of the second ResNet stage: stem 4, then 2
@@ -197,7 +197,7 @@ class AttributeProbe(nn.Module):
         except (DataError, ValidationError, RuntimeError, OSError) as error:
             raise WeightsError(
                 f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
-                f"got {error}; pass a folder written by AttributeProbe.save_pretrained."
+                f"got {short_reason(error)}; pass a folder written by AttributeProbe.save_pretrained."
             ) from error
         probe.id = encoder_id("probe", spec=spec, folder=folder, preprocessing=PREPROCESSING)
         return probe.to(device).eval()

@@ -17,7 +17,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.files import read_json
-from likeness.encoders.base import encoder_id, unit_rows, weights_folder
+from likeness.encoders.base import encoder_id, load_whole, short_reason, unit_rows, weights_folder
 
 
 def dino_processor(*, crop: int, mean: list[float], std: list[float]) -> CLIPImageProcessorPil:
@@ -39,9 +39,9 @@ def dino_processor(*, crop: int, mean: list[float], std: list[float]) -> CLIPIma
 def _model(folder: Path) -> ViTModel | Dinov2Model:
     kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if kind == "vit":
-        return ViTModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True)
+        return load_whole(ViTModel, folder, add_pooling_layer=False)
     if kind == "dinov2":
-        return Dinov2Model.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return load_whole(Dinov2Model, folder)
     raise ValueError(f"model_type {kind} (known: vit, dinov2)")
 
 
@@ -53,7 +53,7 @@ class VitEncoder:
     """A frozen ViT or DINOv2 in float32; D is its hidden size."""
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self.model = _model(folder).eval()
+        self.model = _model(folder)
         self.model.to(device)  # pyright: ignore[reportArgumentType] transformers wraps Module.to
         settings = read_json(folder / "preprocessor_config.json")
         crop = _crop_size(settings.get("crop_size") or self.model.config.image_size)
@@ -74,8 +74,8 @@ class VitEncoder:
             return cls(folder, device=device, spec=spec)
         except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(
-                f"ViT {spec}: expected a ViTModel or Dinov2Model with preprocessor_config.json in {folder}, got "
-                f"{type(error).__name__}: {error}; pass a folder in stock transformers format."
+                f"ViT {spec}: expected a ViTModel or Dinov2Model as safetensors with preprocessor_config.json in "
+                f"{folder}, got {short_reason(error)}; pass a folder in stock transformers format."
             ) from error
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.comparison import Pair, compare
@@ -165,16 +164,7 @@ def build_index(
     return out
 
 
-def _require_objects(run: Run) -> None:
-    """Raises: DataError when a file holds another kind of JSON than its place in `Run` says."""
-    for name, found in (("run.json", run.identity), ("commands.json", run.commands)):
-        if type(found) is not dict:
-            what = f"expected a JSON object, got {type(found).__name__}"
-            raise DataError(f"{run.folder / name}: {what}; correct or remove the file.")
-
-
 def _section(run: Run, *, index: int) -> Section:
-    _require_objects(run)
     ranked = ranked_cases(run)
     shown, rule = _chosen(run.cases, ranked)
     anchor = f"run{index + 1}"

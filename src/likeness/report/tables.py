@@ -211,7 +211,12 @@ def _read_rows(path: Path) -> list[Json]:
 
 
 def _read_object(path: Path) -> Json | None:
-    return read_json(path) if path.is_file() else None
+    """The JSON object of a file, None where there is none. Raises: DataError for JSON of another kind."""
+    found = read_json(path) if path.is_file() else None
+    if found is not None and not isinstance(found, dict):
+        wanted = f"expected a JSON object, got {type(found).__name__}"
+        raise DataError(f"{path}: {wanted}; correct the file, or remove it and repeat the command that writes it.")
+    return found
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:

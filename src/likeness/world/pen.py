@@ -9,8 +9,15 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-import skia
 from numpy.typing import NDArray
+
+from likeness.core.errors import LikenessError
+from likeness.world.skia_advice import SKIA_FIX
+
+try:
+    import skia
+except ImportError as error:
+    raise LikenessError(f"drawing: expected the library skia, got {error}; {SKIA_FIX}.") from error
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
