@@ -126,15 +126,20 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
     from likeness.train.preference.run import tune
 
     torch.set_num_threads(1)
+    missing = [
+        benchmark
+        for benchmark in experiment.benchmarks(variant.cases)
+        if not (variant.pictures(experiment, benchmark) / "evaluation" / "summary.json").is_file()
+    ]
+    if not missing:
+        return variant.name
     loras: list[Path] = []
     if variant.changes is not None:
         changes = [f"{key}={_toml(value)}" for key, value in variant.changes]
         tune(ROOT / experiment.plan["recipe"], out=variant.folder(experiment), changes=changes)
         loras = [variant.folder(experiment) / "lora"]
-    for benchmark in experiment.benchmarks(variant.cases):
+    for benchmark in missing:
         run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.cases)
-        if (run / "evaluation" / "summary.json").is_file():
-            continue
         listed, steps = read_cases(cases / "cases.jsonl").cases, experiment.plan["draw"]["steps"]
         generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, steps=steps)
         evaluate_run(run, benchmark=benchmark, encoders=_eyes(), cases=cases / "cases.jsonl", bounds=False)
@@ -295,7 +300,7 @@ def elsewhere(experiment: Experiment) -> None:
     groups = {
         f"{method}_elsewhere": [
             variant(experiment, f"elsewhere-{method}-seed{seed}", method, cases="elsewhere", changes=changes, seed=seed)
-            for seed in experiment.plan["seeds"]
+            for seed in experiment.plan["why_seeds"]
         ]
         for method, changes in found["chosen"].items()
     }
