@@ -72,11 +72,13 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
 
 
 def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Sequence[NDArray[np.uint8]]) -> Card:
-    """Accuracy per attribute, of all attributes together, of action, scene and each action: `images` of `pictures`."""
+    """Accuracy per attribute, of all together, of action and scene, for `images` of `pictures`.
+
+    `actions` has [accuracy, pictures] of each action.
+    """
     labels = probe.config.attributes
-    actions = sorted({picture.labels.action for picture in pictures})
-    names = ("all", *labels, "action", "scene", *(f"action: {action}" for action in actions))
-    right: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    right: dict[str, list[tuple[float, str]]] = {name: [] for name in ("all", *labels, "action", "scene")}
+    actions: dict[str, list[float]] = {action: [] for action in sorted({p.labels.action for p in pictures})}
     for picture, image in zip(pictures, images, strict=True):
         subjects = picture.labels.subjects
         reading = probe.read([Image.fromarray(image)], num_subjects=[len(subjects)])[0]
@@ -90,9 +92,14 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Se
         group = "+".join(subject.id for subject in subjects)
         found = (action_recognised(reading.action, picture.labels.action).value, group)
         right["action"].append(found)
-        right[f"action: {picture.labels.action}"].append(found)
+        actions[picture.labels.action].append(found[0])
         right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
-    return {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+    shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+    return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
+
+
+def _without_actions(card: Card) -> Card:
+    return {name: value for name, value in card.items() if name != "actions"}
 
 
 def probe_card(config: PretrainConfig, *, device: str) -> Card:
@@ -103,8 +110,8 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
     images = [picture.image for picture in pictures]
     return {
         "rendered": read_pictures(probe, pictures, images),
-        "autoencoded": read_pictures(probe, pictures, autoencoded(vae, images)),
-        "floor": read_pictures(probe, pictures, [*images[2:], *images[:2]]),  # of as many other subjects
+        "autoencoded": _without_actions(read_pictures(probe, pictures, autoencoded(vae, images))),
+        "floor": _without_actions(read_pictures(probe, pictures, [*images[2:], *images[:2]])),  # as many other subjects
         "attributes": list(ATTRIBUTES),
     }
 
