@@ -1,6 +1,6 @@
 """Does the attention field find who is meant? The world's exact masks as oracle, for every choice of features.
 
-    python experiments/focusdpo_world/field.py
+    python experiments/focusdpo_world/run.py --stage maps
 
 For pairs of the experiment with two subjects, fixed times and the base model: of the K tokens most like a reference
 (K as many as its subject covers), how many lie on that subject (recall) and on the other one; how large the field is
@@ -9,7 +9,6 @@ error on the preferred picture, and the difference between the latents of both p
 field.json with 95% intervals over pairs.
 """
 
-import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from margin import PRECISION, ROOT, batches, open_cache
+from margin import PRECISION, batches, open_cache
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,7 +29,6 @@ from likeness.focus.fusion import attention_field, matched_tokens
 from likeness.train.preference.config import read_train_config
 from likeness.train.preference.step import Batch, autocast
 
-HERE = Path(__file__).resolve().parent
 TIMES = (0.95, 0.8, 0.6, 0.4, 0.2)
 FEATURES = ("attention_input", "block_output", "attention_output", "query", "key")
 MEASURES = ("recall", "on_other", "chance", "focus_share", "error_ratio", "difference_ratio")
@@ -116,17 +114,3 @@ def measure_field(adapter: str, *, out: Path, results: Path) -> None:
     for one in rows:
         print(*(f"{key} {value['mean'] if isinstance(value, dict) else value}" for key, value in one.items()))
     write_json(results / "field.json", rows)
-
-
-def main() -> None:
-    """Measures the base model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--adapter", default="focus_dpo-seed42", help="whose settings of pairs and times are used")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
-    parser.add_argument("--results", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    measure_field(arguments.adapter, out=arguments.out, results=arguments.results)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Where on the picture the preference of a tuned adapter lies: inside the disrupted subjects or beside them.
 
-    python experiments/focusdpo_world/margin.py dpo-seed42 focus_dpo-seed42
+    python experiments/focusdpo_world/run.py --stage maps
 
 For pairs of the experiment with fresh noise and times: the margin of a token is what it adds to `inside` of the DPO
 loss, -[(policy - ref) of preferred - (policy - ref) of rejected] squared velocity error. Printed and written to
@@ -8,7 +8,6 @@ margin.json: its share inside the prior (exact masks of the disrupted subjects i
 where the pictures differ at all (impostors reach beyond those masks), and what M^2 of FocusDPO keeps of it.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,8 +28,6 @@ from likeness.train.preference.config import TrainConfig, read_train_config
 from likeness.train.preference.draws import draw_pair
 from likeness.train.preference.step import ADAPTER, Batch, autocast, collect_batch, maps_of
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 STRIDE, SIZE, SEED = 13, 8, 7  # every 13th pair, in batches of 8; the seed of noise and times is no training's
 PRECISION = torch.bfloat16
 
@@ -118,20 +115,6 @@ def measure_margins(names: Sequence[str], *, out: Path, results: Path) -> None:
 
 
 def open_cache(pairs: Path, *, count: int) -> PairCache:
-    """The pairs as training has encoded them; every training of one pair set shares its first cache."""
+    """The pairs as training has encoded them. A set has a cache per encoder of patches; the rest is equal in all."""
     caches = sorted(path for path in (pairs / "cache").iterdir() if path.is_dir())
     return PairCache(caches[0], count=count)
-
-
-def main() -> None:
-    """Measures the adapters that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("adapters", nargs="+")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "focusdpo_world")
-    parser.add_argument("--results", type=Path, default=HERE)
-    arguments = parser.parse_args()
-    measure_margins(arguments.adapters, out=arguments.out, results=arguments.results)
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ from torch.nn import functional
 from likeness.backbones.base import FEATURES
 from likeness.backbones.flux_tokens import TokenGrid, unpack_latents
 from likeness.backbones.flux_uno import FluxCondition, FluxUno
+from likeness.backbones.flux_watch import layer_names
 from likeness.core.errors import ConfigError
 from likeness.focus import FieldCollector
 
@@ -116,7 +117,7 @@ def test_features_equal_those_computed_by_hand_from_the_blocks_inputs(
     tiny: FluxUno, condition: FluxCondition, block_inputs: dict[str, dict[str, Tensor]], features: str
 ) -> None:
     seen = watched(tiny, condition, features)
-    assert list(seen) == LAYERS
+    assert list(seen) == LAYERS == layer_names(tiny.transformer.config)
     for layer in LAYERS:
         assert [tuple(tokens.shape) for tokens in seen[layer]] == [(2, length, WIDTH) for length in LENGTHS]
         with torch.no_grad():
