@@ -35,7 +35,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_cases_are_read_without_rejects(folders: dict[str, Path], name: str) -> None:
     file = read_cases(folders[name] / "cases.jsonl")
     assert not file.rejected
-    assert [case.id for case in file.cases] == [f"{name}-v1-{i:04d}" for i in range(3)]
+    assert [case.id for case in file.cases] == [f"{name}-v2-{i:04d}" for i in range(3)]
     for case in file.cases:
         with Image.open(folders[name] / "truth" / f"{case.id}.png") as truth:
             assert truth.size == (SIZE, SIZE)
@@ -64,12 +64,12 @@ def test_a_rebuild_has_the_same_bytes_and_draws_only_what_is_missing(
     build(name, tmp_path / "new", limit=3)
     assert contents(tmp_path / "new") == contents(folders[name])
     again = shutil.copytree(folders[name], tmp_path / "again")
-    for path in ("cases.jsonl", f"truth/{name}-v1-0001.png"):
+    for path in ("cases.jsonl", f"truth/{name}-v2-0001.png"):
         (again / path).unlink()
-    kept = (again / "truth" / f"{name}-v1-0000.png").stat().st_ino  # a file that is written again is another one
+    kept = (again / "truth" / f"{name}-v2-0000.png").stat().st_ino  # a file that is written again is another one
     build(name, again, limit=3)
     assert contents(again) == contents(folders[name])
-    assert (again / "truth" / f"{name}-v1-0000.png").stat().st_ino == kept
+    assert (again / "truth" / f"{name}-v2-0000.png").stat().st_ino == kept
     monkeypatch.setattr("likeness.benchmarks.world.render", None)  # nothing is drawn any more
     build(name, again, limit=3)
     assert contents(again) == contents(folders[name])
@@ -165,6 +165,6 @@ def test_validation_cases_are_of_the_validation_split_and_say_so(tmp_path: Path)
     build("world-multi", tmp_path, limit=2, split="validation")
     for index, case in enumerate(read_cases(tmp_path / "cases.jsonl").cases):
         scenario = SCENARIOS["world-multi"](index, "validation")
-        assert case.id == f"world-multi-v1-validation-{index:04d}"
+        assert case.id == f"world-multi-v2-validation-{index:04d}"
         assert case.prompt == caption(scenario)
         assert {split_of_identity(who) for who in scenario.identities} == {"validation"}

@@ -140,13 +140,13 @@ def test_a_wrong_benchmark_leaves_pictures_made_elsewhere_alone_for_the_right_on
     made = tmp_path / "at" / "made"
     made.mkdir(parents=True)
     for index in range(2):
-        Image.new("RGB", (16, 16), "teal").save(made / f"world-multi-v1-{index:04d}.png")
+        Image.new("RGB", (16, 16), "teal").save(made / f"world-multi-v2-{index:04d}.png")
     names = sorted(path.name for path in made.iterdir())
     result = runner.invoke(app, ["evaluate", str(made), "--benchmark", "world-single"])
     assert result.exit_code == 2
-    assert "world-single-v1-0000" in result.stderr
+    assert "world-single-v2-0000" in result.stderr
     assert sorted(path.name for path in made.iterdir()) == names
-    write_jsonl(made / "cases.jsonl", [{"id": "world-multi-v1-0000", "prompt": "some other case"}])
+    write_jsonl(made / "cases.jsonl", [{"id": "world-multi-v2-0000", "prompt": "some other case"}])
     result = runner.invoke(app, ["evaluate", str(made), "--benchmark", "world-multi", "--json"])
     assert result.exit_code == 0, result.stderr
     assert "drawing cases" in result.stderr

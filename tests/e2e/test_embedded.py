@@ -96,7 +96,7 @@ def test_generate_evaluate_report(tmp_path: Path) -> None:
         result = runner.invoke(app, words)
         assert result.exit_code == 0, result.output
     rows = read_jsonl(run / "manifest.jsonl")
-    assert [row["id"] for row in rows] == ["world-multi-v1-0000-0", "world-multi-v1-0001-0"]
+    assert [row["id"] for row in rows] == ["world-multi-v2-0000-0", "world-multi-v2-0001-0"]
     photos = {photo for case in read_jsonl(run / "cases.jsonl") for s in case["subjects"] for photo in s["photos"]}
     assert set(contents(run)) == {
         *("run.json", "cases.jsonl", "manifest.jsonl", "commands.json", "report.html"),

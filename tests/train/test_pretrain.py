@@ -18,12 +18,13 @@ from likeness.train import calibrate, optim
 from likeness.train.config import PretrainConfig, read_config
 from likeness.train.optim import train_encoder
 from likeness.train.pretrain import run
+from likeness.train.probe import LYING, picture_labels, probe_config
 from likeness.train.probe import _chunk as drawn_chunk
-from likeness.train.probe import picture_labels, probe_config
+from likeness.train.probe import _scenario as drawn_scenario
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import ATTRIBUTES
+from likeness.world.identity import ATTRIBUTES, split_of_identity
 from likeness.world.render import render, render_image
-from likeness.world.scenario import sample_scenario
+from likeness.world.scenario import pair_split, sample_scenario
 from likeness.world.scenes import SCENES
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
@@ -68,13 +69,22 @@ def check_outputs(work: Path) -> list[str]:
 
 
 def test_the_probe_sees_more_people_than_the_world_has() -> None:
-    """A third of the pictures begins with one, each with readable labels of its own five attributes."""
+    """A third of the pictures begins with one, each with readable labels of what only people have."""
     probe = ProbeConfig(attributes=ATTRIBUTES, actions=tuple(ACTIONS), scenes=tuple(SCENES), image_size=32)
     labels = [one for first in (0, 32, 64) for one in drawn_chunk(first, seed=1, size=32, probe=probe).labels]
     people = [one for one in labels if one.classes[0][0] == ATTRIBUTES["species"].index("person")]
     assert 0.25 < len(people) / len(labels) < 0.5
-    human = [list(ATTRIBUTES).index(name) for name in ("skin", "hair_style", "hair_color", "beard", "age")]
+    human = [list(ATTRIBUTES).index(name) for name in ("skin", "hair_color", "beard", "age")]  # hats hide hair styles
     assert all((one.classes[0][human] >= 0).all() for one in people)
+
+
+def test_the_probe_sees_lying_subjects_often_and_only_pairs_of_the_training_split() -> None:
+    plans = [drawn_scenario(index, seed=1, hard=False) for index in range(600)]
+    few = [plan for plan in plans if len(plan.identities) < 3]
+    assert 0.1 < sum(plan.action in LYING.values() for plan in few) / len(few) < 0.25
+    assert all(pair_split(plan.action, plan.scene) == "train" for plan in plans)
+    assert all(split_of_identity(who) == "train" for plan in plans for who in plan.identities)
+    assert all(len(plan.identities) in ACTIONS[plan.action].num_subjects for plan in plans)
 
 
 class Stopped(BaseException):

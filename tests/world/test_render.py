@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from likeness.world.identity import NOT_APPLICABLE, PALETTE, Identity, draw_identity
+from likeness.world.identity import ACCESSORIES, ATTRIBUTES, NOT_APPLICABLE, PALETTE, Identity, draw_identity
 from likeness.world.pose import Pose
 from likeness.world.render import AP10K, Picture, render, render_image, render_reference, set_stage
 from likeness.world.scenario import Scenario, sample_scenario
@@ -268,6 +268,20 @@ def test_attributes_that_are_labelled_can_be_seen() -> None:
         for name, value in changes.items():
             after = render_image(with_subject(scenario, 0, replace(who, **{name: value})), size=64)
             assert (before != after).any(2).sum() >= 10, (species, name)
+
+
+def test_hair_styles_are_labelled_where_they_can_be_told_apart() -> None:
+    """A style is labelled unless another one would leave nearly the same picture."""
+    for hat in ACCESSORIES:
+        who = draw_identity(random.Random(2), species="person")
+        who = replace(who, accessory=hat, accessory_color=NOT_APPLICABLE if hat == "none" else "green")
+        looks = {style: replace(who, hair_style=style) for style in ATTRIBUTES["hair_style"]}
+        shown = {style: render_reference(look, seed=3, size=128).astype(int) for style, look in looks.items()}
+        for style, look in looks.items():
+            others = [shown[other] for other in looks if other != style]
+            nearest = min(int((abs(shown[style] - other).max(2) >= 24).sum()) for other in others)
+            labels = render(Scenario("stand", "plain", (look,), 1), size=32).labels.subjects[0].attributes
+            assert labels["hair_style"] == (style if nearest > 85 else NOT_APPLICABLE), (hat, style, nearest)
 
 
 def test_triplets_and_objects_name_what_is_there() -> None:

@@ -21,7 +21,7 @@ from likeness.world.identity import Identity, Split
 from likeness.world.render import Labels, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 
-VERSION = 1
+VERSION = 2  # 1 asked for hair styles that a hat hides
 NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-hard": 1024, "world-relationbench": 100}
 SIZE = 128
 NUM_PHOTOS = 3

@@ -29,12 +29,14 @@ from likeness.train.vae import decoded, load_vae, posterior
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES, sample_identity
 from likeness.world.render import Labels, render
-from likeness.world.scenario import Scenario, sample_scenario
+from likeness.world.scenario import OPEN_SCENES, Scenario, pair_split, sample_scenario
 from likeness.world.scenes import SCENES
 
 AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
 PERSON_SHARE = 0.3  # of pictures whose first subject is a person: they have five attributes that nobody else has
+LYING_SHARE = 0.15  # of pictures of one or two in which somebody lies: 7% of the subjects, but half of all misreadings
+LYING = {1: "sleep", 2: "carry"}  # number of subjects -> the action that turns one of them on its side
 CHUNK = 32
 PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
 HEAD_NOISE = 0.035  # shares of the side by which windows are shaken, since heads are found to within half a cell
@@ -89,10 +91,20 @@ def _chunk(first: int, *, seed: int, size: int, probe: ProbeConfig) -> PicturePo
 def _scenario(index: int, *, seed: int, hard: bool) -> Scenario:
     scenario = sample_scenario(10_000_000 + index, split="train", hard=hard)
     rng = random.Random(f"probe-person/{seed}/{index}")
-    if rng.random() >= PERSON_SHARE:
-        return scenario
-    person = sample_identity(rng, split="train", species="person")
-    return replace(scenario, identities=(person, *scenario.identities[1:]))
+    if rng.random() < PERSON_SHARE:
+        person = sample_identity(rng, split="train", species="person")
+        scenario = replace(scenario, identities=(person, *scenario.identities[1:]))
+    rng = random.Random(f"probe-lying/{seed}/{index}")
+    if len(scenario.identities) in LYING and rng.random() < LYING_SHARE:
+        scenario = _lying(scenario, rng)
+    return scenario
+
+
+def _lying(scenario: Scenario, rng: random.Random) -> Scenario:
+    """The same subjects, one of them on its side, in a scene that the training split knows with that action."""
+    action = LYING[len(scenario.identities)]
+    places = [scene for scene in SCENES if scene not in OPEN_SCENES and pair_split(action, scene) == "train"]
+    return replace(scenario, action=action, scene=rng.choice(places), outfits=(), crowd=1.0)
 
 
 @torch.no_grad()

@@ -31,6 +31,9 @@ AP10K = (
 MIN_TORSO = 0.45
 """With less of its torso in sight, a subject's pattern is not labelled."""
 
+BUN_HIDDEN_BY = ("top hat", "crown")
+"""Under these a bun and short hair look alike, and neither is labelled."""
+
 
 @dataclass(frozen=True)
 class SubjectLabel:
@@ -197,6 +200,8 @@ def _subject(scenario: Scenario, stage: Stage, index: int, levels: NDArray[np.ui
     attributes = worn.attributes()
     if _torso_shown(scenario, actor, visible) < MIN_TORSO:
         attributes["pattern"] = NOT_APPLICABLE
+    if worn.accessory in BUN_HIDDEN_BY and worn.hair_style in ("short", "bun"):
+        attributes["hair_style"] = NOT_APPLICABLE
     return SubjectLabel(
         scenario.identities[index].id,
         scenario.identities[index].class_name,
