@@ -127,6 +127,33 @@ def test_bad_reference_beside_a_prompt_is_refused(place: Path, model: Path, kind
     assert not (place / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("generate", "--prompt", "a cat", "--out", "run\udce9"), "--out"),
+        (("generate", "--prompt", "a cat", "--out=run\udce9"), "--out"),
+        (("evaluate", "run\udce9"), "arguments"),
+        (("world", "sample", "3", "--out", "run\udce9"), "--out"),
+    ],
+)
+def test_other_names_that_are_not_utf8_are_refused_before_any_work(
+    place: Path, arguments: tuple[str, ...], flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(place.iterdir())
+    require_refused(command(*arguments), flag, "UTF-8", r"run\udce9")
+    assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.parametrize("content", ["notes.txt", "run.json"])
+def test_a_benchmark_is_not_drawn_for_a_folder_that_is_taken(place: Path, model: Path, content: str) -> None:
+    (place / "run").mkdir()
+    (place / "run" / content).write_text('{"kind": "generate", "benchmark": "world-single", "num_images": 1}')
+    result = command("generate", "--benchmark", "world-multi", "--model", model, "--out", place / "run")
+    require_refused(result, place / "run", "notes.txt" if content == "notes.txt" else "another run")
+    assert not (place / "run-cases").exists()
+
+
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_bad_reference_of_one_case_is_listed_and_the_others_are_drawn(place: Path, model: Path, kind: str) -> None:
     make, said = BAD_FILES[kind]

@@ -11,7 +11,7 @@ from scripts import child_environment
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import read_json
-from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.runs import hold_run, open_run, package_versions, require_free
 
 IDENTITY = {"model": {"id": "tiny", "sha256": "ab"}, "settings": {"steps": 25, "size": None}}
 
@@ -42,6 +42,20 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"thesis\.docx"):
         open_run(tmp_path, identity=IDENTITY)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_what_is_known_early_is_compared_early_and_writes_nothing(tmp_path: Path) -> None:
+    require_free(tmp_path / "new", facts={"kind": "a"})
+    assert not (tmp_path / "new").exists()
+    open_run(tmp_path / "run", identity={"kind": "a", "seed": 1})
+    require_free(tmp_path / "run", facts={"kind": "a"})
+    with pytest.raises(OutputError, match="kind: 'a' there, 'b' here"):
+        require_free(tmp_path / "run", facts={"kind": "b"})
+    with pytest.raises(OutputError, match=r"limit: '\(absent\)' there, 3 here"):
+        require_free(tmp_path / "run", facts={"limit": 3})
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputError, match="notes.txt"):
+        require_free(tmp_path, facts={})
 
 
 def test_folder_left_by_a_kill_before_run_json_is_taken(tmp_path: Path) -> None:

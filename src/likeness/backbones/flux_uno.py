@@ -163,7 +163,7 @@ class FluxUno:
 
     def prompt_is_truncated(self, prompt: str) -> bool:
         """Whether T5 loses the end of the prompt; the CLIP vector sees fewer words by FLUX's design."""
-        return len(self.parts.tokenizer_2(prompt).input_ids) > self.settings.max_sequence_length
+        return len(self.parts.tokenizer_2(prompt, verbose=False).input_ids) > self.settings.max_sequence_length
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words, once each in order, that T5 reads as single letters or unknown symbols."""

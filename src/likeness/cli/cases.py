@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,8 +87,6 @@ def _require_one(source: Source) -> None:
 
 def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
     for path in references:
-        if re.search("[\ud800-\udfff]", str(path)):  # how Python writes bytes that are not UTF-8
-            raise ConfigError(f"--ref: expected a path in UTF-8, got {str(path)!r}; rename the file.")
         if not os.path.isfile(path):  # unlike Path.is_file, also answers for names no file system accepts
             raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
     subjects = tuple(

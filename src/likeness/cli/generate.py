@@ -92,12 +92,14 @@ def generate(
     from likeness.cli.cases import Source, copy_truth, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
+    from likeness.core.runs import require_free
     from likeness.generate.run import generate_run
 
     quiet_libraries()
     built = out.parent / f"{out.name}-cases"
     source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
+        require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(model, loras=loras or (), device=device, dtype=dtype)
     with progress_bars() as bar:
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))

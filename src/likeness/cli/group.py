@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperGroup
 
-from likeness.core.errors import LikenessError, OutputError
+from likeness.core.errors import ConfigError, LikenessError, OutputError
 
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -21,9 +22,15 @@ CONTINUE = "Stopped. What is finished is saved: run the same command again to co
 class LikenessGroup(TyperGroup):
     """A group whose commands end with 2 on a LikenessError or a bad disk and with 130 when interrupted."""
 
-    def invoke(self, ctx: Any) -> Any:  # the Context of click or of typer, by typer's version; any result
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # the Context of click or of typer, by version
+        """Parses, and keeps what was given for `invoke` to look at."""
+        ctx.meta["likeness.arguments"] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:  # any result
         """The command's result, or the exit code that its error stands for."""
         try:
+            require_utf8(ctx.meta["likeness.arguments"])
             return super().invoke(ctx)
         except LikenessError as error:
             show_error(error)
@@ -37,6 +44,15 @@ class LikenessGroup(TyperGroup):
         except KeyboardInterrupt:
             print(f"\n{CONTINUE}", file=sys.stderr)
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def require_utf8(arguments: Sequence[str]) -> None:
+    """Raises: ConfigError for an argument that is not UTF-8, which Python passes on as half surrogate pairs."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if re.search("[\ud800-\udfff]", argument):
+            names = (argument.partition("=")[0], before)
+            where = next((name for name in names if re.fullmatch("--?[a-z-]+", name)), "arguments")
+            raise ConfigError(f"{where}: expected UTF-8, got {argument!r}; rename the file or correct the text.")
 
 
 def show_error(error: LikenessError) -> None:

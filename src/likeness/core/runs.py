@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,7 @@ from likeness import __version__
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
 
-__all__ = ["hold_run", "open_run", "package_versions"]
+__all__ = ["hold_run", "open_run", "package_versions", "require_free"]
 
 _ABSENT = "(absent)"
 
@@ -29,13 +29,24 @@ def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
     record = folder / "run.json"
     if record.exists():
         _require_same(record, identity=identity)
-        return folder
-    others = sorted(entry.name for entry in folder.iterdir() if not entry.match(TEMPORARY_PATTERN))
+    else:
+        require_free(folder, facts=identity)
+        write_json(record, identity)
+    return folder
+
+
+def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:
+    """Asked before long work: could a run of which `facts` are known so far, keys of its identity, go to `folder`?
+
+    Writes nothing. Raises: OutputError when the folder holds other files or a run whose record says otherwise.
+    """
+    folder = Path(folder)
+    if (folder / "run.json").exists():
+        return _require_same(folder / "run.json", identity=facts, keys=facts)
+    others = sorted(e.name for e in folder.iterdir() if not e.match(TEMPORARY_PATTERN)) if folder.is_dir() else []
     if others:
         found = f"{folder}: expected an empty folder or a run, got {others[0]!r} and no run.json"
         raise OutputError(f"{found}; choose a new folder.")
-    write_json(record, identity)
-    return folder
 
 
 def _require_folder(folder: Path) -> None:
@@ -46,11 +57,14 @@ def _require_folder(folder: Path) -> None:
         raise OutputError(f"{what}; choose another folder or fix its permissions.") from error
 
 
-def _require_same(record: Path, *, identity: dict[str, Any]) -> None:
+def _require_same(record: Path, *, identity: dict[str, Any], keys: Collection[str] | None = None) -> None:
+    """Raises: OutputError unless the record equals `identity`, in all its keys or in `keys`."""
     try:
         found = read_json(record)
     except DataError as error:
         raise OutputError(f"{record}: expected the record of a run, got damage ({error}); use a new folder.") from None
+    if keys is not None and isinstance(found, dict):
+        found = {key: value for key, value in found.items() if key in keys}
     if canonical_json(found) == canonical_json(identity):
         return
     differing = "; ".join(_differences(found, identity, at=""))

@@ -79,4 +79,4 @@ class ClipEncoder:
 
     def truncated(self, text: str) -> bool:
         """True when the text has more tokens than the model reads."""
-        return len(self.tokenizer(text)["input_ids"]) > self.max_tokens
+        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
