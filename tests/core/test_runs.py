@@ -54,7 +54,7 @@ def test_what_is_known_early_is_compared_early_and_writes_nothing(tmp_path: Path
     with pytest.raises(OutputError, match=r"limit: '\(absent\)' there, 3 here"):
         require_free(tmp_path / "run", facts={"limit": 3})
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(OutputError, match="notes.txt"):
+    with pytest.raises(OutputError, match=r"notes\.txt"):
         require_free(tmp_path, facts={})
 
 

@@ -13,6 +13,7 @@ import typer
 from likeness.cli.answer import Json, answer
 
 if TYPE_CHECKING:
+    from likeness.cli.progress import Progress
     from likeness.core.records import Rejected
     from likeness.data.lint_subjects import Encode
 
@@ -104,9 +105,10 @@ def lint(
 
     place = tempfile.TemporaryDirectory() if benchmark else nullcontext("")
     with place as built, progress_bars() as bar:
+        drawn = [_built(name, Path(built) / name, progress=bar(f"drawing {name}")) for name in benchmark or []]
         report = find_faults(
             folder,
-            benchmarks=[*(cases or []), *(_built(name, Path(built) / name) for name in benchmark or [])],
+            benchmarks=[*(cases or []), *drawn],
             encode=_encode(encoder),
             tolerance=tolerance,
             token=token,
@@ -117,11 +119,11 @@ def lint(
         raise typer.Exit(EXIT_FAULTS)
 
 
-def _built(benchmark: str, folder: Path) -> Path:
+def _built(benchmark: str, folder: Path, *, progress: Progress) -> Path:
     """The case file of a benchmark of the world, drawn in `folder`. Raises: DataError for an unknown name."""
     from likeness.benchmarks.world import build
 
-    return build(benchmark, folder)
+    return build(benchmark, folder, progress=progress)
 
 
 def _encode(spec: str | None) -> Encode | None:
