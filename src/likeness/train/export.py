@@ -12,7 +12,7 @@ from likeness.train.vae import require_vae
 
 CHECKPOINTS = ("flux", "clip", "dino", "probe")
 LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
-LOG_ROWS = 100
+LOG_ROWS = 60
 
 
 def export(config: PretrainConfig) -> Path:
