@@ -35,7 +35,7 @@ from likeness.world.scenes import SCENES
 AUTOENCODED_SHARE = 0.3
 HARD_SHARE = 0.2
 PERSON_SHARE = 0.3  # of pictures whose first subject is a person: they have five attributes that nobody else has
-LYING_SHARE = 0.15  # of pictures of one or two in which somebody lies: 7% of the subjects, but half of all misreadings
+LYING_SHARE = 0.2  # of pictures of one or two in which somebody lies: 7% of the subjects, but half of all misreadings
 LYING = {1: "sleep", 2: "carry"}  # number of subjects -> the action that turns one of them on its side
 CHUNK = 32
 PICTURE_EVERY = 3  # heads, action and scene are learnt sooner than attributes: one batch in three trains them
