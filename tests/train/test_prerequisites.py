@@ -1,6 +1,7 @@
 """Each stage says which one to run before it, and a finished one leaves alone what others made of its result."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from likeness.core.errors import ConfigError
 from likeness.train import autoencoder
 from likeness.train.autoencoder import train_autoencoder, train_decoder
 from likeness.train.config import PretrainConfig, read_config
-from likeness.train.export import LOG_ROWS, _thinned
+from likeness.train.export import LOG_ROWS, _copy, _thinned
 from likeness.train.latents import cache_folder
 from likeness.train.pretrain import run
 from likeness.train.transformer import TransformerTraining
@@ -119,3 +120,17 @@ def test_long_logs_are_thinned_evenly_and_end_where_they_end(rows: int) -> None:
     assert len(kept) >= min(rows, LOG_ROWS // 2)
     steps = {int(b) - int(a) for a, b in itertools.pairwise(kept)}
     assert len(steps) <= 1
+
+
+def test_exported_configs_name_no_path_and_keep_their_order(tmp_path: Path) -> None:
+    """The order of a probe's label lists is that of its weights."""
+    (tmp_path / "net").mkdir()
+    plain = '{"species": ["cat"], "age": ["adult"]}'
+    (tmp_path / "net" / "config.json").write_text('{"z": 1, "_name_or_path": "/home/me/net", "a": {"d": 2, "c": 3}}')
+    _copy(tmp_path / "net", tmp_path / "out")
+    written = (tmp_path / "out" / "config.json").read_text()
+    assert list(json.loads(written).items()) == [("z", 1), ("a", {"d": 2, "c": 3})]
+    assert "/home" not in written
+    (tmp_path / "net" / "config.json").write_text(plain)
+    _copy(tmp_path / "net", tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_text() == plain

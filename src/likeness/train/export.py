@@ -1,5 +1,6 @@
 """Stage "export": trained checkpoints in half the bytes, beside the recipe, the logs and the cards they came with."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from likeness.train.vae import require_vae
 
 CHECKPOINTS = ("flux", "clip", "dino", "probe")
 LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
-LOG_ROWS = 60
+LOG_ROWS = 30
 
 
 def export(config: PretrainConfig) -> Path:
@@ -46,7 +47,7 @@ def _thinned(log: str) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The folder `source` as `target`, floating-point tensors rounded to bfloat16."""
+    """The folder `source` as `target`, floating-point tensors rounded to bfloat16, without paths of this machine."""
     fresh = target.with_name(f"{target.name}.next")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(source, fresh)
@@ -54,5 +55,9 @@ def _copy(source: Path, target: Path) -> None:
         tensors = load_file(path)
         half = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
         save_file(half, path, metadata={"format": "pt"})
+    for path in fresh.rglob("config.json"):
+        settings = json.loads(path.read_text())  # in its order, which is that of the probe's answers
+        if settings.pop("_name_or_path", None):
+            path.write_text(json.dumps(settings, indent=2) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     fresh.replace(target)
