@@ -81,7 +81,7 @@ def test_the_probe_sees_more_people_than_the_world_has() -> None:
 def test_the_probe_sees_lying_subjects_often_and_only_pairs_of_the_training_split() -> None:
     plans = [drawn_scenario(index, seed=1, hard=False) for index in range(600)]
     few = [plan for plan in plans if len(plan.identities) < 3]
-    assert 0.1 < sum(plan.action in LYING.values() for plan in few) / len(few) < 0.25
+    assert 0.15 < sum(plan.action in LYING.values() for plan in few) / len(few) < 0.35  # 0.05 in the world itself
     assert all(pair_split(plan.action, plan.scene) == "train" for plan in plans)
     assert all(split_of_identity(who) == "train" for plan in plans for who in plan.identities)
     assert all(len(plan.identities) in ACTIONS[plan.action].num_subjects for plan in plans)
