@@ -18,43 +18,24 @@ from typing import Any  # JSON
 
 import numpy as np
 from ceilings import measure_ceiling
+from validation import validation_scores
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "src" / "likeness" / "assets" / "embedded"
 LOG = EMBEDDED / "logs" / "transformer.jsonl"
 GOALS = {"world-single": 0.97, "world-multi": 0.95}
 """Of attribute accuracy, as shares of the ceiling."""
-METRICS = ("attribute_accuracy", "leakage", "action_recognised")
 
 
 def measure(job: tuple[int, str, str, int, int, Path]) -> dict[str, Any]:
     """The row of one checkpoint on one benchmark."""
-    import torch
-
-    from likeness.benchmarks.world import build
     from likeness.core.hashing import folder_sha256, short
-    from likeness.core.records import read_cases
     from likeness.core.weights import resolve_weights
-    from likeness.encoders import WORLD_ENCODERS
-    from likeness.evaluate import evaluate_run, load_encoders
-    from likeness.generate.run import generate_run
 
-    torch.set_num_threads(1)
     pictures, model, benchmark, limit, steps, out = job
-    cases = build(benchmark, out / f"{pictures}-{benchmark}-cases", limit=limit, split="validation")
-    run = out / f"{pictures}-{benchmark}"
-    generate_run(read_cases(cases).cases, out=run, model=model, steps=steps, benchmark=benchmark)
-    summary = evaluate_run(
-        run, benchmark=benchmark, cases=cases, encoders=load_encoders({"probe": WORLD_ENCODERS["probe"]}), bounds=False
-    )
-    found = {row["metric"]: row for row in summary["rows"]}
-    kept = ("mean", "ci_low", "ci_high", "n")
-    numbers = {metric: {key: found[metric][key] for key in kept} for metric in METRICS}
-    return {
-        "pictures": pictures,
-        "model": short(folder_sha256(resolve_weights(model))),
-        "benchmark": benchmark,
-    } | numbers
+    scores = validation_scores(benchmark, model=model, out=out / f"{pictures}-{benchmark}", limit=limit, steps=steps)
+    row = {"pictures": pictures, "model": short(folder_sha256(resolve_weights(model))), "benchmark": benchmark}
+    return row | scores
 
 
 def _ceiling(benchmark: str, *, out: Path, pictures: int) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 from likeness.backbones.base import FEATURES
 from likeness.backbones.flux_folder import FluxSettings, read_settings
 from likeness.backbones.flux_tokens import TokenGrid, pack_latents, uno_position_ids, unpack_latents
-from likeness.backbones.flux_uno import FluxUno, to_pixels
+from likeness.backbones.flux_uno import FluxCondition, FluxUno, to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
 
 PROMPT = "A cat is hugging a duck in the forest."
@@ -175,9 +175,45 @@ def test_guidance_free_pictures_use_the_empty_prompt_without_references(tiny: Fl
         for sigma, following in zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True):
             with_subjects, without = (tiny.predict(x_t, sigma, each) for each in (condition, free))
             x_t = x_t + (following - sigma) * (without + 2.0 * (with_subjects - without))
-    ours = tiny.generate(PROMPT, references, seed=5, size=64, steps=steps, cfg_scale=2.0)
+    ours = tiny.generate(PROMPT, references, seed=5, size=64, steps=steps, cfg_scale=2.0, reference_cfg_scale=2.0)
     difference = np.asarray(ours, int) - np.asarray(tiny.to_images(x_t)[0], int)
     assert abs(difference).max() <= 1  # sigmas pass through *1000/1000 in the sampler, which rounds the last bit
+
+
+@pytest.mark.parametrize(
+    ("by_prompt", "by_references", "passes"), [(1, 1, 1), (2.5, 2.5, 2), (1, 3.5, 2), (2.5, 3.5, 3), (2.5, 1, 3)]
+)
+def test_two_scales_weigh_three_velocities(
+    tiny: FluxUno, *, by_prompt: float, by_references: float, passes: int
+) -> None:
+    full, prompt, empty = tiny.condition(PROMPT, [picture(0)]), tiny.condition(PROMPT), tiny.condition("")
+    x_t, t, asked = tiny.initial_noise([5], grid=TokenGrid(4, 4)), torch.tensor(0.7), 0
+
+    def predict(condition: FluxCondition) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return tiny.predict(x_t, t, condition)
+
+    guided = tiny.guided(full, cfg_scale=by_prompt, reference_cfg_scale=by_references)
+    with torch.no_grad():
+        ours = guided.velocity(predict)
+        v_full, v_prompt, v_empty = (tiny.predict(x_t, t, each).double() for each in (full, prompt, empty))
+    assert asked == passes
+    expected = by_references * v_full + (by_prompt - by_references) * v_prompt + (1 - by_prompt) * v_empty
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_references_without_weight_leave_the_picture_of_the_prompt(tiny: FluxUno) -> None:
+    sizes = {"seed": 5, "size": 64, "steps": 2, "cfg_scale": 2.0}
+    bare = np.asarray(tiny.generate(PROMPT, **sizes), int)
+    shown = [np.asarray(tiny.generate(PROMPT, [picture(0)], **sizes, reference_cfg_scale=s), int) for s in (0, 2)]
+    assert abs(shown[0] - bare).max() <= 1
+    assert abs(shown[1] - bare).max() > 1
+
+
+def test_without_references_only_the_prompt_guides(tiny: FluxUno) -> None:
+    one, other = (tiny.generate(PROMPT, seed=5, size=64, steps=2, cfg_scale=2.0, reference_cfg_scale=s) for s in (1, 9))
+    np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_batch_equals_loop(tiny: FluxUno) -> None:
@@ -392,7 +428,7 @@ def test_folder_of_another_model_is_refused(copied: Path) -> None:
 
 def test_without_settings_file_the_numbers_are_those_of_flux_and_uno(tmp_path: Path) -> None:
     settings = read_settings(tmp_path)
-    assert settings == FluxSettings(512, 512, 512, 320, 25, 1.0, 4.0)
+    assert settings == FluxSettings(512, 512, 512, 320, 25, 1.0, 1.0, 4.0)
     assert not settings.word_vocabulary
 
 

@@ -75,6 +75,7 @@ def test_report_of_several_runs_needs_a_page_to_write(run_folder: Path) -> None:
         (["--prompt", "a cat", "--seed", str(2**63)], "--seed"),
         (["--prompt", "a cat", "--guidance", "inf"], "--guidance"),
         (["--prompt", "a cat", "--cfg-scale", "nan"], "--cfg-scale"),
+        (["--prompt", "a cat", "--reference-cfg-scale", "inf"], "--reference-cfg-scale"),
         (["--benchmark", "world-single", "--model", "no such model"], "no such model"),
         (["--benchmark", "world-single", "--lora", "no such lora"], "no such lora"),
         (["--benchmark", "world-single", "--dtype", "int8"], "int8"),
@@ -110,13 +111,16 @@ def test_generate_turns_a_prompt_into_one_case(tmp_path: Path, generated: list[d
         "2",
         "--cfg-scale",
         "2.5",
+        "--reference-cfg-scale",
+        "3.5",
     ]
     result = runner.invoke(app, ["generate", *arguments, "--out", str(tmp_path / "run"), "--json"])
     assert result.exit_code == 0, result.stderr
     (call,) = generated
     (case,) = call["cases"]
     assert (case.prompt, case.seed, case.subjects[0].class_name) == ("a dog", 7, "rex")
-    assert (call["num_images"], call["cfg_scale"], call["steps"]) == (2, 2.5, None)
+    assert (call["num_images"], call["steps"]) == (2, None)
+    assert (call["cfg_scale"], call["reference_cfg_scale"]) == (2.5, 3.5)
     assert json.loads(result.stdout)["num_images"] == 1
 
 

@@ -33,6 +33,7 @@ class FakeMaker:
         steps: int | None = None,
         guidance: float | None = None,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> Image.Image:
         if "forbidden" in prompt:
             raise DataError("prompt: expected an allowed one, got a forbidden one; write another.")
@@ -45,7 +46,7 @@ class FakeMaker:
         time.sleep(self.sleep)
         self.made.append(prompt)
         shown = [pixels_sha256(image) for image in references]
-        asked = repr((prompt, shown, seed, size, steps, guidance, cfg_scale, self.facts))
+        asked = repr((prompt, shown, seed, size, steps, guidance, cfg_scale, reference_cfg_scale, self.facts))
         noise = hashlib.shake_256(asked.encode()).digest(3 * 24 * 24)
         return Image.frombytes("RGB", (24, 24), noise)
 

@@ -82,6 +82,7 @@ class Backbone(Protocol[ConditionT]):
         steps: int | None = None,
         guidance: float | None = None,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> Image:
         """One picture; the same arguments give the same pixels on the same machine."""
         ...

@@ -45,6 +45,7 @@ class FluxSettings:
     reference_size_multi: int = 320
     default_steps: int = 25
     default_cfg_scale: float = 1.0
+    default_reference_cfg_scale: float = 1.0
     guidance: float = 4.0
     word_vocabulary: bool = False
 

@@ -10,8 +10,9 @@ Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, T tex
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,37 @@ class FluxCondition:
             references=tuple(tokens[index] for tokens in self.references),
             guidance=None if self.guidance is None else self.guidance[index],
         )
+
+
+@dataclass(frozen=True)
+class GuidedCondition:
+    """A condition and the poorer ones that classifier-free guidance leads away from; None where one has no weight.
+
+    v = v_empty + s_p (v_prompt - v_empty) + s_r (v_full - v_prompt), s_p the `cfg_scale` and s_r the
+    `reference_cfg_scale`. Where both are one s it is v_empty + s (v_full - v_empty), two passes instead of three.
+    Source: InstructPix2Pix (Brooks et al., arXiv:2211.09800, equation 3).
+    Differs: prompt before references, not after, since FLUX knows the prompt alone and never references alone.
+    """
+
+    full: FluxCondition
+    prompt_only: FluxCondition | None
+    empty: FluxCondition | None
+    cfg_scale: float
+    reference_cfg_scale: float
+
+    def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
+        """The guided velocity; `predict` is the network at one x_t and t."""
+        full = predict(self.full)
+        if self.prompt_only is None:
+            return self._away_from_empty(full, predict)
+        prompt = predict(self.prompt_only)
+        return self._away_from_empty(prompt, predict) + self.reference_cfg_scale * (full - prompt)
+
+    def _away_from_empty(self, velocity: Tensor, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
+        if self.empty is None:
+            return velocity
+        free = predict(self.empty)
+        return free + self.cfg_scale * (velocity - free)
 
 
 def to_pixels(images: Sequence[Image]) -> Float[Tensor, "B 3 H W"]:
@@ -323,21 +355,16 @@ class FluxUno:
     def denoise(
         self,
         x_t: Float[Tensor, "B C h w"],
-        condition: FluxCondition,
+        condition: GuidedCondition,
         *,
         steps: int,
-        cfg_scale: float = 1.0,
-        unconditional: FluxCondition | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """Clean latents by Euler steps from pure noise; with `unconditional`, v = v_u + cfg_scale (v_c - v_u)."""
+        """Clean latents by Euler steps from pure noise."""
         grid = token_grid(x_t)
         scheduler = self.schedule(steps, num_tokens=grid.rows * grid.columns)
         for timestep in scheduler.timesteps:
             t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as FluxPipeline does in bf16
-            velocity = self.predict(x_t, t, condition)
-            if unconditional is not None:
-                free = self.predict(x_t, t, unconditional)
-                velocity = free + cfg_scale * (velocity - free)
+            velocity = condition.velocity(partial(self.predict, x_t, t))
             x_t = scheduler.step(velocity, timestep, x_t, return_dict=False)[0]
         return x_t
 
@@ -352,15 +379,17 @@ class FluxUno:
         steps: int | None = None,
         guidance: float | None = None,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> Image:
         """One picture, `size` px high and `width` wide (square by default); what is None comes from the settings.
 
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
-        equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
+        equals `true_cfg_scale` with an empty negative prompt. What the two scales do is in `GuidedCondition`.
+        Raises: ConfigError, DataError, WeightsError.
         """
         return self.generate_batch(
             [prompt], [references], seeds=[seed], size=size, width=width, steps=steps, guidance=guidance,
-            cfg_scale=cfg_scale,
+            cfg_scale=cfg_scale, reference_cfg_scale=reference_cfg_scale,
         )[0]  # fmt: skip
 
     def generate_batch(
@@ -374,25 +403,43 @@ class FluxUno:
         steps: int | None = None,
         guidance: float | None = None,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> list[Image]:
         """One picture per prompt, as `generate` would give them, up to the rounding of batched arithmetic."""
         grid = self.grid(size=size, width=width)
         steps = self.settings.default_steps if steps is None else steps
-        scale = self.settings.default_cfg_scale if cfg_scale is None else cfg_scale
         if steps < 1:
             raise ConfigError(f"steps: expected at least 1, got {steps}; 25 suits FLUX.")
         if len(seeds) != len(prompts):
             raise DataError(f"seeds: expected {len(prompts)}, one per prompt, got {len(seeds)}.")
-        condition = self.condition_batch(prompts, references, guidance=guidance)
-        latents = self.denoise(
-            self.initial_noise(seeds, grid=grid),
-            condition,
-            steps=steps,
-            cfg_scale=scale,
-            unconditional=self.unconditional(len(prompts), guidance=guidance) if scale > 1 else None,
+        condition = self.guided(
+            self.condition_batch(prompts, references, guidance=guidance),
+            cfg_scale=cfg_scale,
+            reference_cfg_scale=reference_cfg_scale,
         )
-        return self.to_images(latents)
+        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=steps))
 
-    def unconditional(self, batch_size: int, *, guidance: float | None = None) -> FluxCondition:
-        """The empty prompt without references, for classifier-free guidance."""
-        return self.assemble(self.embed_text([""]), guidance=guidance).select([0] * batch_size)
+    def guided(
+        self, condition: FluxCondition, *, cfg_scale: float | None = None, reference_cfg_scale: float | None = None
+    ) -> GuidedCondition:
+        """The condition with what guidance needs beside it; scales that are None come from the settings.
+
+        A `cfg_scale` up to 1 is 1: no guidance by the prompt, as in FluxPipeline.
+        """
+        settings = self.settings
+        by_prompt = max(1.0, settings.default_cfg_scale if cfg_scale is None else cfg_scale)
+        by_references = settings.default_reference_cfg_scale if reference_cfg_scale is None else reference_cfg_scale
+        differs = bool(condition.references) and by_references != by_prompt
+        return GuidedCondition(
+            full=condition,
+            prompt_only=replace(condition, references=(), reference_grids=()) if differs else None,
+            empty=self._empty_prompt(condition) if by_prompt > 1 else None,
+            cfg_scale=by_prompt,
+            reference_cfg_scale=by_references,
+        )
+
+    def _empty_prompt(self, condition: FluxCondition) -> FluxCondition:
+        """The empty prompt without references, at the guidance number of `condition`."""
+        text = self.embed_text([""])
+        bare = FluxCondition(text, guidance=None if condition.guidance is None else condition.guidance[:1])
+        return bare.select([0] * condition.batch_size)

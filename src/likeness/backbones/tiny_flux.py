@@ -42,7 +42,8 @@ _SCHEDULER: Numbers = {  # FLUX.1-dev
 }  # fmt: skip
 _LIKENESS: Numbers = {
     "max_sequence_length": 32, "size": 128, "reference_size_single": 96, "reference_size_multi": 96,
-    "default_steps": 25, "default_cfg_scale": 1.0, "guidance": 4.0, "word_vocabulary": True,
+    "default_steps": 25, "default_cfg_scale": 1.0, "default_reference_cfg_scale": 1.0, "guidance": 4.0,
+    "word_vocabulary": True,
 }  # fmt: skip
 
 

@@ -41,7 +41,19 @@ def _finite(param: typer.CallbackParam, value: float | None) -> float | None:
 
 CfgScale = Annotated[
     float | None,
-    typer.Option(min=0, callback=_finite, help="Strength of classifier-free guidance (default: the model's)."),
+    typer.Option(
+        min=0,
+        callback=_finite,
+        help="Classifier-free guidance by the prompt: 1 is none, more obeys it more (default: the model's).",
+    ),
+]
+ReferenceCfgScale = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        callback=_finite,
+        help="The same by the references: 0 ignores them, 1 is none, more looks more like them (default: the model's).",
+    ),
 ]
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
@@ -78,6 +90,7 @@ def generate(
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,
     cfg_scale: CfgScale = None,
+    reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
     model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
@@ -110,6 +123,7 @@ def generate(
             num_images=num_images,
             steps=steps,
             cfg_scale=cfg_scale,
+            reference_cfg_scale=reference_cfg_scale,
             guidance=guidance,
             size=size,
             workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),

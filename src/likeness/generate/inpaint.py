@@ -10,6 +10,7 @@ Shapes: S side in px, C latent channels, h x w latent grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.backbones.flux_tokens import TokenGrid
-    from likeness.backbones.flux_uno import FluxCondition, FluxUno
+    from likeness.backbones.flux_uno import FluxUno, GuidedCondition
 
 __all__ = ["STRENGTH", "FluxInpainter", "LoadInpainter"]
 
@@ -46,6 +47,7 @@ class LoadInpainter:
     steps: int | None = None
     strength: float = STRENGTH
     cfg_scale: float | None = None
+    reference_cfg_scale: float | None = None
 
     @property
     def id(self) -> str:
@@ -53,7 +55,8 @@ class LoadInpainter:
         folder = resolve_weights(self.model)
         name = folder.name if Path(self.model).is_dir() else self.model
         device = pick_device(self.device)
-        numbers = f"steps {self.steps}, strength {self.strength:g}, cfg {self.cfg_scale}"
+        scales = f"cfg {self.cfg_scale}, reference cfg {self.reference_cfg_scale}"
+        numbers = f"steps {self.steps}, strength {self.strength:g}, {scales}"
         place = f"{device.partition(':')[0]} {pick_dtype_name(device, self.dtype)}"
         return f"flux_uno {name}@{short(folder_sha256(folder))}; {numbers}; {place}"
 
@@ -63,7 +66,13 @@ class LoadInpainter:
 
         device = pick_device(self.device)
         backbone = FluxUno.load(self.model, device=device, dtype=pick_dtype(device, self.dtype))
-        return FluxInpainter(backbone, steps=self.steps, strength=self.strength, cfg_scale=self.cfg_scale)
+        return FluxInpainter(
+            backbone,
+            steps=self.steps,
+            strength=self.strength,
+            cfg_scale=self.cfg_scale,
+            reference_cfg_scale=self.reference_cfg_scale,
+        )
 
 
 class FluxInpainter:
@@ -79,6 +88,7 @@ class FluxInpainter:
         steps: int | None = None,
         strength: float = STRENGTH,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> None:
         if not 0 < strength <= 1:
             raise ConfigError(f"strength: expected more than 0 and at most 1, got {strength}; 0.9 suits.")
@@ -87,7 +97,7 @@ class FluxInpainter:
         self._backbone = backbone
         self._steps = backbone.settings.default_steps if steps is None else steps
         self._strength = strength
-        self._cfg_scale = backbone.settings.default_cfg_scale if cfg_scale is None else cfg_scale
+        self._cfg_scale, self._reference_cfg_scale = cfg_scale, reference_cfg_scale
 
     def __call__(self, job: RegenerationJob, /) -> NDArray[np.uint8]:
         """The (S, S, 3) picture whose region is new; outside it is the autoencoder's copy of the original.
@@ -109,7 +119,11 @@ class FluxInpainter:
             grid = token_grid(x0)
             region = region_latents(job.region, grid=grid).to(x0)
             eps = backbone.initial_noise([job.seed], grid=grid)
-            condition = backbone.condition(job.prompt, job.references)
+            condition = backbone.guided(
+                backbone.condition(job.prompt, job.references),
+                cfg_scale=self._cfg_scale,
+                reference_cfg_scale=self._reference_cfg_scale,
+            )
             latents = self._denoise(x0, eps, region, condition, times=self._times(grid))
             return np.asarray(backbone.to_images(latents)[0])
 
@@ -120,17 +134,13 @@ class FluxInpainter:
         return kept if len(kept) > 1 else [self._strength, 0.0]
 
     def _denoise(
-        self, x0: Tensor, eps: Tensor, region: Tensor, condition: FluxCondition, *, times: list[float]
+        self, x0: Tensor, eps: Tensor, region: Tensor, condition: GuidedCondition, *, times: list[float]
     ) -> Tensor:
         """Latents (1, C, h, w): Euler steps inside the region, outside the original at the noise level of each step."""
-        backbone, scale = self._backbone, self._cfg_scale
-        free = backbone.unconditional(1) if scale > 1 else None
+        backbone = self._backbone
         x_t = backbone.noise(x0, eps, x0.new_tensor(times[0]))
         for t, after in pairwise(times):
-            velocity = backbone.predict(x_t, x0.new_tensor(t), condition)
-            if free is not None:
-                unguided = backbone.predict(x_t, x0.new_tensor(t), free)
-                velocity = unguided + scale * (velocity - unguided)
+            velocity = condition.velocity(partial(backbone.predict, x_t, x0.new_tensor(t)))
             x_t = x_t + (after - t) * velocity
             x_t = region * x_t + (1 - region) * backbone.noise(x0, eps, x0.new_tensor(after))
         return x_t

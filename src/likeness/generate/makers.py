@@ -37,6 +37,7 @@ class ImageMaker(Protocol):
         steps: int | None = None,
         guidance: float | None = None,
         cfg_scale: float | None = None,
+        reference_cfg_scale: float | None = None,
     ) -> Image.Image:
         """One picture; None means the maker's own default."""
         ...

@@ -46,6 +46,7 @@ def generate_run(
     steps: int | None = None,
     guidance: float | None = None,
     cfg_scale: float | None = None,
+    reference_cfg_scale: float | None = None,
     workers: int = 1,
     device: str = "auto",
     dtype: str = "auto",
@@ -63,7 +64,7 @@ def generate_run(
     listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
-    settings = Settings(size, steps, guidance, cfg_scale)
+    settings = Settings(size, steps, guidance, cfg_scale, reference_cfg_scale)
     _require_sound(cases, num_images=num_images, workers=workers, settings=settings)
     load = maker_name(maker)
     device = pick_device(device)

@@ -22,6 +22,7 @@ class Settings(NamedTuple):
     steps: int | None
     guidance: float | None
     cfg_scale: float | None
+    reference_cfg_scale: float | None
 
 
 class Sample(NamedTuple):

@@ -42,7 +42,7 @@ NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
 GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 
 
-GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "dtype", "device")
+GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "dtype", "device")
 
 
 @dataclass(frozen=True)

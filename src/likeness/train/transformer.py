@@ -50,6 +50,7 @@ def prepare_folder(config: PretrainConfig) -> Path:
                 "reference_size_single": config.reference_size_single,
                 "reference_size_multi": config.reference_size_multi,
                 "default_cfg_scale": 2.5,
+                "default_reference_cfg_scale": 3.5,
                 "guidance": 1.0,
             },
         }

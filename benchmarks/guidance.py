@@ -1,0 +1,48 @@
+"""How strongly prompt and references should guide a model: attributes, leakage and action on validation cases.
+
+    python benchmarks/guidance.py --scales 2.5:2.5 --scales 2.5:3.5 --cases 128 --steps 8
+
+Each pair is `cfg_scale:reference_cfg_scale`; every pair draws the same cases from the same seeds.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any  # JSON
+
+from validation import METRICS, validation_scores
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ("world-single", "world-multi")
+
+
+def measure(job: tuple[str, str, str, int, int, Path]) -> dict[str, dict[str, Any]]:
+    """The scores of one pair on one benchmark."""
+    scales, benchmark, model, cases, steps, out = job
+    by_prompt, by_references = map(float, scales.split(":"))
+    run = out / f"{benchmark}-{scales.replace(':', '-')}"
+    settings = {"cfg_scale": by_prompt, "reference_cfg_scale": by_references}
+    return validation_scores(benchmark, model=model, out=run, limit=cases, steps=steps, **settings)
+
+
+def main() -> None:
+    """Draws, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scales", action="append", required=True, metavar="PROMPT:REFERENCES")
+    parser.add_argument("--model", default="flux")
+    parser.add_argument("--cases", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "guidance")
+    options = parser.parse_args()
+    out = options.out.resolve()
+    jobs = [(s, name, options.model, options.cases, options.steps, out) for s in options.scales for name in BENCHMARKS]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        for (scales, benchmark, *_), scores in zip(jobs, pool.map(measure, jobs), strict=True):
+            shown = [f"{metric} {scores[metric]['mean']:.3f}" for metric in METRICS if scores[metric]["n"]]
+            print(f"{scales:8} {benchmark:12} {', '.join(shown)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

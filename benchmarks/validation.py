@@ -1,0 +1,30 @@
+"""What a model scores on validation cases of a world benchmark: for choices that must not be made on test cases."""
+
+from pathlib import Path
+from typing import Any  # JSON
+
+METRICS = ("attribute_accuracy", "leakage", "action_recognised")
+
+
+def validation_scores(
+    benchmark: str, *, model: str, out: Path, limit: int, steps: int, **settings: float
+) -> dict[str, dict[str, Any]]:
+    """By metric: mean, 95% interval and n of the first `limit` cases, drawn and measured in this process by one thread.
+
+    The run goes to `out`, its cases beside it; `settings` are further arguments of `generate_run`.
+    """
+    import torch
+
+    from likeness.benchmarks.world import build
+    from likeness.core.records import read_cases
+    from likeness.encoders import WORLD_ENCODERS
+    from likeness.evaluate import evaluate_run, load_encoders
+    from likeness.generate.run import generate_run
+
+    torch.set_num_threads(1)
+    cases = build(benchmark, out.with_name(f"{out.name}-cases"), limit=limit, split="validation")
+    generate_run(read_cases(cases).cases, out=out, model=model, steps=steps, benchmark=benchmark, **settings)
+    encoders = load_encoders({"probe": WORLD_ENCODERS["probe"]})
+    summary = evaluate_run(out, benchmark=benchmark, cases=cases, encoders=encoders, bounds=False)
+    found = {row["metric"]: row for row in summary["rows"]}
+    return {metric: {key: found[metric][key] for key in ("mean", "ci_low", "ci_high", "n")} for metric in METRICS}
