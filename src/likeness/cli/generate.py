@@ -66,6 +66,7 @@ Workers = Annotated[
         "draws many pictures on the CPU, else 1.",
     ),
 ]
+Refs = Annotated[list[Path] | None, typer.Option("--ref", help="Reference picture of one subject; repeat for up to 4.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Replaces the cases' own seeds (--prompt alone: 0).")
 ]
@@ -79,9 +80,7 @@ def generate(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
     prompt: Annotated[str | None, typer.Option(help="What the picture shows.")] = None,
-    ref: Annotated[
-        list[Path] | None, typer.Option(help="Reference picture of one subject; repeat for up to 4.")
-    ] = None,
+    ref: Refs = None,
     cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
     benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
