@@ -1,30 +1,49 @@
-"""How the embedded generator got better with training, and where the curve points.
+"""How the embedded generator got better with training, and where the curves point.
 
     python benchmarks/learning_curve.py --checkpoint 72000=old/flux --checkpoint 256000=flux --cases 256 --write
 
 Each checkpoint (pictures seen = embedded name or folder) draws the same validation cases. The law that is fitted is
-miss = a * pictures ** -b, the miss being what attribute accuracy lacks to the probe's own on true pictures of the cases
-passed through the autoencoder; a line through few points, no promise. `--write` stores docs/learning_curve.json and its
-plot.
+miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
+probe's own on true pictures of the cases passed through the autoencoder; leakage is a miss as it stands, and what the
+probe reads on true pictures is drawn beside it: nothing gets below that. `--write` stores docs/learning_curve.json
+and its plot, which also shows the training logs of generator and autoencoder.
 """
 
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any  # JSON
+from typing import Any, NamedTuple  # Any: JSON
 
 import numpy as np
 from ceilings import measure_ceiling
-from validation import validation_scores
+from numpy.typing import ArrayLike, NDArray
+from validation import METRICS, validation_scores
 
 ROOT = Path(__file__).resolve().parent.parent
-EMBEDDED = ROOT / "src" / "likeness" / "assets" / "embedded"
-LOG = EMBEDDED / "logs" / "transformer.jsonl"
-GOALS = {"world-single": 0.97, "world-multi": 0.95}
-"""Of attribute accuracy, as shares of the ceiling."""
+LOGS = ROOT / "src" / "likeness" / "assets" / "embedded" / "logs"
+
+
+class Curve(NamedTuple):
+    """A miss that training should bring down to `goal`."""
+
+    benchmark: str
+    metric: str
+    goal: float
+
+
+CURVES = (
+    Curve("world-single", "attribute_accuracy", 0.03),
+    Curve("world-multi", "attribute_accuracy", 0.05),
+    Curve("world-multi", "leakage", 0.02),
+)
+BENCHMARKS = ("world-single", "world-multi")
+AUTOENCODER_GOAL_DB = 32
+PLAIN = "{x:.2g}"
+"""Ticks of logarithmic axes as decimals."""
 
 
 def measure(job: tuple[int, str, str, int, int, Path]) -> dict[str, Any]:
@@ -38,45 +57,91 @@ def measure(job: tuple[int, str, str, int, int, Path]) -> dict[str, Any]:
     return row | scores
 
 
-def _ceiling(benchmark: str, *, out: Path, pictures: int) -> float:
-    """Attribute accuracy of the true pictures of the cases, which are those of every checkpoint."""
+def _true_pictures(benchmark: str, *, out: Path, pictures: int) -> dict[str, float | None]:
+    """What the probe reads, by metric, on the true pictures of the cases, which are those of every checkpoint."""
     cases = out / f"{pictures}-{benchmark}-cases" / "cases.jsonl"
     summary = measure_ceiling(cases, benchmark=benchmark, out=out / f"{benchmark}-ceiling")
-    return next(row["mean"] for row in summary["rows"] if row["metric"] == "attribute_accuracy")
+    return {row["metric"]: row["mean"] for row in summary["rows"] if row["metric"] in METRICS}
 
 
-def fit(rows: list[dict[str, Any]], *, ceiling: float) -> dict[str, float | None]:
-    """a and b of the law, and the pictures at which it meets the goal (None: it does not fall)."""
-    benchmark = rows[0]["benchmark"]
-    misses = [1 - row["attribute_accuracy"]["mean"] / ceiling for row in rows]
-    slope, level = np.polyfit(np.log([row["pictures"] for row in rows]), np.log(misses), 1)
-    goal = None if slope >= 0 else math.exp((math.log(1 - GOALS[benchmark]) - level) / slope)
-    return {"a": float(np.exp(level)), "b": float(-slope), "pictures_at_goal": goal}
+def misses(values: ArrayLike, *, curve: Curve, ceiling: float) -> NDArray[np.float64]:
+    """The misses of values of a curve's metric; `ceiling` is the value of true pictures."""
+    given = np.asarray(values, np.float64)
+    return given if curve.metric == "leakage" else 1 - given / ceiling
 
 
-def draw(rows: list[dict[str, Any]], *, ceilings: dict[str, float], out: Path) -> None:
-    """Validation error by pictures seen, and attribute accuracy over the ceiling with the fitted law."""
+def fit(pictures: Sequence[int], missed: NDArray[np.float64], *, goal: float) -> dict[str, float | None]:
+    """a and b of the law, and the pictures at which the miss is `goal` (None: it does not fall)."""
+    slope, level = np.polyfit(np.log(pictures), np.log(missed), 1)
+    at_goal = None if slope >= 0 else math.exp((math.log(goal) - level) / slope)
+    return {"a": float(np.exp(level)), "b": float(-slope), "pictures_at_goal": at_goal}
+
+
+def laws(rows: list[dict[str, Any]], *, true: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per curve: what it is, its goal, and the law of the checkpoints' means."""
+    found: list[dict[str, Any]] = []
+    for curve in CURVES:
+        here = [row for row in rows if row["benchmark"] == curve.benchmark]
+        means = [row[curve.metric]["mean"] for row in here]
+        missed = misses(means, curve=curve, ceiling=true[curve.benchmark][curve.metric])
+        found.append(curve._asdict() | fit([row["pictures"] for row in here], missed, goal=curve.goal))
+    return found
+
+
+def draw(rows: list[dict[str, Any]], *, true: dict[str, dict[str, Any]], out: Path) -> None:
+    """The misses with their laws, and the training logs of generator and autoencoder."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    log = [json.loads(line) for line in LOG.read_text().splitlines()]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    left.plot([r["num_images_seen"] for r in log], [r["validation_loss"] for r in log])
-    left.set(xlabel="pictures seen", ylabel="velocity error, test pictures", xscale="log", yscale="log")
-    for color, benchmark in zip(("C0", "C1"), GOALS, strict=True):
-        here = [row for row in rows if row["benchmark"] == benchmark]
-        numbers = np.array([[row["attribute_accuracy"][k] for k in ("mean", "ci_low", "ci_high")] for row in here])
-        x, (mean, low, high) = [row["pictures"] for row in here], (numbers / ceilings[benchmark]).T
-        right.errorbar(x, mean, yerr=[mean - low, high - mean], fmt="o", color=color, label=benchmark)
-        law, more = fit(here, ceiling=ceilings[benchmark]), np.geomspace(min(x), 16 * max(x), 50)
-        right.plot(more, 1 - law["a"] * more ** -law["b"], color=color, linewidth=1)  # pyright: ignore[reportOperatorIssue]
-        right.axhline(GOALS[benchmark], color=color, linestyle=":", linewidth=1)
-    right.set(xlabel="pictures seen", ylabel="attribute accuracy / ceiling", xscale="log")
-    right.legend()
+    figure, ((attributes, leakage), (generator, autoencoder)) = plt.subplots(2, 2, figsize=(11, 8))
+    for color, curve, law in zip(("C0", "C1", "C1"), CURVES, laws(rows, true=true), strict=True):
+        axes = leakage if curve.metric == "leakage" else attributes
+        here = [row for row in rows if row["benchmark"] == curve.benchmark]
+        numbers = [[row[curve.metric][key] for key in ("mean", "ci_low", "ci_high")] for row in here]
+        ceiling = true[curve.benchmark][curve.metric]
+        mean, *ends = misses(numbers, curve=curve, ceiling=ceiling).T
+        low, high = np.sort(ends, axis=0)
+        x = np.array([row["pictures"] for row in here])
+        axes.errorbar(x, mean, yerr=[mean - low, high - mean], fmt="o", color=color, label=curve.benchmark)
+        more = np.geomspace(x.min(), 16 * x.max(), 50)
+        axes.plot(more, law["a"] * more ** -law["b"], color=color, linewidth=1)
+        axes.axhline(curve.goal, color=color, linestyle=":", linewidth=1, label=f"goal of {curve.benchmark}")
+        if curve.metric == "leakage":
+            axes.axhline(ceiling, color="grey", linestyle="--", linewidth=1, label="true pictures")
+    attributes.set(xlabel="pictures seen", ylabel="1 - attribute accuracy / ceiling", xscale="log", yscale="log")
+    leakage.set(xlabel="pictures seen", ylabel="leakage", xscale="log", yscale="log")
+    _draw_logs(generator, autoencoder)
+    for axes in (attributes, leakage, generator):
+        axes.yaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_minor_formatter(PLAIN)
+    for axes in (attributes, leakage, autoencoder):
+        axes.legend()
     figure.tight_layout()
     figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def _draw_logs(generator: Any, autoencoder: Any) -> None:  # Any: matplotlib's Axes
+    log = _log("transformer")
+    generator.plot([r["num_images_seen"] for r in log], [r["validation_loss"] for r in log])
+    generator.set(xlabel="pictures seen", ylabel="velocity error, test pictures", xscale="log", yscale="log")
+    before = 0
+    for stage in ("autoencoder", "decoder"):
+        log = _log(stage)
+        trained = [r for r in log if "train_psnr_db" in r]
+        autoencoder.plot(
+            [before + r["num_images_seen"] for r in trained], [r["train_psnr_db"] for r in trained], label=stage
+        )
+        before += log[-1]["num_images_seen"]
+        autoencoder.plot(before, log[-1]["validation_psnr_db"], "ko", label=f"{stage}, held out")
+    autoencoder.axhline(AUTOENCODER_GOAL_DB, linestyle=":", linewidth=1, label="goal")
+    autoencoder.set(xlabel="pictures seen", ylabel="PSNR, dB")
+
+
+def _log(stage: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (LOGS / f"{stage}.jsonl").read_text().splitlines()]
 
 
 def main() -> None:
@@ -91,17 +156,24 @@ def main() -> None:
     options = parser.parse_args()
     given = [(int(count), model) for count, _, model in (text.partition("=") for text in options.checkpoint)]
     jobs = [
-        (n, m, name, options.cases, options.steps, options.out.resolve()) for n, m in sorted(given) for name in GOALS
+        (n, m, name, options.cases, options.steps, options.out.resolve())
+        for n, m in sorted(given)
+        for name in BENCHMARKS
     ]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         rows = list(pool.map(measure, jobs))
-    ceilings = {name: _ceiling(name, out=options.out.resolve(), pictures=min(given)[0]) for name in GOALS}
-    laws = {name: fit([row for row in rows if row["benchmark"] == name], ceiling=ceilings[name]) for name in GOALS}
-    stored = {"ceilings": ceilings, "split": "validation", "steps": options.steps, "rows": rows, "laws": laws}
+    true = {n: _true_pictures(n, out=options.out.resolve(), pictures=min(given)[0]) for n in BENCHMARKS}
+    stored = {
+        "split": "validation",
+        "steps": options.steps,
+        "true_pictures": true,
+        "rows": rows,
+        "laws": laws(rows, true=true),
+    }
     print(json.dumps(stored, indent=1))
     if options.write:
         (ROOT / "docs" / "learning_curve.json").write_text(json.dumps(stored, indent=1) + "\n")
-        draw(rows, ceilings=ceilings, out=ROOT / "docs" / "pictures" / "learning_curve.png")
+        draw(rows, true=true, out=ROOT / "docs" / "pictures" / "learning_curve.png")
 
 
 if __name__ == "__main__":

@@ -224,12 +224,31 @@ def test_shares_of_the_margin_by_hand() -> None:
     }
 
 
-def test_the_law_of_the_learning_curve_is_found_again() -> None:
+def test_the_laws_of_the_learning_curve_are_found_again() -> None:
     curve = load_script("benchmarks/learning_curve.py")
     rows = [
-        {"benchmark": "world-multi", "pictures": n, "attribute_accuracy": {"mean": 0.9 * (1 - 20 * n**-0.5)}}
+        {
+            "benchmark": benchmark,
+            "pictures": n,
+            "attribute_accuracy": {"mean": ceiling * (1 - 20 * n**-0.5)},
+            "leakage": {"mean": 10 * n**-0.4 if benchmark == "world-multi" else None},
+        }
         for n in (10_000, 40_000, 90_000)
+        for benchmark, ceiling in (("world-single", 0.9), ("world-multi", 0.8))
     ]
-    law = curve.fit(rows, ceiling=0.9)
-    assert (law["a"], law["b"]) == (pytest.approx(20), pytest.approx(0.5))
-    assert law["pictures_at_goal"] == pytest.approx((20 / 0.05) ** 2)  # miss 0.05 at the goal of 0.95
+    true = {
+        "world-single": {"attribute_accuracy": 0.9, "leakage": None},
+        "world-multi": {"attribute_accuracy": 0.8, "leakage": 0.03},
+    }
+    single, multi, leakage = curve.laws(rows, true=true)
+    for law, goal in ((single, 0.03), (multi, 0.05)):
+        assert (law["metric"], law["goal"]) == ("attribute_accuracy", goal)
+        assert (law["a"], law["b"]) == (pytest.approx(20), pytest.approx(0.5))
+        assert law["pictures_at_goal"] == pytest.approx((20 / goal) ** 2)
+    assert (leakage["a"], leakage["b"]) == (pytest.approx(10), pytest.approx(0.4))
+    assert leakage["pictures_at_goal"] == pytest.approx((10 / 0.02) ** 2.5)
+
+
+def test_a_miss_that_does_not_fall_has_no_goal() -> None:
+    curve = load_script("benchmarks/learning_curve.py")
+    assert curve.fit([1000, 2000], np.array([0.1, 0.2]), goal=0.05)["pictures_at_goal"] is None
