@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,32 @@ def test_guidance_free_pictures_use_the_empty_prompt_without_references(tiny: Fl
     assert abs(difference).max() <= 1  # sigmas pass through *1000/1000 in the sampler, which rounds the last bit
 
 
+def test_the_guided_velocity_by_hand(tiny: FluxUno) -> None:
+    full = tiny.condition(PROMPT, [picture(0)])
+    guided = tiny.guided(full, cfg_scale=2.5, reference_cfg_scale=4.0)
+    answers = [torch.tensor(7.0), torch.tensor(3.0), torch.tensor(1.0)]  # with references, prompt alone, empty prompt
+    assert guided.velocity(lambda _: answers.pop(0)) == 1 + 2.5 * (3 - 1) + 4 * (7 - 3)
+
+
 @pytest.mark.parametrize(
-    ("by_prompt", "by_references", "passes"), [(1, 1, 1), (2.5, 2.5, 2), (1, 3.5, 2), (2.5, 3.5, 3), (2.5, 1, 3)]
+    ("asked", "scales"),
+    [
+        ({}, (2.5, 3.5)),
+        ({"cfg_scale": 4.0}, (4.0, 4.0)),
+        ({"cfg_scale": 0.5}, (1.0, 1.0)),
+        ({"reference_cfg_scale": 5.0}, (2.5, 5.0)),
+        ({"cfg_scale": 4.0, "reference_cfg_scale": 0.5}, (4.0, 0.5)),
+    ],
+)
+def test_where_the_scales_come_from(tiny: FluxUno, *, asked: dict[str, float], scales: tuple[float, float]) -> None:
+    own = FluxUno(replace(tiny.parts, settings=FluxSettings(default_cfg_scale=2.5, default_reference_cfg_scale=3.5)))
+    guided = own.guided(own.condition(PROMPT, [picture(0)]), **asked)
+    assert (guided.cfg_scale, guided.reference_cfg_scale) == scales
+
+
+@pytest.mark.parametrize(
+    ("by_prompt", "by_references", "passes"),
+    [(1, 1, 1), (2.5, 2.5, 2), (1, 3.5, 2), (2.5, 3.5, 3), (2.5, 1, 3), (2.5, 0, 2)],
 )
 def test_two_scales_weigh_three_velocities(
     tiny: FluxUno, *, by_prompt: float, by_references: float, passes: int
@@ -219,9 +244,10 @@ def test_without_references_only_the_prompt_guides(tiny: FluxUno) -> None:
 def test_batch_equals_loop(tiny: FluxUno) -> None:
     prompts, seeds = [PROMPT, "A red fox"], [3, 4]
     references = [[picture(0), picture(1)], [picture(2), picture(3)]]
-    batch = tiny.generate_batch(prompts, references, seeds=seeds, size=64, steps=3, cfg_scale=2.0)
+    settings = {"size": 64, "steps": 3, "cfg_scale": 2.0, "reference_cfg_scale": 3.0}
+    batch = tiny.generate_batch(prompts, references, seeds=seeds, **settings)
     for image, prompt, pair, seed in zip(batch, prompts, references, seeds, strict=True):
-        alone = tiny.generate(prompt, pair, seed=seed, size=64, steps=3, cfg_scale=2.0)
+        alone = tiny.generate(prompt, pair, seed=seed, **settings)
         # batched matrix products sum in another order: one level at most
         assert abs(np.asarray(image, int) - np.asarray(alone, int)).max() <= 1
 
@@ -437,6 +463,11 @@ def test_bad_settings_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "likeness.json").write_text(text)
     with pytest.raises(WeightsError, match=r"likeness\.json: expected"):
         read_settings(tmp_path)
+
+
+def test_one_scale_in_the_settings_is_that_of_the_references_too(tmp_path: Path) -> None:
+    (tmp_path / "likeness.json").write_text(json.dumps({"default_cfg_scale": 2.5}))
+    assert read_settings(tmp_path) == FluxSettings(default_cfg_scale=2.5, default_reference_cfg_scale=2.5)
 
 
 def test_settings_are_read(tmp_path: Path) -> None:

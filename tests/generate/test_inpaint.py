@@ -90,10 +90,13 @@ def test_outside_the_region_stand_the_latents_of_the_original(
 
 
 @torch.no_grad()
-def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(backbone: FluxUno) -> None:
+@pytest.mark.parametrize("scales", [{}, {"cfg_scale": 2.0}, {"cfg_scale": 2.0, "reference_cfg_scale": 4.0}])
+def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
+    backbone: FluxUno, scales: dict[str, float]
+) -> None:
     whole = job(region=np.ones((SIDE, SIDE), bool))
-    drawn = FluxInpainter(backbone, steps=3, strength=1.0)(whole)
-    plain = backbone.generate(whole.prompt, whole.references, seed=whole.seed, size=SIDE, steps=3)
+    drawn = FluxInpainter(backbone, steps=3, strength=1.0, **scales)(whole)
+    plain = backbone.generate(whole.prompt, whole.references, seed=whole.seed, size=SIDE, steps=3, **scales)
     assert np.abs(drawn.astype(int) - np.asarray(plain).astype(int)).max() <= 1
 
 
@@ -132,6 +135,15 @@ class _Load:
 
     def __call__(self) -> Judge:
         return _InTurn()  # type: ignore[return-value]
+
+
+def test_the_loaded_inpainter_has_the_settings_of_its_id(folder: Path) -> None:
+    load = LoadInpainter(str(folder), dtype="float32", steps=2, cfg_scale=2.0, reference_cfg_scale=4.0)
+    assert "steps 2, strength 0.9, cfg 2.0, reference cfg 4.0" in load.id
+    backbone = FluxUno.load(folder)
+    expected = FluxInpainter(backbone, steps=2, cfg_scale=2.0, reference_cfg_scale=4.0)(job())
+    assert (load()(job()) == expected).all()
+    assert (FluxInpainter(backbone, steps=2, cfg_scale=2.0)(job()) != expected).any()
 
 
 def test_pairs_with_regenerated_losers_keep_the_bytes_outside(folder: Path, tmp_path: Path) -> None:

@@ -83,10 +83,11 @@ def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cas
 def test_pictures_are_what_the_maker_makes_and_carry_their_proof(
     tmp_path: Path, model: Path, cases: list[Case]
 ) -> None:
-    run(cases, tmp_path / "run", model, size=24, guidance=3.5)
+    settings = {"size": 24, "steps": 3, "guidance": 3.5, "cfg_scale": 2.0, "reference_cfg_scale": 4.0}
+    run(cases, tmp_path / "run", model, **settings)
     maker = fake_maker.load(model, device="cpu", dtype="float32")
     shown = [load_image(subject.reference_image) for subject in cases[1].subjects]
-    expected = maker.generate(cases[1].prompt, shown, seed=101, size=24, steps=None, guidance=3.5, cfg_scale=None)
+    expected = maker.generate(cases[1].prompt, shown, seed=101, **settings)
     path = tmp_path / "run" / "images" / "two-1.png"
     assert pixels_sha256(load_image(path)) == pixels_sha256(expected)
     proof = png_text(path)["likeness"]

@@ -153,9 +153,12 @@ def test_what_was_run_names_model_settings_and_rejects(run_maker: RunMaker) -> N
 
 def test_commands_repeat_the_recorded_settings(run_maker: RunMaker) -> None:
     run = run_maker()
-    write_json(run / "run.json", {"num_images": 2, "settings": {"steps": 25, "size": None, "cfg_scale": 2.5}})
+    write_json(
+        run / "run.json",
+        {"num_images": 2, "settings": {"steps": 25, "size": None, "cfg_scale": 2.5, "reference_cfg_scale": 4.0}},
+    )
     html = page_of(run)
-    assert "--model tiny-flux --num-images 2 --steps 25 --cfg-scale 2.5 --out" in html
+    assert "--model tiny-flux --num-images 2 --steps 25 --cfg-scale 2.5 --reference-cfg-scale 4.0 --out" in html
 
 
 def test_recorded_commands_are_shown_as_they_were_given(run_maker: RunMaker) -> None:

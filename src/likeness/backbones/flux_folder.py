@@ -34,7 +34,8 @@ _LOADING_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 class FluxSettings:
     """How a folder wants to be used; from its optional `likeness.json`, else as FLUX.1-dev with UNO is used.
 
-    Sizes are px on the long side, `max_sequence_length` counts T5 tokens. `word_vocabulary` says that T5 knows whole
+    Sizes are px on the long side, `max_sequence_length` counts T5 tokens. A file without `default_reference_cfg_scale`
+    means its `default_cfg_scale`. `word_vocabulary` says that T5 knows whole
     words only, so that a split word is an unknown one.
     Source: UNO inference script (512 px, references 512 or 320, 25 steps, guidance 4, no classifier-free guidance).
     """
@@ -85,7 +86,9 @@ def read_settings(folder: Path) -> FluxSettings:
     if wrong:
         wanted = ", ".join(f"{name}: {kinds[name].__name__}" for name in wrong)
         raise WeightsError(f"{path}: expected {wanted}, got {[values[name] for name in wrong]}; correct it.")
-    return FluxSettings(**{name: kinds[name](value) for name, value in values.items()})
+    given = {name: kinds[name](value) for name, value in values.items()}
+    one_scale = {"default_reference_cfg_scale": given.get("default_cfg_scale", FluxSettings.default_cfg_scale)}
+    return FluxSettings(**(one_scale | given))
 
 
 def _fits(value: object, kind: type) -> bool:

@@ -84,10 +84,11 @@ class FluxCondition:
 
 @dataclass(frozen=True)
 class GuidedCondition:
-    """A condition and the poorer ones that classifier-free guidance leads away from; None where one has no weight.
+    """A condition and the poorer ones that classifier-free guidance leads away from, each where it is needed.
 
     v = v_empty + s_p (v_prompt - v_empty) + s_r (v_full - v_prompt), s_p the `cfg_scale` and s_r the
-    `reference_cfg_scale`. Where both are one s it is v_empty + s (v_full - v_empty), two passes instead of three.
+    `reference_cfg_scale`. `prompt_only` is None where both are one s, since then v = v_empty + s (v_full - v_empty),
+    and where there are no references, `empty` where s_p is 1: one to three passes.
     Source: InstructPix2Pix (Brooks et al., arXiv:2211.09800, equation 3).
     Differs: prompt before references, not after, since FLUX knows the prompt alone and never references alone.
     """
@@ -422,24 +423,26 @@ class FluxUno:
     def guided(
         self, condition: FluxCondition, *, cfg_scale: float | None = None, reference_cfg_scale: float | None = None
     ) -> GuidedCondition:
-        """The condition with what guidance needs beside it; scales that are None come from the settings.
+        """The condition with what guidance needs beside it.
 
-        A `cfg_scale` up to 1 is 1: no guidance by the prompt, as in FluxPipeline.
+        Both scales come from the settings when both are None; a `cfg_scale` alone is that of the references too, so
+        that it is plain classifier-free guidance. Up to 1 it is 1, none at all, as in FluxPipeline.
         """
         settings = self.settings
         by_prompt = max(1.0, settings.default_cfg_scale if cfg_scale is None else cfg_scale)
-        by_references = settings.default_reference_cfg_scale if reference_cfg_scale is None else reference_cfg_scale
-        differs = bool(condition.references) and by_references != by_prompt
+        by_references = settings.default_reference_cfg_scale if cfg_scale is None else by_prompt
+        if reference_cfg_scale is not None:
+            by_references = reference_cfg_scale
+        prompt_only = replace(condition, references=(), reference_grids=())
+        full = condition if by_references else prompt_only
         return GuidedCondition(
-            full=condition,
-            prompt_only=replace(condition, references=(), reference_grids=()) if differs else None,
-            empty=self._empty_prompt(condition) if by_prompt > 1 else None,
+            full=full,
+            prompt_only=prompt_only if full.references and by_references != by_prompt else None,
+            empty=replace(prompt_only, text=self._empty_text(condition.batch_size)) if by_prompt > 1 else None,
             cfg_scale=by_prompt,
             reference_cfg_scale=by_references,
         )
 
-    def _empty_prompt(self, condition: FluxCondition) -> FluxCondition:
-        """The empty prompt without references, at the guidance number of `condition`."""
+    def _empty_text(self, batch_size: int) -> FluxText:
         text = self.embed_text([""])
-        bare = FluxCondition(text, guidance=None if condition.guidance is None else condition.guidance[:1])
-        return bare.select([0] * condition.batch_size)
+        return FluxText(text.embeds.expand(batch_size, -1, -1), text.pooled.expand(batch_size, -1))

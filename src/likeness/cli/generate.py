@@ -44,7 +44,7 @@ CfgScale = Annotated[
     typer.Option(
         min=0,
         callback=_finite,
-        help="Classifier-free guidance by the prompt: 1 is none, more obeys it more (default: the model's).",
+        help="Classifier-free guidance: up to 1 is none, more obeys the prompt more (default: the model's).",
     ),
 ]
 ReferenceCfgScale = Annotated[
@@ -52,7 +52,8 @@ ReferenceCfgScale = Annotated[
     typer.Option(
         min=0,
         callback=_finite,
-        help="The same by the references: 0 ignores them, 1 is none, more looks more like them (default: the model's).",
+        help="The same by the references: 0 ignores them, more looks more like them (default: --cfg-scale if given, "
+        "else the model's).",
     ),
 ]
 Guidance = Annotated[

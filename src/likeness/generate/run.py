@@ -64,7 +64,9 @@ def generate_run(
     listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
-    settings = Settings(size, steps, guidance, cfg_scale, reference_cfg_scale)
+    settings = Settings(
+        size=size, steps=steps, guidance=guidance, cfg_scale=cfg_scale, reference_cfg_scale=reference_cfg_scale
+    )
     _require_sound(cases, num_images=num_images, workers=workers, settings=settings)
     load = maker_name(maker)
     device = pick_device(device)

@@ -2,8 +2,8 @@
 
 Source: UNO (arXiv:2504.02160), note section 1.4: x_t = (1 - t) x0 + t eps, target eps - x0, mean squared error over
 target tokens. Differs: logit-normal t instead of UNO's shifted uniform, since the network starts from nothing;
-subjects weigh more than their surroundings; prompt and references are dropped together, so that classifier-free
-guidance has its unconditional branch.
+subjects weigh more than their surroundings; references are dropped, mostly together with the prompt, so that
+classifier-free guidance has its branches.
 """
 
 import shutil
