@@ -8,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from likeness.backbones.flux_folder import read_settings
 from likeness.backbones.flux_uno import FluxUno
+from likeness.core.weights import embedded
 from likeness.train import transformer
 from likeness.train.config import PretrainConfig
 from likeness.train.latents import LatentShard, token_ids
 from likeness.train.transformer import (
+    CFG_SCALES,
     PARTS,
     TransformerTraining,
     drop_condition,
@@ -207,3 +210,8 @@ def test_the_stage_runs_to_its_end_and_is_not_run_again(work_copy: Copy) -> None
     before = {p: p.read_bytes() for p in (config.work / "flux").rglob("*.safetensors")}
     train_transformer(config, device="cpu")
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_the_package_guides_as_a_fresh_training_would() -> None:
+    settings = vars(read_settings(embedded("flux")))
+    assert {name: settings[name] for name in CFG_SCALES} == CFG_SCALES

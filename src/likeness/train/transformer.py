@@ -30,6 +30,8 @@ from likeness.world.scenario import corpus, sample_scenario
 SAVE_EVERY_BATCHES = 250
 NUM_VALIDATION = 96
 PARTS = ("transformer", "text_encoder", "text_encoder_2")
+CFG_SCALES = {"default_cfg_scale": 2.5, "default_reference_cfg_scale": 2.5}
+"""Chosen on validation cases by benchmarks/guidance.py (docs/log.md)."""
 
 
 def prepare_folder(config: PretrainConfig) -> Path:
@@ -49,9 +51,8 @@ def prepare_folder(config: PretrainConfig) -> Path:
                 "size": config.size,
                 "reference_size_single": config.reference_size_single,
                 "reference_size_multi": config.reference_size_multi,
-                "default_cfg_scale": 2.5,
-                "default_reference_cfg_scale": 3.5,
                 "guidance": 1.0,
+                **CFG_SCALES,
             },
         }
         build_tiny_flux(target, corpus=corpus(), config=overrides, seed=config.seed)
