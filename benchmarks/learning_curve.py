@@ -127,6 +127,7 @@ def draw(rows: list[dict[str, Any]], *, true: dict[str, dict[str, Any]], out: Pa
     _draw_logs(generator, autoencoder)
     generator.yaxis.set_major_formatter(PLAIN)
     generator.yaxis.set_minor_formatter(PLAIN)
+    generator.xaxis.set_minor_formatter("")
     for axes in (attributes, leakage, autoencoder):
         axes.legend()
     figure.tight_layout()
