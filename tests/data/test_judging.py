@@ -12,7 +12,7 @@ from likeness.core.pairs import CATEGORIES, PictureScore
 from likeness.data.disruption import KINDS, Target, disrupt, is_drawable, is_still_there
 from likeness.data.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judges import LoadProbeJudge, ProbeJudge, SubjectView
-from likeness.data.paste import dilate, paste, reach
+from likeness.data.paste import dilate, paste
 from likeness.data.questions import QUESTIONS, expected_score
 from likeness.world.identity import ATTRIBUTES, Identity, draw_identity, sample_identity, split_of_identity
 from likeness.world.render import render
@@ -189,17 +189,6 @@ def test_a_paste_keeps_every_byte_outside_the_region(feather: int) -> None:
     if feather:  # the outermost ring is a quarter of the new picture
         expected = np.rint(0.25 * inside[8, 4].astype(float) + 0.75 * outside[8, 4].astype(float))
         assert (pasted[8, 4] == expected).all()
-
-
-def test_reach_is_the_distance_of_the_farthest_difference() -> None:
-    one = np.zeros((20, 20, 3), np.uint8)
-    other, mask = one.copy(), np.zeros((20, 20), bool)
-    mask[5:8, 5:8] = True
-    assert reach(one, other, mask=mask) == 0
-    other[6, 6] = 9
-    assert reach(one, other, mask=mask) == 0
-    other[6, 12, 1] = 1
-    assert reach(one, other, mask=mask) == 5
 
 
 # -- the probe judge -------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.data.findings import CODES, LintReport
@@ -479,6 +479,23 @@ def test_changes_touch_the_mask_across_one_pixel_but_not_across_four() -> None:
         changed = np.zeros_like(mask)
         changed[30:33, 54 + gap : 57 + gap] = True
         assert changes_outside(changed, mask, reach=20).apart == apart, gap
+
+
+def test_a_patch_beyond_an_occluder_is_allowed_when_it_was_recorded(clean_set: Path, tmp_path: Path) -> None:
+    """A loser asleep shows below the hammock too, where its mask does not reach."""
+    folder = changed_copy(clean_set, tmp_path / "patch", lambda rows: None, keep=1)
+    (row,) = read_jsonl(folder / "pairs.jsonl")
+    rejected, prior = pixels(folder, row["rejected"]).copy(), pixels(folder, row["prior_mask"]) > 127
+    distance = np.asarray(distance_transform_cdt(~prior, metric="chessboard"))
+    top, left = (int(v) for v in np.argwhere(distance[:-2, :-2] == distance[:-2, :-2].max())[0])
+    rejected[top : top + 3, left : left + 3] ^= 128
+    row["rejected"] = write(folder, row, "rejected", rejected)
+    for apart, expected in ((9, []), (8, ["leaked_background"])):
+        for subject in row["subjects"]:
+            if subject["disrupted"]:
+                subject["disruption"] = {"reach": int(distance.max()), "apart": apart}
+        write_jsonl(folder / "pairs.jsonl", [row])
+        assert [code for _, code in codes(lint(folder)) if code == "leaked_background"] == expected
 
 
 def test_tokens_count_from_half_a_cell() -> None:

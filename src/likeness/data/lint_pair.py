@@ -210,12 +210,14 @@ def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) ->
     if not changed.any():
         return  # told as identical pictures
     prior = loaded.prior if shift is None else moved(loaded.prior, rows=shift.rows, columns=shift.columns)
-    reach = _reach(pair)
+    reach, apart = _reach(pair), max(_recorded(pair, "apart"), default=0)
     outside = changes_outside(changed, prior, reach=reach)
-    if outside.far or outside.apart:
+    if outside.far or outside.apart > apart:
         pixels = max(outside.far, outside.apart)
         share = pixels / int((~prior).sum())
-        what = f"{pixels} px outside the prior differ ({share:.1%}), up to {outside.farthest} px away, not {reach}"
+        where = f"up to {outside.farthest} px away (allowed: {reach})"
+        patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
+        what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
         numbers = {"far": outside.far, "apart": outside.apart, "farthest": outside.farthest, "reach": reach}
         yield finding(pair.id, "leaked_background", what, share=share, **numbers)
     for index in pair.disrupted if shift is None else ():
@@ -228,6 +230,10 @@ def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) ->
 
 def _reach(pair: PreferencePair) -> int:
     """How far from the prior the pictures may differ, in px: as recorded, else by REACH_SHARE."""
-    recorded = [(pair.subjects[index].disruption or {}).get("reach") for index in pair.disrupted]
-    known = [value for value in recorded if isinstance(value, int)]
-    return max(known) if known else math.ceil(REACH_SHARE * max(pair.size))
+    return max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
+
+
+def _recorded(pair: PreferencePair, name: str) -> list[int]:
+    """What the pair's maker noted of its disruptions, where it did."""
+    noted = [(pair.subjects[index].disruption or {}).get(name) for index in pair.disrupted]
+    return [value for value in noted if isinstance(value, int)]

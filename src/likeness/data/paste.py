@@ -6,7 +6,7 @@ Shapes: H x W pixels; masks are (H, W) bool.
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-__all__ = ["dilate", "paste", "reach"]
+__all__ = ["dilate", "paste"]
 
 
 def dilate(mask: Bool[np.ndarray, "H W"], *, radius: int) -> Bool[np.ndarray, "H W"]:
@@ -41,15 +41,3 @@ def paste(
     weight = np.minimum(depth / (feather + 1), 1.0)[..., None]
     blended = np.rint(weight * inside + (1 - weight) * outside).astype(np.uint8)
     return np.where(region[..., None], blended, outside)
-
-
-def reach(
-    preferred: UInt8[np.ndarray, "H W 3"], rejected: UInt8[np.ndarray, "H W 3"], *, mask: Bool[np.ndarray, "H W"]
-) -> int:
-    """The smallest radius by which `mask` must be dilated to hold every pixel in which the two pictures differ."""
-    from scipy.ndimage import distance_transform_cdt
-
-    differs = (preferred != rejected).any(axis=2)
-    if not (differs & ~mask).any():
-        return 0
-    return int(np.asarray(distance_transform_cdt(~mask, metric="chessboard"))[differs].max())

@@ -31,8 +31,8 @@ from likeness.core.rng import seed_for
 from likeness.data.disruption import DIFFICULTY, KINDS, Kind, Target, disrupt, is_still_there
 from likeness.data.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judges import Answers, Judge, SubjectView
-from likeness.data.mask_evidence import covered_tokens
-from likeness.data.paste import dilate, paste, reach
+from likeness.data.mask_evidence import changed_pixels, changes_outside, covered_tokens
+from likeness.data.paste import dilate, paste
 from likeness.data.regeneration import Regenerate, RegenerationJob
 from likeness.world.identity import Identity, Split
 from likeness.world.render import (
@@ -436,13 +436,16 @@ def _disruption(draft: _Draft, who: Identity, impostor: Identity) -> dict[str, A
     assert draft.rejected is not None
     old, new = who.attributes(), impostor.attributes()
     changed = {name: [old[name], new[name]] for name in old if old[name] != new[name]}
+    differs = changed_pixels(draft.picture.image, draft.rejected, tolerance=0)
+    outside = changes_outside(differs, _struck_mask(draft), reach=0)
     return {
         "kind": draft.asked.kind,
         "difficulty": DIFFICULTY[draft.asked.kind],
         "changed": changed,
         "num_changed": len(changed),
         "source": draft.asked.loser,
-        "reach": reach(draft.picture.image, draft.rejected, mask=_struck_mask(draft)),
+        "reach": outside.farthest,
+        "apart": outside.apart,
     }
 
 
