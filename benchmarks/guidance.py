@@ -11,13 +11,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any  # JSON
 
-from validation import METRICS, validation_scores
+from validation import BENCHMARKS, METRICS, validation_scores
 
 from likeness.core.hashing import folder_sha256, short
 from likeness.core.weights import resolve_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCHMARKS = ("world-single", "world-multi")
 
 
 def scale_pair(text: str) -> tuple[float, float]:

@@ -5,8 +5,8 @@
 Each checkpoint (pictures seen = embedded name or folder) draws the same validation cases. The law that is fitted is
 miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
 probe's own on true pictures of the cases passed through the autoencoder, that of leakage what exceeds the probe's
-reading of those. `--write` stores docs/learning_curve.json
-and its plot, which also shows the training logs of generator and autoencoder.
+reading of those. `--write` stores docs/learning_curve.json and its plot, which also shows the training logs of
+generator and autoencoder.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple  # Any: JSON
 import numpy as np
 from ceilings import measure_ceiling
 from numpy.typing import ArrayLike, NDArray
-from validation import METRICS, validation_scores
+from validation import BENCHMARKS, METRICS, validation_scores
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "src" / "likeness" / "assets" / "embedded" / "logs"
@@ -40,7 +40,6 @@ CURVES = (
     Curve("world-multi", "attribute_accuracy", 0.95),
     Curve("world-multi", "leakage", 0.02),
 )
-BENCHMARKS = ("world-single", "world-multi")
 AUTOENCODER_GOAL_DB = 32
 PLAIN = "{x:.2g}"
 """Ticks of logarithmic axes as decimals."""

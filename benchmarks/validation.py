@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any  # JSON
 
+BENCHMARKS = ("world-single", "world-multi")
 METRICS = ("attribute_accuracy", "leakage", "action_recognised")
 
 

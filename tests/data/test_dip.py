@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pair_oracle import grown, may_differ, scenario_of, scenario_of_loser
 from PIL import Image
+from scipy.ndimage import binary_dilation, binary_propagation
 from scripts import HELPERS, child_environment
 from stub_judge import LoadStub
 
@@ -61,7 +62,7 @@ def test_pictures_differ_only_where_a_disrupted_subject_or_its_impostor_is(pairs
         assert not (differs & ~may_differ(pair, size=SIZE, edge=EDGE)).any()
 
 
-def test_the_recorded_reach_is_the_farthest_change(pairs: tuple[PreferencePair, ...]) -> None:
+def test_the_record_says_how_far_changes_reach_and_how_many_touch_nothing(pairs: tuple[PreferencePair, ...]) -> None:
     for pair in pairs:
         preferred, rejected, mask = pixels(pair.preferred), pixels(pair.rejected), pixels(pair.prior_mask) > 0
         reach = max(s.disruption["reach"] for s in pair.subjects if s.disruption)
@@ -69,6 +70,10 @@ def test_the_recorded_reach_is_the_farthest_change(pairs: tuple[PreferencePair, 
         assert differs[mask].any()
         assert not differs[~grown(mask, reach)].any()
         assert reach == 0 or differs[~grown(mask, reach - 1)].any()
+        near = binary_dilation(differs | mask, np.ones((3, 3)))
+        touching = binary_propagation(mask, structure=np.ones((3, 3)), mask=near)
+        recorded = {s.disruption["apart"] for s in pair.subjects if s.disruption}
+        assert recorded == {int((differs & ~touching).sum())}
 
 
 def test_nothing_of_the_loser_is_cut_off_by_the_paste(pairs: tuple[PreferencePair, ...]) -> None:

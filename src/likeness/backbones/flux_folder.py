@@ -35,8 +35,8 @@ class FluxSettings:
     """How a folder wants to be used; from its optional `likeness.json`, else as FLUX.1-dev with UNO is used.
 
     Sizes are px on the long side, `max_sequence_length` counts T5 tokens. A file without `default_reference_cfg_scale`
-    means its `default_cfg_scale`. `word_vocabulary` says that T5 knows whole
-    words only, so that a split word is an unknown one.
+    means its `default_cfg_scale`. `word_vocabulary` says that T5 knows whole words only, so that a split word is an
+    unknown one.
     Source: UNO inference script (512 px, references 512 or 320, 25 steps, guidance 4, no classifier-free guidance).
     """
 

@@ -100,7 +100,7 @@ class GuidedCondition:
     reference_cfg_scale: float
 
     def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
-        """The guided velocity; `predict` is the network at one x_t and t."""
+        """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
         full = predict(self.full)
         if self.prompt_only is None:
             return self._away_from_empty(full, predict)
@@ -360,7 +360,7 @@ class FluxUno:
         *,
         steps: int,
     ) -> Float[Tensor, "B C h w"]:
-        """Clean latents by Euler steps from pure noise."""
+        """Clean latents by Euler steps of the guided velocity from pure noise."""
         grid = token_grid(x_t)
         scheduler = self.schedule(steps, num_tokens=grid.rows * grid.columns)
         for timestep in scheduler.timesteps:
