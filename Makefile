@@ -1,10 +1,10 @@
-# make install | demo | test | test-slow | lint | check | clean: all one must know.
+# make install | demo | test | test-slow | golden | lint | check | clean: all one must know.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint check clean
+.PHONY: install demo test test-slow golden lint check clean
 
 install: $(STAMP)
 
@@ -22,6 +22,9 @@ test: install
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+golden: install
+	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/golden.py
 
 lint: install
 	$(BIN)/ruff check .
