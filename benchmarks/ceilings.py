@@ -12,7 +12,7 @@ from likeness.core.records import read_cases
 from likeness.core.weights import embedded
 from likeness.encoders import WORLD_ENCODERS
 from likeness.evaluate import evaluate_run, load_encoders
-from likeness.train.calibrate import autoencoded
+from likeness.pretrain.calibrate import autoencoded
 
 
 def measure_ceiling(cases: Path, *, benchmark: str, out: Path) -> dict[str, Any]:

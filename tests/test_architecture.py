@@ -16,6 +16,7 @@ LEVELS = (
     {"data", "backbones", "focus", "objectives", "metrics"},
     {"benchmarks"},
     {"train", "generate", "evaluate"},
+    {"pretrain"},
     {"cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -147,9 +147,9 @@ def test_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_code_places_exist(page: Path) -> None:
-    """`room/file.py` and `room/file.py:name` name a file of the package and a definition in it."""
+    """`room/.../file.py` and `room/.../file.py:name` name a file of the package and a definition in it."""
     rooms = "|".join(room.name for room in rooms_of_the_house())
-    places = re.findall(rf"`((?:{rooms})/\w+\.py)(?::(\w+))?`", page.read_text(encoding="utf-8"))
+    places = re.findall(rf"`((?:{rooms})(?:/\w+)*/\w+\.py)(?::(\w+))?`", page.read_text(encoding="utf-8"))
     missing = [f"{file}:{name}" for file, name in places if not is_defined(ROOMS / file, name=name)]
     assert missing == []
 
@@ -179,7 +179,7 @@ def test_files_in_the_layout_exist() -> None:
     for line in (line for line in layout.splitlines() if line.startswith("      ")):
         if heading := re.match(r"      (\w+)/ ", line):
             room = heading[1]
-        missing += [f"{room}/{name}" for name in re.findall(r"\w+\.py", line) if not (ROOMS / room / name).is_file()]
+        missing += [f"{room}/{name}" for name in re.findall(r"[\w/]+\.py", line) if not (ROOMS / room / name).is_file()]
     assert missing == []
 
 

@@ -17,7 +17,7 @@ PAIRS = 960
 
 def pairs_per_second(*, n: int, folder: Path) -> float:
     """The rate of two workers, from the first fifth on."""
-    from likeness.data.dip import make_pairs
+    from likeness.data.pairs.dip import make_pairs
 
     marks: list[tuple[int, float]] = []
     make_pairs(n, out=folder, workers=2, progress=lambda done, _: marks.append((done, time.perf_counter())))
@@ -28,7 +28,7 @@ def pairs_per_second(*, n: int, folder: Path) -> float:
 
 def milliseconds_per_pair(*, n: int, folder: Path) -> float:
     """Processor time of one process, loading and the first chunk left out; and the share of attempts kept."""
-    from likeness.data.dip import make_pairs
+    from likeness.data.pairs.dip import make_pairs
 
     marks: list[tuple[int, float]] = []
     made = make_pairs(n, out=folder, progress=lambda done, _: marks.append((done, time.process_time())))

@@ -61,16 +61,16 @@ def prepare(pairs: Path, *, device: str) -> Callable[[str], Any]:
     import torch
     from accelerate import Accelerator
 
-    from likeness.backbones.flux_uno import FluxUno
+    from likeness.backbones.flux.uno import FluxUno
     from likeness.backbones.lora import add_adapter
     from likeness.core.pairs import read_pairs
     from likeness.core.weights import resolve_weights
-    from likeness.train.preference.cache import PairCache, build_cache, cache_key, pairs_sha256
-    from likeness.train.preference.config import TrainConfig
-    from likeness.train.preference.encode import EncodeSettings
-    from likeness.train.preference.loop import PreferenceTraining
-    from likeness.train.preference.run import pick_precision
-    from likeness.train.preference.step import ADAPTER
+    from likeness.train.config import TrainConfig
+    from likeness.train.loop import PreferenceTraining
+    from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
+    from likeness.train.pairs.encode import EncodeSettings
+    from likeness.train.pairs.step import ADAPTER
+    from likeness.train.run import pick_precision
 
     precision = pick_precision("auto", device=device)
     rows, settings = read_pairs(pairs).pairs, EncodeSettings(None, str(precision), "kde32")
@@ -119,7 +119,7 @@ def bare_passes(training: Any) -> Callable[[], None]:
     import torch
 
     from likeness.backbones.lora import adapter_off
-    from likeness.train.preference.step import ADAPTER, autocast
+    from likeness.train.pairs.step import ADAPTER, autocast
 
     backbone, batch = training.backbone, training.batch_of(list(range(BATCH)), range(BATCH))
     condition = batch.condition.select([*range(BATCH)] * 2)
@@ -140,7 +140,7 @@ def bare_passes(training: Any) -> Callable[[], None]:
 def encoding_step(training: Any, pairs: Path) -> Callable[[], None]:
     """A DPO step that encodes its pictures and text first, as UNO's and diffusers' training scripts do."""
     from likeness.core.pairs import read_pairs
-    from likeness.train.preference.encode import EncodeSettings, encode_pair
+    from likeness.train.pairs.encode import EncodeSettings, encode_pair
 
     rows, settings = read_pairs(pairs).pairs, EncodeSettings(None, "unused", "kde32")
 

@@ -20,14 +20,14 @@ from margin import PRECISION, batches, open_cache
 from torch import Tensor
 from torch.nn import functional
 
-from likeness.backbones.flux_uno import FluxUno
+from likeness.backbones.flux.uno import FluxUno
 from likeness.core.files import write_json
 from likeness.core.pairs import read_pairs
 from likeness.core.stats import mean_interval
 from likeness.focus import FieldCollector, resolve_overlaps
 from likeness.focus.fusion import attention_field, matched_tokens
-from likeness.train.preference.config import read_train_config
-from likeness.train.preference.step import Batch, autocast
+from likeness.train.config import read_train_config
+from likeness.train.pairs.step import Batch, autocast
 
 TIMES = (0.95, 0.8, 0.6, 0.4, 0.2)
 FEATURES = ("attention_input", "block_output", "attention_output", "query", "key")

@@ -17,16 +17,16 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional
 
-from likeness.backbones.flux_uno import FluxUno
+from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import adapter_off, load_adapter
 from likeness.core.files import write_json
 from likeness.core.images import load_image
 from likeness.core.pairs import PreferencePair, read_pairs
 from likeness.focus import FocusMaps
-from likeness.train.preference.cache import PairCache
-from likeness.train.preference.config import TrainConfig, read_train_config
-from likeness.train.preference.draws import draw_pair
-from likeness.train.preference.step import ADAPTER, Batch, autocast, collect_batch, maps_of
+from likeness.train.config import TrainConfig, read_train_config
+from likeness.train.draws import draw_pair
+from likeness.train.pairs.cache import PairCache
+from likeness.train.pairs.step import ADAPTER, Batch, autocast, collect_batch, maps_of
 
 STRIDE, SIZE, SEED = 13, 8, 7  # every 13th pair, in batches of 8; the seed of noise and times is no training's
 PRECISION = torch.bfloat16

@@ -85,7 +85,7 @@ class Variant:
 
 def build_pairs(experiment: Experiment) -> None:
     """The one pair set that every method trains on."""
-    from likeness.data.dip import make_pairs
+    from likeness.data.pairs.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
 
     table = experiment.plan["pairs"]
@@ -123,7 +123,7 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
     from likeness.core.records import read_cases
     from likeness.evaluate import evaluate_run
     from likeness.generate.run import generate_run
-    from likeness.train.preference.run import tune
+    from likeness.train.run import tune
 
     torch.set_num_threads(1)
     missing = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from likeness.backbones.flux_uno import FluxUno
-from likeness.backbones.tiny_flux import build_tiny_flux
+from likeness.backbones.flux.uno import FluxUno
+from likeness.pretrain.tiny_flux import build_tiny_flux
 
 CORPUS = [
     "A cat is hugging a duck in the forest.",

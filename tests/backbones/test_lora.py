@@ -12,7 +12,7 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from likeness.backbones.flux_uno import FluxUno
+from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import (
     FILE_NAME,
     adapter_metadata,

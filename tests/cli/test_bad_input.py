@@ -20,9 +20,9 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
-from likeness.backbones.tiny_flux import build_tiny_flux
 from likeness.cli import app
 from likeness.core.files import read_json, read_jsonl
+from likeness.pretrain.tiny_flux import build_tiny_flux
 
 runner = CliRunner()
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

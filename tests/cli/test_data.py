@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from likeness.cli import app
 from likeness.core.pairs import read_pairs
-from likeness.data.dip import DipSummary
-from likeness.data.gate import Thresholds
+from likeness.data.judging.gate import Thresholds
+from likeness.data.pairs.dip import DipSummary
 
 runner = CliRunner()
 
@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         settings["progress"](n, n)
         return DipSummary(settings["out"], n, 2 * n, {"preferred": n})
 
-    monkeypatch.setattr("likeness.data.dip.make_pairs", fake)
+    monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", fake)
     return calls
 
 

@@ -148,7 +148,7 @@ def test_import_refuses_unknown_layouts_and_missing_losers(tmp_path: Path) -> No
 
 
 def test_the_names_on_the_command_line_are_those_of_the_readers() -> None:
-    from likeness.data.layouts import LAYOUTS, OWN_FORMATS
+    from likeness.data.formats.layouts import LAYOUTS, OWN_FORMATS
 
     assert [layout.value for layout in Layout] == [*LAYOUTS, *OWN_FORMATS]
     assert [kind.value for kind in Format] == list(OWN_FORMATS)

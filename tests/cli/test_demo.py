@@ -16,7 +16,7 @@ from likeness.cli.demo import TUNING_PAIRS
 from likeness.core.files import write_json, write_jsonl
 from likeness.core.records import Case, CasesFile
 from likeness.core.weights import embedded_names
-from likeness.train.preference.config import read_train_config
+from likeness.train.config import read_train_config
 
 runner = CliRunner()
 
@@ -52,8 +52,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write_json(out / "run.json", {"kind": "train", "config": {"objective": {"name": config.objective.name}}})
         return SimpleNamespace(lora=out / "lora", steps=config.train.steps, num_pairs=5)
 
-    monkeypatch.setattr("likeness.data.dip.make_pairs", make_pairs)
-    monkeypatch.setattr("likeness.train.preference.run.tune", tune)
+    monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", make_pairs)
+    monkeypatch.setattr("likeness.train.run.tune", tune)
     monkeypatch.setattr("likeness.cli.cases.benchmark_cases", cases)
     monkeypatch.setattr("likeness.cli.progress.quiet_libraries", lambda: None)
     monkeypatch.setattr("likeness.generate.run.generate_run", generate)

@@ -37,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_stock_pipeline_makes_the_same_picture_without_references(dtype: str, cfg_scale: float) -> None:
     from diffusers import FluxPipeline
 
-    from likeness.backbones.flux_uno import FluxUno
+    from likeness.backbones.flux.uno import FluxUno
 
     prompt = "A cat is hugging a duck in the forest."
     backbone = FluxUno.load("flux", dtype=getattr(torch, dtype))
@@ -64,7 +64,7 @@ def test_stock_pipeline_opens_without_being_told_a_precision() -> None:
     """`FluxPipeline.from_pretrained(folder)` alone, the first thing a stranger tries."""
     from diffusers import FluxPipeline
 
-    from likeness.backbones.flux_uno import FluxUno
+    from likeness.backbones.flux.uno import FluxUno
 
     backbone = FluxUno.load("flux")
     settings = backbone.settings

@@ -11,7 +11,7 @@ from PIL import Image
 
 from likeness.core.errors import DataError, WeightsError
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, centroid, crops, peaks, pixel_values
-from likeness.encoders.probe_targets import (
+from likeness.pretrain.probe_targets import (
     PictureLabels,
     build_targets,
     centre_focal_loss,

@@ -13,7 +13,7 @@ from scripts import ROOT, load_script
 from stub_judge import LoadStub
 
 from likeness.core.pairs import read_pairs
-from likeness.data.dip import make_pairs
+from likeness.data.pairs.dip import make_pairs
 from likeness.world.render import render
 from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
@@ -155,7 +155,7 @@ def test_the_chosen_try_is_the_best_that_keeps_the_prompt() -> None:
 def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings() -> None:
     import tomllib
 
-    from likeness.train.preference.config import read_train_config
+    from likeness.train.config import read_train_config
 
     plan = tomllib.loads((ROOT / EXPERIMENT / "plan.toml").read_text())
     assert {len(tries) for tries in plan["search"].values()} == {3}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from likeness.backbones.tiny_flux import build_tiny_flux
 from likeness.core.errors import WeightsError
 from likeness.core.records import Case, Subject
 from likeness.generate.run import generate_run
+from likeness.pretrain.tiny_flux import build_tiny_flux
 
 
 def test_damaged_numbers_end_the_run_and_leave_no_picture(tmp_path: Path) -> None:

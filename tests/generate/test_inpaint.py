@@ -8,17 +8,17 @@ import torch
 from pair_oracle import may_differ
 from PIL import Image
 
-from likeness.backbones.flux_tokens import TokenGrid
-from likeness.backbones.flux_uno import FluxUno
-from likeness.backbones.tiny_flux import build_tiny_flux
+from likeness.backbones.flux.tokens import TokenGrid
+from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.pairs import read_pairs
-from likeness.data.dip import make_pairs
-from likeness.data.gate import Thresholds
-from likeness.data.judges import Answers, Judge, SubjectView
-from likeness.data.regeneration import RegenerationJob
-from likeness.data.world_pairs import EDGE, INPAINT_EDGE
+from likeness.data.judging.gate import Thresholds
+from likeness.data.judging.judges import Answers, Judge, SubjectView
+from likeness.data.pairs.dip import make_pairs
+from likeness.data.pairs.regeneration import RegenerationJob
+from likeness.data.pairs.world_pairs import EDGE, INPAINT_EDGE
 from likeness.generate.inpaint import FluxInpainter, LoadInpainter, region_latents
+from likeness.pretrain.tiny_flux import build_tiny_flux
 
 SIDE = 64
 

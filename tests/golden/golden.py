@@ -115,7 +115,7 @@ def _colour(image: Any) -> list[float]:
 def pairs(folder: Path) -> list[str]:
     """Rows of `data dip`, one subject and two, drawn and regenerated, with the hashes of their files."""
     from likeness.core.hashing import file_sha256
-    from likeness.data.dip import make_pairs
+    from likeness.data.pairs.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
 
     inpainter = LoadInpainter("flux", device="cpu", dtype="float32", steps=3)

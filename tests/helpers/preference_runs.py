@@ -46,7 +46,7 @@ RECIPE: dict[str, dict[str, Any]] = {
 
 
 def write_model(folder: Path) -> Path:
-    from likeness.backbones.tiny_flux import build_tiny_flux
+    from likeness.pretrain.tiny_flux import build_tiny_flux
 
     return build_tiny_flux(folder, corpus=CORPUS, config=NUMBERS)
 
@@ -128,7 +128,7 @@ def results(run: Path) -> dict[str, Any]:
 
 def train(recipe: Path, out: Path, *changes: str) -> Any:
     """One run on the CPU."""
-    from likeness.train.preference.run import tune
+    from likeness.train.run import tune
 
     return tune(recipe, out=out, changes=changes, device="cpu")
 
@@ -165,7 +165,7 @@ def train_in_child(recipe: Path, out: Path) -> int:
         return child
     import torch
 
-    from likeness.train.preference.run import tune
+    from likeness.train.run import tune
 
     torch.set_num_threads(1)
     try:
@@ -195,7 +195,7 @@ def main(recipe: Path, folder: Path, *, count: int, seed: int) -> int:
     """How many of `count` runs were killed before their end."""
     import torch
 
-    from likeness.train.preference import run
+    from likeness.train import run
 
     torch.set_num_threads(1)
     assert run.tune

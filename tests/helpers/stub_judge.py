@@ -4,7 +4,7 @@ worker processes, so it lies beside the tests as a module of its own."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from likeness.data.judges import Answers, Judge, SubjectView
+from likeness.data.judging.judges import Answers, Judge, SubjectView
 
 
 @dataclass

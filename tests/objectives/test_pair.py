@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from likeness.backbones.flux_tokens import pack_latents
+from likeness.backbones.flux.tokens import pack_latents
 from likeness.core.errors import ConfigError, DataError
 from likeness.objectives.pair import (
     REDUCTIONS,

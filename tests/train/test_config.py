@@ -1,98 +1,145 @@
-"""Recipes: the committed one is valid, and every mistake is told with file and key."""
+"""The recipe of `likeness train`: what is wrong is named, with the closest thing that would be right."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from scripts import ROOT
 
 from likeness.core.errors import ConfigError
-from likeness.train.config import read_config
-from likeness.train.latents import COUNT_CYCLE
-from likeness.train.pretrain import run
+from likeness.train.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("world_*.toml"))
-Write = Callable[[Path], Path]
+RECIPES = Path(__file__).parents[2] / "recipes"
+GOOD = """
+[model]
+base = "flux"
+[data]
+pairs = "pairs"
+[objective]
+name = "focus_dpo"
+[focus]
+[train]
+"""
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_committed_recipes_are_valid(path: Path) -> None:
-    config = read_config(path)
-    factor = 2 ** len(config.block_out_channels)  # 8 for the latents and 2 for the patch
-    assert config.size % factor == config.reference_size_single % factor == config.reference_size_multi % factor == 0
-    assert config.reference_size_multi <= config.reference_size_single
-
-
-def test_a_recipe_is_frozen(tmp_path: Path, write_recipe: Write) -> None:
-    config = read_config(write_recipe(tmp_path))
-    with pytest.raises(ValidationError, match="frozen"):
-        config.seed = 4
-    assert config.block_out_channels == (8, 8, 8, 8)
-    assert config.decoder.freeze_encoder
-    assert not config.autoencoder.freeze_encoder
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(GOOD)
+    return path
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("change", "said"),
     [
-        ("seed = 3", "seed = 3\nsead = 4", "sead"),
-        ("seed = 3", "", "seed"),
-        ("seed = 3", 'seed = "three"', "seed"),
-        ("kl_weight = 1e-5", "kl_wieght = 1e-5", "autoencoder.kl_wieght"),
-        ("kl_weight = 1e-5", "kl_weight = -1", "autoencoder.kl_weight"),
-        ('device = "cpu"', 'device = "tpu"', "device"),
-        ("num_layers = 1", "num_layers = 0", "transformer.num_layers"),
-        ("num_layers = 1", "num_layers = 1.5", "transformer.num_layers"),
-        ("condition_dropout = 0.5", "condition_dropout = 1.0", "transformer.condition_dropout"),
-        ("block_out_channels = [8, 8, 8, 8]", "block_out_channels = 8", "block_out_channels"),
+        ("focus.gama=0.3", r"focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
+        ("train.learningrate=1", "did you mean learning_rate"),
+        ("train.beta=5", r"train.beta: expected a known key, got 'beta'; did you mean objective.beta\."),
+        ("model.zzz=1", "known are base, lora, rank, alpha"),
+        ("objetive.beta=5", "expected a table among .*, got objetive; did you mean objective"),
+        ("objective.beta", "expected table.key=value"),
+        ("beta=5", "expected table.key=value"),
+        ("focus.tau=1.5", "focus.tau: expected less than or equal to 1, got 1.5"),
+        ("focus.tau=-0.1", "focus.tau: expected greater than or equal to 0, got -0.1"),
+        ("focus.gamma=2", "focus.gamma: expected less than or equal to 1, got 2"),
+        ("focus.mode=half", "focus.mode: expected 'full', 'prior'"),
+        ("focus.center=1", "focus.center: expected a valid boolean, got 1"),
+        ("model.rank=0", "model.rank: expected greater than or equal to 1, got 0"),
+        ("model.rank=1.5", "model.rank: expected a valid integer, got 1.5"),
+        ("model.rank=many", "model.rank: expected a valid integer, got 'many'"),
+        ("model.base=''", "model.base: "),
+        ("objective.name=dop", "objective.name: expected 'sft', 'dpo', 'patch_dpo' or 'focus_dpo', got 'dop'"),
+        ("objective.beta=0", "objective.beta: expected greater than 0"),
+        ("objective.beta=nan", "objective.beta: expected a finite number"),
+        ("train.preset=fast", "train.preset: expected 'paper_literal'"),
+        ("train.batch_size=0", "train.batch_size: expected greater than or equal to 1"),
+        ("train.ema=1.0", "train.ema: expected less than 1"),
     ],
 )
-def test_wrong_settings_are_named(tmp_path: Path, write_recipe: Write, old: str, new: str, told: str) -> None:
-    path = write_recipe(tmp_path)
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(ConfigError) as caught:
-        read_config(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert f"  {told}: " in str(caught.value)
+def test_a_mistake_is_named_in_one_line(recipe: Path, change: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_train_config(recipe, changes=[change])
+    assert "\n" not in str(caught.value)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path, write_recipe: Write) -> None:
-    path = write_recipe(tmp_path)
-    path.write_text(path.read_text().replace("seed = 3", "sead = 3"))
-    with pytest.raises(ConfigError, match=r"2 wrong setting\(s\)"):
-        read_config(path)
+def test_several_mistakes_are_all_told(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="got 2 mistakes") as caught:
+        read_train_config(recipe, changes=["focus.tau=7", "train.stepps=3"])
+    assert "did you mean steps" in str(caught.value)
+    assert "focus.tau" in str(caught.value)
+
+
+def test_a_missing_key_table_or_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[model]\nbase = "flux"\n[data]\n[objective]\nname = "dpo"\n')
+    with pytest.raises(ConfigError, match=r"data\.pairs: expected a value, got none"):
+        read_train_config(path)
+    path.write_text("[model\n")
+    with pytest.raises(ConfigError, match="expected TOML"):
+        read_train_config(path)
+    with pytest.raises(ConfigError, match=r"nothing\.toml: expected a TOML file"):
+        read_train_config(tmp_path / "nothing.toml")
+
+
+def test_changes_are_laid_over_the_file(recipe: Path) -> None:
+    changes = ["objective.beta=500", "objective.name=dpo", 'focus.mode="prior"', "train.ema=0.9", "model.alpha=8"]
+    config = read_train_config(recipe, changes=changes)
+    assert (config.objective.beta, config.objective.name, config.focus.mode) == (500.0, "dpo", "prior")
+    assert (config.train.ema, config.model.alpha) == (0.9, 8.0)
+
+
+def test_presets_stand_for_their_rates(recipe: Path) -> None:
+    assert read_train_config(recipe).train.rate == 1e-5  # "practical"
+    assert TrainTable(preset="paper_literal").rate == 1e-8
+    assert LEARNING_RATES["paper_scaled"] == pytest.approx(1.0e-5, rel=0.03)  # 1e-8 x 8 GPUs x 128
+    assert TrainTable(learning_rate=3e-4).rate == 3e-4
+    with pytest.raises(ConfigError, match="expected it or learning_rate, got both"):
+        read_train_config(recipe, changes=["train.preset=practical", "train.learning_rate=1"])
+
+
+def test_a_preset_on_the_command_line_replaces_the_rate_of_the_file(recipe: Path) -> None:
+    path = ROOT / "recipes" / "focus_dpo_world.toml"  # names a learning rate
+    assert read_train_config(path, changes=["train.preset=paper_literal"]).train.rate == 1e-8
+    recipe.write_text(GOOD + 'preset = "paper_literal"\n')
+    assert read_train_config(recipe).train.rate == 1e-8
+    assert read_train_config(recipe, changes=["train.learning_rate=2e-4"]).train.rate == 2e-4
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [(None, "no file"), (b"seed = ", "expected TOML"), (b"seed = '\xff'", "expected TOML"), ("folder", "irectory")],
+    ("name", "change"),
+    [("sft", "sft_anchor=5"), ("sft", "weighting=elbo"), ("patch_dpo", "reduction=sum"), ("patch_dpo", "sft_anchor=1")],
 )
-def test_files_that_are_no_recipe(tmp_path: Path, content: bytes | str | None, told: str) -> None:
-    path = tmp_path / "recipe.toml"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content == "folder":
-        path.mkdir()
-    with pytest.raises(ConfigError, match=told) as caught:
-        read_config(path)
-    assert str(path) in str(caught.value)
+def test_what_an_objective_does_not_read_cannot_be_set(recipe: Path, name: str, change: str) -> None:
+    key = change.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"objective: {key}: expected .*since {name} does not read it.*delete it"):
+        read_train_config(recipe, changes=[f"objective.name={name}", f"objective.{change}"])
+    read_train_config(recipe, changes=["objective.name=focus_dpo", f"objective.{change}"])
 
 
-def test_an_unknown_stage_is_refused_before_any_work(tmp_path: Path, write_recipe: Write) -> None:
-    with pytest.raises(ConfigError, match=r"--stage: expected one of autoencoder.*'watercolour'"):
-        run(write_recipe(tmp_path), stage="watercolour")
-    assert [p.name for p in tmp_path.iterdir()] == ["recipe.toml"]
+def test_a_pattern_that_is_none_is_refused(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match=r"focus\.layers: expected a regular expression, got '\('"):
+        read_train_config(recipe, changes=["focus.layers=("])
 
 
-def test_the_cpu_and_the_gpu_recipe_make_the_same_networks() -> None:
-    """Only who trains, how long and with which batches may differ; the weights fit the same package."""
-    configs = Path(__file__).parents[2] / "configs"
-    cpu, gpu = (read_config(configs / f"world_{name}.toml") for name in ("cpu", "gpu"))
-    shared = ("seed", "export", "size", "reference_size_single", "reference_size_multi", "block_out_channels")
-    assert all(getattr(cpu, name) == getattr(gpu, name) for name in shared)
-    layers = ("num_layers", "num_single_layers")
-    assert all(getattr(cpu.transformer, name) == getattr(gpu.transformer, name) for name in layers)
-    assert gpu.workers > 0
-    assert gpu.work != cpu.work
-    assert gpu.latents.num_samples // gpu.latents.shard_size >= len(COUNT_CYCLE)  # every subject count occurs
+def test_the_resolved_config_reads_back_equal(recipe: Path, tmp_path: Path) -> None:
+    changes: list[Any] = ['data.pairs=C:\\\\a "b" \x7f', "train.learning_rate=1e-8", "focus.center=true"]
+    config = read_train_config(recipe, changes=changes)
+    (tmp_path / "again.toml").write_text(config_toml(config))
+    assert read_train_config(tmp_path / "again.toml") == config
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_are_sound(path: Path) -> None:
+    config = read_train_config(path)
+    assert path.stem == f"{config.objective.name}_world"
+    text = path.read_text()
+    for table in (config.model, config.data, config.objective, config.focus, config.train):
+        missing = [key for key in type(table).model_fields if f"\n{key} =" not in text and f"\n# {key} =" not in text]
+        assert missing in ([], ["preset"])  # every key stands in every recipe
+
+
+def test_recipes_differ_in_the_objective_only() -> None:
+    configs = [read_train_config(path) for path in sorted(RECIPES.glob("*_world.toml"))]
+    assert len(configs) == 4
+    plain = [config.model_dump(exclude={"objective"}) for config in configs]
+    assert all(other == plain[0] for other in plain)

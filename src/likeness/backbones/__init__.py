@@ -5,5 +5,5 @@ The table names classes as "module:class" so that reading it imports neither tor
 """
 
 BACKBONES: dict[str, str] = {
-    "flux_uno": "likeness.backbones.flux_uno:FluxUno",
+    "flux_uno": "likeness.backbones.flux.uno:FluxUno",
 }

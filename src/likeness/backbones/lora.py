@@ -192,7 +192,7 @@ def add_loras(transformer: FluxTransformer2DModel, specs: Sequence[Path | str]) 
     The first is the adapter "uno", the others "lora_2", "lora_3" ... Raises: WeightsError naming the file that does
     not fit this transformer.
     """
-    from likeness.backbones.flux_folder import add_lora
+    from likeness.backbones.flux.folder import add_lora
 
     names = [f"lora_{number}" if number > 1 else "uno" for number in range(1, len(specs) + 1)]
     with _several_are_meant():
@@ -209,7 +209,7 @@ def load_adapter(
 
     Raises: WeightsError when the file does not fit this transformer.
     """
-    from likeness.backbones.flux_folder import add_lora
+    from likeness.backbones.flux.folder import add_lora
 
     present = list(getattr(transformer, "peft_config", {}))
     with _several_are_meant():

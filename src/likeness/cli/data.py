@@ -80,9 +80,9 @@ def dip(
 ) -> None:
     """N preference pairs that passed the quality gate: references, preferred, rejected, exact masks."""
     from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.data.dip import make_pairs
-    from likeness.data.gate import Thresholds
-    from likeness.data.judges import LoadProbeJudge
+    from likeness.data.judging.gate import Thresholds
+    from likeness.data.judging.judges import LoadProbeJudge
+    from likeness.data.pairs.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
 
     quiet_libraries()

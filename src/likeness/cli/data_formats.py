@@ -15,7 +15,7 @@ from likeness.cli.answer import Json, answer
 if TYPE_CHECKING:
     from likeness.cli.progress import Progress
     from likeness.core.records import Rejected
-    from likeness.data.lint_subjects import Encode
+    from likeness.data.lint.subjects import Encode
 
 EXIT_FAULTS = 1
 SHOWN_ROWS = 5
@@ -101,7 +101,7 @@ def lint(
 ) -> None:
     """What is wrong with a pair set: masks, leakage, who wins, order of subjects, duplicates, benchmarks, balance."""
     from likeness.cli.progress import progress_bars
-    from likeness.data.lint import lint as find_faults
+    from likeness.data.lint.run import lint as find_faults
 
     place = tempfile.TemporaryDirectory() if benchmark else nullcontext("")
     with place as built, progress_bars() as bar:
@@ -144,8 +144,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """The pair set as shards with all pictures inside; equal sets give equal bytes."""
-    from likeness.data.parquet import export_parquet
-    from likeness.data.webdataset import export_webdataset
+    from likeness.data.formats.parquet import export_parquet
+    from likeness.data.formats.webdataset import export_webdataset
 
     write = {Format.parquet: export_parquet, Format.webdataset: export_webdataset}[to]
     done = write(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
@@ -171,7 +171,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """A pair set of another project as pairs.jsonl; rows that cannot be used are listed with the reason."""
-    from likeness.data.layouts import Beside, import_layout
+    from likeness.data.formats.layouts import Beside, import_layout
 
     beside = Beside(rejected=rejected, references=references, masks=masks)
     done = import_layout(layout.value, source, out, beside=beside, category=category.value)

@@ -140,9 +140,9 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.cli.record import record_command
     from likeness.core.files import atomic_write_text
-    from likeness.data.dip import make_pairs
+    from likeness.data.pairs.dip import make_pairs
     from likeness.report import Tuned, build_training_page
-    from likeness.train.preference.run import tune
+    from likeness.train.run import tune
 
     pairs, within = out / "pairs", f"tuned-{steps}"
     recipe, training = out / within / "recipe.toml", out / within / "training"

@@ -10,7 +10,7 @@ import typer
 from likeness.cli.answer import Json, answer
 
 if TYPE_CHECKING:
-    from likeness.train.preference.run import TuneSummary
+    from likeness.train.run import TuneSummary
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -39,7 +39,7 @@ def train(
     from accelerate import PartialState
 
     from likeness.report import build_training_page
-    from likeness.train.preference.run import tune
+    from likeness.train.run import tune
 
     with progress_bars() as bar:
         made = tune(config, out=out, changes=changes or (), device=device, progress=bar)

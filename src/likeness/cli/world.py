@@ -68,7 +68,7 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """The embedded checkpoints, trained anew on the world; continues where it was stopped."""
-    from likeness.train import pretrain as pretraining
+    from likeness.pretrain import run as pretraining
 
     pretraining.run(config, stage=stage)
     answer({"config": config, "stage": stage}, text=f"{config}: done", as_json=as_json)

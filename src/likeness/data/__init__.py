@@ -7,5 +7,5 @@ line below; the table names functions as "module:function" so that reading it im
 """
 
 RECIPES: dict[str, str] = {
-    "dip": "likeness.data.dip:make_pairs",
+    "dip": "likeness.data.pairs.dip:make_pairs",
 }

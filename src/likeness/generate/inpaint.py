@@ -23,13 +23,13 @@ from likeness.core.devices import pick_device, pick_dtype, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import folder_sha256, short
 from likeness.core.weights import resolve_weights
-from likeness.data.regeneration import Regenerate, RegenerationJob
+from likeness.data.pairs.regeneration import Regenerate, RegenerationJob
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from likeness.backbones.flux_tokens import TokenGrid
-    from likeness.backbones.flux_uno import FluxUno, GuidedCondition
+    from likeness.backbones.flux.tokens import TokenGrid
+    from likeness.backbones.flux.uno import FluxUno, GuidedCondition
 
 __all__ = ["STRENGTH", "FluxInpainter", "LoadInpainter"]
 
@@ -62,7 +62,7 @@ class LoadInpainter:
 
     def __call__(self) -> Regenerate:
         """The loaded model."""
-        from likeness.backbones.flux_uno import FluxUno
+        from likeness.backbones.flux.uno import FluxUno
 
         device = pick_device(self.device)
         backbone = FluxUno.load(self.model, device=device, dtype=pick_dtype(device, self.dtype))
@@ -107,8 +107,8 @@ class FluxInpainter:
         """
         import torch
 
-        from likeness.backbones.flux_tokens import token_grid
-        from likeness.backbones.flux_uno import to_pixels
+        from likeness.backbones.flux.tokens import token_grid
+        from likeness.backbones.flux.uno import to_pixels
 
         if job.region.shape != job.picture.shape[:2]:
             raise DataError(f"region: expected {job.picture.shape[:2]} as the picture, got {job.region.shape}.")

@@ -70,7 +70,7 @@ def load_flux_uno(folder: Path, /, *, device: str, dtype: str, loras: Sequence[P
 
     Raises: WeightsError when the folder or an adapter does not fit.
     """
-    from likeness.backbones.flux_uno import FluxUno
+    from likeness.backbones.flux.uno import FluxUno
     from likeness.core.devices import pick_dtype
 
     return FluxUno.load(folder, device=device, dtype=pick_dtype(device, dtype), loras=loras)

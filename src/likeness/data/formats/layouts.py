@@ -1,0 +1,222 @@
+"""Pair sets of other projects, brought into ours: `LAYOUTS` names what can be read.
+
+What a layout does not know is filled in the same way everywhere and written down in `models`: without a reference
+picture the preferred one stands in, without a mask the whole picture is the prior. No judgement is invented.
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: rows as JSON
+
+import numpy as np
+from PIL import Image
+
+from likeness.core.errors import ConfigError, DataError, OutputError
+from likeness.core.files import atomic_write_bytes, write_jsonl
+from likeness.core.images import load_image, save_png
+from likeness.core.pairs import PAIRS_NAME, Category, PairReference, PairSubject, PreferencePair, pair_row
+from likeness.core.records import MAX_SUBJECTS, Rejected
+from likeness.data.formats import folders as layout_folders
+from likeness.data.formats import tables as layout_tables
+from likeness.data.formats.packed import ImportSummary
+from likeness.data.formats.parquet import import_parquet
+from likeness.data.formats.rows import LayoutRow, Picture, Read, pictures_by_stem
+from likeness.data.formats.webdataset import import_webdataset
+
+__all__ = ["LAYOUTS", "OWN_FORMATS", "Beside", "import_layout"]
+
+LAYOUTS: dict[str, Read] = {
+    "kohya": layout_folders.kohya,
+    "simpletuner": layout_folders.simpletuner,
+    "pickapic": layout_tables.pickapic,
+    "patchdpo": layout_folders.patchdpo,
+    "uno": layout_folders.uno,
+    "subjects200k": layout_tables.subjects200k,
+    "dreambench-plus": layout_folders.dreambench_plus,
+    "geneval": layout_folders.geneval,
+    "stellar": layout_folders.stellar,
+}
+OWN_FORMATS = {"parquet": import_parquet, "webdataset": import_webdataset}
+"""Formats that hold a pair set as it was, with nothing to fill in."""
+
+RESULTS = ("dreambench-plus", "geneval", "patchdpo", "stellar")
+"""Layouts of results: with --rejected, a second tree of the same layout holds the rejected pictures."""
+
+_SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
+
+
+class Beside(NamedTuple):
+    """Folders beside the source whose pictures have the names of its rows, where the layout lacks them.
+
+    A folder of references with one picture serves every row; several of a row are called <name>-0, <name>-1.
+    """
+
+    rejected: Path | None = None
+    references: Path | None = None
+    masks: Path | None = None
+
+
+def import_layout(
+    layout: str, source: Path, out: Path, *, beside: Beside | None = None, category: Category = "object"
+) -> ImportSummary:
+    """`out` holds the pairs of `source` as pairs.jsonl with copies of all files; unusable rows come with reasons.
+
+    `category` is that of subjects for which the layout names none.
+    Raises: ConfigError for an unknown layout; DataError when the source cannot be read or no row is usable; OutputError
+    when `out` holds a set or cannot be written.
+    """
+    if layout in OWN_FORMATS:
+        return OWN_FORMATS[layout](source, out)
+    if layout not in LAYOUTS:
+        known = ", ".join((*LAYOUTS, *OWN_FORMATS))
+        raise ConfigError(f"--layout: expected one of {known}, got {layout}; correct the name.")
+    if not source.exists():
+        raise DataError(f"{source}: expected a file or folder, got nothing; check the path.")
+    if (out / PAIRS_NAME).exists():
+        raise OutputError(f"{out}: expected a folder without a pair set, got one with {PAIRS_NAME}; choose another.")
+    rows: list[dict[str, Any]] = []
+    rejected: list[Rejected] = []
+    for number, row in enumerate(_completed(layout, source, beside=beside or Beside()), start=1):
+        if isinstance(row, Rejected):
+            rejected.append(row)
+            continue
+        try:
+            rows.append(_imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category))
+        except DataError as error:
+            rejected.append(Rejected(where=row.where, reason=f"{row.where}: {error}"))
+    if not rows:
+        first = rejected[0].reason if rejected else f"{source} holds no pairs"
+        raise DataError(f"{source}: expected at least one usable pair, got {len(rejected)} bad rows; first: {first}")
+    write_jsonl(out / PAIRS_NAME, rows)
+    return ImportSummary(out, len(rows), tuple(rejected))
+
+
+# -- what lies beside the source -------------------------------------------------------------------------------
+def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutRow | Rejected]:
+    """The rows with losers, references and masks from beside, where they have none of their own."""
+    losers = _losers(layout, beside.rejected)
+    references = _pictures(beside.references)
+    masks = _pictures(beside.masks)
+    for row in LAYOUTS[layout](source):
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        loser = row.rejected or losers.get(row.name) or losers.get(f"{row.name}-0")
+        if loser is None:
+            need = f"{layout} has none, and --rejected none of that name" if losers else "add --rejected FOLDER"
+            yield Rejected(
+                where=row.where, reason=f"{row.where}: expected a rejected picture {row.name}, got none; {need}."
+            )
+            continue
+        mask = row.mask or masks.get(row.name)
+        own = row.references or _references(references, name=row.name)
+        yield row._replace(rejected=loser, references=own, mask=mask)
+
+
+def _losers(layout: str, folder: Path | None) -> dict[str, Picture]:
+    if folder is None:
+        return {}
+    if layout in RESULTS:
+        rows = (row for row in LAYOUTS[layout](folder) if isinstance(row, LayoutRow))
+        return {row.name: row.preferred for row in rows}
+    return dict(_pictures(folder))
+
+
+def _pictures(folder: Path | None) -> dict[str, Path]:
+    """By path without suffix, and by stem alone where that names one picture only."""
+    if folder is None:
+        return {}
+    found = pictures_by_stem(folder)
+    if not found:
+        raise DataError(f"{folder}: expected pictures, got none; check the path.")
+    return {path.stem: path for path in found.values()} | found
+
+
+def _references(pictures: dict[str, Path], *, name: str) -> tuple[Path, ...]:
+    if len(set(pictures.values())) == 1:
+        return (next(iter(pictures.values())),)
+    if name in pictures:
+        return (pictures[name],)
+    numbered = (pictures.get(f"{name}-{index}") for index in range(MAX_SUBJECTS))
+    return tuple(path for path in numbered if path is not None)
+
+
+# -- one pair --------------------------------------------------------------------------------------------------
+def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Category) -> dict[str, Any]:
+    """The row of pairs.jsonl, its files written. Raises: DataError for pictures that are none or do not fit."""
+    assert row.rejected is not None, "rows without are left out before"
+    preferred = _copied(row.preferred, out=out, path=f"images/{name}-preferred")
+    rejected = _copied(row.rejected, out=out, path=f"images/{name}-rejected")
+    size, other = load_image(out / preferred).size, load_image(out / rejected).size
+    if size != other:
+        raise DataError(f"pictures: expected two of one size, got {_by(size)} and {_by(other)}; resize one of them.")
+    given = [_copied(picture, out=out, path=f"images/{name}-reference-{i}") for i, picture in enumerate(row.references)]
+    mask = _mask(row.mask, size=size, name=name, out=out)
+    kind, phrase = row.category or category, row.class_name or "subject"
+    references = given or [preferred]
+    pair = PreferencePair(
+        id=name,
+        subset="single" if len(references) == 1 else "multi",
+        category=kind,
+        prompt=row.prompt,
+        references=tuple(
+            PairReference(image=path, phrase=phrase, category=kind, class_name=row.class_name) for path in references
+        ),
+        preferred=preferred,
+        rejected=rejected,
+        subjects=tuple(
+            PairSubject(phrase=phrase, reference_index=i, mask=mask, box=(0, 0, 1, 1), disrupted=True)
+            for i in range(len(references))
+        ),
+        prior_mask=mask,
+        size=size,
+        models={
+            "layout": layout,
+            "source": Path(row.where).name,
+            "reference": "given" if given else "none: the preferred picture stands in",
+            "mask": "given" if row.mask else "none: the whole picture",
+            "category": "given" if row.category else "assumed",
+            "judge": None,
+        },
+    )
+    return pair_row(pair, folder=out)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _copied(picture: Picture, *, out: Path, path: str) -> Path:
+    """Where the picture lies below `out`, byte for byte, with the suffix of its format. Raises: DataError."""
+    try:
+        data = picture if isinstance(picture, bytes) else picture.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            suffix = _SUFFIX.get(image.format or "")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"picture: expected a readable one, got {error}.") from None
+    if suffix is None:
+        raise DataError(f"picture: expected one of {', '.join(_SUFFIX)}, got another format; convert it.")
+    target = Path(path + suffix)
+    atomic_write_bytes(out / target, data)
+    try:
+        load_image(out / target)
+    except DataError:
+        (out / target).unlink()
+        raise
+    return target
+
+
+def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> Path:
+    """The mask in black and white at the picture's size, or one that covers all. Raises: DataError for another size."""
+    if mask is None:
+        whole = Path(f"masks/whole-{size[0]}x{size[1]}.png")
+        if not (out / whole).is_file():
+            save_png(Image.new("L", size, 255), out / whole)
+        return whole
+    levels = load_image(mask).convert("L")
+    if levels.size != size:
+        raise DataError(f"mask: expected {_by(size)} px as the pictures have, got {_by(levels.size)}; resize it.")
+    target = Path(f"masks/{name}.png")
+    save_png(Image.fromarray(np.where(np.asarray(levels) >= 128, 255, 0).astype(np.uint8)), out / target)
+    return target

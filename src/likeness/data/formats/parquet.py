@@ -1,0 +1,208 @@
+"""Pair sets as Parquet shards with embedded pictures, as the Hub of Hugging Face shows and loads them.
+
+    OUT/data/train-00000-of-00002.parquet
+
+Pictures are structs {bytes, path} and the schema says so in the words of `datasets`, so that `load_dataset(OUT)`
+decodes them; `record` holds the whole row of pairs.jsonl as JSON, so that nothing is lost on the way back.
+Source: storage of the Image feature in huggingface/datasets, `Features.arrow_schema` and `Image.pa_type`.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any  # pyarrow is untyped and rows are JSON
+
+from likeness.core.errors import DataError
+from likeness.core.files import atomic_write_bytes
+from likeness.data.formats.packed import (
+    MAX_SHARD_BYTES,
+    ExportSummary,
+    ImportSummary,
+    Numbered,
+    PackedPair,
+    numbered_pairs,
+    packed_pairs,
+    require_own_folder,
+    shards_of,
+    write_unpacked,
+)
+
+__all__ = ["FEATURES", "export_parquet", "import_parquet"]
+
+ROW_GROUP = 64
+"""Pairs that a reader must hold at once."""
+
+_IMAGE: dict[str, Any] = {"_type": "Image"}
+_TEXT: dict[str, Any] = {"dtype": "string", "_type": "Value"}
+FEATURES: dict[str, Any] = {
+    "row": {"dtype": "int64", "_type": "Value"},
+    "id": _TEXT,
+    "subset": _TEXT,
+    "category": _TEXT,
+    "prompt": _TEXT,
+    "preferred": _IMAGE,
+    "rejected": _IMAGE,
+    "prior_mask": _IMAGE,
+    # a list around a feature is read by every version of datasets; "List" only by 4.0 and later
+    "references": [_IMAGE],
+    "reference_masks": [_IMAGE],
+    "subject_masks": [_IMAGE],
+    "record": _TEXT,
+}
+"""Column -> feature, in the words of `datasets`. A reference without mask has None in `reference_masks`."""
+
+_SHARD = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
+
+
+def export_parquet(folder: Path | str, out: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> ExportSummary:
+    """`out`/data holds the pair set of `folder` in one series of shards per split; equal sets give equal bytes.
+
+    Raises: DataError when the set cannot be read; OutputError when `out` holds other shards or cannot be written.
+    """
+    folder = Path(folder)
+    pairs, rejected = numbered_pairs(folder)
+    plan = _plan(pairs, max_bytes=max_shard_bytes)
+    require_own_folder(out, planned=plan, pattern="*.parquet")
+    for name, numbered in plan.items():
+        atomic_write_bytes(out / name, _shard(numbered, folder=folder))
+    return ExportSummary(out, len(pairs), tuple(out / name for name in plan), rejected)
+
+
+def _plan(pairs: list[Numbered], *, max_bytes: int) -> dict[str, list[Numbered]]:
+    """File name -> numbered pairs; splits apart, since a shard belongs to one split for every reader of the Hub."""
+    plan: dict[str, list[Numbered]] = {}
+    for split in dict.fromkeys(pair.split for _, pair in pairs):
+        runs = shards_of([item for item in pairs if item[1].split == split], max_bytes=max_bytes)
+        for index, run in enumerate(runs):
+            plan[f"data/{split}-{index:05d}-of-{len(runs):05d}.parquet"] = run
+    return plan
+
+
+def _shard(numbered: list[Numbered], *, folder: Path) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema, buffer = _schema(), io.BytesIO()
+    texts = [name for name, feature in FEATURES.items() if feature in (_TEXT, FEATURES["row"])]
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_statistics": texts}
+    with pq.ParquetWriter(buffer, schema, **options) as writer:
+        for start in range(0, len(numbered), ROW_GROUP):
+            group = numbered[start : start + ROW_GROUP]
+            packed = packed_pairs((pair for _, pair in group), folder=folder)
+            rows = [_columns(pair, row=number) for (number, _), pair in zip(group, packed, strict=True)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return buffer.getvalue()
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    kinds: dict[str, Any] = {"Image": picture, "Value": pa.string()}
+    fields: list[Any] = [
+        pa.field(name, pa.list_(picture) if isinstance(feature, list) else kinds[feature["_type"]])
+        for name, feature in FEATURES.items()
+    ]
+    fields[0] = pa.field("row", pa.int64())
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
+
+
+def _columns(pair: PackedPair, *, row: int) -> dict[str, Any]:
+    """The cells of one pair."""
+    record = pair.row
+    references, subjects = record["references"], record["subjects"]
+
+    def picture(slot: str, path: str | None) -> dict[str, Any] | None:
+        return None if path is None else {"bytes": pair.files[slot], "path": path}
+
+    return {
+        "row": row,
+        **{name: record[name] for name in ("id", "subset", "category", "prompt")},
+        **{name: picture(name, record[name]) for name in ("preferred", "rejected", "prior_mask")},
+        "references": [picture(f"reference_{i}", reference["image"]) for i, reference in enumerate(references)],
+        "reference_masks": [picture(f"reference_mask_{i}", item["mask"]) for i, item in enumerate(references)],
+        "subject_masks": [picture(f"subject_mask_{i}", subject["mask"]) for i, subject in enumerate(subjects)],
+        "record": json.dumps(record, ensure_ascii=False, allow_nan=False),
+    }
+
+
+def import_parquet(source: Path | str, out: Path) -> ImportSummary:
+    """`out` holds the pair set that `export_parquet` wrote to `source`: the same rows, in the same order, and files.
+
+    Raises: DataError for missing, damaged or foreign shards; OutputError when `out` holds a set.
+    """
+    source = Path(source)
+    shards = _complete(sorted(source.rglob("*.parquet")), source=source)
+    order = sorted((row, shard, place) for shard in shards for place, row in enumerate(_numbers(shard)))
+    return write_unpacked(_in_order(order), out=out, source=source)
+
+
+def _complete(shards: list[Path], *, source: Path) -> list[Path]:
+    """The shards, once every series is whole. Raises: DataError naming what is missing."""
+    series: dict[str, tuple[int, set[int]]] = {}
+    for shard in shards:
+        match = _SHARD.fullmatch(shard.name)
+        if match is None:
+            raise DataError(f"{shard}: expected a name such as train-00000-of-00001.parquet; rename or move the file.")
+        count, seen = series.setdefault(f"{match['split']} of {match['count']}", (int(match["count"]), set()))
+        seen.add(int(match["index"]))
+    if not shards:
+        raise DataError(f"{source}: expected Parquet shards, got none; check the path.")
+    for name, (count, seen) in series.items():
+        if missing := sorted(set(range(count)) - seen):
+            what = f"expected {count} shards of {name.split()[0]}, got {len(seen)} without number {missing[0]}"
+            raise DataError(f"{source}: {what}; copy or export it again.")
+    return shards
+
+
+def _open(shard: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(shard)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{shard}: expected a Parquet file, got {error}; copy or export it again.") from error
+    if missing := sorted({"row", "record"} - set(file.schema_arrow.names)):
+        what = f"expected a pair set of likeness, got a table without the column {missing[0]}"
+        raise DataError(f"{shard}: {what}; for Pick-a-Pic columns use --layout pickapic.")
+    return file
+
+
+def _numbers(shard: Path) -> list[int]:
+    return _open(shard).read(columns=["row"]).column("row").to_pylist()
+
+
+def _in_order(order: list[tuple[int, Path, int]]) -> Iterator[PackedPair]:
+    """The pairs by their row numbers; each shard is read front to back, one small group at a time."""
+    streams: dict[Path, Iterator[PackedPair]] = {}
+    for _, shard, _ in order:
+        if shard not in streams:
+            streams[shard] = _pairs(shard)
+        yield next(streams[shard])
+
+
+def _pairs(shard: Path) -> Iterator[PackedPair]:
+    import pyarrow as pa
+
+    try:
+        for batch in _open(shard).iter_batches(batch_size=ROW_GROUP):
+            yield from (_packed(cells, shard=shard) for cells in batch.to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{shard}: expected whole pages, got {error}; copy or export it again.") from error
+
+
+def _packed(cells: dict[str, Any], *, shard: Path) -> PackedPair:
+    files: dict[str, bytes] = {}
+    singles = ("preferred", "rejected", "prior_mask")
+    lists = {"references": "reference", "reference_masks": "reference_mask", "subject_masks": "subject_mask"}
+    pictures = {name: cells[name] for name in singles}
+    for column, slot in lists.items():
+        pictures |= {f"{slot}_{index}": picture for index, picture in enumerate(cells[column])}
+    files = {slot: picture["bytes"] for slot, picture in pictures.items() if picture is not None}
+    try:
+        return PackedPair(json.loads(cells["record"]), files, f"{shard}, row {cells['row']}")
+    except (json.JSONDecodeError, TypeError) as error:
+        raise DataError(f"{shard}: expected JSON in the column record, got {error}; export it again.") from None

@@ -1,0 +1,129 @@
+"""Pair sets as WebDataset shards: plain tar files whose members share a key per pair.
+
+    OUT/pairs-000000.tar:  00000000.json  00000000.preferred.png  00000000.rejected.png  00000000.reference_0.png ...
+    OUT/shards.json:       how many pairs and which bytes every shard holds, written last
+
+Keys are the places of the pairs in the set: WebDataset ends a key at the first dot, and ids may hold dots. Tar headers
+carry no time, user or mode of this machine, so that equal sets give equal bytes.
+Source: naming rules of webdataset (README: "files that share a basename belong to one sample").
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from likeness.core.errors import DataError
+from likeness.core.files import atomic_write_bytes, read_json, write_json
+from likeness.core.hashing import file_sha256
+from likeness.data.formats.packed import (
+    MAX_SHARD_BYTES,
+    ExportSummary,
+    ImportSummary,
+    Numbered,
+    PackedPair,
+    numbered_pairs,
+    packed_pairs,
+    require_own_folder,
+    shards_of,
+    slots,
+    write_unpacked,
+)
+
+__all__ = ["export_webdataset", "import_webdataset"]
+
+INDEX = "shards.json"
+
+
+def export_webdataset(folder: Path | str, out: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> ExportSummary:
+    """`out` holds the pair set of `folder` as tar shards, in the order of the set; equal sets give equal bytes.
+
+    Raises: DataError when the set cannot be read; OutputError when `out` holds other shards or cannot be written.
+    """
+    folder = Path(folder)
+    pairs, rejected = numbered_pairs(folder)
+    runs = shards_of(pairs, max_bytes=max_shard_bytes)
+    names = [f"pairs-{index:06d}.tar" for index in range(len(runs))]
+    require_own_folder(out, planned=names, pattern="*.tar")
+    rows: list[dict[str, object]] = []
+    for name, numbered in zip(names, runs, strict=True):
+        data = _shard(numbered, folder=folder)
+        atomic_write_bytes(out / name, data)
+        rows.append({"name": name, "num_pairs": len(numbered), "sha256": hashlib.sha256(data).hexdigest()})
+    write_json(out / INDEX, {"num_pairs": len(pairs), "shards": rows})
+    return ExportSummary(out, len(pairs), tuple(out / name for name in names), rejected)
+
+
+def _shard(numbered: list[Numbered], *, folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    packed = packed_pairs((pair for _, pair in numbered), folder=folder)
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for (number, _), pair in zip(numbered, packed, strict=True):
+            for name, data in sorted(_members(pair).items()):
+                info = tarfile.TarInfo(f"{number:08d}.{name}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _members(pair: PackedPair) -> dict[str, bytes]:
+    """Member name without key -> bytes. The last suffix is that of the file, by which loaders decode it."""
+    paths = slots(pair.row)
+    files = {f"{slot}{PurePosixPath(paths[slot]).suffix.lower()}": data for slot, data in pair.files.items()}
+    return files | {"json": json.dumps(pair.row, ensure_ascii=False, allow_nan=False).encode()}
+
+
+def import_webdataset(source: Path | str, out: Path) -> ImportSummary:
+    """`out` holds the pair set that `export_webdataset` wrote to `source`: the same rows, order and files.
+
+    Without shards.json the shards are read as they are found.
+    Raises: DataError for missing, damaged or foreign shards; OutputError when `out` holds a set.
+    """
+    source = Path(source)
+    shards = sorted(source.glob("*.tar"))
+    if not shards:
+        raise DataError(f"{source}: expected tar shards, got none; check the path.")
+    if (source / INDEX).is_file():
+        _require_listed(source)
+    return write_unpacked((pair for shard in shards for pair in _pairs(shard)), out=out, source=source)
+
+
+def _require_listed(source: Path) -> None:
+    """Every shard of shards.json is there with its bytes."""
+    index = read_json(source / INDEX)
+    for row in index["shards"]:
+        path = source / row["name"]
+        found = file_sha256(path) if path.is_file() else "no such file"
+        if found != row["sha256"]:
+            what = f"expected the bytes with SHA-256 {row['sha256'][:12]}, got {found[:12]}"
+            raise DataError(f"{path}: {what}; copy or export it again.")
+
+
+def _pairs(shard: Path) -> Iterator[PackedPair]:
+    """The pairs of a shard. Members are read by name; nothing is extracted to where the shard says."""
+    try:
+        with tarfile.open(shard, mode="r:") as tar:
+            key, members = "", dict[str, bytes]()
+            for info in tar:
+                own, _, name = PurePosixPath(info.name).name.partition(".")
+                if own != key and members:
+                    yield _packed(members, where=f"{shard}:{key}")
+                    members = {}
+                key = own
+                file = tar.extractfile(info)
+                if file is not None:
+                    members[name] = file.read()
+            if members:
+                yield _packed(members, where=f"{shard}:{key}")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{shard}: expected a whole tar file, got {error}; copy or export it again.") from error
+
+
+def _packed(members: dict[str, bytes], *, where: str) -> PackedPair:
+    try:
+        row = json.loads(members["json"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected the row of a pair in its json member, got {error!r}.") from None
+    return PackedPair(row, {name.partition(".")[0]: data for name, data in members.items() if name != "json"}, where)

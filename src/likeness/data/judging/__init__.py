@@ -1,0 +1,1 @@
+"""The quality gate: ten questions, the judges who answer them, and what passes."""

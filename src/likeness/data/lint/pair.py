@@ -1,0 +1,239 @@
+"""Checks of one pair: its files against its row, and its masks against the difference of its two pictures.
+
+Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from likeness.core.images import load_image
+from likeness.core.pairs import PreferencePair
+from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
+from likeness.data.lint.findings import Finding, finding
+from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, covered_tokens, moved
+from likeness.data.lint.subjects import Encode, Picture, subject_findings
+
+__all__ = ["LoadedPair", "PairRules", "load_pair", "pair_findings"]
+
+FEWEST_TOKENS, SMALLEST_SHARE, LARGEST_SHARE = 4, 0.01, 0.9
+"""What the prior must cover. Source: design note, 4.7."""
+REACH_SHARE = 0.03
+"""Dilation of masks as a share of the longer side where the set does not record its own: 31 px at 1024."""
+SHIFT_GAIN = 1.5
+"""Edge strength after the move over that in place: at most 0.55 in place, at least 2.5 when moved (world pairs)."""
+UNION_SHARE = 0.01
+"""Disagreement of prior and union, as a share of the union, that rounding may explain."""
+CHANGED_SHARE = 0.01
+"""Share of a disrupted subject that must differ."""
+
+
+@dataclass(frozen=True)
+class PairRules:
+    """What counts as a fault: see `lint`."""
+
+    tolerance: int
+    token: int
+    thresholds: Thresholds
+    encode: Encode | None
+
+
+@dataclass(frozen=True)
+class LoadedPair:
+    """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
+
+    pair: PreferencePair
+    preferred: UInt8[np.ndarray, "H W 3"]
+    rejected: UInt8[np.ndarray, "H W 3"]
+    prior: Bool[np.ndarray, "H W"]
+    subjects: tuple[Bool[np.ndarray, "H W"], ...]
+    references: tuple[Picture, ...]
+    grey: tuple[str, ...]
+
+    @property
+    def union(self) -> Bool[np.ndarray, "H W"]:
+        """The union of the masks of the disrupted subjects."""
+        return np.logical_or.reduce([self.subjects[index] for index in self.pair.disrupted])
+
+
+def load_pair(pair: PreferencePair) -> LoadedPair:
+    """The pair with everything it names. Raises: DataError for a file that is no whole picture."""
+    grey: list[str] = []
+
+    def mask(path: Path, name: str) -> Bool[np.ndarray, "H W"]:
+        levels = _levels(path)
+        if not np.isin(levels, (0, 255)).all():
+            grey.append(name)
+        return levels >= 128
+
+    return LoadedPair(
+        pair=pair,
+        preferred=_pixels(pair.preferred),
+        rejected=_pixels(pair.rejected),
+        prior=mask(pair.prior_mask, "the prior mask"),
+        subjects=tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects)),
+        references=tuple(
+            Picture(_pixels(item.image), None if item.mask is None else mask(item.mask, f"the mask of reference {i}"))
+            for i, item in enumerate(pair.references)
+        ),
+        grey=tuple(grey),
+    )
+
+
+def _pixels(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+    return np.asarray(load_image(path))
+
+
+def _levels(path: Path) -> UInt8[np.ndarray, "H W"]:
+    return np.asarray(load_image(path).convert("L"))
+
+
+def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
+    """Everything that is wrong with the pair by itself; later checks are left out where an earlier one forbids them."""
+    name = loaded.pair.id
+    for what in loaded.grey:
+        yield finding(name, "grey_mask", f"{what} has values other than 0 and 255")
+    yield from _gate(loaded.pair, thresholds=rules.thresholds)
+    blocking = [*_sizes(loaded), *_empty(loaded)]
+    yield from blocking
+    if blocking:
+        return
+    yield from _tokens(loaded, token=rules.token)
+    shifts = _shifts(loaded)
+    yield from (_shift_finding(loaded, what, shift) for what, shift in shifts.items())
+    yield from _union(loaded, is_shifted=bool(shifts))
+    yield from _difference(loaded, shift=shifts.get("the prior mask"), rules=rules)
+    yield from subject_findings(loaded.pair, loaded, encode=rules.encode)
+
+
+def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
+    """Scores in the wrong order mean swapped pictures; other low scores that the pair was never kept."""
+    preferred, rejected = pair.qa.preferred, pair.qa.rejected
+    means = [_mean_score(score.judge, pair.disrupted) for score in (preferred, rejected)]
+    if means[0] is not None and means[1] is not None and means[0] < means[1]:
+        what = f"the judge gave the disrupted subjects {means[0]:.1f} of 10 as preferred, {means[1]:.1f} as rejected"
+        yield finding(pair.id, "swapped_winner", what, preferred=means[0], rejected=means[1])
+        return
+    reasons = (
+        refuse_preferred(preferred, thresholds=thresholds),
+        refuse_rejected(rejected, disrupted=pair.disrupted, thresholds=thresholds),
+    )
+    yield from (finding(pair.id, "gate_failed", reason) for reason in reasons if reason is not None)
+
+
+def _mean_score(judge: tuple[tuple[bool | None, ...], ...], subjects: tuple[int, ...]) -> float | None:
+    return float(np.mean([sum(a is True for a in judge[index]) for index in subjects])) if judge else None
+
+
+def _sizes(loaded: LoadedPair) -> Iterator[Finding]:
+    pair = loaded.pair
+    framed = {"the preferred picture": loaded.preferred, "the rejected picture": loaded.rejected}
+    framed |= {"the prior mask": loaded.prior}
+    framed |= {f"the mask of subject {i}": mask for i, mask in enumerate(loaded.subjects)}
+    wanted = {what: (array, pair.size) for what, array in framed.items()}
+    for i, (picture, mask) in enumerate(loaded.references):
+        if mask is not None:
+            wanted[f"the mask of reference {i}"] = (mask, (picture.shape[1], picture.shape[0]))
+    for what, (array, size) in wanted.items():
+        got = (array.shape[1], array.shape[0])
+        if got != size:
+            message = f"{what} is {got[0]} x {got[1]} px, expected {size[0]} x {size[1]}"
+            yield finding(pair.id, "wrong_size", message, width=got[0], height=got[1])
+
+
+def _empty(loaded: LoadedPair) -> Iterator[Finding]:
+    if not loaded.prior.any():
+        yield finding(loaded.pair.id, "empty_prior", "the prior mask covers nothing")
+    for index in loaded.pair.disrupted:
+        if not loaded.subjects[index].any():
+            yield finding(loaded.pair.id, "empty_prior", f"the mask of disrupted subject {index} covers nothing")
+    for index, (_, mask) in enumerate(loaded.references):
+        if mask is not None and not mask.any():
+            yield finding(loaded.pair.id, "empty_reference", f"the mask of reference {index} covers nothing")
+
+
+def _tokens(loaded: LoadedPair, *, token: int) -> Iterator[Finding]:
+    covered, tokens = covered_tokens(loaded.prior, token=token)
+    share = float(loaded.prior.mean())
+    what = f"the prior covers {share:.1%} of the picture and {covered} of {tokens} tokens"
+    if share < SMALLEST_SHARE or not covered:
+        yield finding(loaded.pair.id, "tiny_prior", what, tokens=covered, share=share)
+    elif covered > LARGEST_SHARE * tokens:
+        yield finding(loaded.pair.id, "large_prior", what, tokens=covered, share=share)
+    for index in loaded.pair.disrupted:
+        covered, tokens = covered_tokens(loaded.subjects[index], token=token)
+        if covered < min(FEWEST_TOKENS, tokens):
+            what = f"disrupted subject {index} covers {covered} of {tokens} tokens"
+            yield finding(loaded.pair.id, "few_tokens", what, subject=index, tokens=covered)
+
+
+def _shifts(loaded: LoadedPair) -> dict[str, Shift]:
+    """Masks of the preferred picture whose outline lies better somewhere else."""
+    masks = {"the prior mask": loaded.prior}
+    masks |= {f"the mask of subject {i}": mask for i, mask in enumerate(loaded.subjects)}
+    found: dict[str, Shift] = {}
+    known: dict[bytes, Shift | None] = {}
+    for what, mask in masks.items():
+        key = mask.tobytes()
+        if key not in known:
+            known[key] = best_shift(loaded.preferred, mask)
+        shift = known[key]
+        if shift is not None and shift.gain > SHIFT_GAIN:
+            found[what] = shift
+    return found
+
+
+def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
+    message = f"{what} fits the picture {shift.gain:.1f} times better {shift.rows} px down and {shift.columns} px right"
+    numbers = {"rows": shift.rows, "columns": shift.columns, "here": shift.here, "there": shift.there}
+    return finding(loaded.pair.id, "shifted_mask", message, **numbers)
+
+
+def _union(loaded: LoadedPair, *, is_shifted: bool) -> Iterator[Finding]:
+    """Not told apart from a shift, which says the same with more."""
+    union = loaded.union
+    share = float((loaded.prior != union).sum() / union.sum())
+    if share > UNION_SHARE and not is_shifted:
+        iou = float((loaded.prior & union).sum() / (loaded.prior | union).sum())
+        what = f"prior and union of the disrupted subjects' masks overlap by {iou:.1%} (IoU)"
+        yield finding(loaded.pair.id, "prior_not_union", what, iou=iou)
+
+
+def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) -> Iterator[Finding]:
+    """Changes where there should be none, and none where there should be some."""
+    pair = loaded.pair
+    changed = changed_pixels(loaded.preferred, loaded.rejected, tolerance=rules.tolerance)
+    if not changed.any():
+        return  # told as identical pictures
+    prior = loaded.prior if shift is None else moved(loaded.prior, rows=shift.rows, columns=shift.columns)
+    reach, apart = _reach(pair), max(_recorded(pair, "apart"), default=0)
+    outside = changes_outside(changed, prior, reach=reach)
+    if outside.far or outside.apart > apart:
+        pixels = max(outside.far, outside.apart)
+        share = pixels / int((~prior).sum())
+        where = f"up to {outside.farthest} px away (allowed: {reach})"
+        patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
+        what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
+        numbers = {"far": outside.far, "apart": outside.apart, "farthest": outside.farthest, "reach": reach}
+        yield finding(pair.id, "leaked_background", what, share=share, **numbers)
+    for index in pair.disrupted if shift is None else ():
+        mask = loaded.subjects[index]
+        share = float(changed[mask].mean())
+        if share < CHANGED_SHARE:
+            what = f"only {share:.1%} of disrupted subject {index} differs between the pictures"
+            yield finding(pair.id, "unchanged_subject", what, subject=index, share=share)
+
+
+def _reach(pair: PreferencePair) -> int:
+    """How far from the prior the pictures may differ, in px: as recorded, else by REACH_SHARE."""
+    return max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
+
+
+def _recorded(pair: PreferencePair, name: str) -> list[int]:
+    """What the pair's maker noted of its disruptions, where it did."""
+    noted = [(pair.subjects[index].disruption or {}).get(name) for index in pair.disrupted]
+    return [value for value in noted if isinstance(value, int)]

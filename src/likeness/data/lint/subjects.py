@@ -1,0 +1,187 @@
+"""Checks of who is who: which picture keeps the references, and which subject belongs to which of them.
+
+Evidence is what the row says about itself (ids, phrases, boxes), then how alike masked subjects are, by colours or by
+an encoder. Pictures alone decide only where they speak clearly; what they leave open is not reported.
+Shapes: H x W pixels, S subjects, R references.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import permutations
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from likeness.core.pairs import PreferencePair
+from likeness.data.lint.colour_evidence import alike, colours_of
+from likeness.data.lint.findings import Finding, finding
+
+__all__ = ["Encode", "Masked", "Picture", "subject_findings"]
+
+Encode = Callable[[list[Image.Image]], Float[np.ndarray, "N D"]]
+"""Features of unit length per picture."""
+
+SWAP_MARGIN = -0.01
+"""Likeness won by the preferred picture below which the two are swapped; world pairs win at least 0.02."""
+ORDER_MARGIN = 0.05
+"""By how much another order must be more alike in sum; right orders of world pairs win by at least 0.15."""
+BOX_OVERLAP = 0.3
+BACKDROP = 127
+FEWEST = 12  # px that a subject needs to be compared
+
+
+class Picture(NamedTuple):
+    """A picture and what of it is the subject (None for all)."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    mask: Bool[np.ndarray, "H W"] | None
+
+
+class Masked(Protocol):
+    """What the checks need of a loaded pair."""
+
+    @property
+    def preferred(self) -> UInt8[np.ndarray, "H W 3"]: ...
+    @property
+    def rejected(self) -> UInt8[np.ndarray, "H W 3"]: ...
+    @property
+    def subjects(self) -> tuple[Bool[np.ndarray, "H W"], ...]: ...
+    @property
+    def references(self) -> tuple[Picture, ...]: ...
+
+
+def subject_findings(pair: PreferencePair, loaded: Masked, *, encode: Encode | None) -> Iterator[Finding]:
+    """A wrong order of subjects, else a swapped winner: with the wrong reference, the comparison means nothing.
+
+    Where the subjects lend each other their looks, swapped pictures look like a wrong order and the reverse. If the
+    rejected picture shows the order of the row, both are reported.
+    """
+    told = list(_named_order(pair)) or list(_boxed_order(pair, loaded))
+    yield from told
+    if told:
+        return
+    margin = _order_margin(pair, loaded, loaded.preferred, encode)
+    if margin > ORDER_MARGIN:
+        what = "the subjects look more like each other's references than like their own"
+        yield finding(pair.id, "wrong_subject_order", what, margin=margin)
+    if margin <= ORDER_MARGIN or _order_margin(pair, loaded, loaded.rejected, encode) == 0:
+        yield from _swapped(pair, loaded, encode)
+
+
+# -- order -----------------------------------------------------------------------------------------------------
+def _named_order(pair: PreferencePair) -> Iterator[Finding]:
+    """Ids that differ; phrases or class words that belong to another reference of the pair."""
+    used = [subject.reference_index for subject in pair.subjects]
+    if len(set(used)) < len(used):
+        yield finding(pair.id, "wrong_subject_order", f"two subjects name one reference: {used}")
+    for index, subject in enumerate(pair.subjects):
+        own = pair.references[subject.reference_index]
+        others = [reference for reference in pair.references if reference is not own]
+        said = f"subject {index} is {subject.id or subject.phrase}, its reference {subject.reference_index} is "
+        if subject.id and own.id and subject.id != own.id:
+            yield finding(pair.id, "wrong_subject_order", said + own.id, subject=index)
+        elif subject.phrase != own.phrase and any(subject.phrase == other.phrase for other in others):
+            yield finding(pair.id, "wrong_subject_order", said + own.phrase, subject=index)
+
+
+def _boxed_order(pair: PreferencePair, loaded: Masked) -> Iterator[Finding]:
+    """Masks that lie in the box of another subject and not in their own."""
+    boxes = [_box(mask) for mask in loaded.subjects]
+    for index, box in enumerate(boxes):
+        if box is None:
+            continue
+        overlaps = [_overlap(box, subject.box) for subject in pair.subjects]
+        best = int(np.argmax(overlaps))
+        if best != index and overlaps[index] < BOX_OVERLAP and overlaps[best] > 2 * BOX_OVERLAP:
+            what = f"the mask of subject {index} lies in the box of subject {best}"
+            yield finding(pair.id, "wrong_subject_order", what, own=overlaps[index], other=overlaps[best])
+
+
+def _box(mask: Bool[np.ndarray, "H W"]) -> tuple[float, float, float, float] | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Intersection over union."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def _order_margin(
+    pair: PreferencePair, loaded: Masked, pixels: UInt8[np.ndarray, "H W 3"], encode: Encode | None
+) -> float:
+    """By how much the subjects, as `pixels` shows them, are in sum more alike to the references in the best order.
+
+    0 where the row's order is the best, or cannot be compared with another.
+    """
+    indices = [subject.reference_index for subject in pair.subjects]
+    if len(indices) < 2 or not _comparable(loaded, indices):
+        return 0.0
+    table = _likeness_table([Picture(pixels, mask) for mask in loaded.subjects], loaded.references, encode)
+    totals = {order: sum(table[s, r] for s, r in enumerate(order)) for order in permutations(indices)}
+    return float(max(totals.values()) - totals[tuple(indices)])
+
+
+def _comparable(loaded: Masked, indices: Sequence[int]) -> bool:
+    """Whether every subject and its reference have a mask with something in it."""
+    masks = [loaded.references[index].mask for index in indices]
+    return all(mask is not None and int(mask.sum()) >= FEWEST for mask in (*masks, *loaded.subjects))
+
+
+def _likeness_table(
+    subjects: Sequence[Picture], references: Sequence[Picture], encode: Encode | None
+) -> Float[np.ndarray, "S R"]:
+    """How alike each subject is to each reference."""
+    if encode is not None:
+        return _features(subjects, encode) @ _features(references, encode).T
+    shown = [colours_of(*_full(picture)) for picture in subjects]
+    wanted = [colours_of(*_full(picture)) for picture in references]
+    return np.array([[alike(one, other) for other in wanted] for one in shown])
+
+
+def _full(picture: Picture) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+    mask = picture.mask
+    return picture.pixels, np.ones(picture.pixels.shape[:2], bool) if mask is None else mask
+
+
+def _features(pictures: Sequence[Picture], encode: Encode) -> Float[np.ndarray, "N D"]:
+    return np.asarray(encode([_cut_out(picture) for picture in pictures]), dtype=np.float64)
+
+
+def _cut_out(picture: Picture) -> Image.Image:
+    """The square around the subject, on grey."""
+    pixels, mask = _full(picture)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    cut_out = np.where(mask[..., None], pixels, BACKDROP).astype(np.uint8)
+    shown = cut_out[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    side = max(shown.shape[:2])
+    square = np.full((side, side, 3), BACKDROP, np.uint8)
+    top, left = (side - shown.shape[0]) // 2, (side - shown.shape[1]) // 2
+    square[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    return Image.fromarray(square)
+
+
+# -- winner ----------------------------------------------------------------------------------------------------
+def _swapped(pair: PreferencePair, loaded: Masked, encode: Encode | None) -> Iterator[Finding]:
+    """The disrupted subjects look more like their references in the rejected picture."""
+    disrupted = [index for index in pair.disrupted if int(loaded.subjects[index].sum()) >= FEWEST]
+    indices = [pair.subjects[index].reference_index for index in disrupted]
+    if not disrupted or any(loaded.references[index].mask is None for index in indices):
+        return
+    references = [loaded.references[index] for index in indices]
+    kept, lost = (
+        _likeness_table([Picture(pixels, loaded.subjects[index]) for index in disrupted], references, encode)
+        for pixels in (loaded.preferred, loaded.rejected)
+    )
+    won = float((kept - lost).diagonal().mean())
+    if won < SWAP_MARGIN:
+        what = "the disrupted subjects look more like their references in the rejected picture"
+        yield finding(pair.id, "swapped_winner", what, likeness_won=won)

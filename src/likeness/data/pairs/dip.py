@@ -1,0 +1,367 @@
+"""The DIP recipe: a folder of preference pairs drawn on the world, however often the run was interrupted.
+
+The folder holds run.json, pairs.jsonl, images/, masks/, rejected.jsonl (every attempt that was not kept, with the
+reason), summary.json, contact_sheet.png, and chunks/: what is finished, CHUNK pairs to a file. A chunk's row file is
+written after its pictures and in one piece, so that a kill at any moment loses at most the chunks in the making.
+Source: FocusDPO (arXiv:2509.01181v1), section 4.
+Differs: the drawn world replaces text-to-image, detection, segmentation and inpainting models (docs/paper_index.md).
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: rows are JSON
+
+from likeness.core.devices import one_thread
+from likeness.core.errors import ConfigError, DataError, LikenessError
+from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.hashing import json_sha256
+from likeness.core.pairs import PAIRS_NAME, pair_row
+from likeness.core.runs import hold_run, open_run
+from likeness.data.judging.gate import Thresholds, require_sound
+from likeness.data.judging.judges import Judge, LoadJudge, LoadProbeJudge
+from likeness.data.pairs.contact_sheet import write_contact_sheet
+from likeness.data.pairs.regeneration import LoadRegenerate, Regenerate
+from likeness.data.pairs.world_pairs import (
+    MAX_ATTEMPTS,
+    LoserSource,
+    MadePair,
+    WorldRecipe,
+    asked_for,
+    make_chunk,
+    pair_id,
+)
+from likeness.world.identity import Split
+
+__all__ = ["CHUNK", "LOSERS", "SUBSETS", "DipSummary", "make_pairs"]
+
+VERSION = 1
+"""Of the recipe: raised whenever equal settings would give other pairs."""
+CHUNK = 48
+SUBSETS: dict[str, tuple[Any, ...]] = {"single": ("single",), "multi": ("multi",), "both": ("single", "multi")}
+LOSERS: dict[str, tuple[LoserSource, ...]] = {
+    "drawn": ("drawn",),
+    "regenerated": ("regenerated",),
+    "mixed": ("drawn", "regenerated"),
+}
+REJECTED_NAME, SUMMARY_NAME, SHEET_NAME, CHUNKS = "rejected.jsonl", "summary.json", "contact_sheet.png", "chunks"
+
+Progress = Callable[[int, int], None]
+"""Called with (pairs there, pairs wanted) at the start and after each chunk."""
+
+
+class DipSummary(NamedTuple):
+    """What a folder holds now; `num_attempts` counts kept and refused attempts together."""
+
+    folder: Path
+    num_pairs: int
+    num_attempts: int
+    reasons: dict[str, int]
+
+    @property
+    def acceptance(self) -> float:
+        """Kept attempts as a share of all."""
+        return self.num_pairs / self.num_attempts
+
+
+class _Plan(NamedTuple):
+    """All a worker process has to know."""
+
+    folder: Path
+    recipe: WorldRecipe
+    judge: LoadJudge
+    regenerate: LoadRegenerate | None
+
+
+class _Tools(NamedTuple):
+    judge: Judge
+    regenerate: Regenerate | None
+
+
+def make_pairs(
+    n: int,
+    *,
+    out: Path | str,
+    seed: int = 0,
+    split: Split = "train",
+    subset: str = "both",
+    losers: str = "drawn",
+    hard: bool = False,
+    size: int = 128,
+    reference_size: int | None = None,
+    workers: int = 1,
+    thresholds: Thresholds | None = None,
+    judge: LoadJudge | None = None,
+    regenerate: LoadRegenerate | None = None,
+    progress: Progress | None = None,
+) -> DipSummary:
+    """The folder `out` holds `n` pairs that passed the gate, balanced over subsets and categories.
+
+    Pair i depends on `seed` and i, not on `n`, `workers` or interruptions; a run killed at any moment and started again
+    ends with the same bytes. `subset` is single, multi or both (in turn); `losers` drawn (the same scene with somebody
+    else), regenerated (the masked subject drawn anew by `regenerate`, which it needs) or mixed (in turn); `hard` asks
+    for look-alikes, small and overlapping subjects. `size` and `reference_size` (default: `size`) are sides in px.
+    The judge is by default the embedded probe. Identities, scenes and impostors all belong to `split`.
+    Raises: ConfigError for wrong settings; WeightsError; OutputError; DataError when a pair passed the gate in none of
+    its attempts.
+    """
+    thresholds = thresholds or Thresholds()
+    _require_sound(n, size=size, reference_size=reference_size, workers=workers, subset=subset, losers=losers)
+    require_sound(thresholds)
+    if losers != "drawn" and regenerate is None:
+        raise ConfigError(f"losers: expected a model to regenerate with, got none for {losers!r}; pass one.")
+    recipe = WorldRecipe(
+        seed=seed,
+        split=split,
+        subsets=SUBSETS[subset],
+        losers=LOSERS[losers],
+        hard=hard,
+        size=size,
+        reference_size=reference_size or size,
+        thresholds=thresholds,
+        inpainter=regenerate.id if regenerate and losers != "drawn" else None,
+    )
+    plan = _Plan(Path(out), recipe, judge or LoadProbeJudge(), regenerate if losers != "drawn" else None)
+    identity = _identity(plan, n=n)
+    open_run(plan.folder, identity=identity)
+    with hold_run(plan.folder):
+        _make_missing(n, plan=plan, workers=workers, progress=progress)
+        return _finish(n, plan=plan, identity=identity)
+
+
+def _require_sound(n: int, *, size: int, reference_size: int | None, workers: int, subset: str, losers: str) -> None:
+    for name, value, least in (("n", n, 1), ("workers", workers, 1), ("size", size, 16)):
+        if value < least:
+            raise ConfigError(f"{name}: expected at least {least}, got {value}; raise it.")
+    if reference_size is not None and reference_size < 16:
+        raise ConfigError(f"reference_size: expected at least 16 px, got {reference_size}; raise it.")
+    for name, value, known in (("subset", subset, SUBSETS), ("losers", losers, LOSERS)):
+        if value not in known:
+            raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}; correct it.")
+
+
+def _identity(plan: _Plan, *, n: int) -> dict[str, Any]:
+    recipe = plan.recipe
+    return {
+        "kind": "dip",
+        "version": VERSION,
+        "source": "world",
+        "n": n,
+        "seed": recipe.seed,
+        "split": recipe.split,
+        "subsets": list(recipe.subsets),
+        "losers": list(recipe.losers),
+        "hard": recipe.hard,
+        "size": recipe.size,
+        "reference_size": recipe.reference_size,
+        "thresholds": recipe.thresholds._asdict(),
+        "judge": plan.judge.id,
+        "inpainter": recipe.inpainter,
+    }
+
+
+# -- chunks ----------------------------------------------------------------------------------------------------
+def _chunk_file(folder: Path, number: int) -> Path:
+    return folder / CHUNKS / f"{number:06d}.json"
+
+
+def _is_finished(number: int, *, folder: Path) -> bool:
+    """Whether the chunk's rows are there and all their files with them, which a kill ensures and a person may undo."""
+    path = _chunk_file(folder, number)
+    if not path.is_file():
+        return False
+    return all(_is_whole(folder / name, size) for name, size in read_json(path)["files"].items())
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress | None) -> None:
+    chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
+    missing = [number for number in range(len(chunks)) if not _is_finished(number, folder=plan.folder)]
+    done = n - sum(len(chunks[number]) for number in missing)
+    if progress:
+        progress(done, n)
+    several = workers > 1 and len(missing) > 1
+    making = _in_workers(missing, chunks, plan=plan, workers=workers) if several else _here(missing, chunks, plan=plan)
+    for number in making:
+        done += len(chunks[number])
+        if progress:
+            progress(done, n)
+
+
+def _make_and_write(number: int, indices: Sequence[int], *, plan: _Plan, tools: _Tools) -> int:
+    """The chunk's files, then its rows; returns its number. Raises: DataError when a pair cannot be made."""
+    made, refusals = make_chunk(indices, recipe=plan.recipe, judge=tools.judge, regenerate=tools.regenerate)
+    if len(made) < len(indices):
+        lost = next(index for index in indices if index not in {pair.place for pair in made})
+        last = next(refusal.reason for refusal in reversed(refusals) if refusal.place == lost)
+        asked = asked_for(plan.recipe, lost)
+        where = f"pair {pair_id(plan.recipe, lost)} ({asked.subset}, {asked.category}, {asked.kind})"
+        what = f"expected one of {MAX_ATTEMPTS} attempts to pass the gate, got none; last: {last}"
+        raise DataError(f"{where}: {what}; loosen the thresholds or use a better judge.")
+    sizes: dict[str, int] = {}
+    for pair in made:
+        for name, data in pair.files.items():
+            _put(plan.folder / name, data)
+            sizes[name] = len(data)
+    rows = [_row(pair) for pair in made]
+    write_json(
+        _chunk_file(plan.folder, number),
+        {"pairs": rows, "refusals": [refusal._asdict() for refusal in refusals], "files": sizes},
+    )
+    return number
+
+
+def _row(made: MadePair) -> dict[str, Any]:
+    return pair_row(made.pair, folder=Path())
+
+
+def _put(path: Path, data: bytes) -> None:
+    """The file holds `data`, whole or not at all after a kill.
+
+    Not forced to the disk one by one, as `core.files` does, since that takes longer than drawing; after a power failure
+    a file may be short, which the sizes in the chunk's rows tell.
+    """
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.write_bytes(data)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+# -- in this process or in several -----------------------------------------------------------------------------
+def _load(plan: _Plan) -> _Tools:
+    return _Tools(plan.judge(), plan.regenerate() if plan.regenerate else None)
+
+
+def _here(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan) -> Iterator[int]:
+    if not missing:
+        return
+    tools = _load(plan)
+    for number in missing:
+        with one_thread():
+            made = _make_and_write(number, chunks[number], plan=plan, tools=tools)
+        yield made
+
+
+def _in_workers(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan, workers: int) -> Iterator[int]:
+    """Numbers of chunks as they are finished. Raises: LikenessError from a worker or when one died."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(missing)), mp_context=context, initializer=_begin_worker, initargs=(plan,)
+    )
+    futures: list[Future[int]] = []
+    try:
+        futures = [pool.submit(_work, number, chunks[number]) for number in missing]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise LikenessError("worker: expected pairs, got a dead process; try fewer workers (memory?).") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_WORKER: dict[str, Any] = {}  # a worker's plan and tools; a process pool hands nothing else to its jobs
+
+
+def _begin_worker(plan: _Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the pool
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _WORKER["plan"] = plan
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)  # nobody is left to tell
+
+
+def _work(number: int, indices: range) -> int:
+    plan = _WORKER["plan"]
+    if "tools" not in _WORKER:  # here and not at the start, so that an error about weights reaches the parent
+        _WORKER["tools"] = _load(plan)
+    with one_thread():
+        return _make_and_write(number, indices, plan=plan, tools=_WORKER["tools"])
+
+
+# -- tables ----------------------------------------------------------------------------------------------------
+def _finish(n: int, *, plan: _Plan, identity: dict[str, Any]) -> DipSummary:
+    chunks = [read_json(_chunk_file(plan.folder, number)) for number in range(-(-n // CHUNK))]
+    rows = [row for chunk in chunks for row in chunk["pairs"]]
+    refusals = [refusal for chunk in chunks for refusal in chunk["refusals"]]
+    write_jsonl(plan.folder / PAIRS_NAME, rows)
+    write_jsonl(plan.folder / REJECTED_NAME, [_rejected_row(plan.recipe, refusal) for refusal in refusals])
+    summary = DipSummary(
+        plan.folder, len(rows), len(rows) + len(refusals), dict(Counter(refusal["cause"] for refusal in refusals))
+    )
+    write_json(plan.folder / SUMMARY_NAME, _summary_facts(summary, rows, refusals, plan=plan, identity=identity))
+    write_contact_sheet(rows, folder=plan.folder, path=plan.folder / SHEET_NAME)
+    return summary
+
+
+def _rejected_row(recipe: WorldRecipe, refusal: dict[str, Any]) -> dict[str, Any]:
+    asked = asked_for(recipe, refusal["place"])
+    return {
+        "where": f"{pair_id(recipe, asked.place)} attempt {refusal['attempt']}",
+        "reason": refusal["reason"],
+        "cause": refusal["cause"],
+        "subset": asked.subset,
+        "category": asked.category,
+        "kind": asked.kind,
+    }
+
+
+def _summary_facts(
+    summary: DipSummary,
+    rows: list[dict[str, Any]],
+    refusals: list[dict[str, Any]],
+    *,
+    plan: _Plan,
+    identity: dict[str, Any],
+) -> dict[str, Any]:
+    disruptions = [[s["disruption"] for s in row["subjects"] if s["disrupted"]] for row in rows]
+    tried = Counter(_cell(plan.recipe, refusal["place"]) for refusal in refusals)
+    kept = Counter(f"{row['subset']} {row['category']}" for row in rows)
+    return {
+        "run_sha256": json_sha256(identity),
+        "num_pairs": summary.num_pairs,
+        "num_attempts": summary.num_attempts,
+        "acceptance": round(summary.acceptance, 4),
+        "refused_for": dict(sorted(summary.reasons.items())),
+        "subsets": _count(row["subset"] for row in rows),
+        "categories": _count(row["category"] for row in rows),
+        "cells": dict(sorted(kept.items())),
+        "acceptance_by_cell": {cell: round(count / (count + tried[cell]), 4) for cell, count in sorted(kept.items())},
+        "kinds": _count(items[0]["kind"] for items in disruptions),
+        "difficulties": _count(str(items[0]["difficulty"]) for items in disruptions),
+        "losers": _count(items[0]["source"] for items in disruptions),
+        "disrupted_subjects": _count(str(len(items)) for items in disruptions),
+        "max_reach": max(item["reach"] for items in disruptions for item in items),
+        "judge": identity["judge"],
+        "thresholds": identity["thresholds"],
+    }
+
+
+def _count(names: Iterator[str] | Any) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _cell(recipe: WorldRecipe, index: int) -> str:
+    asked = asked_for(recipe, index)
+    return f"{asked.subset} {asked.category}"

@@ -1,0 +1,241 @@
+"""Stage "calibrate": what each exported checkpoint is worth on test pictures, as calibration.json beside it.
+
+The files in `export` are measured, as users load them, not the finer weights they were rounded from.
+A number here is the ceiling of every score made with that checkpoint: a generated picture cannot read better than a
+true one.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from PIL import Image
+
+from likeness.core.errors import ConfigError
+from likeness.core.files import write_json
+from likeness.core.rng import seed_for
+from likeness.core.stats import mean_interval
+from likeness.encoders.clip import ClipEncoder
+from likeness.encoders.probe import AttributeProbe
+from likeness.encoders.vit import VitEncoder
+from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
+from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
+from likeness.pretrain.config import PretrainConfig
+from likeness.pretrain.vae import decoded, on_device, posterior
+from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
+from likeness.world.render import Picture, render, render_image, render_reference
+from likeness.world.scenario import Scenario, sample_scenario
+
+NUM_PICTURES = 512
+NUM_IDENTITIES = 220
+RIVALS = 19
+NUM_HELD_OUT = 256
+NUM_RESAMPLES = 2000
+FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
+
+VAE = "flux/vae"
+
+Card = dict[str, object]
+
+
+def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
+    """A mean with its interval; a number that could not be computed is null, and `reason` says why."""
+    interval = mean_interval(list(values), list(groups))
+    numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
+    rounded = {name: None if math.isnan(value) else round(value, 4) for name, value in numbers.items()}
+    return {**rounded, "n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
+
+
+# -- probe -----------------------------------------------------------------------------------------------------
+def _test_pictures(size: int) -> list[Picture]:
+    """Half single, half two subjects, none of them dressed."""
+    return [
+        render(sample_scenario(FIRST + i, split="test", num_subjects=1 + i % 2, dressed=False), size=size)
+        for i in range(NUM_PICTURES)
+    ]
+
+
+@torch.no_grad()
+def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """What the autoencoder makes of pictures."""
+    rows: list[NDArray[np.uint8]] = []
+    for first in range(0, len(images), 16):
+        z = posterior(vae, to_pixels(np.stack(images[first : first + 16])).to(vae.device)).mode()
+        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
+        rows += list(pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+    return rows
+
+
+def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Sequence[NDArray[np.uint8]]) -> Card:
+    """Accuracy per attribute, of all together, of action and scene, for `images` of `pictures`.
+
+    `actions` has [accuracy, pictures] of each action.
+    """
+    labels = probe.config.attributes
+    right: dict[str, list[tuple[float, str]]] = {name: [] for name in ("all", *labels, "action", "scene")}
+    actions: dict[str, list[float]] = {action: [] for action in sorted({p.labels.action for p in pictures})}
+    for picture, image in zip(pictures, images, strict=True):
+        subjects = picture.labels.subjects
+        reading = probe.read([Image.fromarray(image)], num_subjects=[len(subjects)])[0]
+        expected = [subject.attributes for subject in subjects]
+        matched = match_subjects(reading.subjects, expected, labels=labels)
+        for subject, found in zip(subjects, matched, strict=True):
+            answers = right_attributes(found, subject.attributes, labels=labels)
+            right["all"].append((float(np.mean(list(answers.values()))), subject.id))
+            for name, correct in answers.items():
+                right[name].append((float(correct), subject.id))
+        group = "+".join(subject.id for subject in subjects)
+        found = (action_recognised(reading.action, picture.labels.action).value, group)
+        right["action"].append(found)
+        actions[picture.labels.action].append(found[0])
+        right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
+    shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+    return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
+
+
+def _without_actions(card: Card) -> Card:
+    return {name: value for name, value in card.items() if name != "actions"}
+
+
+def probe_card(config: PretrainConfig, *, device: str) -> Card:
+    """Accuracy on rendered test pictures, on the same passed through the autoencoder, and on other pictures (floor)."""
+    probe = AttributeProbe.load(config.export / "probe", device=device)
+    vae = _exported_vae(config, device=device)
+    pictures = _test_pictures(config.size)
+    images = [picture.image for picture in pictures]
+    return {
+        "rendered": read_pictures(probe, pictures, images),
+        "autoencoded": _without_actions(read_pictures(probe, pictures, autoencoded(vae, images))),
+        "floor": _without_actions(read_pictures(probe, pictures, [*images[2:], *images[:2]])),  # as many other subjects
+        "attributes": list(ATTRIBUTES),
+    }
+
+
+# -- identity and text -----------------------------------------------------------------------------------------
+def _test_identities() -> list[Identity]:
+    """Equally many test identities of each species."""
+    species = ATTRIBUTES["species"]
+    rng = random.Random("calibration-identities")
+    return [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
+
+
+def _scene_of(who: Identity, index: int) -> Scenario:
+    plan = sample_scenario(FIRST + 10_000 + index, split="test", num_subjects=1, dressed=False)
+    return Scenario(plan.action, plan.scene, (who,), plan.seed)
+
+
+def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]) -> Card:
+    """How well cosine of features tells a true scene of a subject from the most similar other of its species.
+
+    `auc_hardest`: the chance that a scene's own portrait is closer to it than the closest portrait of another subject
+    of the species is to a (possibly different) scene; `auc` the same against any other subject of any species. `first`:
+    share of scenes whose own portrait wins.
+    """
+    own, rival, first, floor, anybody = [], [], [], [], []
+    for i, who in enumerate(people):
+        others = [j for j, other in enumerate(people) if other.species == who.species and other != who]
+        similar = portraits[others] @ scenes[i]
+        own.append(float(portraits[i] @ scenes[i]))
+        rival.append(float(similar.max()))
+        floor.append(float(similar.mean()))
+        anybody.append(np.delete(portraits, i, axis=0) @ scenes[i])
+        first.append(float(own[-1] > rival[-1]))
+    names = [who.id for who in people]
+    return {
+        "auc_hardest": auc(own, np.array(rival)[:, None]),
+        "auc": auc(own, np.array(anybody)),
+        "first": _share(first, names),
+        "own": _share(own, names),
+        "hardest_other": _share(rival, names),
+        "any_other": _share(floor, names),
+        "rivals_per_subject": len(people) // len(ATTRIBUTES["species"]) - 1,
+    }
+
+
+def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
+    """The chance that one of `own` (N,) exceeds one of `others` (N, K), ties half, with its interval over the N rows.
+
+    Source: Mann-Whitney U over the number of pairs; rows (subjects) are resampled as wholes.
+    """
+    ranked = np.sort(others, axis=1)
+    below = [[np.searchsorted(row, value, side) for row in ranked] for side in ("left", "right") for value in own]
+    wins = np.reshape(below, (2, len(own), len(own))).mean(0) / others.shape[1]  # (of own, of others)
+    count = len(own)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=NUM_RESAMPLES)
+    low, high = np.quantile(((drawn @ wins) * drawn).sum(1) / count**2, [0.025, 0.975])
+    return {"mean": round(float(wins.mean()), 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": count}
+
+
+def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
+    people = _test_identities()
+    scenes = [Image.fromarray(render_image(_scene_of(who, i), size=size)) for i, who in enumerate(people)]
+    portraits = [
+        Image.fromarray(render_reference(who, seed=seed_for("calibration", who.id), size=size)) for who in people
+    ]
+    return people, scenes, portraits
+
+
+def dino_card(config: PretrainConfig, *, device: str) -> Card:
+    """Identity separation of the embedded ViT."""
+    encoder = VitEncoder.load(config.export / "dino", device=device)
+    people, scenes, portraits = _identity_pictures(config.size)
+    return {"identity": identity_card(people, encoder.features(scenes), encoder.features(portraits))}
+
+
+def clip_card(config: PretrainConfig, *, device: str) -> Card:
+    """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
+    encoder = ClipEncoder.load(config.export / "clip", device=device)
+    people, scenes, portraits = _identity_pictures(config.size)
+    identity = identity_card(people, encoder.image_features(scenes), encoder.image_features(portraits))
+    return {"identity": identity, "text": _text_card(encoder, config.size)}
+
+
+def _text_card(encoder: ClipEncoder, size: int) -> Card:
+    found: dict[str, Picture] = {}
+    index = FIRST + 50_000
+    while len(found) < 256:
+        index += 1
+        picture = render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
+        found.setdefault(picture.labels.caption, picture)
+    images = encoder.image_features([Image.fromarray(p.image) for p in found.values()])
+    similar = images @ encoder.text_features(list(found)).T
+    names = ["+".join(s.id for s in p.labels.subjects) for p in found.values()]
+    hits = [float(row.argmax() == i) for i, row in enumerate(similar)]
+    wrong = [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(similar)]
+    return {
+        "retrieval_at_1": _share(hits, names),
+        "ceiling": _share(similar.diagonal().tolist(), names),
+        "floor": _share(wrong, names),
+        "num_prompts": len(found),
+    }
+
+
+def _exported_vae(config: PretrainConfig, *, device: str) -> AutoencoderKL:
+    return on_device(AutoencoderKL.from_pretrained(config.export / VAE), device)
+
+
+def vae_card(config: PretrainConfig, *, device: str) -> Card:
+    """Mean PSNR in dB of held-out pictures."""
+    vae = _exported_vae(config, device=device)
+    values = validation_psnrs(vae, size=config.size, num_images=NUM_HELD_OUT)
+    return {"psnr_db": _share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
+
+
+def calibrate(config: PretrainConfig, *, device: str) -> None:
+    """Writes calibration.json beside every checkpoint that exists in `export`.
+
+    Raises: ConfigError when there is no autoencoder.
+    """
+    if not (config.export / VAE).is_dir():
+        wanted = f"an autoencoder in {config.export / VAE}"
+        raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
+    cards = {VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
+    for name, card in cards.items():
+        folder: Path = config.export / name
+        if folder.exists():
+            write_json(folder / "calibration.json", card(config, device=device))

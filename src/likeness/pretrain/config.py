@@ -1,0 +1,111 @@
+"""The TOML file of `likeness world pretrain`: one frozen table per stage, unknown keys refused."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from likeness.core.errors import ConfigError
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AutoencoderTable(Table):
+    """Stages "autoencoder" and "decoder". Losses are on pixels in [-1, 1]."""
+
+    total_images: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    decay_share: float = Field(ge=0, le=1)
+    ema_decay: float = Field(ge=0, lt=1)
+    kl_weight: float = Field(ge=0)
+    l1_weight: float = Field(ge=0)
+    reference_share: float = Field(ge=0, le=1)
+    freeze_encoder: bool
+
+
+class LatentsTable(Table):
+    """Stage "latents": how many training pictures are drawn, encoded once and kept."""
+
+    num_samples: int = Field(gt=0)
+    shard_size: int = Field(gt=0)
+
+
+class TransformerTable(Table):
+    """Stage "transformer": text encoders and transformer together."""
+
+    total_images: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    muon_learning_rate: float = Field(gt=0)
+    adam_learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    decay_share: float = Field(ge=0, le=1)
+    ema_decay: float = Field(ge=0, lt=1)
+    condition_dropout: float = Field(ge=0, lt=1)
+    logit_mean: float
+    subject_weight: float = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    num_single_layers: int = Field(gt=0)
+
+
+class EncoderTable(Table):
+    """Stages "probe", "clip" and "dino"."""
+
+    total_images: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    decay_share: float = Field(ge=0, le=1)
+
+
+class ProbeTable(EncoderTable):
+    """Stage "probe"; it learns from `pool_size` pictures that are drawn once."""
+
+    pool_size: int = Field(gt=0)
+
+
+class PretrainConfig(Table):
+    """Everything `likeness world pretrain` needs. `work` keeps states and caches, `export` receives the weights.
+
+    `workers` processes draw pictures ahead of the training (0: the training draws them itself); they change no number.
+    """
+
+    seed: int
+    work: Path
+    export: Path
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=0)
+    workers: int = Field(ge=0)
+    size: int = Field(gt=0)
+    reference_size_single: int = Field(gt=0)
+    reference_size_multi: int = Field(gt=0)
+    block_out_channels: tuple[int, ...]
+    autoencoder: AutoencoderTable
+    decoder: AutoencoderTable
+    latents: LatentsTable
+    transformer: TransformerTable
+    probe: ProbeTable
+    clip: EncoderTable
+    dino: EncoderTable
+
+
+def read_config(path: Path) -> PretrainConfig:
+    """The validated config.
+
+    Raises: ConfigError naming the file, the key and the value.
+    """
+    try:
+        return PretrainConfig(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: expected a TOML config, got no file; see configs/world_cpu.toml") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a TOML config, got {error.strerror or error}; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected TOML, got {error}") from error
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise ConfigError(f"{path}: {len(lines)} wrong setting(s):\n" + "\n".join(lines)) from error

@@ -1,0 +1,69 @@
+"""The loop shared by the encoders: AdamW, warm-up and fall, averaged weights, resumable state."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from likeness.core.rng import seed_for
+from likeness.pretrain.ahead import drawn_ahead
+from likeness.pretrain.config import EncoderTable, PretrainConfig
+from likeness.pretrain.log import TrainLog
+from likeness.train.schedule import Ema, learning_rate_factor
+from likeness.train.state import load_state, save_state
+
+SAVE_EVERY_BATCHES = 100
+
+Drawn = TypeVar("Drawn")
+
+
+def train_encoder(
+    network: nn.Module,
+    loss_of: Callable[[int, Drawn], Tensor],
+    *,
+    draw: Callable[[int], Drawn],
+    workers: int,
+    name: str,
+    table: EncoderTable,
+    config: PretrainConfig,
+    ema_decay: float = 0.995,
+) -> None:
+    """Trains `network` in place and leaves the averaged weights in it.
+
+    The batch of training examples first .. first + batch_size - 1 is drawn by `draw(first)`, ahead by `workers`
+    processes if there are any, and `loss_of(first, batch)` is its loss.
+    """
+    named = list(network.named_parameters())
+    optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.98), fused=True)
+    ema, seen, folder = Ema(named, decay=ema_decay), 0, config.work / f"{name}.state"
+    if state := load_state(folder):
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        ema.restore(state["ema"])
+        seen = state["seen"]
+    log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
+    losses: list[Tensor] = []
+    network.train()
+    for batch in drawn_ahead(draw, range(seen, table.total_images, table.batch_size), workers=workers):
+        factor = learning_rate_factor(
+            seen, total=table.total_images, warmup=50 * table.batch_size, decay_share=table.decay_share
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = table.learning_rate * factor
+        torch.manual_seed(seed_for(config.seed, name, seen))
+        loss = loss_of(seen, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update(named)
+        seen += table.batch_size
+        losses.append(loss.detach())
+        if len(losses) == SAVE_EVERY_BATCHES or seen >= table.total_images:
+            log.write(seen, train_loss=float(torch.stack(losses).mean()))
+            losses.clear()
+            parts = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "ema": ema.state()}
+            save_state(folder, {**parts, "seen": seen})
+    ema.copy_to(named)
+    network.eval()

@@ -1,0 +1,177 @@
+"""One pair of pictures as the tensors a training step needs.
+
+Pictures and masks of the target share one transform, pictures and masks of a reference another, as generation fits
+them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10, 10.1.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from likeness.backbones.flux.tokens import TokenGrid, token_grid
+from likeness.backbones.flux.uno import FluxUno, to_pixels
+from likeness.core.errors import DataError
+from likeness.core.images import fit_reference, load_image
+from likeness.core.pairs import PairReference, PairSubject, PreferencePair
+from likeness.focus import complexity, token_mask
+from likeness.objectives.patch_dpo import patch_weights
+
+__all__ = ["EncodeSettings", "PatchFeatures", "encode_pair"]
+
+
+class EncodeSettings(NamedTuple):
+    """What the numbers depend on beside pictures and model: long side in px or None, text precision, M_d's kind."""
+
+    size: int | None
+    dtype: str
+    entropy: str
+
+
+class PatchFeatures(Protocol):
+    """Unit features of the patches of whole pictures, for PatchDPO."""
+
+    def __call__(self, image: Image.Image, /) -> Float[Tensor, "rows columns D"]:
+        """Features of the picture squashed to the encoder's square."""
+        ...
+
+
+def encode_pair(
+    backbone: FluxUno, pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None = None
+) -> dict[str, Tensor]:
+    """Tensors on the CPU by the names of `cache.CachedPair`, references numbered ("reference0", "reference_mask0").
+
+    Raises: DataError naming the pair when a picture is unreadable or sizes disagree.
+    """
+    try:
+        return _encode(backbone, pair, settings=settings, patch=patch)
+    except DataError as error:
+        raise DataError(f"pair {pair.id}: {error}") from error
+
+
+@torch.no_grad()
+def _encode(
+    backbone: FluxUno, pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None
+) -> dict[str, Tensor]:
+    preferred, rejected = load_image(pair.preferred), load_image(pair.rejected)
+    if preferred.size != pair.size or rejected.size != pair.size:
+        got = f"{preferred.size} and {rejected.size}"
+        raise DataError(f"pictures: expected both of {pair.size[0]} x {pair.size[1]} px as the row says, got {got}.")
+    targets = [_fit(image, size=settings.size, multiple=backbone.patch_px) for image in (preferred, rejected)]
+    references = backbone.fit_references([load_image(reference.image) for reference in pair.references])
+    latents = [_latents(backbone, image) for image in (*targets, *references)]
+    grid = token_grid(latents[0][None])
+    subject_masks, disrupted = _subject_masks(pair, backbone=backbone, size=settings.size, grid=grid)
+    text = backbone.embed_text([pair.prompt])
+    tensors = {
+        "preferred": latents[0],
+        "rejected": latents[1],
+        "embeds": text.embeds[0],
+        "pooled": text.pooled[0],
+        "subject_masks": subject_masks,
+        "disrupted": disrupted,
+        "complexity": _complexity(targets[0], patch_px=backbone.patch_px, kind=settings.entropy),
+    }
+    masks = _reference_masks(pair, backbone=backbone)
+    for number, mask in enumerate(masks):
+        tokens = _tokens_inside(mask, TokenGrid(*token_grid(latents[2 + number][None])))
+        tensors |= {f"reference{number}": latents[2 + number], f"reference_mask{number}": tokens}
+    if patch is not None:
+        tensors |= _patch_weights(patch, targets=targets, references=references, masks=masks, grid=grid)
+    return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
+def _fit(image: Image.Image, *, size: int | None, multiple: int) -> Image.Image:
+    """The picture at the size trained on: its own, or with long side `size`; sides are multiples of a token."""
+    if size is not None:
+        return fit_reference(image, long_side=size, multiple=multiple)
+    if image.width % multiple or image.height % multiple:
+        got = f"{image.width} x {image.height}"
+        raise DataError(f"pictures: expected sides that are multiples of {multiple} px, got {got}; set data.size.")
+    return image
+
+
+def _latents(backbone: FluxUno, image: Image.Image) -> Float[Tensor, "C h w"]:
+    return backbone.encode(to_pixels([image]))[0].float()
+
+
+def _complexity(image: Image.Image, *, patch_px: int, kind: str) -> Float[Tensor, " L"]:
+    return complexity(to_pixels([image]), patch=patch_px, stride=patch_px, kind=kind)[0].flatten()
+
+
+def _mask(path: object, *, like: tuple[int, int], what: str) -> Image.Image:
+    image = load_image(str(path))
+    if image.size != like:
+        wanted, got = f"{like[0]} x {like[1]} px", f"{image.width} x {image.height}"
+        raise DataError(f"{what} {path}: expected {wanted} as its picture has, got {got}; make the mask again.")
+    return image
+
+
+def _inside(mask: Image.Image) -> Bool[Tensor, "H W"]:
+    return torch.from_numpy(np.asarray(mask)[..., 0] >= 128)
+
+
+def _subject_masks(
+    pair: PreferencePair, *, backbone: FluxUno, size: int | None, grid: TokenGrid
+) -> tuple[Bool[Tensor, "R L"], Bool[Tensor, " R"]]:
+    """Per reference the tokens of its subjects in the preferred picture, and whether one of them is disrupted."""
+    masks = torch.zeros(len(pair.references), grid.rows * grid.columns, dtype=torch.bool)
+    disrupted = torch.zeros(len(pair.references), dtype=torch.bool)
+    for index in range(len(pair.references)):
+        subjects = _shown_by(pair, index)
+        disrupted[index] = any(subject.disrupted for subject in subjects)
+        for subject in subjects:
+            if subject.disrupted or not disrupted[index]:
+                mask = _mask(subject.mask, like=pair.size, what="subject mask")
+                fitted = _fit(mask, size=size, multiple=backbone.patch_px)
+                masks[index] |= token_mask(_inside(fitted), grid)
+    return masks, disrupted
+
+
+def _shown_by(pair: PreferencePair, index: int) -> list[PairSubject]:
+    return [subject for subject in pair.subjects if subject.reference_index == index]
+
+
+def _reference_masks(pair: PreferencePair, *, backbone: FluxUno) -> list[Bool[Tensor, "_ _"]]:
+    """Per reference, fitted as its picture is, the pixels that show the subject: all of them without a mask."""
+    originals = [load_image(reference.image) for reference in pair.references]
+    masks = [_full_or_given(reference, like=image) for reference, image in zip(pair.references, originals, strict=True)]
+    return [_inside(mask) for mask in backbone.fit_references(masks)]
+
+
+def _full_or_given(reference: PairReference, *, like: Image.Image) -> Image.Image:
+    if reference.mask is None:
+        return Image.new("RGB", like.size, "white")
+    return _mask(reference.mask, like=like.size, what="reference mask")
+
+
+def _tokens_inside(mask: Bool[Tensor, "H W"], grid: tuple[int, int]) -> Bool[Tensor, " Li"]:
+    """Tokens of which the mask covers half; all tokens when the mask has none."""
+    tokens = token_mask(mask, grid)
+    return tokens if bool(tokens.any()) else torch.ones_like(tokens)
+
+
+def _patch_weights(
+    patch: PatchFeatures,
+    *,
+    targets: list[Image.Image],
+    references: list[Image.Image],
+    masks: list[Bool[Tensor, "_ _"]],
+    grid: TokenGrid,
+) -> dict[str, Tensor]:
+    """PatchDPO's weights of both pictures on the token grid."""
+    preferred, rejected, *shown = [patch(image) for image in (*targets, *references)]
+    rows, columns = preferred.shape[:2]
+    inside = [_tokens_inside(mask, (rows, columns)) for mask in masks]
+    weights = patch_weights(
+        preferred.flatten(0, 1)[None],
+        rejected.flatten(0, 1)[None],
+        features_reference=torch.cat([features.flatten(0, 1) for features in shown])[None],
+        reference_mask=torch.cat(inside)[None],
+        grid=grid,
+        patches=(rows, columns),
+    )
+    return {"patch_preferred": weights.preferred[0], "patch_rejected": weights.rejected[0]}

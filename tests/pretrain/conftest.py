@@ -1,0 +1,128 @@
+"""A miniature recipe (32 px, two batches per stage) and, once per session, an autoencoder with its latent cache."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from likeness.pretrain import transformer
+from likeness.pretrain.autoencoder import train_autoencoder
+from likeness.pretrain.config import PretrainConfig, read_config
+
+RECIPE = """
+seed = 3
+work = "{work}"
+export = "{work}/export"
+device = "cpu"
+threads = 1
+workers = 0
+size = 32
+reference_size_single = 32
+reference_size_multi = 16
+block_out_channels = [8, 8, 8, 8]
+
+[autoencoder]
+total_images = 16
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
+ema_decay = 0.9
+kl_weight = 1e-5
+l1_weight = 0.1
+reference_share = 0.4
+freeze_encoder = false
+
+[decoder]
+total_images = 8
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
+ema_decay = 0.9
+kl_weight = 0.0
+l1_weight = 0.1
+reference_share = 0.4
+freeze_encoder = true
+
+[latents]
+num_samples = 33
+shard_size = 3
+
+[transformer]
+total_images = 16
+batch_size = 4
+muon_learning_rate = 2e-3
+adam_learning_rate = 1e-3
+weight_decay = 0.01
+decay_share = 0.25
+ema_decay = 0.9
+condition_dropout = 0.5
+logit_mean = 0.3
+subject_weight = 2.0
+num_layers = 1
+num_single_layers = 1
+
+[probe]
+pool_size = 40
+total_images = 8
+batch_size = 4
+learning_rate = 2e-3
+decay_share = 0.5
+
+[clip]
+total_images = 8
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
+
+[dino]
+total_images = 8
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Sums must not depend on how threads split the work."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def write_recipe() -> Callable[[Path], Path]:
+    """Writes the miniature recipe for a work folder and returns its path."""
+
+    def write(work: Path) -> Path:
+        work.mkdir(parents=True, exist_ok=True)
+        path = work / "recipe.toml"
+        path.write_text(RECIPE.replace("{work}", work.as_posix()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable[[Path], Path]) -> PretrainConfig:
+    """A recipe whose autoencoder is trained and whose pipeline folder and latents exist; do not train in it."""
+    config = read_config(write_recipe(tmp_path_factory.mktemp("prepared")))
+    train_autoencoder(config, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformer, "NUM_VALIDATION", 4)
+        transformer.TransformerTraining(config, device="cpu")
+    return config
+
+
+@pytest.fixture
+def work_copy(
+    prepared: PretrainConfig, tmp_path: Path, write_recipe: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], PretrainConfig]:
+    """Copies of the prepared work folder by name, each with its own recipe; validation sees 4 pictures per count."""
+    monkeypatch.setattr(transformer, "NUM_VALIDATION", 4)
+
+    def copy(name: str) -> PretrainConfig:
+        shutil.copytree(prepared.work, tmp_path / name)
+        return read_config(write_recipe(tmp_path / name))
+
+    return copy

@@ -1,0 +1,86 @@
+"""Runs that diverge or are killed: the last good state stands, and continuing changes no byte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from preference_runs import same, train
+from scripts import HELPERS, child_environment
+
+from likeness.core.errors import DivergenceError
+from likeness.train import run as running
+from likeness.train.state import load_state
+
+SCRIPT = HELPERS / "preference_runs.py"
+
+
+def test_a_diverging_run_stops_with_its_last_good_state(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = running.PreferenceTraining.compute
+
+    def spoilt(self: Any, batch: Any) -> Any:
+        outcome = compute(self, batch)
+        if self.step == 3:
+            outcome.loss.data.fill_(torch.nan)
+        return outcome
+
+    monkeypatch.setattr(running.PreferenceTraining, "compute", spoilt)
+    with pytest.raises(DivergenceError, match=r"step 4: expected a finite number as loss.*state \(step 2\).*lower"):
+        train(recipe, tmp_path / "run")
+    state = load_state(tmp_path / "run" / "state")
+    assert state is not None
+    assert state["step"] == 2
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in state["adapter"].values())
+
+
+def kill_runs(recipe: Path, folder: Path, *, count: int, seed: int) -> None:
+    command = [sys.executable, str(SCRIPT), str(recipe), str(folder), str(count), str(seed)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) >= count * 2 / 3  # a kill in the last step may come too late
+    for number in range(count):
+        assert same(folder / "whole", folder / f"run{number}")
+
+
+def longer(recipe: Path) -> Path:
+    """Saves after every step, so that many kills fall into a save."""
+    text = recipe.read_text().replace("steps = 4", "steps = 12").replace("save_every = 2", "save_every = 1")
+    recipe.write_text(text)
+    return recipe
+
+
+def test_three_killed_runs_end_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
+    kill_runs(longer(recipe), tmp_path, count=3, seed=0)
+
+
+@pytest.mark.slow
+def test_a_hundred_killed_runs_end_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
+    kill_runs(longer(recipe), tmp_path, count=100, seed=1)
+
+
+def test_a_kill_while_saving_costs_nothing(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dies at each rename of a save in turn, in this process, as an exception that nothing handles."""
+    train(recipe, tmp_path / "whole")
+    rename = os.replace
+    for fatal in range(1, 5):
+        count = 0
+
+        def replace(source: Any, target: Any, *, fatal: int = fatal) -> None:
+            nonlocal count
+            count += "state" in Path(target).name
+            if count == fatal:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        out = tmp_path / f"run{fatal}"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            with pytest.raises(KeyboardInterrupt):
+                train(recipe, out, "train.save_every=1")
+        train(recipe, out, "train.save_every=1")
+        assert same(tmp_path / "whole", out)
