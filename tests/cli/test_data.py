@@ -71,7 +71,9 @@ def test_flags_reach_the_recipe(asked: list[dict[str, Any]], tmp_path: Path) -> 
         (["--losers", "mixed", "--model", "nowhere"], "got 'nowhere'"),
     ],
 )
-def test_wrong_flags_end_with_2_and_leave_nothing(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_flags_end_with_2_and_leave_nothing(
+    tmp_path: Path, unchecked: None, arguments: list[str], said: str
+) -> None:
     out = tmp_path / "pairs"
     result = runner.invoke(app, ["data", "dip", "-n", "1", "--out", str(out), *arguments])
     assert result.exit_code == 2

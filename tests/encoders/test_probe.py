@@ -98,7 +98,8 @@ def test_pixels_lie_in_minus_one_to_one_and_the_right_size_is_untouched() -> Non
 
 
 def labels_of(heads: list[tuple[float, float]], classes: list[list[int]]) -> PictureLabels:
-    return PictureLabels(np.array(heads).reshape(-1, 2), np.array(classes).reshape(-1, 4), action=1, scene=-1)
+    ids = np.array(classes, dtype=np.int64).reshape(-1, 4)
+    return PictureLabels(np.array(heads, dtype=np.float64).reshape(-1, 2), ids, action=1, scene=-1)
 
 
 def test_targets_stand_at_the_heads_cell(config: ProbeConfig) -> None:

@@ -265,7 +265,7 @@ def test_numbers_out_of_range_are_refused(name: str, number: float) -> None:
         focus_maps(*random_case(0), **{name: number})
 
 
-def test_unknown_modes_and_unequal_shapes_are_refused() -> None:
+def test_unknown_modes_and_unequal_shapes_are_refused(unchecked: None) -> None:
     case = random_case(0)
     with pytest.raises(ConfigError, match=r"expected one of full, prior, .*, got 'ful'"):
         focus_maps(*case, mode="ful")

@@ -42,10 +42,11 @@ app.add_typer(data.app, name="data")
 app.add_typer(world.app, name="world")
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar  # Any: parsed JSON is open until a record has checked it
+from typing import Any, Protocol, TypeVar, runtime_checkable  # Any: parsed JSON is open until a record has checked it
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,7 @@ class Rejected(BaseModel):
     reason: str
 
 
+@runtime_checkable
 class _Named(Protocol):
     @property
     def id(self) -> str: ...

@@ -93,7 +93,7 @@ def crops(
     return functional.grid_sample(pixels[picture], grid, align_corners=False)
 
 
-def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2C"]:
+def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2*C"]:
     return torch.cat((features.mean((2, 3)), features.amax((2, 3))), dim=1)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from likeness.core.errors import DataError
@@ -162,7 +163,7 @@ def _branch_text(level: Json, found: Json) -> str:
     return "fused with M_d" if level["fused"] else "M_s"
 
 
-def heat_uri(values: np.ndarray[Any, Any], *, color: tuple[int, int, int] = WEIGHT_COLOR) -> str:
+def heat_uri(values: NDArray[np.float64], *, color: tuple[int, int, int] = WEIGHT_COLOR) -> str:
     """One pixel per token: `color`, as opaque as the value in [0, 1] says."""
     alpha = np.clip(np.nan_to_num(values), 0.0, 1.0) * STRONGEST * 255
     filled = np.broadcast_to(np.array(color, dtype=np.float64), (*values.shape, 3))
@@ -170,7 +171,7 @@ def heat_uri(values: np.ndarray[Any, Any], *, color: tuple[int, int, int] = WEIG
     return png_uri(Image.fromarray(np.round(pixels).astype(np.uint8), mode="RGBA"))
 
 
-def _upper_half(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _upper_half(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """From the median to the largest value as 0 to 1, so that peaks stand out; all 0 where they are equal."""
     middle = float(np.median(values))
     span = float(values.max()) - middle

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
+from PIL.Image import Image
 from torch import Tensor
 
 from likeness.backbones.base import Watch
@@ -39,9 +40,6 @@ from likeness.backbones.lora import add_loras
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from likeness.backbones.base import FEATURES, Watch
 from likeness.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class SubjectView(NamedTuple):
     reference: NDArray[np.uint8] | None = None
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Compares subjects with their references; equal views get equal answers, whatever else is asked."""
 
@@ -63,6 +64,7 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
 class LoadJudge(Protocol):
     """Loads a judge in any process; it is sent there by pickle. `id` is the loaded judge's, known beforehand."""
 

@@ -1,6 +1,6 @@
 """Checks of one pair: its files against its row, and its masks against the difference of its two pictures.
 
-Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8.
+Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8; until sizes are checked, each has its own.
 """
 
 import math
@@ -47,10 +47,10 @@ class LoadedPair:
     """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
 
     pair: PreferencePair
-    preferred: UInt8[np.ndarray, "H W 3"]
-    rejected: UInt8[np.ndarray, "H W 3"]
-    prior: Bool[np.ndarray, "H W"]
-    subjects: tuple[Bool[np.ndarray, "H W"], ...]
+    preferred: UInt8[np.ndarray, "_ _ 3"]
+    rejected: UInt8[np.ndarray, "_ _ 3"]
+    prior: Bool[np.ndarray, "_ _"]
+    subjects: tuple[Bool[np.ndarray, "_ _"], ...]
     references: tuple[Picture, ...]
     grey: tuple[str, ...]
 

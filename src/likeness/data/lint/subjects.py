@@ -7,7 +7,7 @@ Shapes: H x W pixels, S subjects, R references.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -38,6 +38,7 @@ class Picture(NamedTuple):
     mask: Bool[np.ndarray, "H W"] | None
 
 
+@runtime_checkable
 class Masked(Protocol):
     """What the checks need of a loaded pair."""
 

@@ -3,7 +3,7 @@
 The recipe knows only these two; `likeness.generate.inpaint` implements them with the backbone.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class RegenerationJob(NamedTuple):
     seed: int
 
 
+@runtime_checkable
 class Regenerate(Protocol):
     """Makes one picture at a time; equal jobs give equal pixels, whatever was made before."""
 
@@ -33,6 +34,7 @@ class Regenerate(Protocol):
         ...
 
 
+@runtime_checkable
 class LoadRegenerate(Protocol):
     """Loads the model in any process; it is sent there by pickle. `id` names model and settings."""
 

@@ -4,7 +4,7 @@ Pictures and masks of the target share one transform, pictures and masks of a re
 them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10, 10.1.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class EncodeSettings(NamedTuple):
     entropy: str
 
 
+@runtime_checkable
 class PatchFeatures(Protocol):
     """Unit features of the patches of whole pictures, for PatchDPO."""
 
