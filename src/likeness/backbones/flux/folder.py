@@ -27,6 +27,14 @@ _PARTS = {
     "scheduler": "scheduler_config.json",
 }
 _WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+ADAPTER_TARGETS = (
+    r"(.*transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    r"|single_transformer_blocks\.\d+\.proj_out)"
+)
+"""The layers that UNO's LoRA sits on: attention of every block, and proj_out of single blocks.
+
+A bare "proj_out" would also hit the output layer of the whole network.
+"""
 _LOADING_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
