@@ -106,6 +106,16 @@ def test_noise_and_target_agree(tiny: FluxUno) -> None:
     assert torch.equal(x_t[0], x0[0])
     assert torch.equal(x_t[2], eps[2])
     torch.testing.assert_close(x_t - t.reshape(-1, 1, 1, 1) * velocity, x0)
+    torch.testing.assert_close(tiny.clean(x_t, velocity, t), x0)
+
+
+def test_training_times_are_shifted_for_the_tokens_of_the_grid(tiny: FluxUno) -> None:
+    """mu 0.5 at 256 tokens and 1.15 at 4096: equal generators draw equal entries of UNO's list, shifted apart."""
+    few, many = (
+        tiny.draw_t(torch.Generator().manual_seed(5), grid=TokenGrid(side, side), law="uno_shift") for side in (16, 64)
+    )
+    odds = [t / (1 - t) for t in (few, many)]  # t = 1 / (1 + (1/u - 1) e^-mu), so that odds are those of u times e^mu
+    assert odds[1] / odds[0] == pytest.approx(np.exp(1.15 - 0.5), rel=1e-9)
 
 
 def test_encode_is_the_scaled_mean_and_decode_undoes_the_scaling(tiny: FluxUno) -> None:
@@ -261,6 +271,27 @@ def test_batch_equals_loop(tiny: FluxUno) -> None:
         alone = tiny.generate(prompt, pair, seed=seed, options=options)
         # batched matrix products sum in another order: one level at most
         assert abs(np.asarray(image, int) - np.asarray(alone, int)).max() <= 1
+
+
+def test_a_prepared_sample_is_the_models_own_text_and_latents(tiny: FluxUno) -> None:
+    """To the bit: each reference encoded alone at its fitted size, the text as FluxPipeline reads it."""
+    references = [picture(0, width=96, height=50), picture(1)]
+    row = tiny.prepare(PROMPT, references)
+    assert list(row) == ["embeds", "pooled", "reference0", "reference1"]
+    text, fitted = tiny.embed_text([PROMPT]), tiny.fit_references(references)
+    by_hand = tiny.assemble(text, [tiny.encode(to_pixels([image])) for image in fitted], guidance=2.0)
+    condition = tiny.collate([row], guidance=2.0)
+    assert torch.equal(condition.text.embeds, by_hand.text.embeds)
+    assert torch.equal(condition.text.pooled, by_hand.text.pooled)
+    assert condition.reference_grids == by_hand.reference_grids == (TokenGrid(2, 4), TokenGrid(4, 4))
+    assert all(torch.equal(*pair) for pair in zip(condition.references, by_hand.references, strict=True))
+    assert condition.guidance is not None
+    assert condition.guidance.tolist() == [2.0]
+
+
+def test_a_layout_is_refused_since_nothing_would_read_it(tiny: FluxUno) -> None:
+    with pytest.raises(DataError, match="layout: expected none"):
+        tiny.prepare(PROMPT, layout={"boxes": []})
 
 
 def test_select_repeats_and_reorders_rows(tiny: FluxUno) -> None:

@@ -180,7 +180,7 @@ class FluxUno:
         """
         if layout is not None:
             raise DataError("layout: expected none, since FLUX.1 reads none, got one; say it in the prompt instead.")
-        latents = [self.encode(to_pixels([image]))[0] for image in self.fit_references(references)]
+        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in self.fit_references(references)]
         text = self.embed_text([prompt])
         named = {f"reference{number}": tensor for number, tensor in enumerate(latents)}
         return {"embeds": text.embeds[0], "pooled": text.pooled[0], **named}
