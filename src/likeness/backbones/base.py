@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,  # options: each backbone has a model of its own
-    Literal,
-    NamedTuple,
-    Protocol,
-    TypeVar,
-    get_args,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, get_args, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -140,6 +131,7 @@ class Backbone(Protocol[ConditionT]):
         """Pixels (B, 3, H, W), about [-1, 1], of clean latents (B, C, h, w)."""
         ...
 
+    # Any: each backbone has a model of its own options, a subclass of `Options`
     def generate(self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: Any = None) -> Image:
         """One picture; the same arguments give the same pixels on the same machine. None: the model's own options."""
         ...

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: classes found by name, and the conditions of any backbone
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any  # Any: the condition of whichever backbone
 
 from likeness.backbones import BACKBONES
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype
-from likeness.core.errors import DataError, WeightsError
+from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
 from likeness.core.weights import resolve_weights
 
@@ -23,15 +23,15 @@ __all__ = ["kind_of", "open_backbone", "options_of"]
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of backbone that the folder holds. Raises: WeightsError when it holds none of the known pipelines."""
+    """The kind of backbone that the folder holds.
+
+    Raises: WeightsError when it holds none of the known pipelines, DataError when its index is damaged.
+    """
     kinds, index = {entry.pipeline: kind for kind, entry in BACKBONES.items()}, folder / "model_index.json"
     wanted = f"{folder}: expected a diffusers {' or '.join(kinds)} folder"
     if not index.is_file():
         raise WeightsError(f"{wanted}, got one without model_index.json; download it whole, or name another folder.")
-    try:
-        found = read_json(index)
-    except DataError as error:
-        raise WeightsError(f"{index}: expected the index of a pipeline, got {error}; download it again.") from error
+    found = read_json(index)
     name = found.get("_class_name") if isinstance(found, dict) else None
     if name not in kinds:
         raise WeightsError(f"{wanted}, got {name or 'one that names no pipeline'}; name another folder.")
@@ -40,7 +40,7 @@ def kind_of(folder: Path) -> str:
 
 def options_of(kind: str) -> type[Options]:
     """The model of what may be asked of a picture of that kind of backbone; imports no weights and no torch."""
-    return _find(BACKBONES[kind].options)
+    return resolve_name(BACKBONES[kind].options)
 
 
 def open_backbone(
@@ -57,9 +57,5 @@ def open_backbone(
     """
     device, folder = pick_device(device), resolve_weights(str(spec))
     precision = pick_dtype(device, dtype) if isinstance(dtype, str) else dtype
-    return _find(BACKBONES[kind_of(folder)].load).load(folder, device=device, dtype=precision, loras=loras)
-
-
-def _find(name: str) -> Any:
-    module, _, inside = name.partition(":")
-    return getattr(import_module(module), inside)
+    backbone = resolve_name(BACKBONES[kind_of(folder)].load)
+    return backbone.load(folder, device=device, dtype=precision, loras=loras)

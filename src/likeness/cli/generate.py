@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any  # Any: values of options, which the backbone's own model checks
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -61,11 +61,7 @@ Guidance = Annotated[
 ]
 ModelOptions = Annotated[
     list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="NAME=VALUE",
-        help="Any option of the model's backbone, width=96 for one; repeat for several.",
-    ),
+    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say width=96; may be repeated."),
 ]
 Workers = Annotated[
     int | None,
@@ -117,8 +113,9 @@ def generate(
     from likeness.generate.run import generate_run
 
     quiet_libraries()
-    flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
-    options = _options({**flags, "reference_cfg_scale": reference_cfg_scale}, more=option or ())
+    shortcuts = {"size": size, "steps": steps, "guidance": guidance}
+    scales = {"cfg_scale": cfg_scale, "reference_cfg_scale": reference_cfg_scale}
+    options = _options({**shortcuts, **scales}, more=option or ())
     built = out.parent / f"{out.name}-cases"
     source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
@@ -146,8 +143,8 @@ def generate(
     _tell(made, as_json=as_json)
 
 
-def _options(flags: dict[str, Any], *, more: Sequence[str]) -> dict[str, Any]:
-    """What was asked for by flags of their own and by --option. Raises: ConfigError for no NAME=VALUE, or a second."""
+def _options(flags: dict[str, object], *, more: Sequence[str]) -> dict[str, object]:
+    """What was asked for by a flag of its own or by --option. Raises: ConfigError for no NAME=VALUE, or two of them."""
     options = {name: value for name, value in flags.items() if value is not None}
     for text in more:
         name, equals, value = text.partition("=")
@@ -176,7 +173,7 @@ def _require_place(out: Path, *, benchmark: str, num_images: int) -> None:
     require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
 
 
-def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, Any]) -> None:
+def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights

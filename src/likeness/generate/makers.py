@@ -1,14 +1,9 @@
 """What can make pictures: the protocol a backbone fulfils here, and how worker processes find it by name."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import (
-    Any,
-    NamedTuple,
-    Protocol,
-    runtime_checkable,
-)  # Any: what an import by name gives is checked after the fact
+from pkgutil import resolve_name
+from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: what a name gives is checked after the fact
 
 from PIL import Image
 
@@ -16,17 +11,7 @@ from likeness.backbones.open import kind_of, options_of
 from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
 
-__all__ = [
-    "BACKBONE",
-    "ImageMaker",
-    "LoadMaker",
-    "MakerSpec",
-    "load_maker",
-    "maker_name",
-    "notes_on",
-    "public_maker",
-    "read_options",
-]
+__all__ = ["BACKBONE", "ImageMaker", "LoadMaker", "MakerSpec", "load_maker", "maker_name", "notes_on", "read_options"]
 
 BACKBONE = "likeness.backbones.open:open_backbone"
 """The maker that is whichever backbone the model's folder holds."""
@@ -41,12 +26,7 @@ class ImageMaker(Protocol):
     """
 
     def generate(
-        self,
-        prompt: str,
-        references: Sequence[Image.Image] = (),
-        *,
-        seed: int,
-        options: Any = None,
+        self, prompt: str, references: Sequence[Image.Image] = (), *, seed: int, options: Any = None
     ) -> Image.Image:
         """One picture; `options` are what `read_options` gives for this maker, None means the maker's own defaults."""
         ...
@@ -87,21 +67,13 @@ def maker_name(load: str | LoadMaker) -> str:
 
 
 def _find(name: str) -> Callable[..., Any]:
-    module, colon, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
+        found = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"maker: expected an importable module:function, got {name!r} ({error}).") from error
-    if not colon or not callable(found):
+    if ":" not in name or not callable(found):
         raise ConfigError(f"maker: expected module:function, got {name!r}; name a function.")
     return found
-
-
-def public_maker(load: str, *, folder: Path) -> str:
-    """How run.json names the maker: the kind of the backbone in the model's folder, else "module:function"."""
-    return kind_of(folder) if load == BACKBONE else load
 
 
 def read_options(load: str, given: Mapping[str, Any], *, folder: Path) -> Options | dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
+from likeness.backbones.open import kind_of
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
@@ -14,7 +15,7 @@ from likeness.core.hashing import json_sha256
 from likeness.core.records import Case, Rejected
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
-from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, public_maker, read_options
+from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import Sample, read_notes, sample_row, samples_of
 from likeness.generate.workers import Outcome, Plan, make_here, make_in_workers
@@ -72,7 +73,8 @@ def generate_run(
         raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
     facts = _model_facts(model, weights, loras, adapters)
     asked = read_options(load, options or {}, folder=weights)
-    place = {"device": device.partition(":")[0], "dtype": dtype, "maker": public_maker(load, folder=weights)}
+    made_by = kind_of(weights) if load == BACKBONE else load
+    place = {"device": device.partition(":")[0], "dtype": dtype, "maker": made_by}
     identity = {
         "kind": "generate",
         "model": facts,

@@ -434,9 +434,9 @@ def test_truncation_is_noticed(tiny: FluxUno) -> None:
     assert tiny.prompt_is_truncated("cat " * 32)
 
 
-def test_number_of_target_tokens(tiny: FluxUno) -> None:
-    assert tiny.num_target_tokens() == 64
-    assert tiny.num_target_tokens(size=96, width=128) == 48
+def test_tokens_of_a_picture(tiny: FluxUno) -> None:
+    assert tiny.grid() == TokenGrid(8, 8)
+    assert tiny.grid(size=96, width=128) == TokenGrid(6, 8)
 
 
 # folders -------------------------------------------------------------------------------------------------------------

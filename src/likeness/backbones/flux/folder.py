@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.core.errors import WeightsError
-from likeness.core.weights import check_safetensors, resolve_weights
+from likeness.core.weights import check_safetensors, resolve_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -193,10 +193,9 @@ def _no_progress_bars() -> Generator[None, None, None]:
 
 
 def _lora_file(spec: str | Path) -> Path:
-    path = Path(spec).expanduser()
-    if path.is_file():
-        return path
-    folder = resolve_weights(str(spec))
+    folder = resolve_adapter(spec)
+    if folder.is_file():
+        return folder
     for name in ("dit_lora.safetensors", "pytorch_lora_weights.safetensors"):
         if (folder / name).is_file():
             return folder / name

@@ -114,11 +114,6 @@ class FluxUno:
         """Precision of text embeddings and latents."""
         return self.parts.text_encoder.dtype
 
-    @property
-    def latent_channels(self) -> int:
-        """C."""
-        return self.network.config.in_channels // 4
-
     def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
         """The token grid of a picture `size` px high and `width` px wide (square by default).
 
@@ -129,11 +124,6 @@ class FluxUno:
         if any(side < patch_px or side % patch_px for side in sides):
             raise ConfigError(f"size: expected multiples of {patch_px} px, got {sides}; round them.")
         return TokenGrid(sides[0] // patch_px, sides[1] // patch_px)
-
-    def num_target_tokens(self, *, size: int | None = None, width: int | None = None) -> int:
-        """L of a picture of that size."""
-        grid = self.grid(size=size, width=width)
-        return grid.rows * grid.columns
 
     # text ------------------------------------------------------------------------------------------------------------
 
@@ -174,7 +164,7 @@ class FluxUno:
         return [fit_reference(image, long_side=long_side, multiple=self.facts.px_per_token) for image in references]
 
     def prepare(self, prompt: str, references: Sequence[Image] = (), *, layout: object = None) -> dict[str, Tensor]:
-        """ "embeds" (T, D_t5), "pooled" (D_clip) and "reference0", "reference1" ..., the latents (C, h, w) of each.
+        """The text as "embeds" (T, D_t5) and "pooled" (D_clip), latents (C, h, w) as "reference0", "reference1" ...
 
         Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
         """
@@ -310,7 +300,7 @@ class FluxUno:
     def initial_noise(self, seeds: Sequence[int], *, grid: TokenGrid) -> Float[Tensor, "B C h w"]:
         """Noise of one CPU generator per seed, so that neither device nor batch changes it; as FluxPipeline draws."""
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        shape = (len(seeds), self.latent_channels, 2 * grid.rows, 2 * grid.columns)
+        shape = (len(seeds), self.network.config.in_channels // 4, 2 * grid.rows, 2 * grid.columns)
         return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
 
     def _shift(self, grid: tuple[int, int]) -> float:
