@@ -76,7 +76,7 @@ def test_a_fresh_adapter_changes_nothing_and_sits_on_attention_only(
     transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
     base = answer(transformer, inputs)
-    add_adapter(transformer, facts=facts, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     assert torch.equal(answer(transformer, inputs), base)
     layers = {key.split(".lora_")[0] for key in adapter_parameters(transformer, "focus")}
     # 2 double blocks x 8 layers (q, k, v, out for pictures and for text), 3 single blocks x (q, k, v, proj_out)
@@ -91,7 +91,7 @@ def test_the_start_depends_on_the_seed_alone(tiny_folder: Path, facts: BackboneF
         torch.manual_seed(noise)
         fresh = FluxTransformer2DModel.from_pretrained(tiny_folder / "transformer")
         state = torch.get_rng_state()
-        add_adapter(fresh, facts=facts, rank=4, alpha=4, init_seed=init_seed)
+        add_adapter(fresh, facts=facts, rank=4, alpha=4.0, init_seed=init_seed)
         assert torch.equal(torch.get_rng_state(), state)
         return {key: p.detach() for key, p in adapter_parameters(fresh, "focus").items()}
 
@@ -106,7 +106,7 @@ def test_off_equals_no_adapter_and_disabled_adapters_and_scaling_0(
     transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
     base = answer(transformer, inputs)
-    add_adapter(transformer, facts=facts, rank=4, alpha=8)
+    add_adapter(transformer, facts=facts, rank=4, alpha=8.0)
     shake(transformer, "focus", seed=1)
     tuned = answer(transformer, inputs)
     assert not torch.allclose(tuned, base, atol=1e-4)
@@ -126,8 +126,8 @@ def test_off_equals_no_adapter_and_disabled_adapters_and_scaling_0(
 def test_off_leaves_every_flag_as_it_was_also_after_an_error(
     transformer: FluxTransformer2DModel, facts: BackboneFacts
 ) -> None:
-    add_adapter(transformer, facts=facts, rank=2, alpha=2, name="uno")
-    add_adapter(transformer, facts=facts, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=2, alpha=2.0, name="uno")
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
 
     def flags() -> list[Any]:
         layers = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
@@ -144,10 +144,10 @@ def test_off_leaves_every_flag_as_it_was_also_after_an_error(
 def test_uno_stays_on_and_frozen_beside_ours(
     transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
-    add_adapter(transformer, facts=facts, rank=2, alpha=2, name="uno")
+    add_adapter(transformer, facts=facts, rank=2, alpha=2.0, name="uno")
     shake(transformer, "uno", seed=1)
     with_uno = answer(transformer, inputs)
-    add_adapter(transformer, facts=facts, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     assert torch.equal(answer(transformer, inputs), with_uno)  # ours starts at 0, uno is still active
     shake(transformer, "focus", seed=2)
     both = answer(transformer, inputs)
@@ -162,7 +162,7 @@ def test_uno_stays_on_and_frozen_beside_ours(
 def test_gradients_do_not_change_under_checkpointing_with_the_reference_pass_before(
     transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
-    add_adapter(transformer, facts=facts, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     shake(transformer, "focus", seed=1)
 
     def gradients() -> list[torch.Tensor]:
@@ -184,7 +184,7 @@ def saved(
     transformer: FluxTransformer2DModel, inputs: dict[str, Any], tmp_path: Path, facts: BackboneFacts
 ) -> tuple[Path, torch.Tensor]:
     """An adapter with alpha != rank on disk, and the output of the network that carries it."""
-    add_adapter(transformer, facts=facts, rank=4, alpha=6)
+    add_adapter(transformer, facts=facts, rank=4, alpha=6.0)
     shake(transformer, "focus", seed=3)
     save_adapter(
         transformer, tmp_path / "lora", facts=facts, metadata={"base_sha256": "abc", "config": {"beta": 2000.0}}
@@ -240,12 +240,12 @@ def test_saving_twice_gives_the_same_bytes(tiny_folder: Path, saved: tuple[Path,
 
 def test_what_cannot_be_is_said(transformer: FluxTransformer2DModel, tmp_path: Path, facts: BackboneFacts) -> None:
     with pytest.raises(ConfigError, match="rank: expected at least 1, got 0"):
-        add_adapter(transformer, facts=facts, rank=0, alpha=1)
+        add_adapter(transformer, facts=facts, rank=0, alpha=1.0)
     with pytest.raises(WeightsError, match="expected an adapter of the transformer, got none"):
         adapter_parameters(transformer, "focus")
-    add_adapter(transformer, facts=facts, rank=1, alpha=1)
+    add_adapter(transformer, facts=facts, rank=1, alpha=1.0)
     with pytest.raises(ConfigError, match="expected a new name"):
-        add_adapter(transformer, facts=facts, rank=1, alpha=1)
+        add_adapter(transformer, facts=facts, rank=1, alpha=1.0)
     with pytest.raises(WeightsError, match="expected weights"):
         adapter_metadata(tmp_path)
 
@@ -258,7 +258,7 @@ def test_the_embedded_model_draws_the_same_picture_with_stock_diffusers(tmp_path
     from likeness.core.weights import embedded
 
     ours = FluxUno.load("flux")
-    add_adapter(ours.network, facts=ours.facts, rank=4, alpha=4)
+    add_adapter(ours.network, facts=ours.facts, rank=4, alpha=4.0)
     shake(ours.network, "focus", seed=4)
     save_adapter(ours.network, tmp_path, facts=ours.facts)
     stock = FluxPipeline.from_pretrained(embedded("flux"))

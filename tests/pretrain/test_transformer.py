@@ -129,7 +129,7 @@ def test_dropped_conditions(backbone: FluxUno) -> None:
     t, eps = noise_of(batch)
     with torch.no_grad():
         text = embed(backbone, free.pieces, free.words)
-        unconditional = backbone.condition_batch([""] * 3, [[]] * 3, guidance=1.0)
+        unconditional = backbone.collate([backbone.prepare("")] * 3, guidance=1.0)
         torch.testing.assert_close(text.embeds, unconditional.text.embeds)
         assert velocity_errors(backbone, free, t=t, eps=eps).shape == (3, 4, 4)
 
