@@ -28,9 +28,10 @@ __all__ = [
 TEMPORARY_PATTERN = ".*.tmp"
 
 
-def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> None:
     """The file at `path` holds exactly `data`; its folder is created when absent.
 
+    Without `sync` the bytes are not forced to the disk: a power failure, other than a kill, may leave a short file.
     Raises: OutputError when the folder is read-only, full or not a folder.
     """
     path = Path(path)
@@ -39,8 +40,9 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         _discard(temporary)

@@ -1,7 +1,7 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
@@ -10,20 +10,18 @@ from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
+from likeness.core.jobs import Progress
 from likeness.core.records import Case, Rejected
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import FLUX_UNO, LoadMaker, MakerSpec, maker_name
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import Sample, Settings, read_notes, sample_row, samples_of
-from likeness.generate.workers import Outcome, Plan, make_here, make_in_workers
+from likeness.generate.workers import Plan, make_pictures
 
 __all__ = ["RunSummary", "generate_run"]
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow")
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures there, pictures wanted) at the start and after each picture."""
 
 
 class RunSummary(NamedTuple):
@@ -61,7 +59,7 @@ def generate_run(
     from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
     Pictures do not depend on `workers` or the order of cases. `loras` are files, folders or hub ids of adapters that
     all act on `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are
-    listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on.
+    listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on. `progress` counts pictures.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     settings = Settings(
@@ -157,8 +155,7 @@ def _run(
         provenance={"model": _weights_hashes(identity["model"]), "settings": identity["settings"]},
     )
     missing = [sample for sample in samples if read_notes(sample, folder=plan.folder) is None]
-    outcomes = _make_all(missing, plan=plan, workers=workers, total=len(samples), progress=progress)
-    refused = {outcome.sample.id: outcome.refusal for outcome in outcomes if outcome.refusal}
+    refused = _make_all(missing, plan=plan, workers=workers, total=len(samples), progress=progress)
     by_sample = [Rejected(where=sample.id, reason=refused[sample.id]) for sample in samples if sample.id in refused]
     made = [sample for sample in samples if sample.id not in refused]
     _write_tables(made, references=references, identity=identity, folder=plan.folder)
@@ -169,17 +166,17 @@ def _run(
 
 def _make_all(
     missing: Sequence[Sample], *, plan: Plan, workers: int, total: int, progress: Progress | None
-) -> list[Outcome]:
-    several = workers > 1 and len(missing) > 1
-    making = make_in_workers(missing, plan=plan, workers=workers) if several else make_here(missing, plan=plan)
-    outcomes: list[Outcome] = []
-    if progress:
-        progress(total - len(missing), total)
-    for outcome in making:
-        outcomes.append(outcome)
-        if progress:
-            progress(total - len(missing) + len(outcomes), total)
-    return outcomes
+) -> dict[str, str]:
+    """Why pictures could not be made, by id."""
+    refused: dict[str, str] = {}
+    progress = progress or (lambda done, total: None)
+    progress(total - len(missing), total)
+    making = make_pictures(missing, plan=plan, workers=workers)
+    for done, (sample, refusal) in enumerate(making, start=total - len(missing) + 1):
+        progress(done, total)
+        if refusal:
+            refused[sample.id] = refusal
+    return refused
 
 
 def _write_tables(made: Sequence[Sample], *, references: References, identity: dict[str, Any], folder: Path) -> None:

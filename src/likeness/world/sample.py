@@ -1,8 +1,6 @@
 """`likeness world sample`: labelled pictures on disk."""
 
-import multiprocessing
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -13,6 +11,7 @@ from PIL import Image
 
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
+from likeness.core.jobs import Progress, always, run_jobs
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.world.identity import Split
 from likeness.world.render import AP10K, Picture, render
@@ -20,9 +19,7 @@ from likeness.world.scenario import sample_scenario
 
 SHEET_NAME, SHEET_COLUMNS, SHEET_CELLS = "contact_sheet.png", 8, 64
 _VERSIONED = ("numpy", "pillow", "skia-python")
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures there, pictures wanted) at the start and after each picture."""
+AHEAD = 32  # pictures per worker that may wait for an earlier one
 
 
 def write_samples(
@@ -53,13 +50,11 @@ def _draw_all(
     n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress | None
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    with multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else nullcontext() as pool:
-        if progress:
-            progress(0, n)
-        for row in pool.imap(draw, range(n), chunksize=32) if pool else map(draw, range(n)):
-            rows.append(row)
-            if progress:
-                progress(len(rows), n)
+    progress = progress or (lambda done, total: None)
+    progress(0, n)
+    for _, row in run_jobs(range(n), load=always(draw), workers=workers, ahead=AHEAD, in_order=True):
+        rows.append(row)
+        progress(len(rows), n)
     return rows
 
 
