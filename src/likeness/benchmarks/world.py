@@ -14,10 +14,11 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
+from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import Identity, Split
+from likeness.world.identity import Identity
 from likeness.world.render import Labels, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 

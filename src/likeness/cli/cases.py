@@ -34,7 +34,7 @@ def find_cases(
     """
     _require_one(source)
     if source.prompt is not None:
-        return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), rejected=())
+        return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), left_out=())
     if source.cases:
         found = read_cases(source.cases)
     else:
@@ -42,7 +42,7 @@ def find_cases(
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
-    return CasesFile(cases=cases, rejected=found.rejected)
+    return CasesFile(cases=cases, left_out=found.left_out)
 
 
 def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress | None = None) -> CasesFile:
@@ -60,7 +60,7 @@ def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress
 
         if source.data is None:
             raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
-        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), rejected=())
+        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), left_out=())
     from likeness.benchmarks.world import build
 
     return read_cases(build(name, folder, limit=limit, progress=progress))

@@ -2,12 +2,11 @@
 
 A worker loads what it needs once and then does one job at a time, so that no result depends on how many workers there
 are or on what they did before. Workers end when their parent ends, even after kill -9; Ctrl-C is the parent's to
-handle. Jobs, results and `load` travel between processes by pickle.
+handle. Jobs, results and `load` must be what multiprocessing can send.
 """
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import traceback
@@ -18,6 +17,7 @@ from functools import partial
 from itertools import chain, count, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the caller's
 
@@ -106,7 +106,7 @@ def _in_processes(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]
                 return
             job, answer = crew.take(turn if plan.in_order else None)
             crew.fill()  # before the caller goes on, so that no worker waits for it
-            error, result = pickle.loads(answer)  # written by a worker of this very process
+            error, result = ForkingPickler.loads(answer)  # written by a worker of this very process
             if error is not None:
                 raise error
             yield job, result
@@ -142,7 +142,7 @@ class _Crew:
                 self._workers.append(_start(self._plan, number=len(self._workers)))
             worker = min(self._workers, key=lambda worker: len(worker.numbers))
             try:
-                worker.connection.send_bytes(pickle.dumps(job))
+                worker.connection.send_bytes(_packed(job))
             except OSError:
                 raise worker.death() from None
             worker.numbers.append(number)
@@ -199,13 +199,17 @@ def _work(connection: Connection, plan: _Plan, number: int) -> None:
         try:
             work = work or plan.load(number)  # here and not at the start, so that its errors are answers
             with _threads(plan):
-                result = work(pickle.loads(sent))
-            answer = pickle.dumps((None, result))
+                result = work(ForkingPickler.loads(sent))
+            answer = _packed((None, result))
         except LikenessError as error:
-            answer = pickle.dumps((error, None))
+            answer = _packed((error, None))
         except Exception:  # anything at all must reach the parent rather than vanish with this process
-            answer = pickle.dumps((RuntimeError("worker failed:\n" + traceback.format_exc()), None))
+            answer = _packed((RuntimeError("worker failed:\n" + traceback.format_exc()), None))
         answers.put(answer)
+
+
+def _packed(value: Any) -> bytes:
+    return bytes(ForkingPickler.dumps(value))
 
 
 def _received(connection: Connection) -> bytes | None:

@@ -8,27 +8,25 @@ Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
+from typing import Any, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_text
+from likeness.core.kinds import Category, Split, Subset
 from likeness.core.records import Case
-from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
+from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
 
 __all__ = [
-    "CATEGORIES",
     "NUM_QUESTIONS",
     "PAIRS_NAME",
-    "Category",
     "PairReference",
     "PairSubject",
     "PairsFile",
     "PictureScore",
     "PreferencePair",
     "QualityScores",
-    "Subset",
     "pair_row",
     "read_pairs",
 ]
@@ -36,10 +34,6 @@ __all__ = [
 PAIRS_NAME = "pairs.jsonl"
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""
-
-Subset = Literal["single", "multi"]
-Category = Literal["object", "animal", "human"]
-CATEGORIES: tuple[Category, ...] = ("object", "animal", "human")
 
 
 class _Row(BaseModel):
@@ -139,7 +133,7 @@ class PreferencePair(_Row):
     seeds: dict[str, int] = Field(default_factory=dict[str, int])
     models: dict[str, str | None] = Field(default_factory=dict[str, str | None])
     qa: QualityScores = Field(default_factory=QualityScores)
-    split: Literal["train", "validation", "test"] = "train"
+    split: Split = "train"
 
     @property
     def disrupted(self) -> tuple[int, ...]:
@@ -176,7 +170,7 @@ class PairsFile(_Row):
     """What a pair set held: usable pairs in file order, and every row that was left out."""
 
     pairs: tuple[PreferencePair, ...]
-    rejected_rows: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def read_pairs(path: Path | str) -> PairsFile:
@@ -187,8 +181,8 @@ def read_pairs(path: Path | str) -> PairsFile:
     """
     path = Path(path)
     path = path / PAIRS_NAME if path.is_dir() else path
-    pairs, rejected = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
-    return PairsFile(pairs=pairs, rejected_rows=rejected)
+    pairs, left_out = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
+    return PairsFile(pairs=pairs, left_out=left_out)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

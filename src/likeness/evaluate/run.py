@@ -172,10 +172,10 @@ def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, f
             f"{folder}: expected a picture for every case, {len(found.missing)} are missing (first: "
             f"{found.missing[0]}); generate them, or allow missing pictures."
         )
-    if listed.rejected:
+    if listed.left_out:
         raise DataError(
-            f"Cases: expected every row to be usable, {len(listed.rejected)} are not (first: "
-            f"{listed.rejected[0].reason}); correct them, or allow missing pictures."
+            f"Cases: expected every row to be usable, {len(listed.left_out)} are not (first: "
+            f"{listed.left_out[0].reason}); correct them, or allow missing pictures."
         )
 
 

@@ -11,12 +11,12 @@ from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress
-from likeness.core.records import Case, Rejected
+from likeness.core.records import Case, LeftOut
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import FLUX_UNO, LoadMaker, MakerSpec, maker_name
 from likeness.generate.references import References, copy_references, read_references
-from likeness.generate.samples import Sample, Settings, read_notes, sample_row, samples_of
+from likeness.generate.samples import PictureJob, Settings, jobs_of, manifest_row, read_notes
 from likeness.generate.workers import Plan, make_pictures
 
 __all__ = ["RunSummary", "generate_run"]
@@ -30,7 +30,7 @@ class RunSummary(NamedTuple):
     folder: Path
     num_images: int
     num_made: int
-    rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def generate_run(
@@ -50,7 +50,7 @@ def generate_run(
     dtype: str = "auto",
     maker: str | LoadMaker = FLUX_UNO,
     benchmark: str | None = None,
-    rejected: Sequence[Rejected] = (),
+    left_out: Sequence[LeftOut] = (),
     progress: Progress | None = None,
 ) -> RunSummary:
     """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
@@ -59,7 +59,7 @@ def generate_run(
     from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
     Pictures do not depend on `workers` or the order of cases. `loras` are files, folders or hub ids of adapters that
     all act on `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are
-    listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on. `progress` counts pictures.
+    listed in rejected.jsonl, after the `left_out` rows passed in, and the others go on. `progress` counts pictures.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     settings = Settings(
@@ -72,7 +72,7 @@ def generate_run(
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
-        raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
+        raise DataError(f"cases: expected one usable case, got none; first reason: {references.left_out[0].reason}")
     identity = {
         "kind": "generate",
         "model": _model_facts(model, weights, loras, adapters),
@@ -83,7 +83,7 @@ def generate_run(
         "versions": package_versions(*_VERSIONED),
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), settings)
-    is_new, left_out = not (plan.folder / "run.json").exists(), (*rejected, *references.rejected)
+    is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
     open_run(out, identity=identity)
     with hold_run(out):
         try:
@@ -143,55 +143,57 @@ def _run(
     plan: Plan,
     identity: dict[str, Any],
     workers: int,
-    left_out: Sequence[Rejected],
+    left_out: Sequence[LeftOut],
     progress: Progress | None,
 ) -> RunSummary:
     copy_references(references, folder=plan.folder)
     write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
-    samples = samples_of(
+    jobs = jobs_of(
         references.cases,
         num_images=identity["num_images"],
         digests=references.digests,
         provenance={"model": _weights_hashes(identity["model"]), "settings": identity["settings"]},
     )
-    missing = [sample for sample in samples if read_notes(sample, folder=plan.folder) is None]
-    refused = _make_all(missing, plan=plan, workers=workers, total=len(samples), progress=progress)
-    by_sample = [Rejected(where=sample.id, reason=refused[sample.id]) for sample in samples if sample.id in refused]
-    made = [sample for sample in samples if sample.id not in refused]
+    missing = [job for job in jobs if read_notes(job, folder=plan.folder) is None]
+    refused = _make_all(missing, plan=plan, workers=workers, total=len(jobs), progress=progress)
+    by_job = [LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused]
+    made = [job for job in jobs if job.id not in refused]
     _write_tables(made, references=references, identity=identity, folder=plan.folder)
-    rejected = (*left_out, *by_sample)
-    _write_rejected(rejected, folder=plan.folder)
-    return RunSummary(plan.folder, len(made), len(missing) - len(refused), rejected)
+    left_out = (*left_out, *by_job)
+    _write_left_out(left_out, folder=plan.folder)
+    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out)
 
 
 def _make_all(
-    missing: Sequence[Sample], *, plan: Plan, workers: int, total: int, progress: Progress | None
+    missing: Sequence[PictureJob], *, plan: Plan, workers: int, total: int, progress: Progress | None
 ) -> dict[str, str]:
     """Why pictures could not be made, by id."""
     refused: dict[str, str] = {}
     progress = progress or (lambda done, total: None)
     progress(total - len(missing), total)
     making = make_pictures(missing, plan=plan, workers=workers)
-    for done, (sample, refusal) in enumerate(making, start=total - len(missing) + 1):
+    for done, (job, refusal) in enumerate(making, start=total - len(missing) + 1):
         progress(done, total)
         if refusal:
-            refused[sample.id] = refusal
+            refused[job.id] = refusal
     return refused
 
 
-def _write_tables(made: Sequence[Sample], *, references: References, identity: dict[str, Any], folder: Path) -> None:
+def _write_tables(
+    made: Sequence[PictureJob], *, references: References, identity: dict[str, Any], folder: Path
+) -> None:
     rows: list[dict[str, Any]] = []
-    for sample in made:
-        notes = read_notes(sample, folder=folder)
+    for job in made:
+        notes = read_notes(job, folder=folder)
         if notes is None:
-            raise DataError(f"{folder / sample.file}: expected the picture just made, got none; leave the run alone.")
-        rows.append(sample_row(sample, notes=notes, digests=references.digests, identity=identity))
+            raise DataError(f"{folder / job.file}: expected the picture just made, got none; leave the run alone.")
+        rows.append(manifest_row(job, notes=notes, digests=references.digests, identity=identity))
     write_jsonl(folder / "manifest.jsonl", rows)
 
 
-def _write_rejected(rejected: Sequence[Rejected], *, folder: Path) -> None:
+def _write_left_out(left_out: Sequence[LeftOut], *, folder: Path) -> None:
     path = folder / "rejected.jsonl"
-    if rejected:
-        write_jsonl(path, [row.model_dump() for row in rejected])
+    if left_out:
+        write_jsonl(path, [row.model_dump() for row in left_out])
     else:
         path.unlink(missing_ok=True)

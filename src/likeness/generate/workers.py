@@ -15,7 +15,7 @@ from likeness.core.errors import DataError
 from likeness.core.images import load_image
 from likeness.core.jobs import run_jobs
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
-from likeness.generate.samples import Sample, Settings, write_sample
+from likeness.generate.samples import PictureJob, Settings, write_picture
 
 __all__ = ["Plan", "make_pictures"]
 
@@ -28,15 +28,15 @@ class Plan(NamedTuple):
     settings: Settings
 
 
-def make_pictures(samples: Sequence[Sample], *, plan: Plan, workers: int) -> Iterator[tuple[Sample, str]]:
+def make_pictures(jobs: Sequence[PictureJob], *, plan: Plan, workers: int) -> Iterator[tuple[PictureJob, str]]:
     """Samples in the order they are dealt with, each with "" or the reason why its input cannot be used.
 
     Raises: as `run_jobs`, LikenessError as the maker or the disk do.
     """
-    return run_jobs(samples, load=partial(_load, plan), workers=workers, single_thread=True)
+    return run_jobs(jobs, load=partial(_load, plan), workers=workers, single_thread=True)
 
 
-def _load(plan: Plan, worker: int) -> Callable[[Sample], str]:
+def _load(plan: Plan, worker: int) -> Callable[[PictureJob], str]:
     return partial(_make, maker=load_maker(_on_own_device(plan.maker, worker=worker)), plan=plan)
 
 
@@ -49,15 +49,15 @@ def _on_own_device(maker: MakerSpec, *, worker: int) -> MakerSpec:
     return maker._replace(device=f"cuda:{worker % torch.cuda.device_count()}")
 
 
-def _make(sample: Sample, *, maker: ImageMaker, plan: Plan) -> str:
-    prompt = sample.case.prompt
+def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> str:
+    prompt = job.case.prompt
     try:
-        shown = [_reference(plan.folder / subject.reference_image) for subject in sample.case.subjects]
+        shown = [_reference(plan.folder / subject.reference_image) for subject in job.case.subjects]
         notes = notes_on(prompt, maker=maker)
-        image = maker.generate(prompt, shown, seed=sample.seed, **plan.settings._asdict())
+        image = maker.generate(prompt, shown, seed=job.seed, **plan.settings._asdict())
     except DataError as error:
         return str(error)
-    write_sample(image, sample, folder=plan.folder, notes=notes)
+    write_picture(image, job, folder=plan.folder, notes=notes)
     return ""
 
 

@@ -17,13 +17,13 @@ from torch.nn import functional
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import json_sha256
+from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.log import TrainLog
 from likeness.pretrain.vae import WEIGHTS, require_vae
-from likeness.world.identity import Split
 from likeness.world.render import render_image, render_reference, subject_levels
 from likeness.world.scenario import Scenario, caption, sample_scenario
 

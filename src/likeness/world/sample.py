@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,9 @@ from PIL import Image
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
 from likeness.core.jobs import Progress, always, run_jobs
+from likeness.core.kinds import Split
 from likeness.core.runs import hold_run, open_run, package_versions
-from likeness.world.identity import Split
-from likeness.world.render import AP10K, Picture, render
+from likeness.world.render import AP10K, Rendering, render
 from likeness.world.scenario import sample_scenario
 
 SHEET_NAME, SHEET_COLUMNS, SHEET_CELLS = "contact_sheet.png", 8, 64
@@ -23,11 +22,11 @@ AHEAD = 32  # pictures per worker that may wait for an earlier one
 
 
 def write_samples(
-    n: int, *, out: Path, split: str, size: int, seed: int, workers: int, progress: Progress | None = None
+    n: int, *, out: Path, split: Split, size: int, seed: int, workers: int, progress: Progress | None = None
 ) -> Path:
     """Writes images/, labels.jsonl and contact_sheet.png under `out` and returns the label file.
 
-    Picture i of a seed has the same bytes whatever `n` and `workers` are. Pictures already there are kept: `out` is
+    Rendering i of a seed has the same bytes whatever `n` and `workers` are. Pictures already there are kept: `out` is
     new or of the same call, which run.json tells.
     Raises: OutputError when `out` is of another call, holds other files or cannot be written.
     """
@@ -62,15 +61,15 @@ def _image_name(index: int, *, seed: int) -> str:
     return f"images/{seed}-{index:06d}.png"
 
 
-def _draw(index: int, *, out: Path, split: str, size: int, seed: int) -> dict[str, object]:
-    picture = render(sample_scenario(seed * 1_000_003 + index, split=cast(Split, split)), size=size)
+def _draw(index: int, *, out: Path, split: Split, size: int, seed: int) -> dict[str, object]:
+    picture = render(sample_scenario(seed * 1_000_003 + index, split=split), size=size)
     name = _image_name(index, seed=seed)
     if not (out / name).is_file():
         save_png(Image.fromarray(picture.image), out / name)
     return label_row(picture, image=name)
 
 
-def label_row(picture: Picture, *, image: str) -> dict[str, object]:
+def label_row(picture: Rendering, *, image: str) -> dict[str, object]:
     """One line of labels.jsonl. Boxes, heads and keypoints are shares of the side; masks are COCO run lengths."""
     labels = picture.labels
     return {

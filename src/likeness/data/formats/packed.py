@@ -14,7 +14,7 @@ from likeness.core.errors import DataError, OutputError
 from likeness.core.files import atomic_write_bytes, remove_stale_temporaries, write_jsonl
 from likeness.core.hashing import file_sha256, short
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_row, read_pairs
-from likeness.core.records import Rejected
+from likeness.core.records import LeftOut
 
 __all__ = [
     "MAX_SHARD_BYTES",
@@ -52,7 +52,7 @@ class ExportSummary(NamedTuple):
     out: Path
     num_pairs: int
     shards: tuple[Path, ...]
-    rejected_rows: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 class ImportSummary(NamedTuple):
@@ -60,7 +60,7 @@ class ImportSummary(NamedTuple):
 
     out: Path
     num_pairs: int
-    rejected_rows: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def slots(row: dict[str, Any]) -> dict[str, str]:
@@ -112,13 +112,13 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the set.") from error
 
 
-def numbered_pairs(folder: Path | str) -> tuple[list[Numbered], tuple[Rejected, ...]]:
+def numbered_pairs(folder: Path | str) -> tuple[list[Numbered], tuple[LeftOut, ...]]:
     """The pairs of the set in `folder` with their places, and the rows that were left out.
 
     Raises: DataError when the set cannot be read.
     """
     found = read_pairs(folder)
-    return list(enumerate(found.pairs)), found.rejected_rows
+    return list(enumerate(found.pairs)), found.left_out
 
 
 def shards_of(pairs: list[Numbered], *, max_bytes: int) -> list[list[Numbered]]:
@@ -155,16 +155,16 @@ def require_own_folder(out: Path, *, planned: Iterable[str], pattern: str) -> No
         raise OutputError(f"{out}: expected no shards of another export, got {others[0]}; choose another folder.")
 
 
-def write_unpacked(packed: Iterable[PackedPair | Rejected], *, out: Path, source: Path) -> ImportSummary:
+def write_unpacked(packed: Iterable[PackedPair | LeftOut], *, out: Path, source: Path) -> ImportSummary:
     """`out` holds pairs.jsonl and the files of all usable pairs; a pair that is not one is left out with the reason.
 
     Raises: DataError when no pair is usable; OutputError when `out` holds another set or cannot be written.
     """
     rows: list[dict[str, Any]] = []
-    rejected: list[Rejected] = []
+    rejected: list[LeftOut] = []
     _require_new_set(out)
     for number, pair in enumerate(packed, start=1):
-        if isinstance(pair, Rejected):
+        if isinstance(pair, LeftOut):
             rejected.append(pair)
             continue
         try:
@@ -172,7 +172,7 @@ def write_unpacked(packed: Iterable[PackedPair | Rejected], *, out: Path, source
             _write_files(row, pair.files, out=out)
         except DataError as error:
             where = pair.where or f"{source}:{number}"
-            rejected.append(Rejected(where=where, reason=f"{where}: {error}"))
+            rejected.append(LeftOut(where=where, reason=f"{where}: {error}"))
         else:
             rows.append(row)
     if not rows:

@@ -17,33 +17,27 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import atomic_write_bytes, read_json, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, run_jobs
+from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, pair_row
 from likeness.core.runs import hold_run, open_run
 from likeness.data.judging.gate import Thresholds, require_sound
 from likeness.data.judging.judges import Judge, LoadJudge, LoadProbeJudge
+from likeness.data.pairs import LOSERS, SUBSETS_IN_TURN
 from likeness.data.pairs.contact_sheet import write_contact_sheet
 from likeness.data.pairs.regeneration import LoadRegenerate, Regenerate
 from likeness.data.pairs.world_pairs import (
     MAX_ATTEMPTS,
-    LoserSource,
     WorldRecipe,
     asked_for,
     make_chunk,
     pair_id,
 )
-from likeness.world.identity import Split
 
-__all__ = ["CHUNK", "LOSERS", "SUBSETS", "DipSummary", "make_pairs"]
+__all__ = ["CHUNK", "DipSummary", "make_pairs"]
 
 VERSION = 1
 """Of the recipe: raised whenever equal settings would give other pairs."""
 CHUNK = 48
-SUBSETS: dict[str, tuple[Any, ...]] = {"single": ("single",), "multi": ("multi",), "both": ("single", "multi")}
-LOSERS: dict[str, tuple[LoserSource, ...]] = {
-    "drawn": ("drawn",),
-    "regenerated": ("regenerated",),
-    "mixed": ("drawn", "regenerated"),
-}
 REJECTED_NAME, SUMMARY_NAME, SHEET_NAME, CHUNKS = "rejected.jsonl", "summary.json", "contact_sheet.png", "chunks"
 
 
@@ -105,7 +99,7 @@ def make_pairs(
     recipe = WorldRecipe(
         seed=seed,
         split=split,
-        subsets=SUBSETS[subset],
+        subsets=SUBSETS_IN_TURN[subset],
         losers=LOSERS[losers],
         hard=hard,
         size=size,
@@ -127,7 +121,7 @@ def _require_sound(n: int, *, size: int, reference_size: int | None, workers: in
             raise ConfigError(f"{name}: expected at least {least}, got {value}; raise it.")
     if reference_size is not None and reference_size < 16:
         raise ConfigError(f"reference_size: expected at least 16 px, got {reference_size}; raise it.")
-    for name, value, known in (("subset", subset, SUBSETS), ("losers", losers, LOSERS)):
+    for name, value, known in (("subset", subset, SUBSETS_IN_TURN), ("losers", losers, LOSERS)):
         if value not in known:
             raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}; correct it.")
 
