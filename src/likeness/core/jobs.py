@@ -12,12 +12,11 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import suppress
 from functools import partial
 from itertools import chain, count, islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the caller's
 
@@ -46,7 +45,6 @@ class _Plan(NamedTuple):
     workers: int
     ahead: int
     in_order: bool
-    single_thread: bool
 
 
 def run_jobs(
@@ -71,11 +69,12 @@ def run_jobs(
     rest = iter(jobs)
     first = list(islice(rest, 2))
     engine = engine or ("processes" if workers > 1 and len(first) > 1 else "here")
-    yield from ENGINES[engine](chain(first, rest), _Plan(load, workers, ahead, in_order, single_thread))
+    load = partial(_single_threaded, load) if single_thread else load
+    yield from ENGINES[engine](chain(first, rest), _Plan(load, workers, ahead, in_order))
 
 
 def always(work: Callable[[Job], Result]) -> Load[Job, Result]:
-    """The `load` of work that needs nothing loaded; `work` must pickle where there are other processes."""
+    """The `load` of work that needs nothing loaded; `work` must be found by name where there are other processes."""
     return partial(_given, work)
 
 
@@ -83,17 +82,21 @@ def _given(work: Callable[[Job], Result], _: int) -> Callable[[Job], Result]:
     return work
 
 
-def _threads(plan: _Plan) -> Any:
-    return one_thread() if plan.single_thread else nullcontext()
+def _single_threaded(load: Load[Job, Result], worker: int) -> Callable[[Job], Result]:
+    work = load(worker)
+
+    def limited(job: Job) -> Result:
+        with one_thread():
+            return work(job)
+
+    return limited
 
 
 def _here(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]:
     work: Callable[[Any], Any] | None = None
     for job in jobs:
         work = work or plan.load(0)
-        with _threads(plan):
-            result = work(job)
-        yield job, result
+        yield job, work(job)
 
 
 # -- other processes, seen from this one -----------------------------------------------------------------------
@@ -104,14 +107,17 @@ def _in_processes(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]
         for turn in count():
             if not crew.jobs:
                 return
-            job, answer = crew.take(turn if plan.in_order else None)
+            job, (error, result) = crew.take(turn if plan.in_order else None)
             crew.fill()  # before the caller goes on, so that no worker waits for it
-            error, result = ForkingPickler.loads(answer)  # written by a worker of this very process
             if error is not None:
                 raise error
             yield job, result
     finally:
         crew.end()
+
+
+_Answer = tuple[Exception | None, Any]
+"""What became of a job: an error, or none and the result."""
 
 
 class _Worker(NamedTuple):
@@ -126,29 +132,28 @@ class _Worker(NamedTuple):
 
 
 class _Crew:
-    """The workers; `jobs` by number that were sent and not taken back, and the answers among them, pickled."""
+    """The workers; `jobs` by number that were sent and not taken back, and the answers among them."""
 
     def __init__(self, jobs: Iterator[Any], plan: _Plan) -> None:
         self._rest, self._plan = enumerate(jobs), plan
         self._workers: list[_Worker] = []
-        self._answers: dict[int, bytes] = {}
+        self._answers: dict[int, _Answer] = {}
         self.jobs: dict[int, Any] = {}
 
     def fill(self) -> None:
         """As many jobs are under way as the plan allows, each sent to the worker that has fewest."""
-        room = self._plan.workers * self._plan.ahead - len(self.jobs)
-        for number, job in islice(self._rest, room):
+        for number, job in islice(self._rest, self._plan.workers * self._plan.ahead - len(self.jobs)):
             if len(self._workers) < self._plan.workers:
-                self._workers.append(_start(self._plan, number=len(self._workers)))
+                self._workers.append(_start(self._plan.load, number=len(self._workers)))
             worker = min(self._workers, key=lambda worker: len(worker.numbers))
             try:
-                worker.connection.send_bytes(_packed(job))
+                worker.connection.send(job)
             except OSError:
                 raise worker.death() from None
             worker.numbers.append(number)
             self.jobs[number] = job
 
-    def take(self, number: int | None) -> tuple[Any, bytes]:
+    def take(self, number: int | None) -> tuple[Any, _Answer]:
         """The job of that number, or the first to be answered, with its answer."""
         while not self._answers if number is None else number not in self._answers:
             self._listen()
@@ -162,7 +167,7 @@ class _Crew:
             assert isinstance(connection, Connection)
             worker = busy[connection]
             try:
-                self._answers[worker.numbers[0]] = connection.recv_bytes()
+                self._answers[worker.numbers[0]] = connection.recv()
             except (EOFError, OSError):
                 raise worker.death() from None
             worker.numbers.popleft()
@@ -178,54 +183,52 @@ class _Crew:
                 worker.process.join()
 
 
-def _start(plan: _Plan, *, number: int) -> _Worker:
+def _start(load: Load[Any, Any], *, number: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, plan, number), daemon=True)
+    process = context.Process(target=_work, args=(there, load, number), daemon=True)
     process.start()
     there.close()
     return _Worker(here, process, deque())
 
 
 # -- the life of a worker --------------------------------------------------------------------------------------
-def _work(connection: Connection, plan: _Plan, number: int) -> None:
+def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
     """Answers what comes through the pipe until it closes; a thread sends, so that no job waits for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes the pipe
-    answers: SimpleQueue[bytes] = SimpleQueue()
+    answers: SimpleQueue[_Answer] = SimpleQueue()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=_send, args=(connection, answers), daemon=True).start()
     work: Callable[[Any], Any] | None = None
-    while (sent := _received(connection)) is not None:
+    for job in _received(connection):
         try:
-            work = work or plan.load(number)  # here and not at the start, so that its errors are answers
-            with _threads(plan):
-                result = work(ForkingPickler.loads(sent))
-            answer = _packed((None, result))
+            work = work or load(number)  # here and not at the start, so that its errors are answers
+            answers.put((None, work(job)))
         except LikenessError as error:
-            answer = _packed((error, None))
+            answers.put((error, None))
         except Exception:  # anything at all must reach the parent rather than vanish with this process
-            answer = _packed((RuntimeError("worker failed:\n" + traceback.format_exc()), None))
-        answers.put(answer)
+            answers.put((_failure(), None))
 
 
-def _packed(value: Any) -> bytes:
-    return bytes(ForkingPickler.dumps(value))
+def _failure() -> RuntimeError:
+    return RuntimeError("worker failed:\n" + traceback.format_exc())
 
 
-def _received(connection: Connection) -> bytes | None:
-    """The next job, None when there are no more or the parent is gone."""
-    try:
-        return connection.recv_bytes()
-    except (EOFError, OSError):
-        return None
-
-
-def _send(connection: Connection, answers: SimpleQueue[bytes]) -> None:
-    try:
+def _received(connection: Connection) -> Iterator[Any]:
+    with suppress(EOFError, OSError):  # no more jobs, or the parent is gone
         while True:
-            connection.send_bytes(answers.get())
-    except OSError:
-        os._exit(1)  # nobody is left to tell
+            yield connection.recv()
+
+
+def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:
+    while True:
+        answer = answers.get()
+        try:
+            connection.send(answer)
+        except OSError:
+            os._exit(1)  # nobody is left to tell
+        except Exception:  # a result that cannot be sent
+            connection.send((_failure(), None))
 
 
 def _end_with_parent() -> None:

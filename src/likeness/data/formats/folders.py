@@ -153,10 +153,10 @@ def dreambench_plus(source: Path) -> Iterator[LayoutRow | LeftOut]:
     if not targets:
         raise DataError(f"{source}: expected pictures in tgt_image, got none; name the folder of one method.")
     references = pictures_by_stem(source / "src_image")
-    kinds: dict[str, Category] = {name: name for name in CATEGORIES}
     for stem, path in targets.items():
         collection, _, _ = stem.partition("/")
-        kind = next((kinds[word] for word in collection.split("_") if word in kinds), None)
+        words = collection.split("_")
+        kind: Category | None = next((known for word in words for known in CATEGORIES if known == word), None)
         prompt = text_beside(source / "text" / f"{stem}.png")
         if kind is None:
             yield _rejected(path, f"expected an animal, human or object in the folder's name, got {collection}")
