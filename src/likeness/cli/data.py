@@ -11,17 +11,12 @@ import typer
 from likeness.cli import data_formats
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import choice
-from likeness.cli.group import LikenessGroup
+from likeness.cli.group import command_group
 from likeness.core.kinds import SPLITS, Split
 from likeness.data import RECIPES
 from likeness.data.pairs import LOSERS, SUBSETS_IN_TURN
 
-app = typer.Typer(
-    cls=LikenessGroup,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="Preference pairs: make them, check them, carry them to other formats.",
-)
+app = command_group("Preference pairs: make them, check them, carry them to other formats.")
 
 
 DIP_EXAMPLES = (

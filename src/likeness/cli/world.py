@@ -9,15 +9,10 @@ import typer
 
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import choice
-from likeness.cli.group import LikenessGroup
+from likeness.cli.group import command_group
 from likeness.core.kinds import SPLITS, Split
 
-app = typer.Typer(
-    cls=LikenessGroup,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="The embedded world: sample labelled pictures, retrain its checkpoints.",
-)
+app = command_group("The embedded world: sample labelled pictures, retrain its checkpoints.")
 
 
 SAMPLE_EXAMPLES = (

@@ -23,13 +23,18 @@ from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the
 from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, LikenessError
 
-__all__ = ["ENGINES", "Engine", "Load", "Progress", "always", "run_jobs"]
+__all__ = ["ENGINES", "Engine", "Load", "Progress", "always", "run_jobs", "unseen"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 Progress = Callable[[int, int], None]
 """Called with (done, wanted) at the start of long work and after each part of it."""
+
+
+def unseen(done: int, total: int) -> None:
+    """The progress that nobody looks at."""
+
 
 Load = Callable[[int], Callable[[Job], Result]]
 """How worker number i (0, 1, ...; 0 in this process) gets the function that does a job."""

@@ -10,7 +10,7 @@ from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
-from likeness.core.jobs import Progress
+from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, LeftOut
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
@@ -51,7 +51,7 @@ def generate_run(
     maker: str | LoadMaker = FLUX_UNO,
     benchmark: str | None = None,
     left_out: Sequence[LeftOut] = (),
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> RunSummary:
     """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
 
@@ -144,7 +144,7 @@ def _run(
     identity: dict[str, Any],
     workers: int,
     left_out: Sequence[LeftOut],
-    progress: Progress | None,
+    progress: Progress,
 ) -> RunSummary:
     copy_references(references, folder=plan.folder)
     write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
@@ -165,11 +165,10 @@ def _run(
 
 
 def _make_all(
-    missing: Sequence[PictureJob], *, plan: Plan, workers: int, total: int, progress: Progress | None
+    missing: Sequence[PictureJob], *, plan: Plan, workers: int, total: int, progress: Progress
 ) -> dict[str, str]:
     """Why pictures could not be made, by id."""
     refused: dict[str, str] = {}
-    progress = progress or (lambda done, total: None)
     progress(total - len(missing), total)
     making = make_pictures(missing, plan=plan, workers=workers)
     for done, (job, refusal) in enumerate(making, start=total - len(missing) + 1):

@@ -33,7 +33,6 @@ from likeness.world.scenario import Scenario, sample_scenario
 
 NUM_PICTURES = 512
 NUM_IDENTITIES = 220
-RIVALS = 19
 NUM_HELD_OUT = 256
 NUM_RESAMPLES = 2000
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's

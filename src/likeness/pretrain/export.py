@@ -17,8 +17,10 @@ LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
 LOG_ROWS = 30
 
 
-def export(config: PretrainConfig) -> Path:
+def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
     """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder.
+
+    Nothing is computed on `device`, which every stage is given.
 
     Raises: ConfigError when there is nothing to copy, or a transformer without its autoencoder.
     """

@@ -10,7 +10,7 @@ from PIL import Image
 
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
-from likeness.core.jobs import Progress, always, run_jobs
+from likeness.core.jobs import Progress, always, run_jobs, unseen
 from likeness.core.kinds import Split
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.world.render import AP10K, Rendering, render
@@ -22,7 +22,7 @@ AHEAD = 32  # pictures per worker that may wait for an earlier one
 
 
 def write_samples(
-    n: int, *, out: Path, split: Split, size: int, seed: int, workers: int, progress: Progress | None = None
+    n: int, *, out: Path, split: Split, size: int, seed: int, workers: int, progress: Progress = unseen
 ) -> Path:
     """Writes images/, labels.jsonl and contact_sheet.png under `out` and returns the label file.
 
@@ -35,8 +35,7 @@ def write_samples(
     with hold_run(out):
         finished = [out / "labels.jsonl", out / SHEET_NAME, *(out / _image_name(i, seed=seed) for i in range(n))]
         if all(path.is_file() for path in finished):
-            if progress:
-                progress(n, n)
+            progress(n, n)
             return out / "labels.jsonl"
         draw = partial(_draw, out=out, split=split, size=size, seed=seed)
         rows = _draw_all(n, draw, workers=workers, progress=progress)
@@ -46,10 +45,9 @@ def write_samples(
 
 
 def _draw_all(
-    n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress | None
+    n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    progress = progress or (lambda done, total: None)
     progress(0, n)
     for _, row in run_jobs(range(n), load=always(draw), workers=workers, ahead=AHEAD, in_order=True):
         rows.append(row)

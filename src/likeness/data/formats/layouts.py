@@ -13,15 +13,15 @@ from typing import Any, NamedTuple  # Any: rows as JSON
 import numpy as np
 from PIL import Image
 
-from likeness.core.errors import ConfigError, DataError, OutputError
-from likeness.core.files import atomic_write_bytes, write_jsonl
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import atomic_write_bytes
 from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
 from likeness.core.masks import read_mask
-from likeness.core.pairs import PAIRS_NAME, PairReference, PairSubject, PreferencePair, pair_row
+from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
 from likeness.core.records import MAX_SUBJECTS, LeftOut
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
-from likeness.data.formats.packed import ImportSummary
+from likeness.data.formats.packed import ImportSummary, write_set
 from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
 
 __all__ = ["Beside", "import_layout"]
@@ -59,23 +59,11 @@ def import_layout(
         raise ConfigError(f"--layout: expected one of {known}, got {layout}; correct the name.")
     if not source.exists():
         raise DataError(f"{source}: expected a file or folder, got nothing; check the path.")
-    if (out / PAIRS_NAME).exists():
-        raise OutputError(f"{out}: expected a folder without a pair set, got one with {PAIRS_NAME}; choose another.")
-    rows: list[dict[str, Any]] = []
-    rejected: list[LeftOut] = []
-    for number, row in enumerate(_completed(layout, source, beside=beside or Beside()), start=1):
-        if isinstance(row, LeftOut):
-            rejected.append(row)
-            continue
-        try:
-            rows.append(_imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category))
-        except DataError as error:
-            rejected.append(LeftOut(where=row.where, reason=f"{row.where}: {error}"))
-    if not rows:
-        first = rejected[0].reason if rejected else f"{source} holds no pairs"
-        raise DataError(f"{source}: expected at least one usable pair, got {len(rejected)} bad rows; first: {first}")
-    write_jsonl(out / PAIRS_NAME, rows)
-    return ImportSummary(out, len(rows), tuple(rejected))
+
+    def make(number: int, row: LayoutRow) -> dict[str, Any]:
+        return _imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category)
+
+    return write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
 
 
 # -- what lies beside the source -------------------------------------------------------------------------------

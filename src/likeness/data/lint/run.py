@@ -16,7 +16,7 @@ from likeness.core.errors import DataError
 from likeness.core.files import read_text
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image
-from likeness.core.jobs import Progress
+from likeness.core.jobs import Progress, unseen
 from likeness.core.kinds import CATEGORIES, SPLITS, SUBSETS
 from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pairs
 from likeness.core.records import LeftOut, read_cases
@@ -40,7 +40,7 @@ def lint(
     tolerance: int = 0,
     token: int = 16,
     thresholds: Thresholds | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> LintReport:
     """Everything found in the pair set of `folder`.
 
@@ -56,8 +56,7 @@ def lint(
     findings = _row_findings(folder, found)
     for number, pair in enumerate(found.pairs, start=1):
         findings += _of_pair(pair, rules=rules, seen=seen, known=known)
-        if progress is not None:
-            progress(number, len(found.pairs))
+        progress(number, len(found.pairs))
     counts = _counts(found.pairs)
     findings += _balance(counts, num_pairs=len(found.pairs))
     return LintReport(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple  # Any: rows are JSON
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import atomic_write_bytes, read_json, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
-from likeness.core.jobs import Progress, run_jobs
+from likeness.core.jobs import Progress, run_jobs, unseen
 from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, pair_row
 from likeness.core.runs import hold_run, open_run
@@ -79,7 +79,7 @@ def make_pairs(
     thresholds: Thresholds | None = None,
     judge: LoadJudge | None = None,
     regenerate: LoadRegenerate | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> DipSummary:
     """The folder `out` holds `n` pairs that passed the gate, balanced over subsets and categories.
 
@@ -166,11 +166,10 @@ def _is_whole(path: Path, size: int) -> bool:
         return False
 
 
-def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress | None) -> None:
+def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress) -> None:
     chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
     missing = [number for number in range(len(chunks)) if not _is_finished(number, folder=plan.folder)]
     done = n - sum(len(chunks[number]) for number in missing)
-    progress = progress or (lambda done, total: None)
     progress(done, n)
     for number, _ in run_jobs(missing, load=partial(_load, plan, chunks), workers=workers, single_thread=True):
         done += len(chunks[number])
