@@ -7,7 +7,6 @@ import ast
 import inspect
 import re
 import shlex
-from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +56,16 @@ def commands_page() -> str:
 def _row(param: Any) -> str:
     is_argument = param.param_type_name == "argument"
     names = f"`{param.metavar}`" if is_argument else ", ".join(f"`{name}`" for name in param.opts)
-    default = getattr(param.default, "value", param.default)
+    default = param.default
     shown = "required" if param.required else "" if default is None or default is False else f"`{default}`"
-    kind = param.type_descriptor.annotation
-    choices = [str(choice) for choice in kind] if isinstance(kind, EnumMeta) else []
-    known = f" One of {', '.join(choices)}." if choices else ""
+    known = f" One of {', '.join(choices_of(param))}." if choices_of(param) else ""
     return f"| {names} | {shown} | {param.help.replace('|', chr(92) + '|')}{known} |"
+
+
+def choices_of(param: Any) -> list[str]:
+    """The names that an option takes, where it takes no others."""
+    listed = re.fullmatch(r"<(.+)>", param.metavar or "")
+    return listed[1].split("|") if listed and param.param_type_name == "option" else []
 
 
 def text_of_pages() -> str:

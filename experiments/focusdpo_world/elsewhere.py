@@ -17,7 +17,7 @@ from PIL import Image
 
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.core.images import save_png
-from likeness.world.identity import Split
+from likeness.core.kinds import Split
 from likeness.world.pen import Pen
 from likeness.world.scenario import Scenario, sample_scenario
 from likeness.world.scenes import SCENES

@@ -34,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", NAMES)
 def test_cases_are_read_without_rejects(folders: dict[str, Path], name: str) -> None:
     file = read_cases(folders[name] / "cases.jsonl")
-    assert not file.rejected
+    assert not file.left_out
     assert [case.id for case in file.cases] == [f"{name}-v2-{i:04d}" for i in range(3)]
     for case in file.cases:
         with Image.open(folders[name] / "truth" / f"{case.id}.png") as truth:

@@ -3,14 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from likeness.cli import app
-from likeness.cli.data_formats import Format, Layout
 from likeness.core.files import read_jsonl, write_jsonl
+from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS
 
 runner = CliRunner()
 
@@ -96,15 +97,15 @@ def test_lint_refuses_an_unknown_benchmark(tmp_path: Path) -> None:
     assert "world-multi" in result.stderr
 
 
-@pytest.mark.parametrize("kind", list(Format))
-def test_export_and_import_bring_the_set_back(tmp_path: Path, kind: Format) -> None:
+@pytest.mark.parametrize("kind", list(EXPORTS))
+def test_export_and_import_bring_the_set_back(tmp_path: Path, kind: str) -> None:
     folder = tiny_pairs(tmp_path / "set")
     out, back = tmp_path / "out", tmp_path / "back"
-    arguments = ["data", "export", str(folder), "--to", kind.value, "--out", str(out), "--shard-size", "0.001"]
+    arguments = ["data", "export", str(folder), "--to", kind, "--out", str(out), "--shard-size", "0.001"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == f"2 pairs in 2 shards in {out}"
-    result = runner.invoke(app, ["data", "import", str(out), "--layout", kind.value, "--out", str(back), "--json"])
+    result = runner.invoke(app, ["data", "import", str(out), "--layout", kind, "--out", str(back), "--json"])
     assert json.loads(result.stdout)["num_pairs"] == 2
     assert (back / "1-good.png").read_bytes() == (folder / "1-good.png").read_bytes()
     assert [row["id"] for row in read_jsonl(back / "pairs.jsonl")] == ["disk-0", "disk-1"]
@@ -140,6 +141,9 @@ def test_import_of_a_layout_and_what_to_do_next(tmp_path: Path) -> None:
 def test_import_refuses_unknown_layouts_and_missing_losers(tmp_path: Path) -> None:
     result = runner.invoke(app, ["data", "import", str(tmp_path), "--layout", "comfy", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert "Invalid value for '--layout': 'comfy' is not one of" in told
+    assert [name for name in (*LAYOUTS, *OWN_FORMATS) if f"'{name}'" not in told] == []
     (tmp_path / "train.json").write_text('[{"prompt": "a", "image_paths": ["r.png"], "image_tgt_path": "t.png"}]')
     arguments = ["data", "import", str(tmp_path / "train.json"), "--layout", "uno", "--out", str(tmp_path / "out")]
     result = runner.invoke(app, arguments)
@@ -147,8 +151,7 @@ def test_import_refuses_unknown_layouts_and_missing_losers(tmp_path: Path) -> No
     assert "add --rejected FOLDER" in result.stderr
 
 
-def test_the_names_on_the_command_line_are_those_of_the_readers() -> None:
-    from likeness.data.formats.layouts import LAYOUTS, OWN_FORMATS
-
-    assert [layout.value for layout in Layout] == [*LAYOUTS, *OWN_FORMATS]
-    assert [kind.value for kind in Format] == list(OWN_FORMATS)
+def test_every_name_of_the_tables_is_a_reader_or_writer() -> None:
+    assert list(OWN_FORMATS) == list(EXPORTS)
+    for place in (*LAYOUTS.values(), *OWN_FORMATS.values(), *EXPORTS.values()):
+        assert callable(resolve_name(place)), place

@@ -31,7 +31,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def cases(source: Any, *, limit: int, folder: Path) -> CasesFile:
         return CasesFile(
-            cases=tuple(Case(id=f"c-{k}", prompt=f"{source.benchmark} {k}") for k in range(limit)), rejected=()
+            cases=tuple(Case(id=f"c-{k}", prompt=f"{source.benchmark} {k}") for k in range(limit)), left_out=()
         )
 
     def generate(cases: tuple[Case, ...], *, out: Path, loras: Sequence[Path] = (), **_: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from likeness.cli import app, checks
-from likeness.cli.checks import Finding
+from likeness.cli.checks import Check
 from likeness.encoders import PHOTO_ENCODERS
 
 runner = CliRunner()
@@ -23,7 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("status", "exit_code"), [("ok", 0), ("broken", 1), ("absent", 1)])
 def test_exit_code_follows_what_the_world_needs(monkeypatch: pytest.MonkeyPatch, status: str, exit_code: int) -> None:
-    needed = Finding(name="embedded flux", status=status, detail="", needed=True)  # type: ignore[arg-type]
+    needed = Check(name="embedded flux", status=status, detail="", needed=True)  # type: ignore[arg-type]
     monkeypatch.setattr(checks, "check_embedded", lambda: [needed])
     result = runner.invoke(app, ["doctor", "--json"])
     assert result.exit_code == exit_code
@@ -61,7 +61,7 @@ def cached(cache: Path, *, revision: str, commit: str, file: str) -> None:
 def test_published_weights_in_the_cache_need_safetensors_of_their_revision(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def clip() -> Finding:
+    def clip() -> Check:
         return {item.name: item for item in checks.check_published()}["openai/clip-vit-base-patch32@refs/pr/15"]
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

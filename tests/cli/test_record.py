@@ -175,8 +175,8 @@ def test_dreambench_cases_are_kept_beside_pictures_made_elsewhere(
     assert json.loads(result.stdout)["benchmark"] == "dreambench-single"
     assert not (elsewhere / "pictures" / "cases.jsonl").exists()
     moved = elsewhere.rename(elsewhere.with_name(f"{elsewhere.name}-moved"))
-    assert read_cases(moved / "pictures-cases" / "dreambench-single" / "cases.jsonl").rejected == ()
-    assert read_cases(moved / "pictures" / "evaluation" / "cases.jsonl").rejected == ()
+    assert read_cases(moved / "pictures-cases" / "dreambench-single" / "cases.jsonl").left_out == ()
+    assert read_cases(moved / "pictures" / "evaluation" / "cases.jsonl").left_out == ()
 
 
 @pytest.fixture

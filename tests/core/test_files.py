@@ -15,7 +15,9 @@ from likeness.core.files import (
     read_json,
     read_jsonl,
     read_text,
+    recover_folder,
     remove_stale_temporaries,
+    replaced_folder,
     write_json,
     write_jsonl,
 )
@@ -39,6 +41,47 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         atomic_write_text(path, "new")
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_bytes_that_need_not_reach_the_disk_at_once_are_whole_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: pytest.fail("forced to the disk"))
+    atomic_write_bytes(tmp_path / "a" / "x.bin", b"new", sync=False)
+    assert [path.read_bytes() for path in (tmp_path / "a").iterdir()] == [b"new"]
+
+
+def filled(folder: Path, *names: str) -> None:
+    with replaced_folder(folder) as fresh:
+        for name in names:
+            (fresh / name).write_text(name)
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    for names in (["a", "b"], ["c"]):
+        filled(tmp_path / "deep" / "x", *names)
+        assert sorted(path.name for path in (tmp_path / "deep" / "x").iterdir()) == names
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x"]
+
+
+def test_an_error_while_a_folder_is_filled_leaves_the_old_one(tmp_path: Path) -> None:
+    filled(tmp_path / "x", "old")
+    with pytest.raises(TypeError):
+        filled(tmp_path / "x", "half", 3)  # type: ignore[arg-type]
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["old"]
+    filled(tmp_path / "x", "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["x", "new"]
+
+
+def test_a_kill_between_the_renames_is_recovered(tmp_path: Path) -> None:
+    filled(tmp_path / "x", "old")
+    (tmp_path / "x").rename(tmp_path / "x.old")
+    (tmp_path / "x.next").mkdir()
+    recover_folder(tmp_path / "x")
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["old"]
+    recover_folder(tmp_path / "x")
+    recover_folder(tmp_path / "nothing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.next"]
 
 
 def test_folder_that_is_a_file_is_an_output_error(tmp_path: Path) -> None:

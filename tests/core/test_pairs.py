@@ -63,7 +63,7 @@ def test_a_pair_is_read_with_its_paths_found(folder: Path) -> None:
     write(folder, ROW)
     found = read_pairs(folder)
     (pair,) = found.pairs
-    assert found.rejected_rows == ()
+    assert found.left_out == ()
     assert pair.preferred == folder / "w.png"
     assert pair.references[0].mask == folder / "m0.png"
     assert pair.references[1].mask is None
@@ -128,7 +128,7 @@ def test_a_bad_row_is_left_out_with_its_reason(folder: Path, row: dict[str, Any]
     found = read_pairs(folder)
     assert len(found.pairs) == 1
     with pytest.raises(DataError, match=message):
-        raise DataError(found.rejected_rows[0].reason)
+        raise DataError(found.left_out[0].reason)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from likeness.core.errors import DataError
-from likeness.core.records import Case, Rejected, Subject, read_cases
+from likeness.core.records import Case, LeftOut, Subject, read_cases
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_full_row_round_trips_through_json(folder: Path) -> None:
     )
     case = Case(id="a-1.b_c", prompt="a dog", subjects=(subject,), seed=2**63 - 1, action="sit", scene="park")
     read = read_cases(written(folder, case.model_dump(mode="json")))
-    assert read.rejected == ()
+    assert read.left_out == ()
     [found] = read.cases
     assert found.subjects[0].reference_image == folder / "cat.png"
     assert found.subjects[0].measured_photos == (folder / "dog/00.png",)
@@ -92,7 +92,7 @@ def test_bad_rows_are_rejected_with_file_line_and_reason(folder: Path, kind: str
     path = written(folder, case_row(id="good"), row, case_row(id="after"))
     read = read_cases(path)
     assert [case.id for case in read.cases] == ["good", "after"]
-    [rejected] = read.rejected
+    [rejected] = read.left_out
     assert rejected.where == f"{path}:2"
     assert rejected.reason.startswith(f"{path}:2: ")
     assert message in rejected.reason
@@ -121,7 +121,7 @@ def test_long_prompt_is_kept_whole(folder: Path) -> None:
 
 
 def test_records_are_frozen_and_python_errors_are_data_errors() -> None:
-    record = Rejected(where="a", reason="b")
+    record = LeftOut(where="a", reason="b")
     with pytest.raises(ValidationError, match="frozen"):
         record.where = "c"  # type: ignore[misc]
     with pytest.raises(DataError, match="prompt"):

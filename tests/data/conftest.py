@@ -14,7 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from likeness.core.files import write_jsonl
 from likeness.world.identity import Identity, sample_identity
-from likeness.world.render import Picture, render, render_reference
+from likeness.world.render import Rendering, render, render_reference
 from likeness.world.scenario import sample_scenario
 
 SIZE, DILATION = 128, 3
@@ -55,7 +55,7 @@ def draw_pair(index: int, *, seed: int, folder: Path) -> dict[str, Any]:
 def _written(
     folder: Path,
     name: str,
-    picture: Picture,
+    picture: Rendering,
     loser: NDArray[np.uint8],
     prior: NDArray[np.bool_],
     losers: list[int],

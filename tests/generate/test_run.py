@@ -20,7 +20,7 @@ from likeness.core.errors import ConfigError, DataError, LikenessError, OutputEr
 from likeness.core.files import read_json, read_jsonl, write_jsonl
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
-from likeness.core.records import Case, Rejected, Subject, read_cases
+from likeness.core.records import Case, LeftOut, Subject, read_cases
 from likeness.generate.run import RunSummary, generate_run
 
 
@@ -220,9 +220,9 @@ def test_unreadable_references_are_listed_and_the_others_go_on(tmp_path: Path, m
         Case(id="gone", prompt="a cat", subjects=(subject(tmp_path / "gone.png"),)),
         Case(id="photo", prompt="a cat", subjects=(subject(tmp_path / "red.png", photos=(tmp_path / "text.png",)),)),
     ]
-    earlier = Rejected(where="cases.jsonl:9", reason="bad line")
-    summary = run([bad[0], *cases, *bad[1:]], tmp_path / "run", model, rejected=[earlier])
-    assert [row.where for row in summary.rejected] == ["cases.jsonl:9", "text", "gone", "photo"]
+    earlier = LeftOut(where="cases.jsonl:9", reason="bad line")
+    summary = run([bad[0], *cases, *bad[1:]], tmp_path / "run", model, left_out=[earlier])
+    assert [row.where for row in summary.left_out] == ["cases.jsonl:9", "text", "gone", "photo"]
     assert summary.num_images == 6
     listed = read_jsonl(tmp_path / "run" / "rejected.jsonl")
     assert listed[0] == {"where": "cases.jsonl:9", "reason": "bad line"}
@@ -238,8 +238,8 @@ def test_prompt_the_maker_refuses_is_listed(tmp_path: Path, model: Path, cases: 
     refused = Case(id="no", prompt="forbidden")
     for _ in range(2):
         summary = run([refused, *cases], tmp_path / "run", model, workers=workers)
-        assert [row.where for row in summary.rejected] == ["no-0", "no-1"]
-        assert "forbidden" in summary.rejected[0].reason
+        assert [row.where for row in summary.left_out] == ["no-0", "no-1"]
+        assert "forbidden" in summary.left_out[0].reason
         assert len(read_jsonl(tmp_path / "run" / "manifest.jsonl")) == 6
 
 

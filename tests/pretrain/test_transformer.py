@@ -18,12 +18,12 @@ from likeness.pretrain.transformer import (
     CFG_SCALES,
     PARTS,
     TransformerTraining,
+    cell_errors,
     drop_condition,
     embed,
     prepare_folder,
     train_transformer,
     validation_losses,
-    velocity_errors,
     weighted_mean,
 )
 
@@ -62,12 +62,12 @@ def noise_of(batch: LatentShard) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("num_references", [0, 1, 2, 4])
-def test_velocity_errors_equal_a_loop_over_pictures(backbone: FluxUno, num_references: int) -> None:
+def test_cell_errors_equal_a_loop_over_pictures(backbone: FluxUno, num_references: int) -> None:
     """x_t = (1 - t) x0 + t eps and target eps - x0, in float64, each picture alone through the network."""
     batch = batch_of(backbone, num_references)
     t, eps = noise_of(batch)
     with torch.no_grad():
-        errors = velocity_errors(backbone, batch, t=t, eps=eps)
+        errors = cell_errors(backbone, batch, t=t, eps=eps)
         for i in range(3):
             x0, e = batch.target[i].double(), eps[i].double()
             x_t = ((1 - t[i].double()) * x0 + t[i].double() * e).float()
@@ -79,14 +79,14 @@ def test_velocity_errors_equal_a_loop_over_pictures(backbone: FluxUno, num_refer
             torch.testing.assert_close(errors[i].double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_velocity_errors_by_hand(backbone: FluxUno, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cell_errors_by_hand(backbone: FluxUno, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batch_of(backbone, 1)
     t, eps = noise_of(batch)
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, condition: torch.zeros_like(x_t))
-    silent = velocity_errors(backbone, batch, t=t, eps=eps)
+    silent = cell_errors(backbone, batch, t=t, eps=eps)
     torch.testing.assert_close(silent, (eps - batch.target).square().mean(1))
     monkeypatch.setattr(backbone, "predict", lambda x_t, t, condition: eps - batch.target)
-    assert not velocity_errors(backbone, batch, t=t, eps=eps).any()
+    assert not cell_errors(backbone, batch, t=t, eps=eps).any()
 
 
 def test_weighted_mean_by_hand() -> None:
@@ -106,7 +106,7 @@ def test_every_condition_is_heard_and_every_part_learns(backbone: FluxUno) -> No
     t, eps = noise_of(batch)
     for part in PARTS:
         getattr(backbone.parts, part).requires_grad_(True)
-    loss = velocity_errors(backbone, batch, t=t, eps=eps)
+    loss = cell_errors(backbone, batch, t=t, eps=eps)
     loss.mean().backward()
     for part in PARTS:
         gradients = [p.grad for p in getattr(backbone.parts, part).parameters() if p.grad is not None]
@@ -114,7 +114,7 @@ def test_every_condition_is_heard_and_every_part_learns(backbone: FluxUno) -> No
     with torch.no_grad():
         for field in ("references", "pieces", "words"):
             rolled = replace(batch, **{field: getattr(batch, field).roll(1, 0)})
-            assert not torch.equal(velocity_errors(backbone, rolled, t=t, eps=eps), loss), field
+            assert not torch.equal(cell_errors(backbone, rolled, t=t, eps=eps), loss), field
 
 
 def test_dropped_conditions(backbone: FluxUno) -> None:
@@ -131,7 +131,7 @@ def test_dropped_conditions(backbone: FluxUno) -> None:
         text = embed(backbone, free.pieces, free.words)
         unconditional = backbone.collate([backbone.prepare("")] * 3, guidance=1.0)
         torch.testing.assert_close(text.embeds, unconditional.text.embeds)
-        assert velocity_errors(backbone, free, t=t, eps=eps).shape == (3, 4, 4)
+        assert cell_errors(backbone, free, t=t, eps=eps).shape == (3, 4, 4)
 
 
 def training_weights(training: TransformerTraining) -> dict[str, Tensor]:

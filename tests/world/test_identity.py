@@ -11,6 +11,7 @@ from itertools import product
 
 import pytest
 
+from likeness.core.kinds import SPLITS, Split
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import (
     ACCESSORIES,
@@ -19,9 +20,7 @@ from likeness.world.identity import (
     NOT_APPLICABLE,
     PALETTE,
     PATTERNS,
-    SPLITS,
     Identity,
-    Split,
     draw_identity,
     sample_identity,
     split_of_identity,

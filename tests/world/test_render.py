@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from likeness.world.identity import ACCESSORIES, ATTRIBUTES, NOT_APPLICABLE, PALETTE, Identity, draw_identity
 from likeness.world.pose import Pose
-from likeness.world.render import AP10K, Picture, render, render_image, render_reference, set_stage
+from likeness.world.render import AP10K, Rendering, render, render_image, render_reference, set_stage
 from likeness.world.scenario import Scenario, sample_scenario
 
 SEEDS = range(40)
@@ -43,7 +43,7 @@ def sampled(seed: int) -> Scenario:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[tuple[Scenario, Picture]]:
+def pictures() -> list[tuple[Scenario, Rendering]]:
     return [(scenario, render(scenario, size=96)) for scenario in (sampled(seed) for seed in SEEDS)]
 
 
@@ -102,7 +102,7 @@ def test_labels_agree_between_sizes() -> None:
             assert a.head == b.head
 
 
-def test_visible_masks_are_disjoint_and_inside_full_masks(pictures: list[tuple[Scenario, Picture]]) -> None:
+def test_visible_masks_are_disjoint_and_inside_full_masks(pictures: list[tuple[Scenario, Rendering]]) -> None:
     for _, picture in pictures:
         masks = [subject.visible_mask for subject in picture.labels.subjects]
         assert np.sum(masks, axis=0).max() <= 1
@@ -111,7 +111,7 @@ def test_visible_masks_are_disjoint_and_inside_full_masks(pictures: list[tuple[S
             assert subject.visible_mask.any()
 
 
-def test_boxes_bound_full_masks(pictures: list[tuple[Scenario, Picture]]) -> None:
+def test_boxes_bound_full_masks(pictures: list[tuple[Scenario, Rendering]]) -> None:
     for _, picture in pictures:
         for subject in picture.labels.subjects:
             points = [(x, y) for y, row in enumerate(subject.full_mask.tolist()) for x, on in enumerate(row) if on]
@@ -163,7 +163,7 @@ def test_keypoints_are_ap10k() -> None:
     assert render(sampled(0), size=64).labels.subjects[0].keypoints.shape == (17, 3)
 
 
-def test_valid_keypoints_lie_on_their_visible_subject(pictures: list[tuple[Scenario, Picture]]) -> None:
+def test_valid_keypoints_lie_on_their_visible_subject(pictures: list[tuple[Scenario, Rendering]]) -> None:
     num_valid = 0
     for _, picture in pictures:
         for subject in picture.labels.subjects:
@@ -216,7 +216,7 @@ def test_children_have_wider_set_eyes() -> None:
     assert apart["child"] / apart["adult"] == pytest.approx(1.12 / 0.9, rel=1e-5)
 
 
-def test_head_label_is_the_middle_of_the_face(pictures: list[tuple[Scenario, Picture]]) -> None:
+def test_head_label_is_the_middle_of_the_face(pictures: list[tuple[Scenario, Rendering]]) -> None:
     for _, picture in pictures:
         for subject in picture.labels.subjects:
             x, y = subject.head

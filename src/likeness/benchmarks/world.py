@@ -14,10 +14,12 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
+from likeness.core.jobs import Progress, unseen
+from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import Identity, Split
+from likeness.world.identity import Identity
 from likeness.world.render import Labels, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 
@@ -26,9 +28,6 @@ NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-h
 SIZE = 128
 NUM_PHOTOS = 3
 HARD_COUNTS = (2, 3, 2, 4, 2, 3)
-
-Progress = Callable[[int, int], None]
-"""Called with (cases drawn, cases in all) at the start and after each case."""
 
 
 def _single(index: int, split: Split = "test") -> Scenario:
@@ -61,7 +60,7 @@ SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
 
 
 def build(
-    name: str, folder: Path, *, limit: int | None = None, split: Split = "test", progress: Progress | None = None
+    name: str, folder: Path, *, limit: int | None = None, split: Split = "test", progress: Progress = unseen
 ) -> Path:
     """Writes `folder`/cases.jsonl with its references/ and truth/ pictures and returns the case file.
 
@@ -78,8 +77,7 @@ def build(
     open_run(folder, identity={"kind": "world_benchmark", **facts})
     with hold_run(folder):
         if path.is_file() and all(_is_drawn(name, index, split=split, folder=folder) for index in range(count)):
-            if progress:
-                progress(count, count)
+            progress(count, count)
             return path
         write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))
     return path
@@ -91,15 +89,11 @@ def _is_drawn(name: str, index: int, *, split: Split, folder: Path) -> bool:
     return all((folder / file).is_file() for file in (_truth_name(_case_id(name, index, split=split)), *photos))
 
 
-def _cases(
-    name: str, count: int, *, split: Split, folder: Path, progress: Progress | None
-) -> Iterator[dict[str, object]]:
-    if progress:
-        progress(0, count)
+def _cases(name: str, count: int, *, split: Split, folder: Path, progress: Progress) -> Iterator[dict[str, object]]:
+    progress(0, count)
     for index in range(count):
         yield _case(name, index, split=split, folder=folder)
-        if progress:
-            progress(index + 1, count)
+        progress(index + 1, count)
 
 
 def _case_id(name: str, index: int, *, split: Split) -> str:

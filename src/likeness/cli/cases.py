@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_bytes
+from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, Subject, read_cases
-
-if TYPE_CHECKING:
-    from likeness.cli.progress import Progress
 
 
 class Source(NamedTuple):
@@ -25,7 +23,7 @@ class Source(NamedTuple):
 
 
 def find_cases(
-    source: Source, *, limit: int | None, seed: int | None, folder: Path, progress: Progress | None = None
+    source: Source, *, limit: int | None, seed: int | None, folder: Path, progress: Progress = unseen
 ) -> CasesFile:
     """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
 
@@ -34,7 +32,7 @@ def find_cases(
     """
     _require_one(source)
     if source.prompt is not None:
-        return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), rejected=())
+        return CasesFile(cases=(_prompted(source.prompt, source.references, seed=seed or 0),), left_out=())
     if source.cases:
         found = read_cases(source.cases)
     else:
@@ -42,10 +40,10 @@ def find_cases(
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
-    return CasesFile(cases=cases, rejected=found.rejected)
+    return CasesFile(cases=cases, left_out=found.left_out)
 
 
-def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress | None = None) -> CasesFile:
+def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress = unseen) -> CasesFile:
     """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`.
 
     Raises: ConfigError for another name or without --data; OutputError when `folder` holds something else.
@@ -60,7 +58,7 @@ def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress
 
         if source.data is None:
             raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
-        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), rejected=())
+        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), left_out=())
     from likeness.benchmarks.world import build
 
     return read_cases(build(name, folder, limit=limit, progress=progress))

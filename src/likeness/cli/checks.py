@@ -38,7 +38,7 @@ BF16_PAYS = 1.2  # times faster than fp32 from which bf16 is recommended
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing looked at. `needed` marks what the embedded world cannot run without; `fix` is the way to mend it."""
 
     name: str
@@ -48,12 +48,12 @@ class Finding:
     needed: bool = False
 
 
-def check_packages() -> list[Finding]:
+def check_packages() -> list[Check]:
     """Python and every required package, with the version found and the versions wanted."""
     from packaging.requirements import Requirement
 
     wanted = [Requirement(text) for text in _requirements()]
-    python = Finding(name="python", status="ok", detail=sys.version.split()[0], needed=True)
+    python = Check(name="python", status="ok", detail=sys.version.split()[0], needed=True)
     return [
         python,
         *(_check_package(item.name, versions=str(item.specifier)) for item in wanted if item.marker is None),
@@ -61,13 +61,13 @@ def check_packages() -> list[Finding]:
     ]
 
 
-def _check_tensorboard() -> Finding:
+def _check_tensorboard() -> Check:
     """`likeness train` writes for it where it is installed."""
     try:
-        return Finding(name="tensorboard", status="ok", detail=metadata.version("tensorboard"))
+        return Check(name="tensorboard", status="ok", detail=metadata.version("tensorboard"))
     except metadata.PackageNotFoundError:
         fix = "only for live curves: `pip install tensorboard`; RUN/log.jsonl and RUN/report.html need no such thing"
-        return Finding(name="tensorboard", status="absent", detail="not installed", fix=fix)
+        return Check(name="tensorboard", status="absent", detail="not installed", fix=fix)
 
 
 def _requirements() -> list[str]:
@@ -82,20 +82,20 @@ def _requirements() -> list[str]:
         )
 
 
-def _check_package(name: str, *, versions: str) -> Finding:
+def _check_package(name: str, *, versions: str) -> Check:
     from packaging.specifiers import SpecifierSet
 
     fix = f"`pip install '{name}{versions}'`"
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Finding(name=name, status="broken", detail="not installed", fix=fix, needed=True)
+        return Check(name=name, status="broken", detail="not installed", fix=fix, needed=True)
     fits = SpecifierSet(versions).contains(found, prereleases=True)
     detail = found if fits else f"{found}, wanted {versions}"
-    return Finding(name=name, status="ok" if fits else "broken", detail=detail, fix="" if fits else fix, needed=True)
+    return Check(name=name, status="ok" if fits else "broken", detail=detail, fix="" if fits else fix, needed=True)
 
 
-def check_devices() -> list[Finding]:
+def check_devices() -> list[Check]:
     """Every device, and the measured speed of fp32 and bf16 on the preferred one with the precision to use."""
     from likeness.core.devices import describe_devices
 
@@ -103,20 +103,20 @@ def check_devices() -> list[Finding]:
     return [*(_described(device) for device in devices), _check_precision(devices[0].name)]
 
 
-def _described(device: Device) -> Finding:
+def _described(device: Device) -> Check:
     bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
     detail = f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"
-    return Finding(name=device.name, status="ok", detail=detail)
+    return Check(name=device.name, status="ok", detail=detail)
 
 
-def _check_precision(device: str) -> Finding:
+def _check_precision(device: str) -> Check:
     import torch
 
     fp32 = _matmul_gigaflops(device, dtype=torch.float32)
     bf16 = _matmul_gigaflops(device, dtype=torch.bfloat16)
     best = "bfloat16" if bf16 > BF16_PAYS * fp32 else "float32"
     detail = f"{device}: fp32 {fp32:.0f} GFLOP/s, bf16 {bf16:.0f} GFLOP/s; recommended --dtype {best}"
-    return Finding(name="precision", status="ok", detail=detail)
+    return Check(name="precision", status="ok", detail=detail)
 
 
 def _matmul_gigaflops(device: str, *, dtype: torch.dtype) -> float:
@@ -131,18 +131,18 @@ def _matmul_gigaflops(device: str, *, dtype: torch.dtype) -> float:
     return 2 * MATMUL_SIDE**3 * products / (time.perf_counter() - start) / 1e9
 
 
-def check_drawing() -> list[Finding]:
+def check_drawing() -> list[Check]:
     """Whether skia, which draws the embedded world, can be imported."""
     from likeness.world.skia_advice import SKIA_FIX
 
     try:
         import skia
     except (ImportError, OSError) as error:
-        return [Finding(name="drawing (skia)", status="broken", detail=str(error), fix=SKIA_FIX, needed=True)]
-    return [Finding(name="drawing (skia)", status="ok", detail=str(skia.__version__), needed=True)]
+        return [Check(name="drawing (skia)", status="broken", detail=str(error), fix=SKIA_FIX, needed=True)]
+    return [Check(name="drawing (skia)", status="ok", detail=str(skia.__version__), needed=True)]
 
 
-def check_embedded() -> list[Finding]:
+def check_embedded() -> list[Check]:
     """The checkpoints inside the package: size, content hash and calibration card."""
     from likeness.core.weights import embedded_names
 
@@ -150,7 +150,7 @@ def check_embedded() -> list[Finding]:
     return [_check_embedded(name, present=name in embedded_names()) for name in names]
 
 
-def _check_embedded(name: str, *, present: bool) -> Finding:
+def _check_embedded(name: str, *, present: bool) -> Check:
     from likeness.core.errors import LikenessError
     from likeness.core.hashing import folder_sha256, short
     from likeness.core.weights import resolve_weights
@@ -158,7 +158,7 @@ def _check_embedded(name: str, *, present: bool) -> Finding:
     label, needed = f"embedded {name}", name in EMBEDDED
     fix = "reinstall likeness, or `git lfs pull` in a checkout, or `likeness world pretrain`"
     if not present:
-        return Finding(
+        return Check(
             name=label, status="broken", detail=f"not in the package ({EMBEDDED[name]})", fix=fix, needed=needed
         )
     try:
@@ -166,8 +166,8 @@ def _check_embedded(name: str, *, present: bool) -> Finding:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         detail = f"{size / 1e6:.1f} MB, sha256 {short(folder_sha256(folder))}, {_card(folder)}"
     except LikenessError as error:
-        return Finding(name=label, status="broken", detail=str(error), fix=fix, needed=needed)
-    return Finding(name=label, status="ok", detail=detail, needed=needed)
+        return Check(name=label, status="broken", detail=str(error), fix=fix, needed=needed)
+    return Check(name=label, status="ok", detail=detail, needed=needed)
 
 
 def _card(folder: Path) -> str:
@@ -176,7 +176,7 @@ def _card(folder: Path) -> str:
     return f"calibration {', '.join(cards)}" if cards else "no calibration card"
 
 
-def check_published() -> list[Finding]:
+def check_published() -> list[Check]:
     """The hub cache, and which of the published checkpoints lie in it."""
     from huggingface_hub import constants
 
@@ -184,7 +184,7 @@ def check_published() -> list[Finding]:
     nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
     writable = os.access(nearest, os.W_OK)
     fix = "" if writable else "set HF_HOME to a folder you can write to"
-    head = Finding(
+    head = Check(
         name="hub cache",
         status="ok" if writable else "broken",
         detail=f"{cache}{'' if writable else ', not writable'}",
@@ -193,24 +193,24 @@ def check_published() -> list[Finding]:
     return [head, *(_check_hub(name, cache=cache) for name in PUBLISHED)]
 
 
-def _check_hub(name: str, *, cache: Path) -> Finding:
+def _check_hub(name: str, *, cache: Path) -> Check:
     hub_id, _, revision = name.partition("@")
     folder = cache / f"models--{hub_id.replace('/', '--')}"
     if not folder.is_dir():
-        return Finding(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
+        return Check(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
     commit = folder / "refs" / (revision or "main")
     if commit.is_file() and any((folder / "snapshots" / commit.read_text().strip()).rglob("*.safetensors")):
-        return Finding(name=name, status="ok", detail=str(folder))
+        return Check(name=name, status="ok", detail=str(folder))
     detail = f"{folder} has no safetensors of this revision, and pickles are never read"
-    return Finding(name=name, status="broken", detail=detail, fix=PUBLISHED[name])
+    return Check(name=name, status="broken", detail=detail, fix=PUBLISHED[name])
 
 
-def check_disk() -> list[Finding]:
+def check_disk() -> list[Check]:
     """Free space where the command was called."""
     free = shutil.disk_usage(".").free
     enough = free > 2e9
     fix = "" if enough else "free 2 GB, or work on another disk"
-    return [Finding(name="free disk here", status="ok" if enough else "broken", detail=_gigabytes(free), fix=fix)]
+    return [Check(name="free disk here", status="ok" if enough else "broken", detail=_gigabytes(free), fix=fix)]
 
 
 def _gigabytes(size: int | None) -> str:

@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import nullcontext
-from enum import StrEnum
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.choices import choice
+from likeness.core.kinds import CATEGORIES, Category
+from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS
 
 if TYPE_CHECKING:
-    from likeness.cli.progress import Progress
-    from likeness.core.records import Rejected
+    from likeness.core.jobs import Progress
+    from likeness.core.records import LeftOut
     from likeness.data.lint.subjects import Encode
 
 EXIT_FAULTS = 1
 SHOWN_ROWS = 5
-
-
-class Format(StrEnum):
-    """What a pair set can be written as."""
-
-    parquet = "parquet"
-    webdataset = "webdataset"
-
-
-class Layout(StrEnum):
-    """Whose pairs can be read."""
-
-    kohya = "kohya"
-    simpletuner = "simpletuner"
-    pickapic = "pickapic"
-    patchdpo = "patchdpo"
-    uno = "uno"
-    subjects200k = "subjects200k"
-    dreambench_plus = "dreambench-plus"
-    geneval = "geneval"
-    stellar = "stellar"
-    parquet = "parquet"
-    webdataset = "webdataset"
-
-
-class CategoryName(StrEnum):
-    """What subjects are."""
-
-    object = "object"
-    animal = "animal"
-    human = "human"
 
 
 LINT_EXAMPLES = (
@@ -138,25 +110,21 @@ def _encode(spec: str | None) -> Encode | None:
 
 def export(
     folder: Directory,
-    to: Annotated[Format, typer.Option(help="Format to write.")],
+    to: Annotated[str, choice(EXPORTS, help="Format to write.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
     shard_size: Annotated[float, typer.Option(min=0.001, help="Most MB of pictures per shard.")] = 256,
     as_json: Json = False,
 ) -> None:
     """The pair set as shards with all pictures inside; equal sets give equal bytes."""
-    from likeness.data.formats.parquet import export_parquet
-    from likeness.data.formats.webdataset import export_webdataset
-
-    write = {Format.parquet: export_parquet, Format.webdataset: export_webdataset}[to]
-    done = write(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
+    done = resolve_name(EXPORTS[to])(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
     text = f"{done.num_pairs} pairs in {len(done.shards)} shards in {out}"
-    facts = {"out": out, "format": to.value, "num_pairs": done.num_pairs, "shards": [str(path) for path in done.shards]}
-    answer(facts | _left_out(done.rejected_rows), text=text + _told(done.rejected_rows), as_json=as_json)
+    facts = {"out": out, "format": to, "num_pairs": done.num_pairs, "shards": [str(path) for path in done.shards]}
+    answer(facts | _left_out(done.left_out), text=text + _told(done.left_out), as_json=as_json)
 
 
 def import_(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="File or folder of the layout.")],
-    layout: Annotated[Layout, typer.Option(help="How the source is laid out.")],
+    layout: Annotated[str, choice((*LAYOUTS, *OWN_FORMATS), help="How the source is laid out.")],
     out: Annotated[Path, typer.Option(help="Folder for pairs.jsonl and copies of the files.")],
     rejected: Annotated[
         Path | None, typer.Option(help="Folder of rejected pictures, for layouts that have none.")
@@ -165,26 +133,24 @@ def import_(
         Path | None, typer.Option(help="Folder of reference pictures by name, or with one for all.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of prior masks by name.")] = None,
-    category: Annotated[
-        CategoryName, typer.Option(help="Of subjects whose layout does not say.")
-    ] = CategoryName.object,
+    category: Annotated[Category, choice(CATEGORIES, help="Of subjects whose layout does not say.")] = "object",
     as_json: Json = False,
 ) -> None:
     """A pair set of another project as pairs.jsonl; rows that cannot be used are listed with the reason."""
     from likeness.data.formats.layouts import Beside, import_layout
 
     beside = Beside(rejected=rejected, references=references, masks=masks)
-    done = import_layout(layout.value, source, out, beside=beside, category=category.value)
-    text = f"{done.num_pairs} pairs in {out}" + _told(done.rejected_rows) + f"\nCheck them: likeness data lint {out}"
-    facts = {"out": out, "layout": layout.value, "num_pairs": done.num_pairs}
-    answer(facts | _left_out(done.rejected_rows), text=text, as_json=as_json)
+    done = import_layout(layout, source, out, beside=beside, category=category)
+    text = f"{done.num_pairs} pairs in {out}" + _told(done.left_out) + f"\nCheck them: likeness data lint {out}"
+    facts = {"out": out, "layout": layout, "num_pairs": done.num_pairs}
+    answer(facts | _left_out(done.left_out), text=text, as_json=as_json)
 
 
-def _left_out(rows: tuple[Rejected, ...]) -> dict[str, object]:
+def _left_out(rows: tuple[LeftOut, ...]) -> dict[str, object]:
     return {"num_rejected_rows": len(rows), "rejected_rows": [row.model_dump() for row in rows]}
 
 
-def _told(rows: tuple[Rejected, ...]) -> str:
+def _told(rows: tuple[LeftOut, ...]) -> str:
     """The rows left out, for people: how many, and the first few."""
     if not rows:
         return ""

@@ -13,7 +13,7 @@ import typer
 from likeness.cli.answer import Json, answer
 
 if TYPE_CHECKING:
-    from likeness.cli.progress import Progress
+    from likeness.core.jobs import Progress
     from likeness.report import Tuned
 
 EXAMPLES = (

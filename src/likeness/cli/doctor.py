@@ -10,7 +10,7 @@ import typer
 from likeness.cli.answer import Json, answer
 
 if TYPE_CHECKING:
-    from likeness.cli.checks import Finding
+    from likeness.cli.checks import Check
 
 EXAMPLES = "[bold]Examples[/]\n\nlikeness doctor\n\nlikeness doctor --json | jq .usable"
 MARKS = {"ok": ("✓", "green"), "absent": ("–", "yellow"), "broken": ("✗", "red")}
@@ -30,11 +30,11 @@ def doctor(as_json: Json = False) -> None:
     raise typer.Exit(0 if usable else 1)
 
 
-def examine() -> dict[str, list[Finding]]:
+def examine() -> dict[str, list[Check]]:
     """Findings by group; a group whose libraries cannot even be imported is one broken finding."""
     from likeness.cli import checks
 
-    groups: dict[str, Callable[[], list[Finding]]] = {
+    groups: dict[str, Callable[[], list[Check]]] = {
         "packages": checks.check_packages,
         "devices": checks.check_devices,
         "drawing": checks.check_drawing,
@@ -45,16 +45,16 @@ def examine() -> dict[str, list[Finding]]:
     return {name: _examined(name, check=check) for name, check in groups.items()}
 
 
-def _examined(name: str, *, check: Callable[[], list[Finding]]) -> list[Finding]:
-    from likeness.cli.checks import Finding
+def _examined(name: str, *, check: Callable[[], list[Check]]) -> list[Check]:
+    from likeness.cli.checks import Check
 
     try:
         return check()
     except (ImportError, OSError) as error:
-        return [Finding(name=name, status="broken", detail=str(error), fix="see the packages above", needed=True)]
+        return [Check(name=name, status="broken", detail=str(error), fix="see the packages above", needed=True)]
 
 
-def _print_findings(groups: dict[str, list[Finding]], *, usable: bool) -> None:
+def _print_findings(groups: dict[str, list[Check]], *, usable: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 

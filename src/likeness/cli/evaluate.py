@@ -13,7 +13,7 @@ from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from likeness.cli.progress import Progress
+    from likeness.core.jobs import Progress
     from likeness.core.records import Case
 
 EXAMPLES = (

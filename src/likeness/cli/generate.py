@@ -134,7 +134,7 @@ def generate(
             device=device,
             dtype=dtype,
             benchmark=benchmark,
-            rejected=found.rejected,
+            left_out=found.left_out,
             progress=bar("drawing"),
         )
     if benchmark is not None:
@@ -187,7 +187,7 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
 
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
-    facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.rejected)}
-    left_out = f" {len(made.rejected)} rejected, see {out / 'rejected.jsonl'}." if made.rejected else ""
+    facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
+    left_out = f" {len(made.left_out)} rejected, see {out / 'rejected.jsonl'}." if made.left_out else ""
     text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 from likeness.core.errors import ConfigError, LikenessError, OutputError
@@ -44,6 +45,11 @@ class LikenessGroup(TyperGroup):
         except KeyboardInterrupt:
             print(f"\n{CONTINUE}", file=sys.stderr)
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def command_group(help: str) -> typer.Typer:
+    """A group of commands inside `likeness`."""
+    return typer.Typer(cls=LikenessGroup, no_args_is_help=True, rich_markup_mode="rich", help=help)
 
 
 def require_utf8(arguments: Sequence[str]) -> None:

@@ -6,8 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-Progress = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from likeness.core.jobs import Progress
 
 
 @contextmanager

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
-from likeness.cli.group import LikenessGroup
+from likeness.cli.choices import choice
+from likeness.cli.group import command_group
+from likeness.core.kinds import SPLITS, Split
 
-app = typer.Typer(
-    cls=LikenessGroup,
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    help="The embedded world: sample labelled pictures, retrain its checkpoints.",
-)
-
-
-class Split(StrEnum):
-    """Parts of the world; no test subject is ever seen in training."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
+app = command_group("The embedded world: sample labelled pictures, retrain its checkpoints.")
 
 
 SAMPLE_EXAMPLES = (
@@ -44,7 +32,7 @@ PRETRAIN_EXAMPLES = (
 def sample(
     n: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of pictures.")],
     out: Annotated[Path, typer.Option(help="Folder to create, or to continue.")],
-    split: Annotated[Split, typer.Option(help="Part of the world to draw from.")] = Split.train,
+    split: Annotated[Split, choice(SPLITS, help="Part of the world to draw from.")] = "train",
     size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the pictures in px.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the pictures do not depend on it.")] = 1,
@@ -55,10 +43,8 @@ def sample(
     from likeness.world.sample import write_samples
 
     with progress_bars() as bar:
-        write_samples(
-            n, out=out, split=split.value, size=size, seed=seed, workers=workers, progress=bar("drawing pictures")
-        )
-    answer({"out": out, "num_images": n, "split": split.value}, text=f"{n} pictures in {out}", as_json=as_json)
+        write_samples(n, out=out, split=split, size=size, seed=seed, workers=workers, progress=bar("drawing pictures"))
+    answer({"out": out, "num_images": n, "split": split}, text=f"{n} pictures in {out}", as_json=as_json)
 
 
 @app.command(epilog=PRETRAIN_EXAMPLES)

@@ -1,13 +1,16 @@
-"""Text, JSON and JSONL files that are either whole or absent.
+"""Files and folders that are either whole or absent; text, JSON and JSONL.
 
 Writes go to a temporary file in the same folder, which then takes the final name; after a kill at any moment the final
 name holds the old bytes or the new ones. A kill may leave a `.*.tmp` file; `remove_stale_temporaries` clears those.
+A folder is filled beside the old one and takes its place in two renames; `recover_folder` completes what a kill cut.
 """
 
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # JSON values are open by nature
 
@@ -20,7 +23,9 @@ __all__ = [
     "read_json",
     "read_jsonl",
     "read_text",
+    "recover_folder",
     "remove_stale_temporaries",
+    "replaced_folder",
     "write_json",
     "write_jsonl",
 ]
@@ -28,9 +33,10 @@ __all__ = [
 TEMPORARY_PATTERN = ".*.tmp"
 
 
-def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> None:
     """The file at `path` holds exactly `data`; its folder is created when absent.
 
+    Without `sync` the bytes are not forced to the disk: a power failure, other than a kill, may leave a short file.
     Raises: OutputError when the folder is read-only, full or not a folder.
     """
     path = Path(path)
@@ -39,8 +45,9 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         _discard(temporary)
@@ -73,6 +80,34 @@ def remove_stale_temporaries(folder: Path | str) -> int:
     for temporary in stale:
         _discard(temporary)
     return len(stale)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Generator[Path, None, None]:
+    """A new empty folder to be filled, which then is `folder`; an error in between leaves the old one.
+
+    A kill at any moment leaves the old folder or the new one, never a mixture, for whoever calls `recover_folder`.
+    """
+    recover_folder(folder)
+    fresh, old = folder.with_name(f"{folder.name}.next"), _old(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    yield fresh
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """The old folder is back when a kill fell between the two renames of `replaced_folder`."""
+    if _old(folder).exists() and not folder.exists():
+        os.replace(_old(folder), folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old")
 
 
 def canonical_json(value: Any) -> str:

@@ -6,40 +6,48 @@ Source: FocusDPO (arXiv:2509.01181v1), section 4 (DIP dataset); the keys restate
 Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are read as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
+from typing import Annotated, Any, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_text
+from likeness.core.kinds import Category, Split, Subset
 from likeness.core.records import Case
-from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
+from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
 
 __all__ = [
-    "CATEGORIES",
     "NUM_QUESTIONS",
     "PAIRS_NAME",
-    "Category",
     "PairReference",
     "PairSubject",
     "PairsFile",
     "PictureScore",
     "PreferencePair",
     "QualityScores",
-    "Subset",
+    "pair_files",
     "pair_row",
     "read_pairs",
+    "with_files",
 ]
 
 PAIRS_NAME = "pairs.jsonl"
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""
 
-Subset = Literal["single", "multi"]
-Category = Literal["object", "animal", "human"]
-CATEGORIES: tuple[Category, ...] = ("object", "animal", "human")
+
+File = Annotated[Path, PlainSerializer(Path.as_posix, return_type=str, when_used="json")]
 
 
 class _Row(BaseModel):
@@ -49,8 +57,8 @@ class _Row(BaseModel):
 class PairReference(_Row):
     """One reference picture: `mask` (PNG, 0 or 255, same size) covers the subject; None means the whole picture."""
 
-    image: Path
-    mask: Path | None = None
+    image: File
+    mask: File | None = None
     phrase: str = Field(min_length=1)
     category: Category
     class_name: str = ""
@@ -66,7 +74,7 @@ class PairSubject(_Row):
 
     phrase: str = Field(min_length=1)
     reference_index: int = Field(ge=0, validation_alias=AliasChoices("reference_index", "ref_index"))
-    mask: Path
+    mask: File
     box: tuple[float, float, float, float]
     detection_score: float | None = Field(default=None, validation_alias=AliasChoices("detection_score", "det_score"))
     disrupted: bool = Field(strict=True)
@@ -131,15 +139,15 @@ class PreferencePair(_Row):
     category: Category
     prompt: str
     references: tuple[PairReference, ...] = Field(validation_alias=AliasChoices("references", "refs"))
-    preferred: Path = Field(validation_alias=AliasChoices("preferred", "win"))
-    rejected: Path = Field(validation_alias=AliasChoices("rejected", "lose"))
+    preferred: File = Field(validation_alias=AliasChoices("preferred", "win"))
+    rejected: File = Field(validation_alias=AliasChoices("rejected", "lose"))
     subjects: tuple[PairSubject, ...]
-    prior_mask: Path
+    prior_mask: File
     size: tuple[int, int]
     seeds: dict[str, int] = Field(default_factory=dict[str, int])
     models: dict[str, str | None] = Field(default_factory=dict[str, str | None])
     qa: QualityScores = Field(default_factory=QualityScores)
-    split: Literal["train", "validation", "test"] = "train"
+    split: Split = "train"
 
     @property
     def disrupted(self) -> tuple[int, ...]:
@@ -176,7 +184,7 @@ class PairsFile(_Row):
     """What a pair set held: usable pairs in file order, and every row that was left out."""
 
     pairs: tuple[PreferencePair, ...]
-    rejected_rows: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def read_pairs(path: Path | str) -> PairsFile:
@@ -187,8 +195,8 @@ def read_pairs(path: Path | str) -> PairsFile:
     """
     path = Path(path)
     path = path / PAIRS_NAME if path.is_dir() else path
-    pairs, rejected = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
-    return PairsFile(pairs=pairs, rejected_rows=rejected)
+    pairs, left_out = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
+    return PairsFile(pairs=pairs, left_out=left_out)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -205,36 +213,45 @@ def _pair(line: str, *, folder: Path) -> PreferencePair:
 
 
 def _resolved(pair: PreferencePair, *, folder: Path) -> PreferencePair:
+    return with_files(
+        pair, lambda slot, path: existing_file(path, folder=folder, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
+    )
+
+
+_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
+
+
+def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> PreferencePair:
+    """The pair with `change(slot, path)` in place of the path of every picture and mask.
+
+    A slot depends on the role of a file only: reference_0, reference_mask_0 (none without a mask), subject_mask_0,
+    preferred, rejected, prior_mask.
+    """
     references = tuple(
         reference.model_copy(
             update={
-                "image": existing_file(reference.image, folder=folder, what="reference image"),
-                "mask": reference.mask and existing_file(reference.mask, folder=folder, what="reference mask"),
+                "image": change(f"reference_{index}", reference.image),
+                "mask": reference.mask and change(f"reference_mask_{index}", reference.mask),
             }
         )
-        for reference in pair.references
+        for index, reference in enumerate(pair.references)
     )
     subjects = tuple(
-        subject.model_copy(update={"mask": existing_file(subject.mask, folder=folder, what="subject mask")})
-        for subject in pair.subjects
+        subject.model_copy(update={"mask": change(f"subject_mask_{index}", subject.mask)})
+        for index, subject in enumerate(pair.subjects)
     )
-    pictures = {
-        name: existing_file(getattr(pair, name), folder=folder, what=name)
-        for name in ("preferred", "rejected", "prior_mask")
-    }
+    pictures = {name: change(name, getattr(pair, name)) for name in ("preferred", "rejected", "prior_mask")}
     return pair.model_copy(update={"references": references, "subjects": subjects, **pictures})
+
+
+def pair_files(pair: PreferencePair) -> dict[str, Path]:
+    """Slot -> path of every picture and mask."""
+    files: dict[str, Path] = {}
+    with_files(pair, files.setdefault)
+    return files
 
 
 def pair_row(pair: PreferencePair, *, folder: Path) -> dict[str, Any]:
     """The JSON row of a pair; paths below `folder` are written relative to it, with forward slashes."""
-
-    def shown(path: Path | None) -> str | None:
-        return None if path is None else (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
-
-    row = pair.model_dump(mode="json")
-    row |= {name: shown(getattr(pair, name)) for name in ("preferred", "rejected", "prior_mask")}
-    for reference, written in zip(pair.references, row["references"], strict=True):
-        written |= {"image": shown(reference.image), "mask": shown(reference.mask)}
-    for subject, written in zip(pair.subjects, row["subjects"], strict=True):
-        written["mask"] = shown(subject.mask)
-    return row
+    inside = with_files(pair, lambda _, path: path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return inside.model_dump(mode="json")

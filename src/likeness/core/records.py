@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
-from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
+from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
 
-__all__ = ["MAX_SUBJECTS", "Case", "CasesFile", "Rejected", "Subject", "read_cases", "resolve_paths"]
+__all__ = ["MAX_SUBJECTS", "Case", "CasesFile", "LeftOut", "Subject", "read_cases", "resolve_paths"]
 
 MAX_SUBJECTS = 4
 
@@ -88,7 +88,7 @@ class CasesFile(_Record):
     """What a case file held: usable cases in file order, and every row that was left out."""
 
     cases: tuple[Case, ...]
-    rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 class _ShortRow(_Record):
@@ -107,10 +107,10 @@ def read_cases(path: Path | str) -> CasesFile:
     Raises: DataError when the file cannot be read, is empty, or no row is usable.
     """
     path = Path(path)
-    cases, rejected = sift_rows(
+    cases, left_out = sift_rows(
         _rows(path), lambda number, row: _case(row, number=number, folder=path.parent), path=path, what="case"
     )
-    return CasesFile(cases=cases, rejected=rejected)
+    return CasesFile(cases=cases, left_out=left_out)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:

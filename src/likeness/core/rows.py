@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from likeness.core.errors import DataError
 
-__all__ = ["Rejected", "existing_file", "json_object", "readable_mistakes", "sift_rows"]
+__all__ = ["LeftOut", "existing_file", "json_object", "readable_mistakes", "sift_rows"]
 
 
-class Rejected(BaseModel):
+class LeftOut(BaseModel):
     """An input that was left out: where it stood and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,14 +33,14 @@ Record = TypeVar("Record", bound=_Named)
 
 def sift_rows(
     rows: Iterable[tuple[int, Row]], make: Callable[[int, Row], Record], *, path: Path, what: str
-) -> tuple[tuple[Record, ...], tuple[Rejected, ...]]:
+) -> tuple[tuple[Record, ...], tuple[LeftOut, ...]]:
     """`make(number, row)` of every numbered row that it does not refuse, and the rows that were left out.
 
     An id may come once, upper and lower case alike. `what` is the word for a record in messages.
     Raises: DataError when no row is usable.
     """
     kept: list[Record] = []
-    rejected: list[Rejected] = []
+    left_out: list[LeftOut] = []
     seen: set[str] = set()
     for number, row in rows:
         try:
@@ -48,14 +48,14 @@ def sift_rows(
             if record.id.casefold() in seen:
                 raise DataError(f"{what} id: expected each id once (case is ignored), got {record.id!r} again.")
         except DataError as error:
-            rejected.append(Rejected(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
+            left_out.append(LeftOut(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
         else:
             seen.add(record.id.casefold())
             kept.append(record)
     if not kept:
-        first = rejected[0].reason if rejected else f"{path}: the file holds no rows"
-        raise DataError(f"{path}: expected at least one usable {what}, got {len(rejected)} bad rows; first: {first}")
-    return tuple(kept), tuple(rejected)
+        first = left_out[0].reason if left_out else f"{path}: the file holds no rows"
+        raise DataError(f"{path}: expected at least one usable {what}, got {len(left_out)} bad rows; first: {first}")
+    return tuple(kept), tuple(left_out)
 
 
 def json_object(line: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ ends with the same bytes, since a part's content depends on its own cases and pi
 """
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON
@@ -15,6 +15,7 @@ from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import file_sha256, json_sha256, short
+from likeness.core.jobs import Progress
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.runs import package_versions
 from likeness.evaluate.aggregate import attribute_rows, group_of, summary_rows
@@ -37,9 +38,6 @@ PROTOCOL: dict[str, str] = {
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
 
 _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files lie changes no number
-
-Progress = Callable[[int, int], None]
-"""Called with (cases done, cases in all)."""
 
 
 @dataclass(frozen=True)
@@ -172,10 +170,10 @@ def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, f
             f"{folder}: expected a picture for every case, {len(found.missing)} are missing (first: "
             f"{found.missing[0]}); generate them, or allow missing pictures."
         )
-    if listed.rejected:
+    if listed.left_out:
         raise DataError(
-            f"Cases: expected every row to be usable, {len(listed.rejected)} are not (first: "
-            f"{listed.rejected[0].reason}); correct them, or allow missing pictures."
+            f"Cases: expected every row to be usable, {len(listed.left_out)} are not (first: "
+            f"{listed.left_out[0].reason}); correct them, or allow missing pictures."
         )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from likeness.core.errors import DataError
 from likeness.core.hashing import pixels_sha256, short
 from likeness.core.images import load_image, save_png
-from likeness.core.records import Case, Rejected, Subject
+from likeness.core.records import Case, LeftOut, Subject
 
 __all__ = ["References", "copy_references", "read_references"]
 
@@ -19,24 +19,24 @@ class References(NamedTuple):
     """
 
     cases: tuple[Case, ...]
-    rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
     sources: dict[Path, Path]
     digests: dict[Path, str]
 
 
 def read_references(cases: Iterable[Case]) -> References:
-    """Every reference image and photo is decoded once; cases with an unreadable one are rejected with the reason."""
+    """Every reference image and photo is decoded once; cases with an unreadable one are left out with the reason."""
     kept: list[Case] = []
-    rejected: list[Rejected] = []
+    left_out: list[LeftOut] = []
     digests: dict[Path, str] = {}
     for case in cases:
         try:
             kept.append(_relative(case, digests=digests))
         except DataError as error:
-            rejected.append(Rejected(where=case.id, reason=str(error)))
+            left_out.append(LeftOut(where=case.id, reason=str(error)))
     files = {_file(digest): (source, digest) for source, digest in digests.items()}
     sources = {file: source for file, (source, _) in files.items()}
-    return References(tuple(kept), tuple(rejected), sources, {file: digest for file, (_, digest) in files.items()})
+    return References(tuple(kept), tuple(left_out), sources, {file: digest for file, (_, digest) in files.items()})
 
 
 def _relative(case: Case, *, digests: dict[Path, str]) -> Case:

@@ -1,7 +1,7 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
@@ -12,20 +12,18 @@ from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
-from likeness.core.records import Case, Rejected
+from likeness.core.jobs import Progress, unseen
+from likeness.core.records import Case, LeftOut
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
-from likeness.generate.samples import Sample, read_notes, sample_row, samples_of
-from likeness.generate.workers import Outcome, Plan, make_here, make_in_workers
+from likeness.generate.samples import PictureJob, jobs_of, manifest_row, read_notes
+from likeness.generate.workers import Plan, make_pictures
 
 __all__ = ["RunSummary", "generate_run"]
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow")
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures there, pictures wanted) at the start and after each picture."""
 
 
 class RunSummary(NamedTuple):
@@ -34,7 +32,7 @@ class RunSummary(NamedTuple):
     folder: Path
     num_images: int
     num_made: int
-    rejected: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def generate_run(
@@ -50,8 +48,8 @@ def generate_run(
     dtype: str = "auto",
     maker: str | LoadMaker = BACKBONE,
     benchmark: str | None = None,
-    rejected: Sequence[Rejected] = (),
-    progress: Progress | None = None,
+    left_out: Sequence[LeftOut] = (),
+    progress: Progress = unseen,
 ) -> RunSummary:
     """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
 
@@ -60,7 +58,7 @@ def generate_run(
     Pictures do not depend on `workers` or the order of cases. `options` are the backbone's own (steps, size ...),
     checked before any weights are loaded; `loras` are files, folders or hub ids of adapters that all act on `model`;
     `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
-    rejected.jsonl, after the `rejected` rows passed in, and the others go on.
+    rejected.jsonl, after the `left_out` rows passed in, and the others go on. `progress` counts pictures.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
@@ -70,7 +68,7 @@ def generate_run(
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
-        raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
+        raise DataError(f"cases: expected one usable case, got none; first reason: {references.left_out[0].reason}")
     facts = _model_facts(model, weights, loras, adapters)
     asked = read_options(load, options or {}, folder=weights)
     made_by = kind_of(weights) if load == BACKBONE else load
@@ -85,7 +83,7 @@ def generate_run(
         "versions": package_versions(*_VERSIONED),
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
-    is_new, left_out = not (plan.folder / "run.json").exists(), (*rejected, *references.rejected)
+    is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
     open_run(out, identity=identity)
     with hold_run(out):
         try:
@@ -144,56 +142,56 @@ def _run(
     plan: Plan,
     identity: dict[str, Any],
     workers: int,
-    left_out: Sequence[Rejected],
-    progress: Progress | None,
+    left_out: Sequence[LeftOut],
+    progress: Progress,
 ) -> RunSummary:
     copy_references(references, folder=plan.folder)
     write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
-    samples = samples_of(
+    jobs = jobs_of(
         references.cases,
         num_images=identity["num_images"],
         digests=references.digests,
         provenance={"model": _weights_hashes(identity["model"]), "settings": identity["settings"]},
     )
-    missing = [sample for sample in samples if read_notes(sample, folder=plan.folder) is None]
-    outcomes = _make_all(missing, plan=plan, workers=workers, total=len(samples), progress=progress)
-    refused = {outcome.sample.id: outcome.refusal for outcome in outcomes if outcome.refusal}
-    by_sample = [Rejected(where=sample.id, reason=refused[sample.id]) for sample in samples if sample.id in refused]
-    made = [sample for sample in samples if sample.id not in refused]
+    missing = [job for job in jobs if read_notes(job, folder=plan.folder) is None]
+    refused = _make_all(missing, plan=plan, workers=workers, total=len(jobs), progress=progress)
+    by_job = [LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused]
+    made = [job for job in jobs if job.id not in refused]
     _write_tables(made, references=references, identity=identity, folder=plan.folder)
-    rejected = (*left_out, *by_sample)
-    _write_rejected(rejected, folder=plan.folder)
-    return RunSummary(plan.folder, len(made), len(missing) - len(refused), rejected)
+    left_out = (*left_out, *by_job)
+    _write_left_out(left_out, folder=plan.folder)
+    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out)
 
 
 def _make_all(
-    missing: Sequence[Sample], *, plan: Plan, workers: int, total: int, progress: Progress | None
-) -> list[Outcome]:
-    several = workers > 1 and len(missing) > 1
-    making = make_in_workers(missing, plan=plan, workers=workers) if several else make_here(missing, plan=plan)
-    outcomes: list[Outcome] = []
-    if progress:
-        progress(total - len(missing), total)
-    for outcome in making:
-        outcomes.append(outcome)
-        if progress:
-            progress(total - len(missing) + len(outcomes), total)
-    return outcomes
+    missing: Sequence[PictureJob], *, plan: Plan, workers: int, total: int, progress: Progress
+) -> dict[str, str]:
+    """Why pictures could not be made, by id."""
+    refused: dict[str, str] = {}
+    progress(total - len(missing), total)
+    making = make_pictures(missing, plan=plan, workers=workers)
+    for done, (job, refusal) in enumerate(making, start=total - len(missing) + 1):
+        progress(done, total)
+        if refusal:
+            refused[job.id] = refusal
+    return refused
 
 
-def _write_tables(made: Sequence[Sample], *, references: References, identity: dict[str, Any], folder: Path) -> None:
+def _write_tables(
+    made: Sequence[PictureJob], *, references: References, identity: dict[str, Any], folder: Path
+) -> None:
     rows: list[dict[str, Any]] = []
-    for sample in made:
-        notes = read_notes(sample, folder=folder)
+    for job in made:
+        notes = read_notes(job, folder=folder)
         if notes is None:
-            raise DataError(f"{folder / sample.file}: expected the picture just made, got none; leave the run alone.")
-        rows.append(sample_row(sample, notes=notes, digests=references.digests, identity=identity))
+            raise DataError(f"{folder / job.file}: expected the picture just made, got none; leave the run alone.")
+        rows.append(manifest_row(job, notes=notes, digests=references.digests, identity=identity))
     write_jsonl(folder / "manifest.jsonl", rows)
 
 
-def _write_rejected(rejected: Sequence[Rejected], *, folder: Path) -> None:
+def _write_left_out(left_out: Sequence[LeftOut], *, folder: Path) -> None:
     path = folder / "rejected.jsonl"
-    if rejected:
-        write_jsonl(path, [row.model_dump() for row in rejected])
+    if left_out:
+        write_jsonl(path, [row.model_dump() for row in left_out])
     else:
         path.unlink(missing_ok=True)

@@ -12,10 +12,10 @@ from likeness.core.files import canonical_json
 from likeness.core.images import png_text, save_png
 from likeness.core.records import Case
 
-__all__ = ["Sample", "read_notes", "sample_row", "samples_of", "write_sample"]
+__all__ = ["PictureJob", "jobs_of", "manifest_row", "read_notes", "write_picture"]
 
 
-class Sample(NamedTuple):
+class PictureJob(NamedTuple):
     """Picture number `k` of a case; `proof` is the canonical JSON its PNG must carry."""
 
     case: Case
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The id of the sample in every table."""
+        """The id of the job in every table."""
         return f"{self.case.id}-{self.k}"
 
     @property
@@ -38,54 +38,54 @@ class Sample(NamedTuple):
         return Path("images") / f"{self.id}.png"
 
 
-def samples_of(
+def jobs_of(
     cases: Sequence[Case], *, num_images: int, digests: dict[Path, str], provenance: dict[str, Any]
-) -> list[Sample]:
+) -> list[PictureJob]:
     """Every picture of a run, case by case; `provenance` (model, settings) goes into each proof."""
-    samples: list[Sample] = []
+    jobs: list[PictureJob] = []
     for case in cases:
         shown = [digests[subject.reference_image] for subject in case.subjects]
         for k in range(num_images):
             facts = {"case_id": case.id, "k": k, "prompt": case.prompt, "seed": case.seed + k, "references": shown}
-            samples.append(Sample(case, k, canonical_json({**facts, **provenance})))
-    return samples
+            jobs.append(PictureJob(case, k, canonical_json({**facts, **provenance})))
+    return jobs
 
 
-def write_sample(image: Image.Image, sample: Sample, *, folder: Path, notes: Sequence[str]) -> None:
-    """The sample's PNG is whole and carries its proof and notes. Raises: OutputError."""
-    text = {"likeness": sample.proof, "notes": json.dumps(list(notes), ensure_ascii=False)}
-    save_png(image, folder / sample.file, text=text)
+def write_picture(image: Image.Image, job: PictureJob, *, folder: Path, notes: Sequence[str]) -> None:
+    """The job's PNG is whole and carries its proof and notes. Raises: OutputError."""
+    text = {"likeness": job.proof, "notes": json.dumps(list(notes), ensure_ascii=False)}
+    save_png(image, folder / job.file, text=text)
 
 
-def read_notes(sample: Sample, *, folder: Path) -> list[str] | None:
-    """The notes in the sample's PNG, or None when there is no whole PNG with the right proof."""
+def read_notes(job: PictureJob, *, folder: Path) -> list[str] | None:
+    """The notes in the job's PNG, or None when there is no whole PNG with the right proof."""
     try:
-        text = png_text(folder / sample.file)
+        text = png_text(folder / job.file)
         notes = json.loads(text["notes"])
     except (DataError, KeyError, ValueError):
         return None
-    return notes if text.get("likeness") == sample.proof else None
+    return notes if text.get("likeness") == job.proof else None
 
 
-def sample_row(
-    sample: Sample, *, notes: list[str], digests: dict[Path, str], identity: dict[str, Any]
+def manifest_row(
+    job: PictureJob, *, notes: list[str], digests: dict[Path, str], identity: dict[str, Any]
 ) -> dict[str, Any]:
-    """The sample's row of manifest.jsonl; `sha256` of a reference is the hash of its pixels."""
+    """The job's row of manifest.jsonl; `sha256` of a reference is the hash of its pixels."""
     references = [
         {
             "subject_id": subject.id,
             "file": subject.reference_image.as_posix(),
             "sha256": digests[subject.reference_image],
         }
-        for subject in sample.case.subjects
+        for subject in job.case.subjects
     ]
     return {
-        "id": sample.id,
-        "case_id": sample.case.id,
-        "k": sample.k,
-        "image": sample.file.as_posix(),
-        "prompt": sample.case.prompt,
-        "seed": sample.seed,
+        "id": job.id,
+        "case_id": job.case.id,
+        "k": job.k,
+        "image": job.file.as_posix(),
+        "prompt": job.case.prompt,
+        "seed": job.seed,
         "references": references,
         "model": identity["model"],
         "settings": identity["settings"],

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from likeness.core.errors import ConfigError
+from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.config import AutoencoderTable, PretrainConfig
@@ -22,7 +23,7 @@ from likeness.pretrain.log import TrainLog
 from likeness.pretrain.vae import WEIGHTS, decoded, has_vae, load_vae, on_device, posterior
 from likeness.train.schedule import Ema, learning_rate_factor, psnr
 from likeness.train.state import load_state, save_state
-from likeness.world.identity import Split, sample_identity
+from likeness.world.identity import sample_identity
 from likeness.world.render import render_image, render_reference
 from likeness.world.scenario import sample_scenario
 

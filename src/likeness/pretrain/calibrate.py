@@ -28,12 +28,11 @@ from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
-from likeness.world.render import Picture, render, render_image, render_reference
+from likeness.world.render import Rendering, render, render_image, render_reference
 from likeness.world.scenario import Scenario, sample_scenario
 
 NUM_PICTURES = 512
 NUM_IDENTITIES = 220
-RIVALS = 19
 NUM_HELD_OUT = 256
 NUM_RESAMPLES = 2000
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
@@ -52,7 +51,7 @@ def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
-def _test_pictures(size: int) -> list[Picture]:
+def _test_pictures(size: int) -> list[Rendering]:
     """Half single, half two subjects, none of them dressed."""
     return [
         render(sample_scenario(FIRST + i, split="test", num_subjects=1 + i % 2, dressed=False), size=size)
@@ -71,7 +70,7 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
     return rows
 
 
-def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Sequence[NDArray[np.uint8]]) -> Card:
+def read_pictures(probe: AttributeProbe, pictures: Sequence[Rendering], images: Sequence[NDArray[np.uint8]]) -> Card:
     """Accuracy per attribute, of all together, of action and scene, for `images` of `pictures`.
 
     `actions` has [accuracy, pictures] of each action.
@@ -196,7 +195,7 @@ def clip_card(config: PretrainConfig, *, device: str) -> Card:
 
 
 def _text_card(encoder: ClipEncoder, size: int) -> Card:
-    found: dict[str, Picture] = {}
+    found: dict[str, Rendering] = {}
     index = FIRST + 50_000
     while len(found) < 256:
         index += 1

@@ -15,13 +15,18 @@ class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class AutoencoderTable(Table):
-    """Stages "autoencoder" and "decoder". Losses are on pixels in [-1, 1]."""
+class EncoderTable(Table):
+    """Stages "clip" and "dino", and what the stages "probe", "autoencoder" and "decoder" also need."""
 
     total_images: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     decay_share: float = Field(ge=0, le=1)
+
+
+class AutoencoderTable(EncoderTable):
+    """Stages "autoencoder" and "decoder". Losses are on pixels in [-1, 1]."""
+
     ema_decay: float = Field(ge=0, lt=1)
     kl_weight: float = Field(ge=0)
     l1_weight: float = Field(ge=0)
@@ -51,15 +56,6 @@ class TransformerTable(Table):
     subject_weight: float = Field(gt=0)
     num_layers: int = Field(gt=0)
     num_single_layers: int = Field(gt=0)
-
-
-class EncoderTable(Table):
-    """Stages "probe", "clip" and "dino"."""
-
-    total_images: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    decay_share: float = Field(ge=0, le=1)
 
 
 class ProbeTable(EncoderTable):

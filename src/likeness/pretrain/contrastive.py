@@ -13,6 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,13 +168,14 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     draw = partial(pair_batch, count=config.dino.batch_size, size=config.size, margin=256 / 224)
     train_encoder(network, loss_of, draw=draw, workers=config.workers, name="dino", table=config.dino, config=config)
     vit.save_pretrained(config.work / "dino")
-    edge = round(config.size * 256 / 224)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": edge},
-        crop_size={"height": config.size, "width": config.size},
-        image_mean=MEAN,
-        image_std=STD,
-    ).save_pretrained(config.work / "dino")
+    _save_preprocessing(config.work / "dino", edge=round(config.size * 256 / 224), size=config.size)
+
+
+def _save_preprocessing(folder: Path, *, edge: int, size: int) -> None:
+    crop = {"height": size, "width": size}
+    CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=crop, image_mean=MEAN, image_std=STD).save_pretrained(
+        folder
+    )
 
 
 def clip_corpus() -> list[str]:
@@ -220,9 +222,4 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
     train_encoder(network, loss_of, draw=draw, workers=config.workers, name="clip", table=config.clip, config=config)
     clip.save_pretrained(config.work / "clip")
     tokenizer.save_pretrained(config.work / "clip")
-    CLIPImageProcessorPil(
-        size={"shortest_edge": config.size},
-        crop_size={"height": config.size, "width": config.size},
-        image_mean=MEAN,
-        image_std=STD,
-    ).save_pretrained(config.work / "clip")
+    _save_preprocessing(config.work / "clip", edge=config.size, size=config.size)

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from likeness.core.errors import ConfigError
+from likeness.core.files import replaced_folder
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import require_vae
 
@@ -16,8 +17,10 @@ LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
 LOG_ROWS = 30
 
 
-def export(config: PretrainConfig) -> Path:
+def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
     """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder.
+
+    Nothing is computed on `device`, which every stage is given.
 
     Raises: ConfigError when there is nothing to copy, or a transformer without its autoencoder.
     """
@@ -48,16 +51,13 @@ def _thinned(log: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """The folder `source` as `target`, floating-point tensors rounded to bfloat16, without paths of this machine."""
-    fresh = target.with_name(f"{target.name}.next")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    for path in fresh.rglob("*.safetensors"):
-        tensors = load_file(path)
-        half = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
-        save_file(half, path, metadata={"format": "pt"})
-    for path in fresh.rglob("config.json"):
-        settings = json.loads(path.read_text())  # in its order, which is that of the probe's answers
-        if settings.pop("_name_or_path", None):
-            path.write_text(json.dumps(settings, indent=2) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.replace(target)
+    with replaced_folder(target) as fresh:
+        shutil.copytree(source, fresh, dirs_exist_ok=True)
+        for path in fresh.rglob("*.safetensors"):
+            tensors = load_file(path)
+            half = {k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in tensors.items()}
+            save_file(half, path, metadata={"format": "pt"})
+        for path in fresh.rglob("config.json"):
+            settings = json.loads(path.read_text())  # in its order, which is that of the probe's answers
+            if settings.pop("_name_or_path", None):
+                path.write_text(json.dumps(settings, indent=2) + "\n")

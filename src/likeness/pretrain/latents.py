@@ -10,19 +10,20 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional
 
 from likeness.backbones.flux.uno import FluxUno
+from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import json_sha256
+from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.log import TrainLog
 from likeness.pretrain.vae import WEIGHTS, require_vae
-from likeness.world.identity import Split
 from likeness.world.render import render_image, render_reference, subject_levels
 from likeness.world.scenario import Scenario, caption, sample_scenario
 
@@ -153,9 +154,7 @@ def cache_latents(config: PretrainConfig, backbone: FluxUno) -> Path:
         if path.exists():
             continue
         shard = encode_scenarios(backbone, shard_scenarios(index, size=table.shard_size, split="train"), config)
-        fresh = path.with_suffix(".next")
-        save_file(vars(shard), fresh)
-        fresh.replace(path)
+        atomic_write_bytes(path, save(vars(shard)))
         log.write((index + 1) * table.shard_size)
     return folder
 

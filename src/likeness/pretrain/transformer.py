@@ -68,7 +68,7 @@ def embed(backbone: FluxUno, pieces: Tensor, words: Tensor) -> FluxText:
     return FluxText(parts.text_encoder_2(pieces)[0], parts.text_encoder(words).pooler_output)
 
 
-def velocity_errors(
+def cell_errors(
     backbone: FluxUno, batch: LatentShard, *, t: Float[Tensor, " B"], eps: Float[Tensor, "B 16 h w"]
 ) -> Float[Tensor, "B h w"]:
     """Squared velocity error of each latent cell, its mean over channels. A batch without references has R = 0."""
@@ -152,7 +152,7 @@ def validation_losses(backbone: FluxUno, shards: list[LatentShard]) -> dict[str,
             eps = torch.randn(batch.target.shape, generator=generator).to(backbone.device)
             t = torch.linspace(0.05, 0.95, len(eps), device=backbone.device)
             with torch.autocast(backbone.device.type, torch.bfloat16):
-                errors.append(velocity_errors(backbone, batch, t=t, eps=eps).cpu())
+                errors.append(cell_errors(backbone, batch, t=t, eps=eps).cpu())
     everywhere, subject = torch.cat(errors), torch.cat([shard.subject for shard in shards]).float()
     alone = float((everywhere * subject).sum() / subject.sum())
     return {"validation_loss": float(everywhere.mean()), "validation_loss_subjects": alone}
@@ -220,7 +220,7 @@ class TransformerTraining:
         t = torch.sigmoid(torch.randn(size, generator=generator) + table.logit_mean).to(self.device)
         eps = torch.randn(batch.target.shape, generator=generator).to(self.device)
         with torch.autocast(self.device, torch.bfloat16):
-            errors = velocity_errors(self.backbone, batch, t=t, eps=eps)
+            errors = cell_errors(self.backbone, batch, t=t, eps=eps)
         loss = weighted_mean(errors, batch.subject.to(self.device), subject_weight=table.subject_weight)
         loss.backward()
         self._update()

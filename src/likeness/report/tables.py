@@ -132,7 +132,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     cases_file = read_cases(cases or _case_file(folder))
     summary = _read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
-    unreadable = [(item.where, item.reason) for item in cases_file.rejected]
+    unreadable = [(item.where, item.reason) for item in cases_file.left_out]
     return Run(
         folder=folder,
         identity=_read_object(folder / "run.json") or {},

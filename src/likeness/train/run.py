@@ -115,8 +115,8 @@ def _read_pairs(config: TrainConfig) -> tuple[PreferencePair, ...]:
         wanted = f"a folder with {PAIRS_NAME}"
         raise ConfigError(f"data.pairs: expected {wanted}, got nothing at {place}; make one with `likeness data dip`.")
     found = read_pairs(place)
-    if found.rejected_rows:
-        got = f"{len(found.rejected_rows)} bad; first: {found.rejected_rows[0].reason}"
+    if found.left_out:
+        got = f"{len(found.left_out)} bad; first: {found.left_out[0].reason}"
         raise DataError(f"{place}: expected sound rows only, got {got}; see `likeness data lint {place}`.")
     pairs = tuple(pair for pair in found.pairs if pair.split == config.data.split)[: config.data.limit]
     if not pairs:

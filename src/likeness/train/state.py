@@ -1,8 +1,6 @@
 """Training state on disk without pickle: tensors in safetensors, everything else in JSON, replaced atomically."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,26 +10,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from likeness.core.errors import WeightsError
+from likeness.core.files import recover_folder, replaced_folder
 
 Tree = Any  # nested dicts and lists of tensors and JSON scalars, as state_dict() returns them
 
 
 def save_state(folder: Path, parts: Mapping[str, Tree]) -> None:
     """Writes nested state so that a kill at any moment leaves either the old or the new state, never a mixture."""
-    _recover(folder)
     tensors: dict[str, torch.Tensor] = {}
     skeleton = {name: _strip(part, name, tensors) for name, part in parts.items()}
-    fresh = folder.with_name(f"{folder.name}.next")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save_file(tensors, fresh / "tensors.safetensors")
-    (fresh / "skeleton.json").write_text(json.dumps(skeleton))
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(folder) as fresh:
+        save_file(tensors, fresh / "tensors.safetensors")
+        (fresh / "skeleton.json").write_text(json.dumps(skeleton))
 
 
 def load_state(folder: Path) -> dict[str, Tree] | None:
@@ -39,7 +29,7 @@ def load_state(folder: Path) -> dict[str, Tree] | None:
 
     Raises: WeightsError when the files are damaged.
     """
-    _recover(folder)
+    recover_folder(folder)
     if not folder.exists():
         return None
     try:
@@ -52,13 +42,6 @@ def load_state(folder: Path) -> dict[str, Tree] | None:
         raise WeightsError(
             f"{folder}: expected a training state, got {got}; delete the folder to start over."
         ) from error
-
-
-def _recover(folder: Path) -> None:
-    """Puts the last whole state back when a kill fell between the two renames of `save_state`."""
-    old = folder.with_name(f"{folder.name}.old")
-    if old.exists() and not folder.exists():
-        os.replace(old, folder)
 
 
 def _strip(tree: Tree, path: str, tensors: dict[str, torch.Tensor]) -> Tree:

@@ -3,12 +3,10 @@
 import hashlib
 import random
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
+from likeness.core.kinds import Split
 from likeness.world.pen import Color
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 PALETTE: dict[str, Color] = {
     "red": (222, 48, 48),

@@ -62,17 +62,17 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Rendering:
     """A (size, size, 3) uint8 image with its labels."""
 
     image: NDArray[np.uint8]
     labels: Labels
 
 
-def render(scenario: Scenario, *, size: int = 128) -> Picture:
+def render(scenario: Scenario, *, size: int = 128) -> Rendering:
     """The picture of `scenario` with every label; the same scenario and size give the same bytes."""
     stage = set_stage(scenario)
-    return Picture(render_image(scenario, size=size), _labels(scenario, stage, size))
+    return Rendering(render_image(scenario, size=size), _labels(scenario, stage, size))
 
 
 def render_image(scenario: Scenario, *, size: int = 128) -> NDArray[np.uint8]:

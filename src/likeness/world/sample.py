@@ -1,11 +1,8 @@
 """`likeness world sample`: labelled pictures on disk."""
 
-import multiprocessing
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,24 +10,23 @@ from PIL import Image
 
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
+from likeness.core.jobs import Progress, always, run_jobs, unseen
+from likeness.core.kinds import Split
 from likeness.core.runs import hold_run, open_run, package_versions
-from likeness.world.identity import Split
-from likeness.world.render import AP10K, Picture, render
+from likeness.world.render import AP10K, Rendering, render
 from likeness.world.scenario import sample_scenario
 
 SHEET_NAME, SHEET_COLUMNS, SHEET_CELLS = "contact_sheet.png", 8, 64
 _VERSIONED = ("numpy", "pillow", "skia-python")
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures there, pictures wanted) at the start and after each picture."""
+AHEAD = 32  # pictures per worker that may wait for an earlier one
 
 
 def write_samples(
-    n: int, *, out: Path, split: str, size: int, seed: int, workers: int, progress: Progress | None = None
+    n: int, *, out: Path, split: Split, size: int, seed: int, workers: int, progress: Progress = unseen
 ) -> Path:
     """Writes images/, labels.jsonl and contact_sheet.png under `out` and returns the label file.
 
-    Picture i of a seed has the same bytes whatever `n` and `workers` are. Pictures already there are kept: `out` is
+    Rendering i of a seed has the same bytes whatever `n` and `workers` are. Pictures already there are kept: `out` is
     new or of the same call, which run.json tells.
     Raises: OutputError when `out` is of another call, holds other files or cannot be written.
     """
@@ -39,8 +35,7 @@ def write_samples(
     with hold_run(out):
         finished = [out / "labels.jsonl", out / SHEET_NAME, *(out / _image_name(i, seed=seed) for i in range(n))]
         if all(path.is_file() for path in finished):
-            if progress:
-                progress(n, n)
+            progress(n, n)
             return out / "labels.jsonl"
         draw = partial(_draw, out=out, split=split, size=size, seed=seed)
         rows = _draw_all(n, draw, workers=workers, progress=progress)
@@ -50,16 +45,13 @@ def write_samples(
 
 
 def _draw_all(
-    n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress | None
+    n: int, draw: Callable[[int], dict[str, object]], *, workers: int, progress: Progress
 ) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    with multiprocessing.get_context("spawn").Pool(workers) if workers > 1 else nullcontext() as pool:
-        if progress:
-            progress(0, n)
-        for row in pool.imap(draw, range(n), chunksize=32) if pool else map(draw, range(n)):
-            rows.append(row)
-            if progress:
-                progress(len(rows), n)
+    progress(0, n)
+    for _, row in run_jobs(range(n), load=always(draw), workers=workers, ahead=AHEAD, in_order=True):
+        rows.append(row)
+        progress(len(rows), n)
     return rows
 
 
@@ -67,15 +59,15 @@ def _image_name(index: int, *, seed: int) -> str:
     return f"images/{seed}-{index:06d}.png"
 
 
-def _draw(index: int, *, out: Path, split: str, size: int, seed: int) -> dict[str, object]:
-    picture = render(sample_scenario(seed * 1_000_003 + index, split=cast(Split, split)), size=size)
+def _draw(index: int, *, out: Path, split: Split, size: int, seed: int) -> dict[str, object]:
+    picture = render(sample_scenario(seed * 1_000_003 + index, split=split), size=size)
     name = _image_name(index, seed=seed)
     if not (out / name).is_file():
         save_png(Image.fromarray(picture.image), out / name)
     return label_row(picture, image=name)
 
 
-def label_row(picture: Picture, *, image: str) -> dict[str, object]:
+def label_row(picture: Rendering, *, image: str) -> dict[str, object]:
     """One line of labels.jsonl. Boxes, heads and keypoints are shares of the side; masks are COCO run lengths."""
     labels = picture.labels
     return {

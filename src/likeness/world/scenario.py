@@ -4,16 +4,9 @@ import random
 import re
 from dataclasses import dataclass
 
+from likeness.core.kinds import Split
 from likeness.world.actions import ACTIONS
-from likeness.world.identity import (
-    NOT_APPLICABLE,
-    PALETTE,
-    Identity,
-    Split,
-    draw_identity,
-    sample_identity,
-    split_of_pair,
-)
+from likeness.world.identity import NOT_APPLICABLE, PALETTE, Identity, draw_identity, sample_identity, split_of_pair
 from likeness.world.outfits import OUTFITS
 from likeness.world.scenes import SCENES
 

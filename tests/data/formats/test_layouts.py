@@ -15,7 +15,8 @@ from likeness.core.errors import ConfigError, DataError, OutputError
 from likeness.core.files import read_jsonl
 from likeness.core.images import load_image
 from likeness.core.pairs import PreferencePair, read_pairs
-from likeness.data.formats.layouts import LAYOUTS, OWN_FORMATS, Beside, import_layout
+from likeness.data.formats import LAYOUTS, OWN_FORMATS
+from likeness.data.formats.layouts import Beside, import_layout
 
 SIZE = (48, 32)
 
@@ -115,7 +116,7 @@ def test_bad_rows_are_left_out_with_the_reason(tmp_path: Path) -> None:
     (losers / "damaged.png").write_bytes(b"no picture")
     done = import_layout("kohya", source, tmp_path / "out")
     assert done.num_pairs == 1
-    reasons = {Path(row.where).stem: row.reason for row in done.rejected_rows}
+    reasons = {Path(row.where).stem: row.reason for row in done.left_out}
     assert "expected two of one size, got 48 x 32 and 16 x 16" in reasons["small"]
     assert "expected a picture alone in" in reasons["alone"]
     assert "expected a caption in silent.txt or silent.caption" in reasons["silent"]
@@ -125,7 +126,7 @@ def test_bad_rows_are_left_out_with_the_reason(tmp_path: Path) -> None:
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     source = kohya(tmp_path / "set")
     picture(tmp_path / "masks" / "a.png", "white", (8, 8))
-    with pytest.raises(DataError, match="mask: expected 48 x 32 px as the pictures have, got 8 x 8"):
+    with pytest.raises(DataError, match=r"mask .*: expected 48 x 32 px as its picture has, got 8 x 8"):
         import_layout("kohya", source, tmp_path / "out", beside=Beside(masks=tmp_path / "masks"))
 
 
@@ -183,8 +184,8 @@ def test_pickapic_columns(tmp_path: Path, as_struct: bool) -> None:
     first, second = read_pairs(tmp_path / "out").pairs
     assert (first.prompt, first.preferred.read_bytes(), first.rejected.read_bytes()) == ("one", red, blue)
     assert (second.prompt, second.preferred.read_bytes(), second.rejected.read_bytes()) == ("two", blue, red)
-    assert [row.where.rpartition(":")[2] for row in done.rejected_rows] == ["3", "4"]
-    assert "a tie or no label" in done.rejected_rows[0].reason
+    assert [row.where.rpartition(":")[2] for row in done.left_out] == ["3", "4"]
+    assert "a tie or no label" in done.left_out[0].reason
 
 
 def test_patchdpo_prompts_may_hold_underscores_and_pickles_stay_closed(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_uno_rows_take_their_losers_from_beside(tmp_path: Path) -> None:
     done = import_layout("uno", source, tmp_path / "out", beside=Beside(rejected=tmp_path / "losers"))
     pair = only(tmp_path / "out")
     assert (pair.subset, len(pair.references), color_of(pair.rejected)) == ("multi", 2, (0, 0, 255))
-    assert "image_tgt_path" in done.rejected_rows[0].reason
+    assert "image_tgt_path" in done.left_out[0].reason
 
 
 def test_subjects200k_is_cut_in_two(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_subjects200k_is_cut_in_two(tmp_path: Path) -> None:
     assert (pair.size, pair.prompt, pair.references[0].class_name) == ((32, 32), "a toy on a shelf", "toy")
     assert color_of(pair.references[0].image) == (0, 128, 0)
     assert color_of(pair.preferred) == (255, 0, 0)
-    assert len(done.rejected_rows) == 2
+    assert len(done.left_out) == 2
 
 
 def dreambench_plus(folder: Path, color: str) -> Path:

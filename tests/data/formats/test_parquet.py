@@ -48,7 +48,7 @@ def exported(clean_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_set_comes_back_with_the_same_records_and_bytes(clean_set: Path, exported: Path, tmp_path: Path) -> None:
     summary = import_parquet(exported, tmp_path / "back")
     assert summary.num_pairs == 12
-    assert not summary.rejected_rows
+    assert not summary.left_out
     assert named_files(tmp_path / "back") == named_files(clean_set)
     # through a second round the file of rows itself is byte-identical: defaults are written out once
     export_parquet(tmp_path / "back", tmp_path / "again")
@@ -165,7 +165,7 @@ def test_rows_that_lead_out_of_the_folder_are_refused(exported: Path, tmp_path: 
     pq.write_table(evil, tmp_path / "evil" / "train-00000-of-00001.parquet")
     try:
         summary = import_parquet(tmp_path / "evil", tmp_path / "a" / "b" / "back")
-        reasons = [row.reason for row in summary.rejected_rows]
+        reasons = [row.reason for row in summary.left_out]
     except DataError as error:
         reasons = [str(error)]
     assert "expected a path inside the set" in reasons[0]

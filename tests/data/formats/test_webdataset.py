@@ -118,8 +118,8 @@ def test_paths_and_missing_members_of_foreign_shards_are_refused(exported: Path,
     tar_of(tmp_path / "a.tar", members)
     try:
         summary = import_webdataset(tmp_path, tmp_path / "back")
-        reasons = " ".join(row.reason for row in summary.rejected_rows)
-        assert len(summary.rejected_rows) == 2
+        reasons = " ".join(row.reason for row in summary.left_out)
+        assert len(summary.left_out) == 2
     except DataError as error:
         reasons = str(error) + "expected the bytes of rejected"
     assert "expected a path inside the set, got '/tmp/evil.png'" in reasons

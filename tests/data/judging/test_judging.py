@@ -8,7 +8,8 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from likeness.core.errors import MeasurementError
-from likeness.core.pairs import CATEGORIES, PictureScore
+from likeness.core.kinds import CATEGORIES
+from likeness.core.pairs import PictureScore
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judging.judges import LoadProbeJudge, ProbeJudge, SubjectView
 from likeness.data.judging.questions import QUESTIONS, expected_score

@@ -14,7 +14,7 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.data.lint.findings import CODES, LintReport
-from likeness.data.lint.mask_evidence import best_shift, changes_outside, covered_tokens, moved
+from likeness.data.lint.mask_evidence import best_shift, changes_outside, moved
 from likeness.data.lint.run import lint
 
 Row = dict[str, Any]
@@ -496,12 +496,3 @@ def test_a_patch_beyond_an_occluder_is_allowed_when_it_was_recorded(clean_set: P
                 subject["disruption"] = {"reach": int(distance.max()), "apart": apart}
         write_jsonl(folder / "pairs.jsonl", [row])
         assert [code for _, code in codes(lint(folder)) if code == "leaked_background"] == expected
-
-
-def test_tokens_count_from_half_a_cell() -> None:
-    mask = np.zeros((64, 64), bool)
-    mask[:16, :8] = True
-    mask[16:32, :7] = True
-    assert covered_tokens(mask, token=16) == (1, 16)
-    assert covered_tokens(mask, token=128) == (0, 1)
-    assert covered_tokens(np.ones((64, 48), bool), token=16) == (12, 12)

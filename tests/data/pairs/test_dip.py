@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pairs(folder: Path) -> tuple[PreferencePair, ...]:
     found = read_pairs(folder)
-    assert found.rejected_rows == ()
+    assert found.left_out == ()
     return found.pairs
 
 

@@ -10,14 +10,14 @@ from typing import Any  # JSON of others, checked here
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
-from likeness.core.pairs import Category
-from likeness.core.records import Rejected
+from likeness.core.kinds import CATEGORIES, Category
+from likeness.core.records import LeftOut
 from likeness.data.formats.rows import LayoutRow, pictures_by_stem, text_beside
 
 __all__ = ["dreambench_plus", "geneval", "kohya", "patchdpo", "simpletuner", "stellar", "uno"]
 
 
-def kohya(source: Path) -> Iterator[LayoutRow | Rejected]:
+def kohya(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/1_name/w/a.png with a.txt or a.caption, and SOURCE/1_name/l/a.png.
 
     Source: kohya-ss/sd-scripts, pull request 1427 (`preference = true` subsets).
@@ -38,11 +38,11 @@ def kohya(source: Path) -> Iterator[LayoutRow | Rejected]:
                 yield LayoutRow(str(path), stem, prompt, path, losers[stem], class_name=class_name)
 
 
-def _rejected(where: Path | str, reason: str) -> Rejected:
-    return Rejected(where=str(where), reason=f"{where}: {reason}.")
+def _rejected(where: Path | str, reason: str) -> LeftOut:
+    return LeftOut(where=str(where), reason=f"{where}: {reason}.")
 
 
-def simpletuner(source: Path) -> Iterator[LayoutRow | Rejected]:
+def simpletuner(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """A data backend file (or the folder of multidatabackend.json) in which a data set lists conditioning data.
 
     The conditioning data set of type reference_strict holds the rejected pictures, one of type mask the prior masks,
@@ -83,7 +83,7 @@ def _data_folder(backend: dict[str, Any], folder: Path) -> Path:
 
 def _simpletuner_rows(
     backend: dict[str, Any], rejected: Path, masks: Path | None, folder: Path
-) -> Iterator[LayoutRow | Rejected]:
+) -> Iterator[LayoutRow | LeftOut]:
     losers = pictures_by_stem(rejected)
     covers = pictures_by_stem(masks) if masks is not None else {}
     for stem, path in pictures_by_stem(_data_folder(backend, folder)).items():
@@ -106,7 +106,7 @@ def _simpletuner_caption(backend: dict[str, Any], path: Path) -> str | None:
             return text_beside(path, suffixes=(".txt",))
 
 
-def patchdpo(source: Path) -> Iterator[LayoutRow | Rejected]:
+def patchdpo(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/sample0/a dog_entity_0.png and "a dog_gen_0.png" (training), or SOURCE/<subject>/<prompt>.png (results).
 
     In training data the entity picture is both the reference and the preferred picture.
@@ -126,7 +126,7 @@ def patchdpo(source: Path) -> Iterator[LayoutRow | Rejected]:
                 yield LayoutRow(str(path), stem, match["prompt"], entity, path, (entity,))
 
 
-def uno(source: Path) -> Iterator[LayoutRow | Rejected]:
+def uno(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """A JSON list [{"prompt", "image_paths": [references], "image_tgt_path": target}], paths relative to the file.
 
     The target is the preferred picture; a key image_rejected_path of ours, where there is one, the rejected one.
@@ -144,10 +144,7 @@ def uno(source: Path) -> Iterator[LayoutRow | Rejected]:
         yield LayoutRow(where, Path(target).stem, prompt, source.parent / target, rejected, references)
 
 
-_SUBJECT_KINDS: dict[str, Category] = {"animal": "animal", "human": "human", "object": "object"}
-
-
-def dreambench_plus(source: Path) -> Iterator[LayoutRow | Rejected]:
+def dreambench_plus(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/tgt_image/<kind>_<number>_<subject>/0_0.jpg with the same names below src_image and text (.txt).
 
     Styles are no subjects and are left out. Source: DreamBench++, README (results of one method).
@@ -158,7 +155,8 @@ def dreambench_plus(source: Path) -> Iterator[LayoutRow | Rejected]:
     references = pictures_by_stem(source / "src_image")
     for stem, path in targets.items():
         collection, _, _ = stem.partition("/")
-        kind = next((word for word in collection.split("_") if word in _SUBJECT_KINDS), None)
+        words = collection.split("_")
+        kind: Category | None = next((known for word in words for known in CATEGORIES if known == word), None)
         prompt = text_beside(source / "text" / f"{stem}.png")
         if kind is None:
             yield _rejected(path, f"expected an animal, human or object in the folder's name, got {collection}")
@@ -167,12 +165,10 @@ def dreambench_plus(source: Path) -> Iterator[LayoutRow | Rejected]:
         else:
             subject = re.sub(r"^.*?_\d+_", "", collection).replace("_", " ")
             own = (references[stem],)
-            yield LayoutRow(
-                str(path), stem, prompt, path, references=own, class_name=subject, category=_SUBJECT_KINDS[kind]
-            )
+            yield LayoutRow(str(path), stem, prompt, path, references=own, class_name=subject, category=kind)
 
 
-def geneval(source: Path) -> Iterator[LayoutRow | Rejected]:
+def geneval(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/00000/metadata.jsonl ({"prompt"}) and SOURCE/00000/samples/0000.png. Source: djghosh13/geneval."""
     folders = sorted(path.parent for path in source.glob("*/metadata.jsonl"))
     if not folders:
@@ -187,7 +183,7 @@ def geneval(source: Path) -> Iterator[LayoutRow | Rejected]:
             yield LayoutRow(str(path), f"{folder.name}/{stem}", prompt, path)
 
 
-def stellar(source: Path) -> Iterator[LayoutRow | Rejected]:
+def stellar(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/<id>-<k>-<pp>.png (or <id>-<k>.png) with a JSON of the same stem that holds the prompt.
 
     Source: Stellar's folder of one method.

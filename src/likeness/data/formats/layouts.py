@@ -1,4 +1,4 @@
-"""Pair sets of other projects, brought into ours: `LAYOUTS` names what can be read.
+"""Pair sets of other projects, brought into ours: the table `LAYOUTS` names what can be read.
 
 What a layout does not know is filled in the same way everywhere and written down in `models`: without a reference
 picture the preferred one stands in, without a mask the whole picture is the prior. No judgement is invented.
@@ -7,38 +7,24 @@ picture the preferred one stands in, without a mask the whole picture is the pri
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: rows as JSON
 
 import numpy as np
 from PIL import Image
 
-from likeness.core.errors import ConfigError, DataError, OutputError
-from likeness.core.files import atomic_write_bytes, write_jsonl
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import atomic_write_bytes
 from likeness.core.images import load_image, save_png
-from likeness.core.pairs import PAIRS_NAME, Category, PairReference, PairSubject, PreferencePair, pair_row
-from likeness.core.records import MAX_SUBJECTS, Rejected
-from likeness.data.formats import folders as layout_folders
-from likeness.data.formats import tables as layout_tables
-from likeness.data.formats.packed import ImportSummary
-from likeness.data.formats.parquet import import_parquet
-from likeness.data.formats.rows import LayoutRow, Picture, Read, pictures_by_stem
-from likeness.data.formats.webdataset import import_webdataset
+from likeness.core.kinds import Category
+from likeness.core.masks import read_mask
+from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
+from likeness.core.records import MAX_SUBJECTS, LeftOut
+from likeness.data.formats import LAYOUTS, OWN_FORMATS
+from likeness.data.formats.packed import ImportSummary, write_set
+from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
 
-__all__ = ["LAYOUTS", "OWN_FORMATS", "Beside", "import_layout"]
-
-LAYOUTS: dict[str, Read] = {
-    "kohya": layout_folders.kohya,
-    "simpletuner": layout_folders.simpletuner,
-    "pickapic": layout_tables.pickapic,
-    "patchdpo": layout_folders.patchdpo,
-    "uno": layout_folders.uno,
-    "subjects200k": layout_tables.subjects200k,
-    "dreambench-plus": layout_folders.dreambench_plus,
-    "geneval": layout_folders.geneval,
-    "stellar": layout_folders.stellar,
-}
-OWN_FORMATS = {"parquet": import_parquet, "webdataset": import_webdataset}
-"""Formats that hold a pair set as it was, with nothing to fill in."""
+__all__ = ["Beside", "import_layout"]
 
 RESULTS = ("dreambench-plus", "geneval", "patchdpo", "stellar")
 """Layouts of results: with --rejected, a second tree of the same layout holds the rejected pictures."""
@@ -67,45 +53,33 @@ def import_layout(
     when `out` holds a set or cannot be written.
     """
     if layout in OWN_FORMATS:
-        return OWN_FORMATS[layout](source, out)
+        return resolve_name(OWN_FORMATS[layout])(source, out)
     if layout not in LAYOUTS:
         known = ", ".join((*LAYOUTS, *OWN_FORMATS))
         raise ConfigError(f"--layout: expected one of {known}, got {layout}; correct the name.")
     if not source.exists():
         raise DataError(f"{source}: expected a file or folder, got nothing; check the path.")
-    if (out / PAIRS_NAME).exists():
-        raise OutputError(f"{out}: expected a folder without a pair set, got one with {PAIRS_NAME}; choose another.")
-    rows: list[dict[str, Any]] = []
-    rejected: list[Rejected] = []
-    for number, row in enumerate(_completed(layout, source, beside=beside or Beside()), start=1):
-        if isinstance(row, Rejected):
-            rejected.append(row)
-            continue
-        try:
-            rows.append(_imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category))
-        except DataError as error:
-            rejected.append(Rejected(where=row.where, reason=f"{row.where}: {error}"))
-    if not rows:
-        first = rejected[0].reason if rejected else f"{source} holds no pairs"
-        raise DataError(f"{source}: expected at least one usable pair, got {len(rejected)} bad rows; first: {first}")
-    write_jsonl(out / PAIRS_NAME, rows)
-    return ImportSummary(out, len(rows), tuple(rejected))
+
+    def make(number: int, row: LayoutRow) -> dict[str, Any]:
+        return _imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category)
+
+    return write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
 
 
 # -- what lies beside the source -------------------------------------------------------------------------------
-def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutRow | Rejected]:
+def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutRow | LeftOut]:
     """The rows with losers, references and masks from beside, where they have none of their own."""
     losers = _losers(layout, beside.rejected)
     references = _pictures(beside.references)
     masks = _pictures(beside.masks)
-    for row in LAYOUTS[layout](source):
-        if isinstance(row, Rejected):
+    for row in _reader(layout)(source):
+        if isinstance(row, LeftOut):
             yield row
             continue
         loser = row.rejected or losers.get(row.name) or losers.get(f"{row.name}-0")
         if loser is None:
             need = f"{layout} has none, and --rejected none of that name" if losers else "add --rejected FOLDER"
-            yield Rejected(
+            yield LeftOut(
                 where=row.where, reason=f"{row.where}: expected a rejected picture {row.name}, got none; {need}."
             )
             continue
@@ -114,11 +88,15 @@ def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutR
         yield row._replace(rejected=loser, references=own, mask=mask)
 
 
-def _losers(layout: str, folder: Path | None) -> dict[str, Picture]:
+def _reader(layout: str) -> Read:
+    return resolve_name(LAYOUTS[layout])
+
+
+def _losers(layout: str, folder: Path | None) -> dict[str, PictureFile]:
     if folder is None:
         return {}
     if layout in RESULTS:
-        rows = (row for row in LAYOUTS[layout](folder) if isinstance(row, LayoutRow))
+        rows = (row for row in _reader(layout)(folder) if isinstance(row, LayoutRow))
         return {row.name: row.preferred for row in rows}
     return dict(_pictures(folder))
 
@@ -187,7 +165,7 @@ def _by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def _copied(picture: Picture, *, out: Path, path: str) -> Path:
+def _copied(picture: PictureFile, *, out: Path, path: str) -> Path:
     """Where the picture lies below `out`, byte for byte, with the suffix of its format. Raises: DataError."""
     try:
         data = picture if isinstance(picture, bytes) else picture.read_bytes()
@@ -214,9 +192,6 @@ def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> 
         if not (out / whole).is_file():
             save_png(Image.new("L", size, 255), out / whole)
         return whole
-    levels = load_image(mask).convert("L")
-    if levels.size != size:
-        raise DataError(f"mask: expected {_by(size)} px as the pictures have, got {_by(levels.size)}; resize it.")
     target = Path(f"masks/{name}.png")
-    save_png(Image.fromarray(np.where(np.asarray(levels) >= 128, 255, 0).astype(np.uint8)), out / target)
+    save_png(Image.fromarray(np.where(read_mask(mask, size=size), 255, 0).astype(np.uint8)), out / target)
     return target

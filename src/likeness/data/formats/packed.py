@@ -1,20 +1,19 @@
 """A pair as one JSON row and the bytes of its files: what Parquet and WebDataset shards carry.
 
-Every file of a pair has a *slot*, a name that depends on its role only: preferred, rejected, prior_mask, reference_0,
-reference_mask_0, subject_mask_0 and so on. Paths inside a row are relative to the folder of the set.
+Files go by their slots (`core/pairs.py:with_files`); paths inside a row are relative to the folder of the set.
 """
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple  # Any: rows are JSON until the record has checked them
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar  # Any: rows are JSON until the record has checked them
 
 from pydantic import ValidationError
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import atomic_write_bytes, remove_stale_temporaries, write_jsonl
 from likeness.core.hashing import file_sha256, short
-from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_row, read_pairs
-from likeness.core.records import Rejected
+from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_files, pair_row, read_pairs, with_files
+from likeness.core.rows import LeftOut, readable_mistakes
 
 __all__ = [
     "MAX_SHARD_BYTES",
@@ -26,7 +25,7 @@ __all__ = [
     "packed_pairs",
     "require_own_folder",
     "shards_of",
-    "slots",
+    "write_set",
     "write_unpacked",
 ]
 
@@ -52,7 +51,7 @@ class ExportSummary(NamedTuple):
     out: Path
     num_pairs: int
     shards: tuple[Path, ...]
-    rejected_rows: tuple[Rejected, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 class ImportSummary(NamedTuple):
@@ -60,28 +59,7 @@ class ImportSummary(NamedTuple):
 
     out: Path
     num_pairs: int
-    rejected_rows: tuple[Rejected, ...]
-
-
-def slots(row: dict[str, Any]) -> dict[str, str]:
-    """Slot -> path of every file that a row names; a reference without mask has no such slot."""
-    found = {name: row[name] for name in ("preferred", "rejected", "prior_mask")}
-    for index, reference in enumerate(row["references"]):
-        found[f"reference_{index}"] = reference["image"]
-        if reference["mask"] is not None:
-            found[f"reference_mask_{index}"] = reference["mask"]
-    return found | {f"subject_mask_{index}": subject["mask"] for index, subject in enumerate(row["subjects"])}
-
-
-def _with_paths(row: dict[str, Any], paths: dict[str, str]) -> dict[str, Any]:
-    """The row with the paths of `slots` exchanged."""
-    references = [
-        {**reference, "image": paths[f"reference_{index}"], "mask": paths.get(f"reference_mask_{index}")}
-        for index, reference in enumerate(row["references"])
-    ]
-    subjects = [{**subject, "mask": paths[f"subject_mask_{index}"]} for index, subject in enumerate(row["subjects"])]
-    top = {name: paths[name] for name in ("preferred", "rejected", "prior_mask")}
-    return {**row, **top, "references": references, "subjects": subjects}
+    left_out: tuple[LeftOut, ...]
 
 
 def packed_pairs(pairs: Iterable[PreferencePair], *, folder: Path) -> Iterator[PackedPair]:
@@ -90,19 +68,17 @@ def packed_pairs(pairs: Iterable[PreferencePair], *, folder: Path) -> Iterator[P
     Raises: DataError when a file vanished since the set was read.
     """
     for pair in pairs:
-        row = pair_row(pair, folder=folder)
-        full = {slot: folder / path for slot, path in slots(row).items()}
+        inside = with_files(pair, lambda _, path: _inside(path, folder=folder))
         yield PackedPair(
-            _with_paths(row, {slot: _inside(path, folder=folder) for slot, path in full.items()}),
-            {slot: _bytes(path) for slot, path in full.items()},
+            inside.model_dump(mode="json"), {slot: _bytes(path) for slot, path in pair_files(pair).items()}
         )
 
 
-def _inside(path: Path, *, folder: Path) -> str:
+def _inside(path: Path, *, folder: Path) -> Path:
     relative = path.relative_to(folder) if path.is_relative_to(folder) else None
     if relative is None or ".." in relative.parts:
-        return f"outside/{short(file_sha256(path))}-{path.name}"
-    return relative.as_posix()
+        return Path("outside") / f"{short(file_sha256(path))}-{path.name}"
+    return relative
 
 
 def _bytes(path: Path) -> bytes:
@@ -112,13 +88,13 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the set.") from error
 
 
-def numbered_pairs(folder: Path | str) -> tuple[list[Numbered], tuple[Rejected, ...]]:
+def numbered_pairs(folder: Path | str) -> tuple[list[Numbered], tuple[LeftOut, ...]]:
     """The pairs of the set in `folder` with their places, and the rows that were left out.
 
     Raises: DataError when the set cannot be read.
     """
     found = read_pairs(folder)
-    return list(enumerate(found.pairs)), found.rejected_rows
+    return list(enumerate(found.pairs)), found.left_out
 
 
 def shards_of(pairs: list[Numbered], *, max_bytes: int) -> list[list[Numbered]]:
@@ -131,18 +107,13 @@ def shards_of(pairs: list[Numbered], *, max_bytes: int) -> list[list[Numbered]]:
     runs: list[list[Numbered]] = []
     filled = max_bytes
     for number, pair in pairs:
-        size = sum(path.stat().st_size for path in _files(pair))
+        size = sum(path.stat().st_size for path in pair_files(pair).values())
         if filled + size > max_bytes:
             runs.append([])
             filled = 0
         runs[-1].append((number, pair))
         filled += size
     return runs
-
-
-def _files(pair: PreferencePair) -> list[Path]:
-    references = [path for reference in pair.references for path in (reference.image, reference.mask) if path]
-    return [pair.preferred, pair.rejected, pair.prior_mask, *references, *(subject.mask for subject in pair.subjects)]
 
 
 def require_own_folder(out: Path, *, planned: Iterable[str], pattern: str) -> None:
@@ -155,56 +126,64 @@ def require_own_folder(out: Path, *, planned: Iterable[str], pattern: str) -> No
         raise OutputError(f"{out}: expected no shards of another export, got {others[0]}; choose another folder.")
 
 
-def write_unpacked(packed: Iterable[PackedPair | Rejected], *, out: Path, source: Path) -> ImportSummary:
-    """`out` holds pairs.jsonl and the files of all usable pairs; a pair that is not one is left out with the reason.
+class _Placed(Protocol):
+    @property
+    def where(self) -> str: ...
 
-    Raises: DataError when no pair is usable; OutputError when `out` holds another set or cannot be written.
+
+Item = TypeVar("Item", bound=_Placed)
+
+
+def write_set(
+    items: Iterable[Item | LeftOut], make: Callable[[int, Item], dict[str, Any]], *, out: Path, source: Path
+) -> ImportSummary:
+    """`out`/pairs.jsonl holds `make(number, item)` of every item that it does not refuse; it writes the files, too.
+
+    Raises: DataError when no item is usable; OutputError when `out` holds another set or cannot be written.
     """
     rows: list[dict[str, Any]] = []
-    rejected: list[Rejected] = []
-    _require_new_set(out)
-    for number, pair in enumerate(packed, start=1):
-        if isinstance(pair, Rejected):
-            rejected.append(pair)
-            continue
-        try:
-            row = _checked(pair)
-            _write_files(row, pair.files, out=out)
-        except DataError as error:
-            where = pair.where or f"{source}:{number}"
-            rejected.append(Rejected(where=where, reason=f"{where}: {error}"))
-        else:
-            rows.append(row)
-    if not rows:
-        first = rejected[0].reason if rejected else f"{source} holds no pairs"
-        raise DataError(f"{source}: expected at least one usable pair, got {len(rejected)} bad ones; first: {first}")
-    write_jsonl(out / PAIRS_NAME, rows)
-    return ImportSummary(out, len(rows), tuple(rejected))
-
-
-def _require_new_set(out: Path) -> None:
+    left_out: list[LeftOut] = []
     if (out / PAIRS_NAME).exists():
         raise OutputError(f"{out}: expected a folder without a pair set, got one with {PAIRS_NAME}; choose another.")
     remove_stale_temporaries(out)
+    for number, item in enumerate(items, start=1):
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+            continue
+        try:
+            rows.append(make(number, item))
+        except DataError as error:
+            where = item.where or f"{source}:{number}"
+            left_out.append(LeftOut(where=where, reason=f"{where}: {error}"))
+    if not rows:
+        first = left_out[0].reason if left_out else f"{source} holds no pairs"
+        raise DataError(f"{source}: expected at least one usable pair, got {len(left_out)} bad rows; first: {first}")
+    write_jsonl(out / PAIRS_NAME, rows)
+    return ImportSummary(out, len(rows), tuple(left_out))
 
 
-def _checked(pair: PackedPair) -> dict[str, Any]:
-    """The row as pairs.jsonl has it. Raises: DataError when it is no pair or lacks a file."""
+def write_unpacked(packed: Iterable[PackedPair | LeftOut], *, out: Path, source: Path) -> ImportSummary:
+    """`out` holds pairs.jsonl and the files of all usable pairs. Raises: as `write_set`."""
+    return write_set(packed, lambda _, pair: _unpacked(pair, out=out), out=out, source=source)
+
+
+def _unpacked(packed: PackedPair, *, out: Path) -> dict[str, Any]:
+    """The row as pairs.jsonl has it, its files written. Raises: DataError when it is no pair or lacks a file."""
     try:
-        row = pair_row(PreferencePair.model_validate(pair.row), folder=Path())
+        pair = PreferencePair.model_validate(packed.row)
     except ValidationError as error:
-        mistakes = (f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
-        raise DataError("; ".join(mistakes) + ".") from None
-    missing = sorted(slots(row).keys() - pair.files.keys())
-    if missing:
-        raise DataError(f"pair {row['id']}: expected the bytes of {missing[0]}, got none; export the set again.")
-    return row
+        raise DataError(readable_mistakes(error)) from None
+    paths = pair_files(pair)
+    if missing := sorted(paths.keys() - packed.files.keys()):
+        raise DataError(f"pair {pair.id}: expected the bytes of {missing[0]}, got none; export the set again.")
+    _write_files(paths, packed.files, out=out)
+    return pair_row(pair, folder=Path())
 
 
-def _write_files(row: dict[str, Any], files: dict[str, bytes], *, out: Path) -> None:
+def _write_files(paths: dict[str, Path], files: dict[str, bytes], *, out: Path) -> None:
     """Pictures that several pairs share are written once; a path that leads out of the folder is refused."""
-    for slot, name in slots(row).items():
-        path = PurePosixPath(name)
+    for slot, path in paths.items():
+        name = path.as_posix()
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
             raise DataError(f"{slot}: expected a path inside the set, got {name!r}; do not trust these shards.")
         target = out / path

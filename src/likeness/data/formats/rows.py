@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from likeness.core.pairs import Category
-from likeness.core.records import Rejected
+from likeness.core.kinds import Category
+from likeness.core.records import LeftOut
 
-__all__ = ["PICTURE_SUFFIXES", "LayoutRow", "Picture", "Read", "pictures_by_stem", "text_beside"]
+__all__ = ["PICTURE_SUFFIXES", "LayoutRow", "PictureFile", "Read", "pictures_by_stem", "text_beside"]
 
-Picture = Path | bytes
+PictureFile = Path | bytes
 """A picture as a file or as its encoded bytes."""
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -24,16 +24,16 @@ class LayoutRow(NamedTuple):
     where: str
     name: str
     prompt: str
-    preferred: Picture
-    rejected: Picture | None = None
-    references: tuple[Picture, ...] = ()
+    preferred: PictureFile
+    rejected: PictureFile | None = None
+    references: tuple[PictureFile, ...] = ()
     mask: Path | None = None
     class_name: str = ""
     category: Category | None = None
 
 
-Read = Callable[[Path], Iterator[LayoutRow | Rejected]]
-"""Reads all rows of a source; a row that cannot be used comes as Rejected, a source that cannot as DataError."""
+Read = Callable[[Path], Iterator[LayoutRow | LeftOut]]
+"""Reads all rows of a source; a row that cannot be used comes as LeftOut, a source that cannot as DataError."""
 
 
 def pictures_by_stem(folder: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from typing import Any  # pyarrow is untyped and cells are checked here
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.records import Rejected
+from likeness.core.records import LeftOut
 from likeness.data.formats.rows import LayoutRow
 
 __all__ = ["pickapic", "subjects200k"]
@@ -17,7 +17,7 @@ BATCH = 32
 PADDING = 16  # px around and between the two pictures of Subjects200K
 
 
-def pickapic(source: Path) -> Iterator[LayoutRow | Rejected]:
+def pickapic(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """Columns caption, jpg_0, jpg_1 (bytes or {bytes, path}), label_0 (1: the first wins, 0: the second, 0.5: a tie).
 
     Ties and rows whose has_label is false are left out, as in Diffusion-DPO.
@@ -27,16 +27,16 @@ def pickapic(source: Path) -> Iterator[LayoutRow | Rejected]:
         label = cells["label_0"]
         pictures = [_bytes(cells["jpg_0"]), _bytes(cells["jpg_1"])]
         if cells.get("has_label") is False or label not in (0, 1):
-            yield Rejected(where=where, reason=f"{where}: expected label_0 of 0 or 1, got {label}: a tie or no label.")
+            yield LeftOut(where=where, reason=f"{where}: expected label_0 of 0 or 1, got {label}: a tie or no label.")
         elif pictures[0] is None or pictures[1] is None:
-            yield Rejected(where=where, reason=f"{where}: expected bytes in jpg_0 and jpg_1, got an empty cell.")
+            yield LeftOut(where=where, reason=f"{where}: expected bytes in jpg_0 and jpg_1, got an empty cell.")
         else:
             winner, loser = pictures if label == 1 else reversed(pictures)
             name = where.rpartition(":")[2]
             yield LayoutRow(where, name, str(cells["caption"] or ""), winner or b"", loser)
 
 
-def subjects200k(source: Path) -> Iterator[LayoutRow | Rejected]:
+def subjects200k(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """Columns image (two pictures side by side, 16 px of padding) and description (item, description_0, description_1).
 
     The left picture is the reference, the right one the preferred picture; there is no rejected one.
@@ -46,12 +46,12 @@ def subjects200k(source: Path) -> Iterator[LayoutRow | Rejected]:
         description, data = cells["description"] or {}, _bytes(cells["image"])
         prompt = description.get("description_1")
         if data is None or not prompt:
-            yield Rejected(where=where, reason=f"{where}: expected image and description_1, got an empty cell.")
+            yield LeftOut(where=where, reason=f"{where}: expected image and description_1, got an empty cell.")
             continue
         try:
             left, right = _halves(data)
         except (OSError, SyntaxError, ValueError) as error:
-            yield Rejected(where=where, reason=f"{where}: expected two pictures side by side, got {error}.")
+            yield LeftOut(where=where, reason=f"{where}: expected two pictures side by side, got {error}.")
             continue
         name, item = where.rpartition(":")[2], str(description.get("item") or "")
         yield LayoutRow(where, name, str(prompt), right, references=(left,), class_name=item)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
 from likeness.core.hashing import file_sha256
+from likeness.core.pairs import PreferencePair, pair_files
 from likeness.data.formats.packed import (
     MAX_SHARD_BYTES,
     ExportSummary,
@@ -28,7 +29,6 @@ from likeness.data.formats.packed import (
     packed_pairs,
     require_own_folder,
     shards_of,
-    slots,
     write_unpacked,
 )
 
@@ -70,8 +70,8 @@ def _shard(numbered: list[Numbered], *, folder: Path) -> bytes:
 
 def _members(pair: PackedPair) -> dict[str, bytes]:
     """Member name without key -> bytes. The last suffix is that of the file, by which loaders decode it."""
-    paths = slots(pair.row)
-    files = {f"{slot}{PurePosixPath(paths[slot]).suffix.lower()}": data for slot, data in pair.files.items()}
+    paths = pair_files(PreferencePair.model_validate(pair.row))
+    files = {f"{slot}{paths[slot].suffix.lower()}": data for slot, data in pair.files.items()}
     return files | {"json": json.dumps(pair.row, ensure_ascii=False, allow_nan=False).encode()}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from likeness.core.errors import DataError, MeasurementError
-from likeness.core.pairs import Category
+from likeness.core.kinds import Category
 from likeness.data.judging.questions import QUESTIONS, Question, applies
 from likeness.encoders.base import encoder_id, weights_folder
 

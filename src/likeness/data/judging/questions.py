@@ -9,7 +9,7 @@ small picture does not show, gave way to second colours and build.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from likeness.core.pairs import Category
+from likeness.core.kinds import Category
 
 __all__ = ["QUESTIONS", "Question", "expected_score", "is_consistent"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "covered_tokens", "moved", "shrink"]
+__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "moved", "shrink"]
 
 EDGE_LEVELS = 48.0
 """Grey levels from which an edge counts in full, so that one hard edge of the background weighs no more than others."""
@@ -141,14 +141,3 @@ def changes_outside(changed: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H 
     label(grown, structure=np.ones((3, 3)), output=islands)
     apart = changed & ~np.isin(islands, islands[mask])
     return Outside(int((changed & (distance > reach)).sum()), int(apart.sum()), int(distance[changed].max()))
-
-
-def covered_tokens(mask: Bool[np.ndarray, "H W"], *, token: int) -> tuple[int, int]:
-    """Tokens of `token` x `token` px that the mask covers by half or more, and all tokens.
-
-    Source: the binarisation of masks that the focus maps use (design note, 4.10).
-    """
-    rows, columns = max(mask.shape[0] // token, 1), max(mask.shape[1] // token, 1)
-    height, width = min(rows * token, mask.shape[0]), min(columns * token, mask.shape[1])
-    cells = mask[:height, :width].reshape(rows, height // rows, columns, width // columns).mean((1, 3))
-    return int((cells >= 0.5).sum()), rows * columns

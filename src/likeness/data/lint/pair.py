@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from likeness.core.images import load_image
+from likeness.core.masks import covered_tokens, inside, load_mask, union
 from likeness.core.pairs import PreferencePair
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.lint.findings import Finding, finding
-from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, covered_tokens, moved
-from likeness.data.lint.subjects import Encode, Picture, subject_findings
+from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, moved
+from likeness.data.lint.subjects import Encode, MaskedPicture, subject_findings
 
 __all__ = ["LoadedPair", "PairRules", "load_pair", "pair_findings"]
 
@@ -51,13 +52,13 @@ class LoadedPair:
     rejected: UInt8[np.ndarray, "_ _ 3"]
     prior: Bool[np.ndarray, "_ _"]
     subjects: tuple[Bool[np.ndarray, "_ _"], ...]
-    references: tuple[Picture, ...]
+    references: tuple[MaskedPicture, ...]
     grey: tuple[str, ...]
 
     @property
     def union(self) -> Bool[np.ndarray, "H W"]:
         """The union of the masks of the disrupted subjects."""
-        return np.logical_or.reduce([self.subjects[index] for index in self.pair.disrupted])
+        return union(self.subjects[index] for index in self.pair.disrupted)
 
 
 def load_pair(pair: PreferencePair) -> LoadedPair:
@@ -65,10 +66,10 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
     grey: list[str] = []
 
     def mask(path: Path, name: str) -> Bool[np.ndarray, "H W"]:
-        levels = _levels(path)
-        if not np.isin(levels, (0, 255)).all():
+        levels = load_mask(path)
+        if not np.isin(np.asarray(levels), (0, 255)).all():
             grey.append(name)
-        return levels >= 128
+        return inside(levels)
 
     return LoadedPair(
         pair=pair,
@@ -77,7 +78,9 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
         prior=mask(pair.prior_mask, "the prior mask"),
         subjects=tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects)),
         references=tuple(
-            Picture(_pixels(item.image), None if item.mask is None else mask(item.mask, f"the mask of reference {i}"))
+            MaskedPicture(
+                _pixels(item.image), None if item.mask is None else mask(item.mask, f"the mask of reference {i}")
+            )
             for i, item in enumerate(pair.references)
         ),
         grey=tuple(grey),
@@ -86,10 +89,6 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
 
 def _pixels(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(load_image(path))
-
-
-def _levels(path: Path) -> UInt8[np.ndarray, "H W"]:
-    return np.asarray(load_image(path).convert("L"))
 
 
 def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
@@ -195,10 +194,10 @@ def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
 
 def _union(loaded: LoadedPair, *, is_shifted: bool) -> Iterator[Finding]:
     """Not told apart from a shift, which says the same with more."""
-    union = loaded.union
-    share = float((loaded.prior != union).sum() / union.sum())
+    own = loaded.union
+    share = float((loaded.prior != own).sum() / own.sum())
     if share > UNION_SHARE and not is_shifted:
-        iou = float((loaded.prior & union).sum() / (loaded.prior | union).sum())
+        iou = float((loaded.prior & own).sum() / (loaded.prior | own).sum())
         what = f"prior and union of the disrupted subjects' masks overlap by {iou:.1%} (IoU)"
         yield finding(loaded.pair.id, "prior_not_union", what, iou=iou)
 

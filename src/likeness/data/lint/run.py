@@ -7,7 +7,7 @@ Nothing is mended and no picture is written.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -16,17 +16,16 @@ from likeness.core.errors import DataError
 from likeness.core.files import read_text
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image
-from likeness.core.pairs import CATEGORIES, PAIRS_NAME, PairsFile, PreferencePair, read_pairs
-from likeness.core.records import Rejected, read_cases
+from likeness.core.jobs import Progress, unseen
+from likeness.core.kinds import CATEGORIES, SPLITS, SUBSETS
+from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pairs
+from likeness.core.records import LeftOut, read_cases
 from likeness.data.judging.gate import Thresholds
 from likeness.data.lint.findings import Finding, LintReport, finding
 from likeness.data.lint.pair import LoadedPair, PairRules, load_pair, pair_findings
 from likeness.data.lint.subjects import Encode
 
 __all__ = ["lint"]
-
-Progress = Callable[[int, int], None]
-"""Called with (pairs looked at, all pairs)."""
 
 FEWEST_FOR_BALANCE = 30
 """Below this many pairs, counts say nothing about balance."""
@@ -41,7 +40,7 @@ def lint(
     tolerance: int = 0,
     token: int = 16,
     thresholds: Thresholds | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> LintReport:
     """Everything found in the pair set of `folder`.
 
@@ -57,8 +56,7 @@ def lint(
     findings = _row_findings(folder, found)
     for number, pair in enumerate(found.pairs, start=1):
         findings += _of_pair(pair, rules=rules, seen=seen, known=known)
-        if progress is not None:
-            progress(number, len(found.pairs))
+        progress(number, len(found.pairs))
     counts = _counts(found.pairs)
     findings += _balance(counts, num_pairs=len(found.pairs))
     return LintReport(
@@ -88,10 +86,10 @@ def _row_findings(folder: Path, found: PairsFile) -> list[Finding]:
     path = folder / PAIRS_NAME if folder.is_dir() else folder
     lines = read_text(path).split("\n")
     ids = {pair.id.casefold() for pair in found.pairs}
-    return [_row_finding(row, lines=lines, ids=ids) for row in found.rejected_rows]
+    return [_row_finding(row, lines=lines, ids=ids) for row in found.left_out]
 
 
-def _row_finding(row: Rejected, *, lines: list[str], ids: set[str]) -> Finding:
+def _row_finding(row: LeftOut, *, lines: list[str], ids: set[str]) -> Finding:
     number = int(row.where.rpartition(":")[2])
     name = _id_of(lines[number - 1])
     code = "duplicate_id" if name is not None and name.casefold() in ids else "bad_row"
@@ -177,9 +175,9 @@ def _counts(pairs: Sequence[PreferencePair]) -> dict[str, dict[str, int]]:
     subsets, splits = Counter(pair.subset for pair in pairs), Counter(pair.split for pair in pairs)
     categories = Counter(pair.category for pair in pairs)
     return {
-        "subset": {name: subsets[name] for name in ("single", "multi")},
+        "subset": {name: subsets[name] for name in SUBSETS},
         "category": {name: categories[name] for name in CATEGORIES},
-        "split": {name: splits[name] for name in ("train", "validation", "test") if splits[name]},
+        "split": {name: splits[name] for name in SPLITS if splits[name]},
     }
 
 

@@ -17,7 +17,7 @@ from likeness.core.pairs import PreferencePair
 from likeness.data.lint.colour_evidence import alike, colours_of
 from likeness.data.lint.findings import Finding, finding
 
-__all__ = ["Encode", "Masked", "Picture", "subject_findings"]
+__all__ = ["Encode", "Masked", "MaskedPicture", "subject_findings"]
 
 Encode = Callable[[list[Image.Image]], Float[np.ndarray, "N D"]]
 """Features of unit length per picture."""
@@ -31,7 +31,7 @@ BACKDROP = 127
 FEWEST = 12  # px that a subject needs to be compared
 
 
-class Picture(NamedTuple):
+class MaskedPicture(NamedTuple):
     """A picture and what of it is the subject (None for all)."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -49,7 +49,7 @@ class Masked(Protocol):
     @property
     def subjects(self) -> tuple[Bool[np.ndarray, "H W"], ...]: ...
     @property
-    def references(self) -> tuple[Picture, ...]: ...
+    def references(self) -> tuple[MaskedPicture, ...]: ...
 
 
 def subject_findings(pair: PreferencePair, loaded: Masked, *, encode: Encode | None) -> Iterator[Finding]:
@@ -126,7 +126,7 @@ def _order_margin(
     indices = [subject.reference_index for subject in pair.subjects]
     if len(indices) < 2 or not _comparable(loaded, indices):
         return 0.0
-    table = _likeness_table([Picture(pixels, mask) for mask in loaded.subjects], loaded.references, encode)
+    table = _likeness_table([MaskedPicture(pixels, mask) for mask in loaded.subjects], loaded.references, encode)
     totals = {order: sum(table[s, r] for s, r in enumerate(order)) for order in permutations(indices)}
     return float(max(totals.values()) - totals[tuple(indices)])
 
@@ -138,7 +138,7 @@ def _comparable(loaded: Masked, indices: Sequence[int]) -> bool:
 
 
 def _likeness_table(
-    subjects: Sequence[Picture], references: Sequence[Picture], encode: Encode | None
+    subjects: Sequence[MaskedPicture], references: Sequence[MaskedPicture], encode: Encode | None
 ) -> Float[np.ndarray, "S R"]:
     """How alike each subject is to each reference."""
     if encode is not None:
@@ -148,16 +148,16 @@ def _likeness_table(
     return np.array([[alike(one, other) for other in wanted] for one in shown])
 
 
-def _full(picture: Picture) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
+def _full(picture: MaskedPicture) -> tuple[UInt8[np.ndarray, "H W 3"], Bool[np.ndarray, "H W"]]:
     mask = picture.mask
     return picture.pixels, np.ones(picture.pixels.shape[:2], bool) if mask is None else mask
 
 
-def _features(pictures: Sequence[Picture], encode: Encode) -> Float[np.ndarray, "N D"]:
+def _features(pictures: Sequence[MaskedPicture], encode: Encode) -> Float[np.ndarray, "N D"]:
     return np.asarray(encode([_cut_out(picture) for picture in pictures]), dtype=np.float64)
 
 
-def _cut_out(picture: Picture) -> Image.Image:
+def _cut_out(picture: MaskedPicture) -> Image.Image:
     """The square around the subject, on grey."""
     pixels, mask = _full(picture)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -179,7 +179,7 @@ def _swapped(pair: PreferencePair, loaded: Masked, encode: Encode | None) -> Ite
         return
     references = [loaded.references[index] for index in indices]
     kept, lost = (
-        _likeness_table([Picture(pixels, loaded.subjects[index]) for index in disrupted], references, encode)
+        _likeness_table([MaskedPicture(pixels, loaded.subjects[index]) for index in disrupted], references, encode)
         for pixels in (loaded.preferred, loaded.rejected)
     )
     won = float((kept - lost).diagonal().mean())

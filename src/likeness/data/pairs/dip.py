@@ -7,55 +7,38 @@ Source: FocusDPO (arXiv:2509.01181v1), section 4.
 Differs: the drawn world replaces text-to-image, detection, segmentation and inpainting models (docs/paper_index.md).
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: rows are JSON
 
-from likeness.core.devices import one_thread
-from likeness.core.errors import ConfigError, DataError, LikenessError
-from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import atomic_write_bytes, read_json, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
+from likeness.core.jobs import Progress, run_jobs, unseen
+from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, pair_row
 from likeness.core.runs import hold_run, open_run
 from likeness.data.judging.gate import Thresholds, require_sound
 from likeness.data.judging.judges import Judge, LoadJudge, LoadProbeJudge
+from likeness.data.pairs import LOSERS, SUBSETS_IN_TURN
 from likeness.data.pairs.contact_sheet import write_contact_sheet
 from likeness.data.pairs.regeneration import LoadRegenerate, Regenerate
 from likeness.data.pairs.world_pairs import (
     MAX_ATTEMPTS,
-    LoserSource,
-    MadePair,
     WorldRecipe,
     asked_for,
     make_chunk,
     pair_id,
 )
-from likeness.world.identity import Split
 
-__all__ = ["CHUNK", "LOSERS", "SUBSETS", "DipSummary", "make_pairs"]
+__all__ = ["CHUNK", "DipSummary", "make_pairs"]
 
 VERSION = 1
 """Of the recipe: raised whenever equal settings would give other pairs."""
 CHUNK = 48
-SUBSETS: dict[str, tuple[Any, ...]] = {"single": ("single",), "multi": ("multi",), "both": ("single", "multi")}
-LOSERS: dict[str, tuple[LoserSource, ...]] = {
-    "drawn": ("drawn",),
-    "regenerated": ("regenerated",),
-    "mixed": ("drawn", "regenerated"),
-}
 REJECTED_NAME, SUMMARY_NAME, SHEET_NAME, CHUNKS = "rejected.jsonl", "summary.json", "contact_sheet.png", "chunks"
-
-Progress = Callable[[int, int], None]
-"""Called with (pairs there, pairs wanted) at the start and after each chunk."""
 
 
 class DipSummary(NamedTuple):
@@ -81,11 +64,6 @@ class _Plan(NamedTuple):
     regenerate: LoadRegenerate | None
 
 
-class _Tools(NamedTuple):
-    judge: Judge
-    regenerate: Regenerate | None
-
-
 def make_pairs(
     n: int,
     *,
@@ -101,7 +79,7 @@ def make_pairs(
     thresholds: Thresholds | None = None,
     judge: LoadJudge | None = None,
     regenerate: LoadRegenerate | None = None,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> DipSummary:
     """The folder `out` holds `n` pairs that passed the gate, balanced over subsets and categories.
 
@@ -121,7 +99,7 @@ def make_pairs(
     recipe = WorldRecipe(
         seed=seed,
         split=split,
-        subsets=SUBSETS[subset],
+        subsets=SUBSETS_IN_TURN[subset],
         losers=LOSERS[losers],
         hard=hard,
         size=size,
@@ -143,7 +121,7 @@ def _require_sound(n: int, *, size: int, reference_size: int | None, workers: in
             raise ConfigError(f"{name}: expected at least {least}, got {value}; raise it.")
     if reference_size is not None and reference_size < 16:
         raise ConfigError(f"reference_size: expected at least 16 px, got {reference_size}; raise it.")
-    for name, value, known in (("subset", subset, SUBSETS), ("losers", losers, LOSERS)):
+    for name, value, known in (("subset", subset, SUBSETS_IN_TURN), ("losers", losers, LOSERS)):
         if value not in known:
             raise ConfigError(f"{name}: expected one of {', '.join(known)}, got {value!r}; correct it.")
 
@@ -188,23 +166,27 @@ def _is_whole(path: Path, size: int) -> bool:
         return False
 
 
-def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress | None) -> None:
+def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress) -> None:
     chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
     missing = [number for number in range(len(chunks)) if not _is_finished(number, folder=plan.folder)]
     done = n - sum(len(chunks[number]) for number in missing)
-    if progress:
-        progress(done, n)
-    several = workers > 1 and len(missing) > 1
-    making = _in_workers(missing, chunks, plan=plan, workers=workers) if several else _here(missing, chunks, plan=plan)
-    for number in making:
+    progress(done, n)
+    for number, _ in run_jobs(missing, load=partial(_load, plan, chunks), workers=workers, single_thread=True):
         done += len(chunks[number])
-        if progress:
-            progress(done, n)
+        progress(done, n)
 
 
-def _make_and_write(number: int, indices: Sequence[int], *, plan: _Plan, tools: _Tools) -> int:
-    """The chunk's files, then its rows; returns its number. Raises: DataError when a pair cannot be made."""
-    made, refusals = make_chunk(indices, recipe=plan.recipe, judge=tools.judge, regenerate=tools.regenerate)
+def _load(plan: _Plan, chunks: Sequence[range], _: int) -> Callable[[int], None]:
+    regenerate = plan.regenerate() if plan.regenerate else None
+    return partial(_make_and_write, chunks=chunks, plan=plan, judge=plan.judge(), regenerate=regenerate)
+
+
+def _make_and_write(
+    number: int, *, chunks: Sequence[range], plan: _Plan, judge: Judge, regenerate: Regenerate | None
+) -> None:
+    """The chunk's files, then its rows. Raises: DataError when a pair cannot be made."""
+    indices = chunks[number]
+    made, refusals = make_chunk(indices, recipe=plan.recipe, judge=judge, regenerate=regenerate)
     if len(made) < len(indices):
         lost = next(index for index in indices if index not in {pair.place for pair in made})
         last = next(refusal.reason for refusal in reversed(refusals) if refusal.place == lost)
@@ -215,89 +197,14 @@ def _make_and_write(number: int, indices: Sequence[int], *, plan: _Plan, tools: 
     sizes: dict[str, int] = {}
     for pair in made:
         for name, data in pair.files.items():
-            _put(plan.folder / name, data)
+            # not forced to the disk one by one, which takes longer than drawing; the sizes in the rows tell short files
+            atomic_write_bytes(plan.folder / name, data, sync=False)
             sizes[name] = len(data)
-    rows = [_row(pair) for pair in made]
+    rows = [pair_row(pair.pair, folder=Path()) for pair in made]
     write_json(
         _chunk_file(plan.folder, number),
         {"pairs": rows, "refusals": [refusal._asdict() for refusal in refusals], "files": sizes},
     )
-    return number
-
-
-def _row(made: MadePair) -> dict[str, Any]:
-    return pair_row(made.pair, folder=Path())
-
-
-def _put(path: Path, data: bytes) -> None:
-    """The file holds `data`, whole or not at all after a kill.
-
-    Not forced to the disk one by one, as `core.files` does, since that takes longer than drawing; after a power failure
-    a file may be short, which the sizes in the chunk's rows tell.
-    """
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.write_bytes(data)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
-# -- in this process or in several -----------------------------------------------------------------------------
-def _load(plan: _Plan) -> _Tools:
-    return _Tools(plan.judge(), plan.regenerate() if plan.regenerate else None)
-
-
-def _here(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan) -> Iterator[int]:
-    if not missing:
-        return
-    tools = _load(plan)
-    for number in missing:
-        with one_thread():
-            made = _make_and_write(number, chunks[number], plan=plan, tools=tools)
-        yield made
-
-
-def _in_workers(missing: Sequence[int], chunks: Sequence[range], *, plan: _Plan, workers: int) -> Iterator[int]:
-    """Numbers of chunks as they are finished. Raises: LikenessError from a worker or when one died."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(workers, len(missing)), mp_context=context, initializer=_begin_worker, initargs=(plan,)
-    )
-    futures: list[Future[int]] = []
-    try:
-        futures = [pool.submit(_work, number, chunks[number]) for number in missing]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise LikenessError("worker: expected pairs, got a dead process; try fewer workers (memory?).") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_WORKER: dict[str, Any] = {}  # a worker's plan and tools; a process pool hands nothing else to its jobs
-
-
-def _begin_worker(plan: _Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the pool
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _WORKER["plan"] = plan
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    os._exit(1)  # nobody is left to tell
-
-
-def _work(number: int, indices: range) -> int:
-    plan = _WORKER["plan"]
-    if "tools" not in _WORKER:  # here and not at the start, so that an error about weights reaches the parent
-        _WORKER["tools"] = _load(plan)
-    with one_thread():
-        return _make_and_write(number, indices, plan=plan, tools=_WORKER["tools"])
 
 
 # -- tables ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, cast
 
-from likeness.core.pairs import Category
+from likeness.core.kinds import Category, Split
 from likeness.data.judging.questions import expected_score
 from likeness.world.identity import (
     ATTRIBUTES,
@@ -22,7 +22,6 @@ from likeness.world.identity import (
     HUMANS,
     NOT_APPLICABLE,
     Identity,
-    Split,
     draw_identity,
     split_of_identity,
 )

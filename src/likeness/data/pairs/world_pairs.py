@@ -11,33 +11,27 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple  # Any: rows are JSON
+from typing import Any, NamedTuple  # Any: rows are JSON
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from likeness.core.pairs import (
-    CATEGORIES,
-    Category,
-    PairReference,
-    PairSubject,
-    PictureScore,
-    PreferencePair,
-    QualityScores,
-    Subset,
-)
+from likeness.core.kinds import CATEGORIES, SUBSETS, Category, Split, Subset
+from likeness.core.masks import covered_tokens, union
+from likeness.core.pairs import PairReference, PairSubject, PictureScore, PreferencePair, QualityScores
 from likeness.core.rng import seed_for
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judging.judges import Answers, Judge, SubjectView
-from likeness.data.lint.mask_evidence import changed_pixels, changes_outside, covered_tokens
+from likeness.data.lint.mask_evidence import changed_pixels, changes_outside
+from likeness.data.pairs import LoserSource
 from likeness.data.pairs.disruption import DIFFICULTY, KINDS, Kind, Target, disrupt, is_still_there
 from likeness.data.pairs.paste import dilate, paste
 from likeness.data.pairs.regeneration import Regenerate, RegenerationJob
-from likeness.world.identity import Identity, Split
+from likeness.world.identity import Identity
 from likeness.world.render import (
     Labels,
-    Picture,
+    Rendering,
     reference_mask,
     render,
     render_image,
@@ -46,9 +40,8 @@ from likeness.world.render import (
 )
 from likeness.world.scenario import Scenario, describe, sample_scenario
 
-__all__ = ["Asked", "LoserSource", "MadePair", "Refusal", "WorldRecipe", "asked_for", "make_chunk", "pair_id"]
+__all__ = ["Asked", "MadePair", "Refusal", "WorldRecipe", "asked_for", "make_chunk", "pair_id"]
 
-LoserSource = Literal["drawn", "regenerated"]
 NUM_SUBJECTS = {"single": 1, "multi": 2}
 STRUCK: tuple[tuple[int, ...], ...] = ((0,), (1,), (0, 1))
 """Which subjects of a multi pair are disrupted, in turn."""
@@ -68,7 +61,7 @@ class WorldRecipe:
 
     seed: int = 0
     split: Split = "train"
-    subsets: tuple[Subset, ...] = ("single", "multi")
+    subsets: tuple[Subset, ...] = SUBSETS
     losers: tuple[LoserSource, ...] = ("drawn",)
     hard: bool = False
     size: int = 128
@@ -112,7 +105,7 @@ class _Draft:
     asked: Asked
     attempt: int
     scenario: Scenario
-    picture: Picture
+    picture: Rendering
     references: tuple[NDArray[np.uint8], ...] = ()
     impostors: dict[int, Identity] = field(default_factory=dict[int, Identity])
     rejected: NDArray[np.uint8] | None = None
@@ -252,7 +245,7 @@ def _shown(draft: _Draft) -> Scenario:
 
 
 def _struck_mask(draft: _Draft) -> NDArray[np.bool_]:
-    return np.logical_or.reduce([draft.labels.subjects[i].visible_mask for i in draft.asked.struck])
+    return union(draft.labels.subjects[i].visible_mask for i in draft.asked.struck)
 
 
 def _region(draft: _Draft, *, edge: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ Every picture is encoded alone, so that its numbers do not depend on its neighbo
 Shapes: C latent channels, h x w latent grid, L target tokens, Li tokens of reference i, R references, T text tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import WeightsError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import file_sha256, folder_sha256, json_sha256, short
+from likeness.core.jobs import Progress
 from likeness.core.pairs import PreferencePair
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, encode_pair
 
@@ -31,8 +32,6 @@ VERSION = 1
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64
 ENCODING_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10,
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
@@ -16,6 +15,7 @@ from likeness.backbones.flux.tokens import TokenGrid, token_grid
 from likeness.backbones.flux.uno import FluxUno, to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
+from likeness.core.masks import inside, load_mask
 from likeness.core.pairs import PairReference, PairSubject, PreferencePair
 from likeness.focus import complexity, token_mask
 from likeness.objectives.patch_dpo import patch_weights
@@ -103,18 +103,6 @@ def _complexity(image: Image.Image, *, patch_px: int, kind: str) -> Float[Tensor
     return complexity(to_pixels([image]), patch=patch_px, stride=patch_px, kind=kind)[0].flatten()
 
 
-def _mask(path: object, *, like: tuple[int, int], what: str) -> Image.Image:
-    image = load_image(str(path))
-    if image.size != like:
-        wanted, got = f"{like[0]} x {like[1]} px", f"{image.width} x {image.height}"
-        raise DataError(f"{what} {path}: expected {wanted} as its picture has, got {got}; make the mask again.")
-    return image
-
-
-def _inside(mask: Image.Image) -> Bool[Tensor, "H W"]:
-    return torch.from_numpy(np.asarray(mask)[..., 0] >= 128)
-
-
 def _subject_masks(
     pair: PreferencePair, *, backbone: FluxUno, size: int | None, grid: TokenGrid
 ) -> tuple[Bool[Tensor, "R L"], Bool[Tensor, " R"]]:
@@ -126,9 +114,9 @@ def _subject_masks(
         disrupted[index] = any(subject.disrupted for subject in subjects)
         for subject in subjects:
             if subject.disrupted or not disrupted[index]:
-                mask = _mask(subject.mask, like=pair.size, what="subject mask")
+                mask = load_mask(subject.mask, size=pair.size, what="subject mask")
                 fitted = _fit(mask, size=size, multiple=backbone.facts.px_per_token)
-                masks[index] |= token_mask(_inside(fitted), grid)
+                masks[index] |= token_mask(torch.from_numpy(inside(fitted)), grid)
     return masks, disrupted
 
 
@@ -140,13 +128,13 @@ def _reference_masks(pair: PreferencePair, *, backbone: FluxUno) -> list[Bool[Te
     """Per reference, fitted as its picture is, the pixels that show the subject: all of them without a mask."""
     originals = [load_image(reference.image) for reference in pair.references]
     masks = [_full_or_given(reference, like=image) for reference, image in zip(pair.references, originals, strict=True)]
-    return [_inside(mask) for mask in backbone.fit_references(masks)]
+    return [torch.from_numpy(inside(mask)) for mask in backbone.fit_references(masks)]
 
 
 def _full_or_given(reference: PairReference, *, like: Image.Image) -> Image.Image:
     if reference.mask is None:
         return Image.new("RGB", like.size, "white")
-    return _mask(reference.mask, like=like.size, what="reference mask")
+    return load_mask(reference.mask, size=like.size, what="reference mask")
 
 
 def _tokens_inside(mask: Bool[Tensor, "H W"], grid: tuple[int, int]) -> Bool[Tensor, " Li"]:

@@ -1,0 +1,250 @@
+"""Jobs done in this process or in several: the only pool of the package.
+
+A worker loads what it needs once and then does one job at a time, so that no result depends on how many workers there
+are or on what they did before. Workers end when their parent ends, even after kill -9; Ctrl-C is the parent's to
+handle. Jobs, results and `load` must be what multiprocessing can send.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import chain, count, islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the caller's
+
+from likeness.core.devices import one_thread
+from likeness.core.errors import ConfigError, LikenessError
+
+__all__ = ["ENGINES", "Engine", "Load", "Progress", "always", "run_jobs", "unseen"]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+Progress = Callable[[int, int], None]
+"""Called with (done, wanted) at the start of long work and after each part of it."""
+
+
+def unseen(done: int, total: int) -> None:
+    """The progress that nobody looks at."""
+
+
+Load = Callable[[int], Callable[[Job], Result]]
+"""How worker number i (0, 1, ...; 0 in this process) gets the function that does a job."""
+
+Engine = Literal["here", "processes"]
+
+SECONDS_TO_FINISH = 5
+"""How long a worker may take to finish its job when no more results are wanted."""
+
+
+class _Plan(NamedTuple):
+    load: Load[Any, Any]
+    workers: int
+    ahead: int
+    in_order: bool
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    *,
+    load: Load[Job, Result],
+    engine: Engine | None = None,
+    workers: int = 1,
+    ahead: int = 1,
+    in_order: bool = False,
+    single_thread: bool = False,
+) -> Iterator[tuple[Job, Result]]:
+    """(job, result) of every job as it is finished, or `in_order`. Nothing is loaded when there are no jobs.
+
+    At most `workers` * `ahead` jobs are under way or wait for the caller. Without `engine`, processes are used where
+    several workers have several jobs. With `single_thread`, torch computes each job on one CPU thread.
+    Raises: ConfigError for less than one worker; what loading or a job raises. From a process that is a LikenessError
+    as it was, RuntimeError with the worker's traceback for anything else, LikenessError when the process died.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers: expected at least 1, got {workers}; raise it.")
+    rest = iter(jobs)
+    first = list(islice(rest, 2))
+    engine = engine or ("processes" if workers > 1 and len(first) > 1 else "here")
+    load = partial(_single_threaded, load) if single_thread else load
+    yield from ENGINES[engine](chain(first, rest), _Plan(load, workers, ahead, in_order))
+
+
+def always(work: Callable[[Job], Result]) -> Load[Job, Result]:
+    """The `load` of work that needs nothing loaded; `work` must be found by name where there are other processes."""
+    return partial(_given, work)
+
+
+def _given(work: Callable[[Job], Result], _: int) -> Callable[[Job], Result]:
+    return work
+
+
+def _single_threaded(load: Load[Job, Result], worker: int) -> Callable[[Job], Result]:
+    work = load(worker)
+
+    def limited(job: Job) -> Result:
+        with one_thread():
+            return work(job)
+
+    return limited
+
+
+def _here(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]:
+    work: Callable[[Any], Any] | None = None
+    for job in jobs:
+        work = work or plan.load(0)
+        yield job, work(job)
+
+
+# -- other processes, seen from this one -----------------------------------------------------------------------
+def _in_processes(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]:
+    crew = _Crew(jobs, plan)
+    try:
+        crew.fill()
+        for turn in count():
+            if not crew.jobs:
+                return
+            job, (error, result) = crew.take(turn if plan.in_order else None)
+            crew.fill()  # before the caller goes on, so that no worker waits for it
+            if error is not None:
+                raise error
+            yield job, result
+    finally:
+        crew.end()
+
+
+_Answer = tuple[Exception | None, Any]
+"""What became of a job: an error, or none and the result."""
+
+
+class _Worker(NamedTuple):
+    connection: Connection
+    process: BaseProcess
+    numbers: deque[int]  # of the jobs it has; it answers in this order
+
+    def death(self) -> LikenessError:
+        self.process.join()
+        got = f"one that ended with exit code {self.process.exitcode}"
+        return LikenessError(f"worker: expected a result, got {got}; try fewer workers (memory?).")
+
+
+class _Crew:
+    """The workers; `jobs` by number that were sent and not taken back, and the answers among them."""
+
+    def __init__(self, jobs: Iterator[Any], plan: _Plan) -> None:
+        self._rest, self._plan = enumerate(jobs), plan
+        self._workers: list[_Worker] = []
+        self._answers: dict[int, _Answer] = {}
+        self.jobs: dict[int, Any] = {}
+
+    def fill(self) -> None:
+        """As many jobs are under way as the plan allows, each sent to the worker that has fewest."""
+        for number, job in islice(self._rest, self._plan.workers * self._plan.ahead - len(self.jobs)):
+            if len(self._workers) < self._plan.workers:
+                self._workers.append(_start(self._plan.load, number=len(self._workers)))
+            worker = min(self._workers, key=lambda worker: len(worker.numbers))
+            try:
+                worker.connection.send(job)
+            except OSError:
+                raise worker.death() from None
+            worker.numbers.append(number)
+            self.jobs[number] = job
+
+    def take(self, number: int | None) -> tuple[Any, _Answer]:
+        """The job of that number, or the first to be answered, with its answer."""
+        while not self._answers if number is None else number not in self._answers:
+            self._listen()
+        number = next(iter(self._answers)) if number is None else number
+        return self.jobs.pop(number), self._answers.pop(number)
+
+    def _listen(self) -> None:
+        """Some answers have arrived."""
+        busy = {worker.connection: worker for worker in self._workers if worker.numbers}
+        for connection in wait(list(busy)):
+            assert isinstance(connection, Connection)
+            worker = busy[connection]
+            try:
+                self._answers[worker.numbers[0]] = connection.recv()
+            except (EOFError, OSError):
+                raise worker.death() from None
+            worker.numbers.popleft()
+
+    def end(self) -> None:
+        """All workers are gone; those still at work after an error are ended."""
+        for worker in self._workers:
+            worker.connection.close()  # an idle worker reads the end of its jobs and leaves
+        for worker in self._workers:
+            worker.process.join(timeout=SECONDS_TO_FINISH)
+            if worker.process.is_alive():
+                worker.process.terminate()
+                worker.process.join()
+
+
+def _start(load: Load[Any, Any], *, number: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there, load, number), daemon=True)
+    process.start()
+    there.close()
+    return _Worker(here, process, deque())
+
+
+# -- the life of a worker --------------------------------------------------------------------------------------
+def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
+    """Answers what comes through the pipe until it closes; a thread sends, so that no job waits for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes the pipe
+    answers: SimpleQueue[_Answer] = SimpleQueue()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_send, args=(connection, answers), daemon=True).start()
+    work: Callable[[Any], Any] | None = None
+    for job in _received(connection):
+        try:
+            work = work or load(number)  # here and not at the start, so that its errors are answers
+            answers.put((None, work(job)))
+        except LikenessError as error:
+            answers.put((error, None))
+        except Exception:  # anything at all must reach the parent rather than vanish with this process
+            answers.put((_failure(), None))
+
+
+def _failure() -> RuntimeError:
+    return RuntimeError("worker failed:\n" + traceback.format_exc())
+
+
+def _received(connection: Connection) -> Iterator[Any]:
+    with suppress(EOFError, OSError):  # no more jobs, or the parent is gone
+        while True:
+            yield connection.recv()
+
+
+def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:
+    while True:
+        answer = answers.get()
+        try:
+            connection.send(answer)
+        except OSError:
+            os._exit(1)  # nobody is left to tell
+        except Exception:  # a result that cannot be sent
+            connection.send((_failure(), None))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)
+
+
+ENGINES: dict[Engine, Callable[[Iterator[Any], _Plan], Iterator[tuple[Any, Any]]]] = {
+    "here": _here,
+    "processes": _in_processes,
+}
+"""How jobs are done: name -> (jobs, plan) to (job, result) as they are finished."""

@@ -1,0 +1,84 @@
+"""Jobs for the pool, found by name in worker processes, which import nothing heavy; as a program, two that sleep.
+
+pool_jobs.py FOLDER SECONDS: FOLDER/started-PID tells that a worker is in a job, FOLDER/finished-PID that it has done
+one; Ctrl-C ends with 130.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from likeness.core.errors import DataError
+from likeness.core.jobs import always, run_jobs
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def late(number: int) -> int:
+    """The first job is the last to be finished."""
+    time.sleep(1.0 if number == 0 else 0)
+    return number
+
+
+def picky(number: int) -> int:
+    if number == 3:
+        raise DataError("job 3: expected another number, got 3; leave it out.")
+    if number == 4:
+        raise ZeroDivisionError("a bug in job 4")
+    if number == 5:
+        os._exit(9)
+    if number == 6:
+        raise SystemExit(7)
+    return number
+
+
+def whose(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def large(number: int) -> bytes:
+    """More than a pipe holds."""
+    return bytes([number]) * 3_000_000
+
+
+def unpicklable(number: int) -> Callable[[], int]:
+    return lambda: number
+
+
+def load_torch(worker: int) -> Callable[[int], int]:
+    import torch
+
+    torch.set_num_threads(3)
+    return lambda _: torch.get_num_threads()
+
+
+def numbered(worker: int) -> Callable[[int], tuple[int, int]]:
+    return partial(_told, worker)
+
+
+def _told(worker: int, job: int) -> tuple[int, int]:
+    time.sleep(0.05)
+    return worker, job
+
+
+def broken(worker: int) -> Callable[[int], int]:
+    raise DataError(f"weights: expected some, got none in worker {worker}; download them.")
+
+
+def sleep(folder: Path, seconds: float, _: int) -> None:
+    (folder / f"started-{os.getpid()}").touch()
+    time.sleep(seconds)
+    (folder / f"finished-{os.getpid()}").touch()
+
+
+if __name__ == "__main__":
+    work = partial(sleep, Path(sys.argv[1]), float(sys.argv[2]))
+    try:
+        list(run_jobs(range(100), load=always(work), engine="processes", workers=2))
+    except KeyboardInterrupt:
+        sys.exit(130)
