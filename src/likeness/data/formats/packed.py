@@ -5,7 +5,7 @@ Files go by their slots (`core/pairs.py:with_files`); paths inside a row are rel
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar  # Any: rows are JSON until the record has checked them
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable  # Any: rows are JSON until the record has checked them
 
 from pydantic import ValidationError
 
@@ -126,6 +126,7 @@ def require_own_folder(out: Path, *, planned: Iterable[str], pattern: str) -> No
         raise OutputError(f"{out}: expected no shards of another export, got {others[0]}; choose another folder.")
 
 
+@runtime_checkable
 class _Placed(Protocol):
     @property
     def where(self) -> str: ...
