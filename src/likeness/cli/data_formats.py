@@ -133,7 +133,7 @@ def _encode(spec: str | None) -> Encode | None:
     from likeness.encoders.vit import VitEncoder
 
     quiet_libraries()
-    return VitEncoder.load(spec).features
+    return VitEncoder.load(spec).look
 
 
 def export(

@@ -1,17 +1,52 @@
-"""What the encoders share: finding the weights, naming them, and features of unit length."""
+"""The contracts of encoders, and what they share: finding the weights, naming them, features of unit length."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any  # stock classes, which are typed as many things
+from typing import Any, Protocol, TypeVar  # Any: stock classes, which are typed as many things
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from pydantic import ValidationError
 
 from likeness.core.errors import MeasurementError
 from likeness.core.hashing import folder_sha256, short
 from likeness.core.rows import readable_mistakes
 from likeness.core.weights import resolve_weights
+
+Sight = TypeVar("Sight", covariant=True)
+
+
+class Encoder(Protocol[Sight]):
+    """A frozen extractor; `id` names weights and preprocessing, so that equal ids give comparable numbers."""
+
+    id: str
+
+    def look(self, images: Sequence[Image.Image]) -> Sequence[Sight]:
+        """What it saw of each picture; in batches of one fixed shape, so that no value depends on its neighbours."""
+        ...
+
+
+class TextEncoder(Protocol[Sight]):
+    """An encoder of texts; one that also looks at pictures puts both into one space."""
+
+    id: str
+
+    def read(self, texts: Sequence[str]) -> Sequence[Sight]:
+        """What it read of each text, independent of the other texts."""
+        ...
+
+
+class PairScorer(Protocol):
+    """A model that scores a picture and a text together."""
+
+    id: str
+
+    def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[float]:
+        """One score per picture and its text."""
+        ...
+
 
 EMBEDDED_PREFIX = "embedded:"
 REASON_LENGTH = 300

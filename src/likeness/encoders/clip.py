@@ -5,8 +5,9 @@ table metric uses openai/clip-vit-base-patch32, as the DreamBooth, UNO and Patch
 Differs: float32 instead of those scripts' float16; one picture or text at a time, without padding.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,6 +27,13 @@ def _preprocessing(processor: CLIPImageProcessorPil) -> str:
 
 def _pooled(outputs: Any) -> Float[np.ndarray, "1 D"]:  # a transformers output record, typed as one or a tuple
     return outputs.pooler_output.cpu().numpy()
+
+
+class TextFeature(NamedTuple):
+    """A text's unit vector, and whether it has more tokens than the model reads."""
+
+    vector: Float[np.ndarray, " D"]
+    truncated: bool
 
 
 class ClipEncoder:
@@ -60,7 +68,7 @@ class ClipEncoder:
         return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
 
     @torch.inference_mode()
-    def image_features(self, images: list[Image.Image]) -> Float[np.ndarray, "N D"]:
+    def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """One unit vector per picture, independent of the other pictures."""
         rows = []
         for image in images:
@@ -69,14 +77,12 @@ class ClipEncoder:
         return unit_rows(np.concatenate(rows))
 
     @torch.inference_mode()
-    def text_features(self, texts: list[str]) -> Float[np.ndarray, "N D"]:
-        """One unit vector per text, cut to the model's length; `truncated` tells which texts are cut."""
-        rows = []
-        for text in texts:
-            tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-            rows.append(_pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device))))
-        return unit_rows(np.concatenate(rows))
+    def read(self, texts: Sequence[str]) -> list[TextFeature]:
+        """One unit vector per text, cut to the model's length, independent of the other texts."""
+        return [self._read(text) for text in texts]
 
-    def truncated(self, text: str) -> bool:
-        """True when the text has more tokens than the model reads."""
-        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
+    def _read(self, text: str) -> TextFeature:
+        tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        feature = _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
+        is_longer = len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
+        return TextFeature(unit_rows(feature)[0], is_longer)

@@ -5,6 +5,7 @@ is DINO v1 ViT-S/16 (facebook/dino-vits16), CLS after the final norm, resize 256
 Differs: DINOv2 checkpoints load too; the resize is 256/224 of the crop, whatever size the checkpoint was trained at.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,7 +84,7 @@ class VitEncoder:
         return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
 
     @torch.inference_mode()
-    def features(self, images: list[Image.Image]) -> Float[np.ndarray, "N D"]:
+    def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """One unit vector per picture, independent of the other pictures: CLS after the final norm."""
         rows = []
         for image in images:
