@@ -29,10 +29,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     calls: list[str] = []
 
-    def cases(source: Any, *, limit: int, folder: Path) -> CasesFile:
-        return CasesFile(
-            cases=tuple(Case(id=f"c-{k}", prompt=f"{source.benchmark} {k}") for k in range(limit)), rejected=()
-        )
+    def cases(name: str, *, limit: int, folder: Path) -> CasesFile:
+        return CasesFile(cases=tuple(Case(id=f"c-{k}", prompt=f"{name} {k}") for k in range(limit)), rejected=())
 
     def generate(cases: tuple[Case, ...], *, out: Path, loras: Sequence[Path] = (), **_: Any) -> None:
         calls.append(f"{out.name} with {loras[0].parent.parent.name}" if loras else out.name)
@@ -54,7 +52,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", make_pairs)
     monkeypatch.setattr("likeness.train.run.tune", tune)
-    monkeypatch.setattr("likeness.cli.cases.benchmark_cases", cases)
+    monkeypatch.setattr("likeness.benchmarks.benchmark_cases", cases)
     monkeypatch.setattr("likeness.cli.progress.quiet_libraries", lambda: None)
     monkeypatch.setattr("likeness.generate.run.generate_run", generate)
     monkeypatch.setattr("likeness.evaluate.run.load_encoders", lambda _: {})

@@ -98,7 +98,8 @@ def _run_benchmark(
 
     With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
     """
-    from likeness.cli.cases import Source, benchmark_cases, copy_truth
+    from likeness.benchmarks import benchmark_cases
+    from likeness.cli.cases import copy_truth
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS
@@ -108,8 +109,7 @@ def _run_benchmark(
 
     run, built = out / within / name, out / "cases" / name
     shown, label = _shown(run), f"{name}, tuned" if lora else name
-    source = Source(prompt=None, references=(), cases=None, benchmark=name, data=None)
-    found = benchmark_cases(source, limit=limit, folder=built)
+    found = benchmark_cases(name, folder=built, limit=limit)
     drawing = bar(f"{label}: drawing")
     generate_run(
         found.cases,
