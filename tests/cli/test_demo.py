@@ -41,6 +41,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         rows = [{"id": f"{case.id}-0", "case_id": case.id, "image": f"images/{case.id}-0.png"} for case in cases]
         write_jsonl(out / "manifest.jsonl", rows)
 
+    def evaluate(run: Path, *, benchmark: str, **_: Any) -> None:
+        write_jsonl(run / "evaluation" / "scores.jsonl", [])
+        summary = {"benchmark": benchmark, "inputs_sha256": "", "metrics": {}, "rows": []}
+        write_json(run / "evaluation" / "summary.json", summary)
+
     def make_pairs(n: int, *, out: Path, **_: Any) -> None:
         calls.append(f"{n} pairs")
 
@@ -56,7 +61,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("likeness.cli.progress.quiet_libraries", lambda: None)
     monkeypatch.setattr("likeness.generate.run.generate_run", generate)
     monkeypatch.setattr("likeness.evaluate.run.load_encoders", lambda _: {})
-    monkeypatch.setattr("likeness.evaluate.run.evaluate_run", lambda *_, **__: {})
+    monkeypatch.setattr("likeness.evaluate.run.evaluate_run", evaluate)
     return calls
 
 

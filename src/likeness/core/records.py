@@ -70,10 +70,10 @@ class Subject(_Record):
 
 
 class Labels(_Record):
-    """What a picture of the case must show; what is None or empty is not known.
+    """What a picture of the case must show; None or empty where nothing is known.
 
-    `action` and `scene` are names of the world. `triplets` are (subject, predicate, object) and `predicate` the relation
-    they are about; `objects` are things that must be there, `detectables` the words of the prompt that a detector finds.
+    `action` and `scene` are names of the world; `triplets` are (subject, predicate, object), `predicate` the relation
+    that is asked for; `objects` must be there; `detectables` are the words of the prompt that a detector can find.
     """
 
     action: str | None = None
