@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from likeness.benchmarks.dreambench import build, class_words
-from likeness.core.errors import DataError
+from likeness.benchmarks import benchmark_cases
+from likeness.benchmarks.dreambench import class_words
+from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.records import Case
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dreambench"
@@ -18,7 +19,7 @@ needs_dreambench = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs DreamBen
 
 def cases_in(data: Path, name: str, **options: Any) -> tuple[Case, ...]:
     """The cases of a folder of photographs."""
-    return build(name, folder=data / "never", data=data, **options).cases
+    return benchmark_cases(name, folder=data / "never", data=data, **options).cases
 
 
 @needs_dreambench
@@ -73,8 +74,8 @@ def folder(tmp_path: Path) -> Path:
 def test_only_the_test_split_of_a_given_folder_is_there(folder: Path) -> None:
     with pytest.raises(DataError, match=r"the test split, got .* and validation"):
         cases_in(folder, "dreambench-single", split="validation")
-    with pytest.raises(DataError, match=r"a folder of photos .* got None"):
-        build("dreambench-single", folder=folder, data=None)
+    with pytest.raises(ConfigError, match="the folder of the photos for dreambench-single, got none"):
+        benchmark_cases("dreambench-single", folder=folder / "never")
 
 
 def test_cases_of_a_small_folder(folder: Path) -> None:
@@ -100,7 +101,7 @@ def test_cases_of_a_small_folder(folder: Path) -> None:
 def test_what_is_missing_is_named(folder: Path, name: str, damage: str, message: str) -> None:
     if damage:
         (folder / damage).unlink()
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(LikenessError, match=message):
         cases_in(folder, name)
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from likeness.core.errors import DataError
 from likeness.core.files import canonical_json
-from likeness.core.records import Case, Labels, Layout, Rejected, Subject, read_cases
+from likeness.core.records import Case, Labels, Layout, Rejected, Subject, case_file, read_cases, write_cases
 
 
 @pytest.fixture
@@ -71,6 +71,23 @@ def test_labels_and_layout_round_trip_wherever_action_and_scene_stand(folder: Pa
     row = case.model_dump(mode="json")
     assert (row["action"], row["scene"], row["labels"]) == ("hug", "park", LABELS)
     assert read_cases(written(folder, row)).cases == (case,)
+
+
+def test_a_case_file_and_its_pictures_can_move_together(folder: Path) -> None:
+    row = case_row(subjects=[{"id": "s", "class_name": "dog", "reference_image": "cat.png", "photos": ["dog/00.png"]}])
+    cases = read_cases(written(folder, row)).cases
+    write_cases(folder / "dog" / "deep" / "again.jsonl", cases)
+    moved = folder.rename(folder.with_name("moved"))
+    [case] = read_cases(moved / "dog" / "deep" / "again.jsonl").cases
+    [subject] = case.subjects
+    assert subject.reference_image.resolve() == moved / "cat.png"
+    assert [photo.resolve() for photo in subject.photos] == [moved / "dog" / "00.png"]
+
+
+def test_the_cases_of_a_run_are_those_of_its_evaluation_if_it_has_its_own(folder: Path) -> None:
+    assert case_file(folder) == folder / "cases.jsonl"
+    write_cases(folder / "evaluation" / "cases.jsonl", [])
+    assert case_file(folder) == folder / "evaluation" / "cases.jsonl"
 
 
 def test_no_photos_means_the_reference_image(folder: Path) -> None:

@@ -57,12 +57,13 @@ def test_the_difference_is_the_mean_of_paired_differences(run_maker: RunMaker, t
     assert found["runs"] == [{"benchmark": "world-multi", "before": "hash of before", "after": "hash of after"}]
     accuracy = only(found["rows"], "attribute_accuracy")
     assert accuracy["before"] == pytest.approx(sum(1 - k / 8 for k in range(8)) / 8)
-    assert accuracy["difference"] == pytest.approx((0.25 - 0.125) / 8)
-    assert accuracy["after"] - accuracy["before"] == pytest.approx(accuracy["difference"])
-    assert (accuracy["n"], accuracy["n_subjects"], accuracy["missing"], accuracy["reason"]) == (8, 8, 0, "")
-    assert accuracy["ci_low"] < 0 < accuracy["ci_high"]
+    found_difference = accuracy["difference"]
+    assert found_difference["mean"] == pytest.approx((0.25 - 0.125) / 8)
+    assert accuracy["after"] - accuracy["before"] == pytest.approx(found_difference["mean"])
+    assert [found_difference[key] for key in ("n", "n_subjects", "missing", "reason")] == [8, 8, 0, ""]
+    assert found_difference["ci_low"] < 0 < found_difference["ci_high"]
     leakage = only(found["rows"], "leakage")
-    assert (leakage["difference"], leakage["higher_is_better"]) == (0, False)
+    assert (leakage["difference"]["mean"], leakage["higher_is_better"]) == (0, False)
     assert (accuracy["label"], accuracy["higher_is_better"]) == ("Attributes right", True)
     assert [row["metric"] for row in found["rows"]] == ["attribute_accuracy", "leakage"]  # clip_t on neither side
 
@@ -71,24 +72,24 @@ def test_subjects_weigh_the_same_and_samples_of_one_side_are_left_out(run_maker:
     before = run_maker("before", accuracies(0.0, 0.0, 0.0, 0.5), groups="aabb")
     after = run_maker("after", accuracies(0.1, 0.3, 0.6, None), groups="aabb")
     (row,) = compare_runs([before], [after], out=tmp_path / "comparison.json")["rows"]
-    assert row["difference"] == pytest.approx((0.2 + 0.6) / 2)
+    assert row["difference"]["mean"] == pytest.approx((0.2 + 0.6) / 2)
     assert (row["before"], row["after"]) == (0, pytest.approx(1 / 3))  # means over samples
-    assert (row["n"], row["n_subjects"], row["missing"]) == (3, 2, 1)
+    assert [row["difference"][key] for key in ("n", "n_subjects", "missing")] == [3, 2, 1]
 
 
 def test_one_subject_has_a_reason_and_no_interval(run_maker: RunMaker, tmp_path: Path) -> None:
     runs = [run_maker("before", accuracies(0.25)), run_maker("after", accuracies(0.5))]
     (row,) = compare_runs(runs[:1], runs[1:], out=tmp_path / "comparison.json")["rows"]
-    assert (row["difference"], row["ci_low"], row["ci_high"]) == (0.25, None, None)
-    assert "an interval needs at least two" in row["reason"]
+    assert [row["difference"][key] for key in ("mean", "ci_low", "ci_high")] == [0.25, None, None]
+    assert "an interval needs at least two" in row["difference"]["reason"]
 
 
 def test_several_benchmarks_come_together_first(run_maker: RunMaker, tmp_path: Path) -> None:
     before, after = run_maker("before", accuracies(0.5, 0.5)), run_maker("after", accuracies(0.5, 1.0))
     rows = compare_runs([before, before], [after, after], out=tmp_path / "comparison.json")["rows"]
     assert [row["benchmark"] for row in rows] == [ALL, "world-multi", "world-multi"]
-    assert [row["n"] for row in rows] == [4, 2, 2]
-    assert rows[0]["n_subjects"] == 2  # the same subjects twice
+    assert [row["difference"]["n"] for row in rows] == [4, 2, 2]
+    assert rows[0]["difference"]["n_subjects"] == 2  # the same subjects twice
 
 
 def test_which_metrics_are_compared_and_in_which_order_the_summary_says(run_maker: RunMaker, tmp_path: Path) -> None:

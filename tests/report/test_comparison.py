@@ -14,9 +14,18 @@ from likeness.report.tables import read_run
 RunMaker = Callable[..., Path]
 ROW: dict[str, Any] = {
     **{"metric": "leakage", "label": "Leaked from another subject", "benchmark": "world-multi"},
-    **{"before": 0.5, "after": 0.625, "difference": 0.125, "ci_low": 0.0625, "ci_high": 0.1875},
-    **{"n": 8, "n_subjects": 7, "missing": 0, "reason": "", "higher_is_better": False},
+    **{"before": 0.5, "after": 0.625},
 }
+DIFFERENCE = {
+    **{"mean": 0.125, "ci_low": 0.0625, "ci_high": 0.1875},
+    **{"n": 8, "n_subjects": 7, "missing": 0, "reason": ""},
+}
+ALONE = {"ci_low": None, "ci_high": None, "reason": "one subject: an interval needs at least two"}
+
+
+def row(*, higher_is_better: bool = False, **changes: Any) -> dict[str, Any]:
+    """A row of the file with another difference."""
+    return {**ROW, "higher_is_better": higher_is_better, "difference": {**DIFFERENCE, **changes}}
 
 
 def raised(run: Path, *, by: dict[str, float]) -> Path:
@@ -54,13 +63,13 @@ def read(tmp_path: Path) -> Callable[..., Comparison]:
         ({"higher_is_better": True}, "good"),
         ({"ci_low": -0.25, "ci_high": -0.125}, "good"),
         ({"ci_low": 0.0}, "plain"),
-        ({"ci_low": None, "ci_high": None, "reason": "one subject"}, "plain"),
+        (ALONE, "plain"),
     ],
 )
 def test_a_change_is_called_better_or_worse_by_the_direction_of_the_metric(
     pair: Pair, read: Callable[..., Comparison], changes: dict[str, Any], tone: str
 ) -> None:
-    assert read(pair, rows=({**ROW, **changes},)).rows[0].tone == tone
+    assert read(pair, rows=(row(**changes),)).rows[0]["tone"] == tone
 
 
 def test_cards_are_the_most_changed_cases_then_the_first_others(pair: Pair, read: Callable[..., Comparison]) -> None:
@@ -98,8 +107,7 @@ def test_less_of_a_metric_may_be_better_on_a_card(run_maker: RunMaker, read: Cal
 
 def test_the_page_starts_with_before_and_after(run_maker: RunMaker, tmp_path: Path) -> None:
     before, after = run_maker("before", num_cases=4), raised(run_maker("after", num_cases=4), by={"case-00003": 0.5})
-    alone = {**ROW, "ci_low": None, "ci_high": None, "reason": "one subject: an interval needs at least two"}
-    write_json(tmp_path / "comparison.json", {"runs": [], "rows": [ROW, alone]})
+    write_json(tmp_path / "comparison.json", {"runs": [], "rows": [row(), row(**ALONE)]})
     tuned = Tuned((after,), tmp_path / "comparison.json", "After <b>7</b> steps.")
     html = build_index([before], out=tmp_path / "page.html", tuned=tuned).read_text(encoding="utf-8")
     assert html.index("Before and after tuning") < html.index('id="run1"')

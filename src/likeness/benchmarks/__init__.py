@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal
@@ -25,9 +26,9 @@ Progress = Callable[[int, int], None]
 class Benchmark:
     """What is known of a benchmark before it is built.
 
-    `build` is the "module:function" that gives its cases; it takes the arguments of `benchmark_cases`. A benchmark that
-    needs data reads photographs and writes nothing; any other writes cases.jsonl and its pictures to the folder. The
-    domain says which encoders measure it by default. Results of different versions must not be compared.
+    `build` is the "module:function" to which `benchmark_cases` hands its arguments. With data it reads photographs and
+    writes nothing, else it writes cases.jsonl and its pictures to the folder. The domain says which encoders measure it
+    by default. Results of different versions must not be compared.
     """
 
     summary: str
@@ -37,23 +38,18 @@ class Benchmark:
     needs_data: bool = False
 
 
-_PHOTOS, _WORLD = "likeness.benchmarks.dreambench:build", "likeness.benchmarks.world:build"
+_photographed = partial(
+    Benchmark, build="likeness.benchmarks.dreambench:build", domain="photo", version=1, needs_data=True
+)
 # Version 1 of the world asked for hair styles that a hat hides.
+_drawn = partial(Benchmark, build="likeness.benchmarks.world:build", domain="world", version=2)
 BENCHMARKS: dict[str, Benchmark] = {
-    "dreambench-single": Benchmark(
-        "30 photographed subjects x 25 prompts, one subject each", _PHOTOS, "photo", version=1, needs_data=True
-    ),
-    "dreambench-multi": Benchmark(
-        "30 pairs of photographed subjects x 25 prompts", _PHOTOS, "photo", version=1, needs_data=True
-    ),
-    "world-single": Benchmark("drawn characters, one per picture", _WORLD, "world", version=2),
-    "world-multi": Benchmark("drawn characters, two per picture", _WORLD, "world", version=2),
-    "world-hard": Benchmark(
-        "two to four drawn characters: look-alikes, small, overlapping, rare relations", _WORLD, "world", version=2
-    ),
-    "world-relationbench": Benchmark(
-        "the 25 RelationBench prompts with drawn characters, four times", _WORLD, "world", version=2
-    ),
+    "dreambench-single": _photographed("30 photographed subjects x 25 prompts, one subject each"),
+    "dreambench-multi": _photographed("30 pairs of photographed subjects x 25 prompts"),
+    "world-single": _drawn("drawn characters, one per picture"),
+    "world-multi": _drawn("drawn characters, two per picture"),
+    "world-hard": _drawn("two to four drawn characters: look-alikes, small, overlapping, rare relations"),
+    "world-relationbench": _drawn("the 25 RelationBench prompts with drawn characters, four times"),
 }
 
 

@@ -22,23 +22,15 @@ LISTS: dict[str, str] = {
 
 
 def build(
-    name: str,
-    *,
-    folder: Path,
-    data: Path | None,
-    limit: int | None = None,
-    split: Split = "test",
-    progress: Progress | None = None,
+    name: str, *, folder: Path, data: Path | None, limit: int | None, split: Split, progress: Progress | None
 ) -> CasesFile:
     """The cases of "dreambench-single" or "dreambench-multi" in the list's order, or its first `limit`.
 
     `data` is the folder of the photographs; nothing is written to `folder`. Ids are the subjects and the prompt's
     number, such as "backpack-00" or "cat-dog-24". `photos` are all jpgs of the subject, the reference image is the one
     the list names. Seeds are 0: the generator varies them per sample.
-    Raises: DataError for an unknown name, no data, data without the files, a list of another shape or another split.
+    Raises: DataError without data, for data without the files, for a list of another shape or another split.
     """
-    if name not in LISTS:
-        raise DataError(f"Benchmark: expected one of {', '.join(LISTS)}, got {name}; correct the name.")
     if data is None or split != "test":
         raise DataError(f"{name}: expected a folder of photos and the test split, got {data} and {split}.")
     path = data / LISTS[name]

@@ -12,7 +12,6 @@ from pathlib import Path
 from PIL import Image
 
 from likeness.benchmarks import BENCHMARKS, Progress
-from likeness.core.errors import DataError
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
 from likeness.core.records import CasesFile, read_cases
@@ -59,23 +58,14 @@ SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
 
 
 def build(
-    name: str,
-    *,
-    folder: Path,
-    data: Path | None = None,
-    limit: int | None = None,
-    split: Split = "test",
-    progress: Progress | None = None,
+    name: str, *, folder: Path, data: Path | None, limit: int | None, split: Split, progress: Progress | None
 ) -> CasesFile:
     """The cases as written to `folder`/cases.jsonl with their references/ and truth/ pictures; `data` is not read.
 
     Case ids name the split unless it is the test split. Pictures already there are kept: `folder` is new or of the same
     cases, which run.json tells. `progress` is told at the start and after each case.
-    Raises: DataError for an unknown name; OutputError when `folder` is of other cases, holds other files or cannot be
-    written.
+    Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
     """
-    if name not in SCENARIOS:
-        raise DataError(f"Benchmark: expected one of {', '.join(SCENARIOS)}, got {name}; correct the name.")
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
     path = folder / "cases.jsonl"
     facts = {"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE}

@@ -4,8 +4,9 @@ A *subject* is somebody or something with pictures; a *case* is a prompt with 0 
 one generated picture of a case. Records are frozen and refuse unknown keys.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self  # Any: parsed JSON is open until a record has checked it
 
@@ -22,22 +23,8 @@ from pydantic import (
 )
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, read_text
+from likeness.core.files import read_json, read_text, write_jsonl
 from likeness.core.rows import Rejected, existing_file, json_object, readable_mistakes, sift_rows
-
-__all__ = [
-    "MAX_SUBJECTS",
-    "Box",
-    "Case",
-    "CasesFile",
-    "Labels",
-    "Layout",
-    "Rejected",
-    "Subject",
-    "case_file",
-    "read_cases",
-    "resolve_paths",
-]
 
 MAX_SUBJECTS = 4
 
@@ -140,25 +127,21 @@ class Case(_Record):
     @classmethod
     def _gathers_labels(cls, row: Any) -> Any:
         """The row with action and scene among its labels."""
-        if not isinstance(row, dict):
+        if not isinstance(row, dict) or not isinstance(labels := row.get("labels", {}), dict):
             return row
-        labels = row.get("labels", {})
         beside = {key: row[key] for key in _BESIDE if key in row}
-        if not isinstance(labels, dict) or not beside:
-            return row
-        if twice := sorted(beside.keys() & labels.keys()):
+        if twice := [key for key in beside if key in labels]:
             raise DataError(f"labels: expected each label once, got {twice[0]} inside and beside; drop one.")
-        return {key: row[key] for key in row if key not in beside} | {"labels": {**labels, **beside}}
+        return {key: value for key, value in row.items() if key not in beside} | {"labels": labels | beside}
 
     @model_serializer(mode="wrap")
     def _as_before_labels(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Action and scene beside the labels, others and a layout only where there are any: hashes of cases stay."""
         row: dict[str, Any] = handler(self)
-        labels, layout = row.pop("labels", None), row.pop("layout", None)
-        if labels is not None:
-            row |= {key: labels.pop(key) for key in _BESIDE}
-        known = {key: value for key, value in (labels or {}).items() if value}
-        return row | ({"labels": known} if known else {}) | ({"layout": layout} if layout else {})
+        labels, layout = row.pop("labels", {}), row.pop("layout", None)
+        beside = {key: labels.pop(key) for key in _BESIDE if key in labels}
+        more = {"labels": {key: value for key, value in labels.items() if value}, "layout": layout}
+        return row | beside | {key: value for key, value in more.items() if value}
 
     @field_validator("id")
     @classmethod
@@ -253,15 +236,27 @@ def case_file(run: Path) -> Path:
 
 def resolve_paths(case: Case, *, folder: Path) -> Case:
     """The case with all paths resolved against `folder`. Raises: DataError naming the first missing file."""
+    return with_paths(case, lambda path: existing_file(path, folder=folder, what="reference image"))
+
+
+def with_paths(case: Case, change: Callable[[Path], Path]) -> Case:
+    """The case with every path of its subjects replaced by what `change` makes of it."""
     subjects = tuple(
         subject.model_copy(
             update={
-                "reference_image": existing_file(subject.reference_image, folder=folder, what="reference image"),
-                "photos": tuple(
-                    existing_file(photo, folder=folder, what="reference image") for photo in subject.photos
-                ),
+                "reference_image": change(subject.reference_image),
+                "photos": tuple(change(photo) for photo in subject.photos),
             }
         )
         for subject in case.subjects
     )
     return case.model_copy(update={"subjects": subjects})
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """A case file whose paths are relative to its folder, so that both can move together. Raises: OutputError."""
+
+    def relative(found: Path) -> Path:
+        return Path(os.path.relpath(found.resolve(), path.parent.resolve()))
+
+    write_jsonl(path, [with_paths(case, relative).model_dump(mode="json") for case in cases])

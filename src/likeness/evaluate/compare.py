@@ -5,9 +5,8 @@ Differences are taken sample by sample and resampled by subject, as `likeness.co
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any  # JSON
+from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl, write_json
@@ -17,10 +16,7 @@ from likeness.core.stats import paired_difference
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """An evaluated run: what its summary says, and a row of scores per picture."""
-
+class _Scored(NamedTuple):
     folder: Path
     summary: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
@@ -34,8 +30,8 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
 
     "runs" names the benchmark of each pair and the `inputs_sha256` of both evaluations. "rows" holds each metric that
     summary.json gives a place in the order "compared", over all benchmarks together where there are several, then by
-    benchmark: its label and direction, both means over the samples that both have, and the mean of after - before over
-    subjects with its 95% interval (null where `reason` says why).
+    benchmark: its label and direction, both means over the samples that both have, and the difference after - before as
+    an `Interval` (ends null where its `reason` says why).
     Raises: DataError when a run is not evaluated, or the two of a pair have other cases.
     """
     pairs = [(_scored(old), _scored(new)) for old, new in zip(before, after, strict=True)]
@@ -47,7 +43,12 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     compared = [key for key, facts in metrics.items() if facts["compared"] is not None]
     compared.sort(key=lambda key: metrics[key]["compared"])
     rows = [_row(key, facts=metrics[key], benchmark=name, pairs=some) for key in compared for name, some in groups]
-    comparison = {"runs": [_names(pair) for pair in pairs], "rows": [row for row in rows if row is not None]}
+    hashes = [
+        {"benchmark": old.summary["benchmark"]}
+        | {"before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
+        for old, new in pairs
+    ]
+    comparison = {"runs": hashes, "rows": [row for row in rows if row is not None]}
     write_json(out, comparison)
     return comparison
 
@@ -64,11 +65,6 @@ def _require_same_cases(pair: _Pair) -> None:
     if before != after:
         what = f"{pair[1].folder}: expected the cases of {pair[0].folder}, got others"
         raise DataError(f"{what}; draw the same cases with both models.")
-
-
-def _names(pair: _Pair) -> dict[str, Any]:
-    old, new = (run.summary["inputs_sha256"] for run in pair)
-    return {"benchmark": pair[0].summary["benchmark"], "before": old, "after": new}
 
 
 def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[_Pair]) -> dict[str, Any] | None:
@@ -88,13 +84,7 @@ def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[
         "benchmark": benchmark,
         "before": sum(before[name] for name in both) / len(both),
         "after": sum(after[name] for name in both) / len(both),
-        "difference": found.mean,
-        "ci_low": None if math.isnan(found.ci_low) else found.ci_low,
-        "ci_high": None if math.isnan(found.ci_high) else found.ci_high,
-        "n": found.n,
-        "n_subjects": found.n_subjects,
-        "missing": found.missing,
-        "reason": found.reason,
+        "difference": found._asdict() | ({"ci_low": None, "ci_high": None} if math.isnan(found.ci_low) else {}),
         "higher_is_better": facts["higher_is_better"],
     }
 

@@ -14,13 +14,13 @@ from likeness.core.files import read_json
 from likeness.core.records import Case
 from likeness.report.figures import (
     RESULT_SIDE,
+    Captioned,
     InlinePicture,
-    Reference,
     inline_picture,
     reference_pictures,
     true_picture,
 )
-from likeness.report.tables import Run, case_mean, metric_label, ranking_metric, shown
+from likeness.report.tables import Json, Run, case_mean, metric_label, ranking_metric, shown
 
 NUM_CHANGED, NUM_FIRST = 4, 2  # cards per benchmark: most changed either way, then in case order
 
@@ -33,37 +33,11 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DifferenceRow:
-    """One metric of one benchmark (or of all), as the comparison file has it; `difference` is after - before."""
-
-    metric: str
-    label: str
-    benchmark: str
-    before: float
-    after: float
-    difference: float
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-    n_subjects: int
-    missing: int
-    reason: str
-    higher_is_better: bool
-
-    @property
-    def tone(self) -> str:
-        """good or poor where the interval excludes 0, else plain."""
-        if self.ci_low is None or self.ci_high is None or self.ci_low <= 0 <= self.ci_high:
-            return "plain"
-        return "good" if (self.ci_low > 0) == self.higher_is_better else "poor"
-
-
-@dataclass(frozen=True)
 class BeforeAfterCard:
     """One case: references, the picture before, after, and the true one; `change` is empty where not measured."""
 
     prompt: str
-    references: tuple[Reference, ...]
+    references: tuple[Captioned, ...]
     before: InlinePicture
     after: InlinePicture
     truth: InlinePicture | None
@@ -73,9 +47,9 @@ class BeforeAfterCard:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All benchmarks compared: the table, and cards by benchmark with the rule they were chosen by."""
+    """All benchmarks compared: the rows of the file, each with its "tone"; cards by benchmark and their rule."""
 
-    rows: tuple[DifferenceRow, ...]
+    rows: tuple[Json, ...]
     cards: tuple[tuple[str, tuple[BeforeAfterCard, ...]], ...]
     rule: str
     note: str
@@ -91,8 +65,16 @@ def read_comparison(path: Path, *, pairs: Sequence[Pair], note: str) -> Comparis
         changed = f"{NUM_CHANGED} cases whose {metric_label(facts, metric).lower()} changed most, for better or worse"
         rule = f"per benchmark the {changed}, and the first {NUM_FIRST} others"
     cards = tuple((pair.before.name, tuple(_cards(pair, metric))) for pair in pairs)
-    rows = tuple(DifferenceRow(**row) for row in read_json(path)["rows"])
+    rows = tuple({**row, "tone": _tone(row)} for row in read_json(path)["rows"])
     return Comparison(rows=rows, cards=cards, rule=rule, note=note)
+
+
+def _tone(row: Json) -> str:
+    """good or poor where the interval excludes 0, else plain."""
+    low, high = row["difference"]["ci_low"], row["difference"]["ci_high"]
+    if low is None or low <= 0 <= high:
+        return "plain"
+    return "good" if (low > 0) == row["higher_is_better"] else "poor"
 
 
 def _cards(pair: Pair, metric: str | None) -> list[BeforeAfterCard]:

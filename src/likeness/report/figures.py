@@ -32,11 +32,11 @@ class InlinePicture:
     problem: str = ""
 
 
-class Reference(NamedTuple):
-    """A subject's reference picture with its class name."""
+class Captioned(NamedTuple):
+    """A picture with the words below it."""
 
     picture: InlinePicture
-    class_name: str
+    caption: str
 
 
 class Axis(NamedTuple):
@@ -56,10 +56,10 @@ def inline_picture(path: Path, *, long_side: int) -> InlinePicture:
     return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
 
 
-def reference_pictures(case: Case) -> tuple[Reference, ...]:
-    """The reference picture of each subject."""
+def reference_pictures(case: Case) -> tuple[Captioned, ...]:
+    """The reference picture of each subject, with its class name."""
     return tuple(
-        Reference(inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), subject.class_name)
+        Captioned(inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), subject.class_name)
         for subject in case.subjects
     )
 

@@ -19,8 +19,8 @@ from likeness.core.records import Case
 from likeness.report.comparison import Pair, read_comparison
 from likeness.report.figures import (
     RESULT_SIDE,
+    Captioned,
     InlinePicture,
-    Reference,
     inline_picture,
     interval_svg,
     reference_pictures,
@@ -63,33 +63,17 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Result:
-    """One generated picture of a card."""
-
-    picture: InlinePicture
-    label: str
-
-
-@dataclass(frozen=True)
 class Card:
     """One case: what was asked, what came out, what is true, how it scored."""
 
     case_id: str
     anchor: str
     prompt: str
-    references: tuple[Reference, ...]
-    results: tuple[Result, ...]
+    references: tuple[Captioned, ...]
+    results: tuple[Captioned, ...]
     num_hidden: int
     truth: InlinePicture | None
     chips: tuple[Chip, ...]
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """A score line with its drawing."""
-
-    line: ScoreLine
-    svg: Markup
 
 
 @dataclass(frozen=True)
@@ -101,7 +85,7 @@ class Section:
     run: Run
     cards: tuple[Card, ...]
     rule: str
-    scores: tuple[ScoreRow, ...]
+    scores: tuple[tuple[ScoreLine, Markup], ...]
     best: tuple[Card, ...]
     worst: tuple[Card, ...]
     ranked_by: str
@@ -171,9 +155,9 @@ def build_index(
 
 def _section(run: Run, *, index: int) -> Section:
     ranked = ranked_cases(run)
-    shown, rule = _chosen(run.cases, ranked)
+    chosen, rule = _chosen(run.cases, ranked)
     anchor = f"run{index + 1}"
-    cards = {case.id: _card(run, case, anchor=anchor) for case in shown}
+    cards = {case.id: _card(run, case, anchor=anchor) for case in chosen}
     extremes = min(NUM_EXTREMES, len(ranked) // 2)
     metric = ranking_metric(run)
     return Section(
@@ -182,7 +166,7 @@ def _section(run: Run, *, index: int) -> Section:
         run=run,
         cards=tuple(cards.values()),
         rule=rule,
-        scores=tuple(ScoreRow(line=line, svg=interval_svg(line)) for line in run.lines),
+        scores=tuple((line, interval_svg(line)) for line in run.lines),
         best=tuple(cards[case.id] for case in ranked[:extremes]),
         worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
         ranked_by=metric_label(run.metrics, metric).lower() if metric else "",
@@ -206,19 +190,14 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
 
 def _card(run: Run, case: Case, *, anchor: str) -> Card:
     samples = run.samples.get(case.id, ())
-    results = [
-        Result(
-            picture=inline_picture(sample.image, long_side=RESULT_SIDE),
-            label="generated" if len(samples) == 1 else f"generated, {k + 1} of {len(samples)}",
-        )
-        for k, sample in enumerate(samples[:MAX_SAMPLES])
-    ]
+    pictures = [inline_picture(sample.image, long_side=RESULT_SIDE) for sample in samples[:MAX_SAMPLES]]
+    places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
     return Card(
         case_id=case.id,
         anchor=f"{anchor}-{case.id}",
         prompt=case.prompt,
         references=reference_pictures(case),
-        results=tuple(results),
+        results=tuple(Captioned(picture, f"generated{place}") for picture, place in zip(pictures, places, strict=True)),
         num_hidden=max(0, len(samples) - MAX_SAMPLES),
         truth=true_picture(run, case),
         chips=_chips(run, samples),

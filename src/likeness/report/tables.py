@@ -26,13 +26,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class ScoredSample:
-    """One generated picture with the values measured on it (None and a reason where not) and the generator's notes."""
+    """One generated picture with the values measured on it (None where not) and the generator's notes."""
 
     id: str
     case_id: str
     image: Path
     values: Mapping[str, float | None] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -249,7 +248,6 @@ def _sample(row: Json, *, folder: Path, values: Mapping[str, Json]) -> ScoredSam
         case_id=row["case_id"],
         image=folder / row["image"],
         values={name: _finite(item.get("value")) for name, item in values.items()},
-        reasons={name: item.get("note") or "" for name, item in values.items()},
         notes=tuple(row.get("notes") or ()),
     )
 
