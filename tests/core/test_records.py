@@ -77,7 +77,7 @@ def test_a_case_file_and_its_pictures_can_move_together(folder: Path) -> None:
     row = case_row(subjects=[{"id": "s", "class_name": "dog", "reference_image": "cat.png", "photos": ["dog/00.png"]}])
     cases = read_cases(written(folder, row)).cases
     write_cases(folder / "dog" / "deep" / "again.jsonl", cases)
-    moved = folder.rename(folder.with_name("moved"))
+    moved = folder.rename(folder.with_name(f"{folder.name}-moved"))
     [case] = read_cases(moved / "dog" / "deep" / "again.jsonl").cases
     [subject] = case.subjects
     assert subject.reference_image.resolve() == moved / "cat.png"

@@ -122,6 +122,9 @@ def test_cases_that_came_from_elsewhere_are_those_of_the_evaluation(run_maker: R
 
 def test_a_run_that_was_not_evaluated_is_refused(run_maker: RunMaker, tmp_path: Path) -> None:
     before, after = run_maker("before", accuracies(0.5)), run_maker("after", accuracies(0.5))
-    (after / "evaluation" / "summary.json").unlink()
-    with pytest.raises(DataError, match="after: expected an evaluated run, got no summary"):
-        compare_runs([before], [after], out=tmp_path / "comparison.json")
+    path = after / "evaluation" / "summary.json"
+    write_json(path, {"benchmark": "world-multi", "rows": []})  # as it was written before it said how metrics are shown
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"after/evaluation/summary\.json: expected the facts of its metrics"):
+            compare_runs([before], [after], out=tmp_path / "comparison.json")
+        path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     summary.json gives a place in the order "compared", over all benchmarks together where there are several, then by
     benchmark: its label and direction, both means over the samples that both have, and the difference after - before as
     an `Interval` (ends null where its `reason` says why).
-    Raises: DataError when a run is not evaluated, or the two of a pair have other cases.
+    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases.
     """
     pairs = [(_scored(old), _scored(new)) for old, new in zip(before, after, strict=True)]
     for pair in pairs:
@@ -43,21 +43,21 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     compared = [key for key, facts in metrics.items() if facts["compared"] is not None]
     compared.sort(key=lambda key: metrics[key]["compared"])
     rows = [_row(key, facts=metrics[key], benchmark=name, pairs=some) for key in compared for name, some in groups]
-    hashes = [
-        {"benchmark": old.summary["benchmark"]}
-        | {"before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
-        for old, new in pairs
+    runs = [
+        {"benchmark": name, "before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
+        for name, [(old, new)] in named
     ]
-    comparison = {"runs": hashes, "rows": [row for row in rows if row is not None]}
+    comparison = {"runs": runs, "rows": [row for row in rows if row is not None]}
     write_json(out, comparison)
     return comparison
 
 
 def _scored(folder: Path) -> _Scored:
-    evaluation = folder / "evaluation"
-    if not (evaluation / "summary.json").is_file():
-        raise DataError(f"{folder}: expected an evaluated run, got no summary; call `likeness evaluate` on it.")
-    return _Scored(folder, read_json(evaluation / "summary.json"), read_jsonl(evaluation / "scores.jsonl"))
+    path = folder / "evaluation" / "summary.json"
+    summary = read_json(path) if path.is_file() else {}
+    if "metrics" not in summary:
+        raise DataError(f"{path}: expected the facts of its metrics, got none; call `likeness evaluate` on the run.")
+    return _Scored(folder, summary, read_jsonl(path.with_name("scores.jsonl")))
 
 
 def _require_same_cases(pair: _Pair) -> None:
