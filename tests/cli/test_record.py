@@ -13,7 +13,7 @@ from likeness.benchmarks.world import NUM_CASES
 from likeness.cli import app
 from likeness.cli.record import recorded_benchmark
 from likeness.core.files import read_json, write_json, write_jsonl
-from likeness.core.records import Case, Subject, read_cases
+from likeness.core.records import Case, CasesFile, Subject, read_cases
 from likeness.core.weights import weights_facts
 from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.generate.run import RunSummary, generate_run
@@ -91,7 +91,7 @@ def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: 
     assert drawn[0]["device"] == "cpu"
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name.startswith("world-")])
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if not BENCHMARKS[name].needs_data])
 def test_every_world_benchmark_is_accepted_and_recorded(tmp_path: Path, drawn: list[Any], name: str) -> None:
     out = tmp_path / "run"
     result = runner.invoke(app, ["generate", "--benchmark", name, "--limit", "1", "--out", str(out)])
@@ -163,11 +163,12 @@ def test_a_wrong_benchmark_leaves_pictures_made_elsewhere_alone_for_the_right_on
 def test_dreambench_cases_are_kept_beside_pictures_made_elsewhere(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cases(name: str, *, folder: Path, limit: int | None) -> tuple[Case, ...]:
-        subject = Subject(id="rex", class_name="dog", reference_image=folder / "rex.png")
-        return tuple(Case(id=word, prompt=f"a dog, {word}", subjects=(subject,)) for word in ("first", "second"))
+    def build(name: str, *, data: Path, **_: object) -> CasesFile:
+        subject = Subject(id="rex", class_name="dog", reference_image=data / "rex.png")
+        cases = [Case(id=word, prompt=f"a dog, {word}", subjects=(subject,)) for word in ("first", "second")]
+        return CasesFile(cases=tuple(cases), rejected=())
 
-    monkeypatch.setattr("likeness.benchmarks.dreambench.dreambench_cases", cases)
+    monkeypatch.setattr("likeness.benchmarks.dreambench.build", build)
     words = ["--benchmark", "dreambench-single", "--data", str(elsewhere / "photos"), "--json"]
     for _ in range(2):
         result = runner.invoke(app, ["evaluate", str(elsewhere / "pictures"), *words])

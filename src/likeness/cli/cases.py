@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from likeness.benchmarks import benchmark_cases
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.records import Case, CasesFile, Subject, read_cases
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from likeness.cli.progress import Progress
 
 
-class Source(NamedTuple):
+class CaseSource(NamedTuple):
     """Where cases come from, as the flags say it."""
 
     prompt: str | None
@@ -25,7 +26,7 @@ class Source(NamedTuple):
 
 
 def find_cases(
-    source: Source, *, limit: int | None, seed: int | None, folder: Path, progress: Progress | None = None
+    source: CaseSource, *, limit: int | None, seed: int | None, folder: Path, progress: Progress | None = None
 ) -> CasesFile:
     """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
 
@@ -38,32 +39,12 @@ def find_cases(
     if source.cases:
         found = read_cases(source.cases)
     else:
-        found = benchmark_cases(source, limit=limit, folder=folder, progress=progress)
+        name = str(source.benchmark)
+        found = benchmark_cases(name, folder=folder, data=source.data, limit=limit, progress=progress)
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
     return CasesFile(cases=cases, rejected=found.rejected)
-
-
-def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress | None = None) -> CasesFile:
-    """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`.
-
-    Raises: ConfigError for another name or without --data; OutputError when `folder` holds something else.
-    """
-    from likeness.benchmarks import BENCHMARKS
-
-    name = str(source.benchmark)
-    if name not in BENCHMARKS:
-        raise ConfigError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name}; correct the name.")
-    if name.startswith("dreambench"):
-        from likeness.benchmarks.dreambench import dreambench_cases
-
-        if source.data is None:
-            raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
-        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), rejected=())
-    from likeness.benchmarks.world import build
-
-    return read_cases(build(name, folder, limit=limit, progress=progress))
 
 
 def copy_truth(folder: Path, *, run: Path) -> None:
@@ -75,7 +56,7 @@ def copy_truth(folder: Path, *, run: Path) -> None:
             atomic_write_bytes(target, data)
 
 
-def _require_one(source: Source) -> None:
+def _require_one(source: CaseSource) -> None:
     flags = {"--prompt": source.prompt, "--cases": source.cases, "--benchmark": source.benchmark}
     given = [flag for flag, value in flags.items() if value is not None]
     if len(given) != 1:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any  # Any: run.json
 
 import typer
 
+from likeness.benchmarks import BENCHMARKS, benchmark_cases
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from likeness.cli.progress import Progress
-    from likeness.core.records import Case
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -114,7 +113,7 @@ def encoder_specs(
     from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 
     labelled = any(subject.attributes for case in read_cases(cases).cases for subject in case.subjects)
-    is_world = benchmark.startswith("world-") if benchmark else labelled
+    is_world = BENCHMARKS[benchmark].domain == "world" if benchmark in BENCHMARKS else labelled
     unlabelled = {name: WORLD_ENCODERS[name] for name in PHOTO_ENCODERS} if is_embedded else PHOTO_ENCODERS
     defaults = WORLD_ENCODERS if is_world else unlabelled
     return {**defaults, **{name: spec for name, spec in chosen.items() if spec is not None}}
@@ -122,49 +121,26 @@ def encoder_specs(
 
 def _benchmark_file(run: Path, *, benchmark: str, data: Path | None, progress: Progress) -> Path:
     """RUN-cases/BENCHMARK/cases.jsonl, the cases of a benchmark for pictures made elsewhere; RUN itself stays as is."""
-    from likeness.cli.cases import Source, benchmark_cases
-    from likeness.core.files import write_jsonl
+    from likeness.core.records import write_cases
     from likeness.core.runs import open_run
 
     place = run.resolve()
     folder = place.parent / f"{place.name}-cases" / benchmark
-    source = Source(prompt=None, references=(), cases=None, benchmark=benchmark, data=data)
-    found = benchmark_cases(source, limit=None, folder=folder, progress=progress)
-    if not benchmark.startswith("world-"):  # the world has written its own
+    found = benchmark_cases(benchmark, folder=folder, data=data, progress=progress)
+    if BENCHMARKS[benchmark].needs_data:  # the others have written their own
         open_run(folder, identity={"kind": "benchmark_cases", "name": benchmark})
-        cases = [_seen_from(folder, case=case) for case in found.cases]
-        write_jsonl(folder / "cases.jsonl", [case.model_dump(mode="json") for case in cases])
+        write_cases(folder / "cases.jsonl", found.cases)
     return folder / "cases.jsonl"
 
 
 def _keep_cases(file: Path, *, run: Path) -> None:
     """RUN/evaluation/cases.jsonl, with RUN/truth, lets `likeness report RUN` show cases that came from elsewhere."""
     from likeness.cli.cases import copy_truth
-    from likeness.core.files import write_jsonl
-    from likeness.core.records import read_cases
+    from likeness.core.records import read_cases, write_cases
 
     kept = run / "evaluation" / "cases.jsonl"
     if file.resolve() == (run / "cases.jsonl").resolve():
         kept.unlink(missing_ok=True)
         return
     copy_truth(file.parent, run=run)
-    cases = [_seen_from(kept.parent, case=case) for case in read_cases(file).cases]
-    write_jsonl(kept, [case.model_dump(mode="json") for case in cases])
-
-
-def _seen_from(folder: Path, *, case: Case) -> Case:
-    """The case with its paths relative to `folder`, so that both can move together."""
-
-    def relative(path: Path) -> Path:
-        return Path(os.path.relpath(path.resolve(), folder.resolve()))
-
-    subjects = tuple(
-        subject.model_copy(
-            update={
-                "reference_image": relative(subject.reference_image),
-                "photos": tuple(relative(photo) for photo in subject.photos),
-            }
-        )
-        for subject in case.subjects
-    )
-    return case.model_copy(update={"subjects": subjects})
+    write_cases(kept, read_cases(file).cases)
