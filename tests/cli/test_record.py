@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from likeness.benchmarks import BENCHMARKS
 from likeness.benchmarks.world import NUM_CASES
 from likeness.cli import app
-from likeness.cli.record import recorded_benchmark
 from likeness.core.files import read_json, write_json, write_jsonl
 from likeness.core.records import Case, CasesFile, Subject, read_cases
+from likeness.core.runs import recorded_run
 from likeness.core.weights import weights_facts
 from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.generate.run import RunSummary, generate_run
@@ -76,7 +76,7 @@ def test_run_json_names_the_benchmark(tmp_path: Path) -> None:
             maker="fake_maker:load",
             benchmark=name,
         )
-        assert recorded_benchmark(out) == name
+        assert recorded_run(out)["benchmark"] == name
 
 
 def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: list[dict[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Literal
 
 from likeness.core.errors import ConfigError
+from likeness.core.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from likeness.core.records import CasesFile
@@ -79,3 +80,12 @@ def benchmark_cases(
         raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
     build: Callable[..., CasesFile] = resolve_name(known.build)
     return build(name, folder=folder, data=data, limit=limit, split=split, progress=progress)
+
+
+def copy_truth(folder: Path, *, run: Path) -> None:
+    """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
+    for path in sorted((folder / "truth").glob("*.png")):
+        target = run / "truth" / path.name
+        data = path.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            atomic_write_bytes(target, data)

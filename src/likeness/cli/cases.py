@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from likeness.benchmarks import benchmark_cases
 from likeness.core.errors import ConfigError
-from likeness.core.files import atomic_write_bytes
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 
 if TYPE_CHECKING:
@@ -45,15 +44,6 @@ def find_cases(
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
     return CasesFile(cases=cases, rejected=found.rejected)
-
-
-def copy_truth(folder: Path, *, run: Path) -> None:
-    """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
-    for path in sorted((folder / "truth").glob("*.png")):
-        target = run / "truth" / path.name
-        data = path.read_bytes()
-        if not target.is_file() or target.read_bytes() != data:
-            atomic_write_bytes(target, data)
 
 
 def _require_one(source: CaseSource) -> None:

@@ -98,8 +98,7 @@ def _run_benchmark(
 
     With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
     """
-    from likeness.benchmarks import benchmark_cases
-    from likeness.cli.cases import copy_truth
+    from likeness.benchmarks import benchmark_cases, copy_truth
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS

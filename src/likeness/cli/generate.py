@@ -102,7 +102,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.cli.cases import CaseSource, copy_truth, find_cases
+    from likeness.benchmarks import copy_truth
+    from likeness.cli.cases import CaseSource, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
     from likeness.generate.run import generate_run

@@ -15,7 +15,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
     model_serializer,
@@ -135,7 +134,7 @@ class Case(_Record):
         return {key: value for key, value in row.items() if key not in beside} | {"labels": labels | beside}
 
     @model_serializer(mode="wrap")
-    def _as_before_labels(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_before_labels(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Action and scene beside the labels, others and a layout only where there are any: hashes of cases stay."""
         row: dict[str, Any] = handler(self)
         labels, layout = row.pop("labels", {}), row.pop("layout", None)

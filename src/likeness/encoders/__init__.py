@@ -6,7 +6,7 @@ below. Every encoder looks at one picture at a time: measured on CPU, numbers of
 with the batch it travels in (2e-6 for the probe), and a sample's value must not depend on its neighbours.
 """
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: what an encoder sees is its own type
 
 
@@ -57,5 +57,4 @@ WORLD_ENCODERS: dict[str, str] = {name: facts.world for name, facts in ENCODERS.
 
 def load_encoder(name: str, spec: str, *, device: str = "cpu") -> Any:
     """The encoder `name` of ENCODERS with the weights `spec`. Raises: WeightsError when they cannot be had."""
-    module, _, kind = ENCODERS[name].load.partition(":")
-    return getattr(import_module(module), kind).load(spec, device=device)
+    return resolve_name(ENCODERS[name].load).load(spec, device=device)
