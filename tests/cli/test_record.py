@@ -31,7 +31,7 @@ def no_encoders(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         asked.append(specs)
         return {}
 
-    monkeypatch.setattr("likeness.evaluate.run.load_encoders", load)
+    monkeypatch.setattr("likeness.evaluate.folder.load_encoders", load)
     return asked
 
 
