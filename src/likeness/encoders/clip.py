@@ -7,17 +7,16 @@ Differs: float32 instead of those scripts' float16; one picture or text at a tim
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from likeness.core.errors import WeightsError
-from likeness.encoders.base import encoder_id, load_whole, short_reason, unit_rows, weights_folder
+from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
 def _preprocessing(processor: CLIPImageProcessorPil) -> str:
@@ -36,8 +35,10 @@ class TextFeature(NamedTuple):
     truncated: bool
 
 
-class ClipEncoder:
+class ClipEncoder(FeatureEncoder):
     """A frozen CLIP in float32; D is the width of the shared space."""
+
+    wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model: CLIPModel = load_whole(CLIPModel, folder)
@@ -48,33 +49,8 @@ class ClipEncoder:
         self.device = device
         self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=_preprocessing(self.processor))
 
-    @classmethod
-    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
-        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
-
-        Raises: WeightsError when there is none or it is no CLIP.
-        """
-        folder = weights_folder(spec)
-        try:
-            return cls(folder, device=device, spec=spec)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise WeightsError(
-                f"CLIP {spec}: expected a CLIPModel as safetensors with tokenizer and preprocessor config in {folder}, "
-                f"got {short_reason(error)}; pass a folder in stock transformers format."
-            ) from error
-
-    def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
-        """The picture as the model sees it."""
-        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
-
-    @torch.inference_mode()
-    def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """One unit vector per picture, independent of the other pictures."""
-        rows = []
-        for image in images:
-            pixels = torch.from_numpy(self.pixel_values(image))[None].to(self.device)
-            rows.append(_pooled(self.model.get_image_features(pixel_values=pixels)))
-        return unit_rows(np.concatenate(rows))
+    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
+        return _pooled(self.model.get_image_features(pixel_values=pixels))
 
     @torch.inference_mode()
     def read(self, texts: Sequence[str]) -> list[TextFeature]:

@@ -7,7 +7,7 @@ where it does not ("hair color of a teapot").
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any  # facts by name
+from functools import partial
 
 import numpy as np
 
@@ -109,22 +109,16 @@ def leakage(
     return Value(float(any(best_answer(reading.attributes[name]).value in values for name, values in foreign.items())))
 
 
-def _recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
+def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
+    """1 when the most probable action or scene (`kind`) is the expected one, else 0.
+
+    Not measured where the case names none, or one that the probe does not know.
+    """
     if expected is None:
         return not_measured(f"the case names no {kind}", status="not_applicable")
     if expected not in probabilities:
         return not_measured(f"the probe has no {kind} {expected!r}", status="not_applicable")
     return Value(float(best_answer(dict(probabilities)).value == expected))
-
-
-def action_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
-    """1 when the most probable action is the expected one, else 0; not measured where the case names none."""
-    return _recognised(probabilities, expected, kind="action")
-
-
-def scene_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
-    """1 when the most probable scene is the expected one, else 0; not measured where the case names none."""
-    return _recognised(probabilities, expected, kind="scene")
 
 
 def _matched(evidence: Evidence) -> tuple[list[SubjectReading | None], list[Attributes], Labels]:
@@ -151,63 +145,54 @@ def _leakage(evidence: Evidence) -> Measured:
     return of_subjects([leakage(matched, expected, subject=i, labels=labels) for i in range(len(expected))])
 
 
-def _facts(name: str, label: str, short: str, question: str, **facts: Any) -> Facts:
-    common: dict[str, Any] = {"unit": "share", "range": (0.0, 1.0), "higher_is_better": True, "needs": ("probe",)}
-    common |= {"kind": "labels", "card": True, **facts}
-    return Facts(name, label, short, question, **common)
-
+_of_subjects = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="percent", per_subject=True)
+_of_picture = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="yes_no")
 
 ATTRIBUTES = (
     Metric(
-        _facts(
-            "attribute_accuracy",
-            "Attributes right",
-            "Attributes",
-            "What share of each subject's attributes (species, colours, pattern, hat ...) reads right?",
+        _of_subjects(
+            name="attribute_accuracy",
+            label="Attributes right",
+            short="Attributes",
+            question="What share of each subject's attributes (species, colours, pattern, hat ...) reads right?",
             protocol={"attributes": PROTOCOL},
-            shown_as="percent",
             headline=0,
             ranks=0,
             compared=0,
-            per_subject=True,
         ),
         _accuracy,
         tallied="attributes",
     ),
     Metric(
-        _facts(
-            "leakage",
-            "Leaked from another subject",
-            "Leakage",
-            "What share of subjects carries an attribute of another subject of the picture?",
+        _of_subjects(
+            name="leakage",
+            label="Leaked from another subject",
+            short="Leakage",
+            question="What share of subjects carries an attribute of another subject of the picture?",
             higher_is_better=False,
-            shown_as="percent",
             headline=1,
             compared=1,
-            per_subject=True,
         ),
         _leakage,
     ),
     Metric(
-        _facts(
-            "action_recognised",
-            "Action recognised",
-            "Action",
-            "Does the probe read the right action?",
-            shown_as="yes_no",
+        _of_picture(
+            name="action_recognised",
+            label="Action recognised",
+            short="Action",
+            question="Does the probe read the right action?",
             headline=2,
             compared=2,
         ),
-        lambda evidence: Measured(action_recognised(evidence.picture["probe"].action, evidence.case.action)),
+        lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
     ),
     Metric(
-        _facts(
-            "scene_recognised",
-            "Scene recognised",
-            "Scene",
-            "Does the probe read the right scene?",
-            shown_as="yes_no",
+        _of_picture(
+            name="scene_recognised",
+            label="Scene recognised",
+            short="Scene",
+            question="Does the probe read the right scene?",
         ),
-        lambda evidence: Measured(scene_recognised(evidence.picture["probe"].scene, evidence.case.scene)),
+        lambda evidence: Measured(recognised(evidence.picture["probe"].scene, evidence.case.scene, kind="scene")),
     ),
 )

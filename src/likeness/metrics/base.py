@@ -91,11 +91,11 @@ class Facts:
     label: str
     short: str
     question: str
-    unit: str
-    range: tuple[float, float]
-    higher_is_better: bool
     needs: tuple[str, ...]
     kind: Literal["prompt", "subject", "labels"]
+    unit: str = "share"
+    range: tuple[float, float] = (0.0, 1.0)
+    higher_is_better: bool = True
     column: str = ""
     protocol: Mapping[str, str] = field(default_factory=dict[str, str])
     shown_as: Literal["number", "percent", "yes_no"] = "number"
@@ -168,19 +168,18 @@ def of_subjects(values: Sequence[Value]) -> Measured:
     return Measured(mean_over_subjects(values), tuple(values))
 
 
-def photo_metrics(facts: Facts, *, encoder: str, headline: int, ranks: int) -> tuple[Metric, Metric]:
-    """Mean cosine of `encoder`'s features of the picture and of a subject's photos: all of them, the conditioning one.
+def photo_metrics(facts: Facts) -> tuple[Metric, Metric]:
+    """Mean cosine of features of the picture and of a subject's photos: all of them, and the conditioning one.
 
-    `facts` are those of the first; only the first has a place among headlines and ranks.
+    Features are those of the encoder in `facts.needs`. `facts` are of the first; the second has no place in an order.
     """
+    encoder = facts.needs[0]
 
-    def all_photos(evidence: Evidence) -> Measured:
-        own = evidence.picture[encoder]
-        return of_subjects([mean_cosine(own, [photo[encoder] for photo in s.photos]) for s in evidence.subjects])
+    def mean_to(photos: Callable[[SubjectEvidence], Sequence[Seen]]) -> Callable[[Evidence], Measured]:
+        return lambda evidence: of_subjects(
+            [mean_cosine(evidence.picture[encoder], [photo[encoder] for photo in photos(s)]) for s in evidence.subjects]
+        )
 
-    def conditioning_photo(evidence: Evidence) -> Measured:
-        own = evidence.picture[encoder]
-        return of_subjects([mean_cosine(own, [s.conditioning[encoder]]) for s in evidence.subjects])
-
-    whole = replace(facts, column="all_photos", headline=headline, ranks=ranks, compared=headline)
-    return Metric(whole, all_photos), Metric(replace(facts, column="conditioning_photo"), conditioning_photo)
+    alone = replace(facts, column="conditioning_photo", headline=None, ranks=None, compared=None)
+    whole = Metric(replace(facts, column="all_photos"), mean_to(lambda subject: subject.photos))
+    return whole, Metric(alone, mean_to(lambda subject: (subject.conditioning,)))

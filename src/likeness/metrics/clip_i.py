@@ -15,15 +15,12 @@ CLIP_I = photo_metrics(
         question="Does the picture look like the subject's photos to CLIP?",
         unit="cosine",
         range=(-1.0, 1.0),
-        higher_is_better=True,
         needs=("clip",),
         kind="subject",
-        protocol={
-            "clip_i": "cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone"
-        },
+        protocol={"clip_i": PROTOCOL},
+        headline=4,
+        ranks=2,
+        compared=4,
         per_subject=True,
-    ),
-    encoder="clip",
-    headline=4,
-    ranks=2,
+    )
 )

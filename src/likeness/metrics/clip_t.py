@@ -22,7 +22,6 @@ CLIP_T = Metric(
         question="Does the picture show what the prompt says?",
         unit="cosine",
         range=(-1.0, 1.0),
-        higher_is_better=True,
         needs=("clip",),
         kind="prompt",
         protocol={"clip_t": "cosine of the whole picture and the exact prompt, raw"},

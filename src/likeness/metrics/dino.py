@@ -13,13 +13,12 @@ DINO = photo_metrics(
         question="Is the subject the same individual as in its photos?",
         unit="cosine",
         range=(-1.0, 1.0),
-        higher_is_better=True,
         needs=("dino",),
         kind="subject",
         protocol={"dino": "as clip_i, with the CLS feature"},
+        headline=3,
+        ranks=1,
+        compared=3,
         per_subject=True,
-    ),
-    encoder="dino",
-    headline=3,
-    ranks=1,
+    )
 )

@@ -23,7 +23,7 @@ from likeness.core.stats import mean_interval
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
-from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
+from likeness.metrics.attributes import match_subjects, recognised, right_attributes
 from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
@@ -90,10 +90,10 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Picture], images: Se
             for name, correct in answers.items():
                 right[name].append((float(correct), subject.id))
         group = "+".join(subject.id for subject in subjects)
-        found = (action_recognised(reading.action, picture.labels.action).value, group)
+        found = (recognised(reading.action, picture.labels.action, kind="action").value, group)
         right["action"].append(found)
         actions[picture.labels.action].append(found[0])
-        right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
+        right["scene"].append((recognised(reading.scene, picture.labels.scene, kind="scene").value, group))
     shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
     return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
 
