@@ -28,14 +28,6 @@ NUM_PHOTOS = 3
 HARD_COUNTS = (2, 3, 2, 4, 2, 3)
 
 
-def _single(index: int, split: Split = "test") -> Scenario:
-    return sample_scenario(index, split=split, num_subjects=1, dressed=False)
-
-
-def _multi(index: int, split: Split = "test") -> Scenario:
-    return sample_scenario(index, split=split, num_subjects=2, dressed=False)
-
-
 def _hard(index: int, split: Split = "test") -> Scenario:
     count = HARD_COUNTS[index % len(HARD_COUNTS)]
     return sample_scenario(index, split=split, num_subjects=count, hard=True)
@@ -50,8 +42,8 @@ def _relationbench(index: int, split: Split = "test") -> Scenario:
 
 
 SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
-    "world-single": _single,
-    "world-multi": _multi,
+    "world-single": lambda index, split: sample_scenario(index, split=split, num_subjects=1, dressed=False),
+    "world-multi": lambda index, split: sample_scenario(index, split=split, num_subjects=2, dressed=False),
     "world-hard": _hard,
     "world-relationbench": _relationbench,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from likeness.core.records import Case, Subject
 from likeness.core.rng import seed_for
 from likeness.evaluate.measure import Panel, unmeasured
-from likeness.metrics.base import Measured, Metric, Value, mean_over_subjects, not_measured, of_subjects
+from likeness.metrics.base import Evidence, Measured, Metric, Value, mean_over_subjects, not_measured, of_subjects
 
 NO_OTHER = not_measured("the benchmark has no other subject")
 NO_OTHER_TRUTH = not_measured("the benchmark has no true picture of another case")
@@ -100,27 +100,25 @@ def measure_floor(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured
         None if other is None else panel.evidence(case, picture=other.reference_image, is_photo=True)
         for other in others
     ]
-    is_labelled = any(metric.facts.kind == "labels" for metric in panel.metrics)
-    truth = other_truth(case, pool=pool) if is_labelled else None
+    truth = other_truth(case, pool=pool) if panel.is_labelled else None
     evidence = None if truth is None else panel.evidence(case, picture=truth)
     found: dict[str, Measured] = {}
     for metric in panel.metrics:
         if metric.facts.kind == "labels":
             measured = unmeasured(metric, case, NO_OTHER_TRUTH) if evidence is None else panel.measure(metric, evidence)
         else:
-            each = [None if seen is None else panel.measure(metric, seen) for seen in stand_ins]
-            values = [NO_OTHER if one is None else _of_subject(one, metric, i) for i, one in enumerate(each)]
-            measured = _joined(values, metric)
+            values = [_of_stand_in(metric, seen, i, panel=panel) for i, seen in enumerate(stand_ins)]
+            measured = Measured(mean_over_subjects(values), tuple(values) if metric.facts.per_subject else ())
         found[metric.facts.key] = measured
     return found
 
 
-def _of_subject(measured: Measured, metric: Metric, index: int) -> Value:
+def _of_stand_in(metric: Metric, seen: Evidence | None, index: int, *, panel: Panel) -> Value:
+    """What the picture that stands in for a subject is worth to it."""
+    if seen is None:
+        return NO_OTHER
+    measured = panel.measure(metric, seen)
     return measured.per_subject[index] if metric.facts.per_subject else measured.value
-
-
-def _joined(values: Sequence[Value], metric: Metric) -> Measured:
-    return of_subjects(values) if metric.facts.per_subject else Measured(mean_over_subjects(values))
 
 
 def measure_ceiling(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:

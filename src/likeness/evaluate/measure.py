@@ -73,6 +73,7 @@ class Panel:
         usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world} | set(eyes.encoders)
         metrics = [metric for metric in METRICS.values() if labelled or metric.facts.kind != "labels"]
         self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
+        self.is_labelled = labelled
         self._of_pictures = self._lookers(self.metrics)
         self._of_photos = self._lookers(metric for metric in self.metrics if metric.facts.kind != "labels")
 

@@ -46,7 +46,6 @@ Progress = Callable[[int, int], None]
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    folder: Path
     cases: tuple[Case, ...]
     found: Found
     pool: Pool
@@ -88,15 +87,8 @@ def evaluate_run(
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
     eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
-    plan = _plan(
-        run_folder,
-        cases=cases,
-        truth=truth,
-        allow_missing=allow_missing,
-        benchmark=benchmark,
-        eyes=eyes,
-        bounds=bounds,
-    )
+    options = {"allow_missing": allow_missing, "bounds": bounds}
+    plan = _plan(run_folder, cases=cases, truth=truth, benchmark=benchmark, eyes=eyes, **options)
     output = run_folder / "evaluation"
     if output.is_dir():
         remove_stale_temporaries(output)
@@ -104,7 +96,8 @@ def evaluate_run(
     kinds = _by_kind(_all_rows(plan, parts=parts, batch_size=batch_size, progress=progress))
     summary = _summary(plan, kinds=kinds, benchmark=benchmark)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
-    write_jsonl(output / "scores.jsonl", [_without_kind(row) for row in kinds["generated"]])
+    scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
+    write_jsonl(output / "scores.jsonl", scores)
     (output / "bounds.jsonl").unlink(missing_ok=True)
     if bounds:
         floors, ceilings = kinds["floor"], kinds["ceiling"]
@@ -131,20 +124,17 @@ def _plan(
     candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
     labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
-    facts: dict[str, Any] = {} if bounds else {"bounds": False}
-    identity = json_sha256(
-        facts
-        | {
-            "benchmark": benchmark,
-            "encoders": _encoder_ids(eyes.encoders),
-            "versions": package_versions(*PACKAGES),
-            "protocol": PROTOCOL,
-            "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
-            "samples": [sample.id for sample in found.samples],
-            "files": _file_hashes(found.samples, pool=pool),
-        }
-    )
-    return _Plan(folder, listed.cases, found, pool, Panel(eyes, labelled=labelled), bounds, identity)
+    facts: dict[str, Any] = {
+        "benchmark": benchmark,
+        "encoders": _encoder_ids(eyes.encoders),
+        "versions": package_versions(*PACKAGES),
+        "protocol": PROTOCOL,
+        "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
+        "samples": [sample.id for sample in found.samples],
+        "files": _file_hashes(found.samples, pool=pool),
+    }
+    identity = json_sha256(facts if bounds else facts | {"bounds": False})
+    return _Plan(listed.cases, found, pool, Panel(eyes, labelled=labelled), bounds, identity)
 
 
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
@@ -223,10 +213,6 @@ def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]
     group = group_of(subjects, case_id=case.id)
     names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group}
     return names | to_row(measured, case)
-
-
-def _without_kind(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "row"}
 
 
 def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]], benchmark: str) -> dict[str, Any]:

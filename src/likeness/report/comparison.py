@@ -114,7 +114,6 @@ def _card(pair: Pair, case: Case, *, metric: str | None, means: tuple[float, flo
 
 
 def _first_picture(run: Run, case: Case) -> InlinePicture:
-    samples = run.samples.get(case.id, ())
-    if not samples:
-        return InlinePicture(uri="", width=0, height=0, problem="not generated yet")
-    return inline_picture(samples[0].image, long_side=RESULT_SIDE)
+    if samples := run.samples.get(case.id, ()):
+        return inline_picture(samples[0].image, long_side=RESULT_SIDE)
+    return InlinePicture(uri="", width=0, height=0, problem="not generated yet")

@@ -244,15 +244,10 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]],
         (card.results[0].picture, card.prompt) for card in cards if card.results and card.results[0].picture.uri
     ]
     pictures = pictures[: NUM_HERO if len(pictures) >= NUM_HERO else HERO_ROW]
+    note = "The first cases in case order; nothing was picked, because these pictures have not been evaluated."
     if ranked:
-        return (
-            pictures,
-            f"The best cases by {sections[0].ranked_by}, picked by the numbers; the worst are further down.",
-        )
-    return (
-        pictures,
-        "The first cases in case order; nothing was picked, because these pictures have not been evaluated.",
-    )
+        note = f"The best cases by {sections[0].ranked_by}, picked by the numbers; the worst are further down."
+    return pictures, note
 
 
 def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
