@@ -125,26 +125,32 @@ def measure_ceiling(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measur
     """The values of the true picture of the case, or those among the subject's own photos, by key."""
     if case.id in pool.truth:
         return panel.measure_picture(pool.truth[case.id], case)
+    shown = [_other_photos(case, i, panel=panel) for i in range(len(case.subjects))]
     return {
-        metric.facts.key: of_subjects([_photo_ceiling(metric, case, i, panel=panel) for i in range(len(case.subjects))])
+        metric.facts.key: of_subjects([_mean_of(metric, some, i, panel=panel) for i, some in enumerate(shown)])
         if metric.facts.kind == "subject"
         else unmeasured(metric, case, NO_TRUTH)
         for metric in panel.metrics
     }
 
 
-def _photo_ceiling(metric: Metric, case: Case, index: int, *, panel: Panel) -> Value:
-    """Each photo of a subject other than the conditioning one against the photos it is not.
+def _mean_of(metric: Metric, photos: Sequence[Evidence], index: int, *, panel: Panel) -> Value:
+    values = [panel.measure(metric, photo).per_subject[index] for photo in photos]
+    return mean_over_subjects(values) if values else NO_OTHER_PHOTO
+
+
+def _other_photos(case: Case, index: int, *, panel: Panel) -> list[Evidence]:
+    """Each photo of a subject other than the conditioning one, to be compared with the photos it is not.
 
     Same pixels are the same photo, whatever the file is called.
     """
     subject = case.subjects[index]
     conditioning = panel.photo(subject.reference_image).pixels
     pixels = {path: panel.photo(path).pixels for path in subject.measured_photos}
-    values: list[Value] = []
+    found: list[Evidence] = []
     for path in (path for path, shown in pixels.items() if shown != conditioning):
         evidence = panel.evidence(case, picture=path, is_photo=True)
         rest = tuple(panel.photo(other).seen for other in pixels if pixels[other] != pixels[path])
         subjects = tuple(replace(seen, photos=rest) if i == index else seen for i, seen in enumerate(evidence.subjects))
-        values.append(panel.measure(metric, replace(evidence, subjects=subjects)).per_subject[index])
-    return mean_over_subjects(values) if values else NO_OTHER_PHOTO
+        found.append(replace(evidence, subjects=subjects))
+    return found

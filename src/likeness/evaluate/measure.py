@@ -33,7 +33,6 @@ class Eyes:
     encoders: Encoders
     _looks: dict[Path, Look] = field(default_factory=dict[Path, Look])
     _texts: dict[str, Seen] = field(default_factory=dict[str, Seen])
-    _scores: dict[tuple[Path, str], Mapping[str, float]] = field(default_factory=dict[Any, Any])
 
     def look(self, path: Path, *, names: Iterable[str] = ()) -> Look:
         """What the encoders `names` saw of a file. Raises: DataError for a file that is no whole picture."""
@@ -55,10 +54,8 @@ class Eyes:
     def score(self, path: Path, text: str) -> Mapping[str, float]:
         """The scores of every pair scorer for a picture and a text."""
         scorers = {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, "score")}
-        if scorers and (path, text) not in self._scores:
-            image = load_image(path)
-            self._scores[path, text] = {name: each.score([image], [text])[0] for name, each in scorers.items()}
-        return self._scores.get((path, text), {})
+        images = [load_image(path)] if scorers else []
+        return {name: scorer.score(images, [text])[0] for name, scorer in scorers.items()}
 
 
 class Panel:

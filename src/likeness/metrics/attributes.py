@@ -187,12 +187,7 @@ ATTRIBUTES = (
         lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
     ),
     Metric(
-        _of_picture(
-            name="scene_recognised",
-            label="Scene recognised",
-            short="Scene",
-            question="Does the probe read the right scene?",
-        ),
+        _of_picture("scene_recognised", "Scene recognised", "Scene", "Does the probe read the right scene?"),
         lambda evidence: Measured(recognised(evidence.picture["probe"].scene, evidence.case.scene, kind="scene")),
     ),
 )

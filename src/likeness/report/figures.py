@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -104,13 +104,7 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
                 f'<line class="{name}" x1="{x(point.mean)}" x2="{x(point.mean)}" y1="{middle - 9}" y2="{middle + 9}"/>'
             )
     if line.generated is not None:
-        parts += _dot(
-            line.generated,
-            x_low=x(line.generated.low),
-            x_mean=x(line.generated.mean),
-            x_high=x(line.generated.high),
-            middle=middle,
-        )
+        parts += _dot(line.generated, x=x, middle=middle)
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
     parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
     head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
@@ -147,14 +141,13 @@ def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 19
     return sheet
 
 
-def _dot(point: Point, *, x_low: str, x_mean: str, x_high: str, middle: int) -> list[str]:
-    dot = f'<circle class="dot" cx="{x_mean}" cy="{middle}" r="5.5"/>'
+def _dot(point: Point, *, x: Callable[[float], str], middle: int) -> list[str]:
+    dot = f'<circle class="dot" cx="{x(point.mean)}" cy="{middle}" r="5.5"/>'
     if not point.has_interval:
         return [dot]
-    ends = "".join(
-        f'<line class="whisker" x1="{x}" x2="{x}" y1="{middle - 5}" y2="{middle + 5}"/>' for x in (x_low, x_high)
-    )
-    return [f'<line class="whisker" x1="{x_low}" x2="{x_high}" y1="{middle}" y2="{middle}"/>{ends}', dot]
+    low, high = x(point.low), x(point.high)
+    ends = [f'<line class="whisker" x1="{at}" x2="{at}" y1="{middle - 5}" y2="{middle + 5}"/>' for at in (low, high)]
+    return [f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>{"".join(ends)}', dot]
 
 
 def _spoken_interval(point: Point) -> str:

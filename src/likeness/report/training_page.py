@@ -220,8 +220,7 @@ def _fused(run: TrainingRun) -> Drawing | None:
     if run.mode not in ("full", "no_prior"):
         return None
     caption = "Share of pairs with A at or below tau, where M_d joins in. Never and always are both suspicious."
-    title = LABELS["fused"]
-    return _over_steps(run, {"fused": "first"}, title=title, caption=caption, y=Ends(-0.02, 1.02))
+    return _over_steps(run, {"fused": "first"}, title=LABELS["fused"], caption=caption, y=Ends(-0.02, 1.02))
 
 
 def _accuracy(run: TrainingRun) -> Drawing | None:
