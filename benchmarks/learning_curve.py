@@ -6,7 +6,7 @@ Each checkpoint (pictures seen = embedded name or folder) draws the same validat
 miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
 probe's own on true pictures of the cases passed through the autoencoder, that of leakage what exceeds the probe's
 reading of those. `--write` stores docs/learning_curve.json and its plot, which also shows the training logs of
-generator and autoencoder.
+generator and autoencoder; it needs matplotlib: pip install '.[plots]'
 """
 
 import argparse

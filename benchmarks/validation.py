@@ -16,16 +16,16 @@ def validation_scores(
     """
     import torch
 
-    from likeness.benchmarks.world import build
-    from likeness.core.records import read_cases
+    from likeness.benchmarks import benchmark_cases
     from likeness.encoders import WORLD_ENCODERS
     from likeness.evaluate import evaluate_run, load_encoders
     from likeness.generate.run import generate_run
 
     torch.set_num_threads(1)
-    cases = build(benchmark, out.with_name(f"{out.name}-cases"), limit=limit, split="validation")
-    generate_run(read_cases(cases).cases, out=out, model=model, benchmark=benchmark, options=options)
+    cases = out.with_name(f"{out.name}-cases") / "cases.jsonl"
+    found = benchmark_cases(benchmark, folder=cases.parent, limit=limit, split="validation")
+    generate_run(found.cases, out=out, model=model, benchmark=benchmark, options=options)
     encoders = load_encoders({"probe": WORLD_ENCODERS["probe"]})
     summary = evaluate_run(out, benchmark=benchmark, cases=cases, encoders=encoders, bounds=False)
-    found = {row["metric"]: row for row in summary["rows"]}
-    return {metric: {key: found[metric][key] for key in ("mean", "ci_low", "ci_high", "n")} for metric in METRICS}
+    rows = {row["metric"]: row for row in summary["rows"]}
+    return {metric: {key: rows[metric][key] for key in ("mean", "ci_low", "ci_high", "n")} for metric in METRICS}

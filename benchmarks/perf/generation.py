@@ -10,7 +10,10 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from likeness.core.records import Case
 
 MODEL = "flux"
 STEPS = 25
@@ -31,9 +34,8 @@ def require_weights() -> None:
         )
 
 
-def pictures_per_second(cases_file: Path, *, out: Path, workers: int) -> float:
+def pictures_per_second(cases: Sequence[Case], *, out: Path, workers: int) -> float:
     """The rate of the second half of the pictures."""
-    from likeness.core.records import read_cases
     from likeness.generate.run import generate_run
 
     ready: list[float] = []
@@ -42,8 +44,7 @@ def pictures_per_second(cases_file: Path, *, out: Path, workers: int) -> float:
         if done:
             ready.append(time.perf_counter())
 
-    options = {"steps": STEPS}
-    generate_run(read_cases(cases_file).cases, out=out, model=MODEL, options=options, workers=workers, progress=clock)
+    generate_run(cases, out=out, model=MODEL, options={"steps": STEPS}, workers=workers, progress=clock)
     half = len(ready) // 2
     return (len(ready) - half) / (ready[-1] - ready[half - 1])
 
@@ -51,10 +52,10 @@ def pictures_per_second(cases_file: Path, *, out: Path, workers: int) -> float:
 def main(count: int) -> None:
     """Prints a line for people per measurement, then the figures."""
     require_weights()
-    from likeness.benchmarks.world import build
+    from likeness.benchmarks import benchmark_cases
 
     with tempfile.TemporaryDirectory() as folder:
-        cases = build("world-multi", Path(folder) / "cases", limit=count)
+        cases = benchmark_cases("world-multi", folder=Path(folder) / "cases", limit=count).cases
         rates = {w: pictures_per_second(cases, out=Path(folder) / f"run{w}", workers=w) for w in (1, 2)}
     figures = [
         {

@@ -1,4 +1,4 @@
-"""The pictures of the experiment, drawn from the committed tables."""
+"""The pictures of the experiment, drawn from the committed tables. Needs matplotlib: pip install '.[plots]'"""
 
 from collections import defaultdict
 from collections.abc import Sequence

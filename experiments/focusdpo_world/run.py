@@ -108,12 +108,12 @@ def _say(what: str) -> Any:
 
 def build_cases(experiment: Experiment) -> None:
     """The case files, drawn once."""
-    from likeness.benchmarks.world import build
+    from likeness.benchmarks import benchmark_cases
 
     for cases, (split, _) in CASES.items():
         for benchmark, limit in experiment.benchmarks(cases).items():
             if not (experiment.cases(benchmark, cases) / "cases.jsonl").is_file():
-                build(benchmark, experiment.cases(benchmark, cases), limit=limit, split=split)
+                benchmark_cases(benchmark, folder=experiment.cases(benchmark, cases), limit=limit, split=split)
 
 
 def train_and_measure(variant: Variant, experiment: Experiment) -> str:

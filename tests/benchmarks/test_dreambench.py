@@ -3,20 +3,28 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from likeness.benchmarks.dreambench import class_words, dreambench_cases
-from likeness.core.errors import DataError
+from likeness.benchmarks import benchmark_cases
+from likeness.benchmarks.dreambench import class_words
+from likeness.core.errors import ConfigError, DataError, LikenessError
+from likeness.core.records import Case
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dreambench"
 needs_dreambench = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs DreamBench in {REAL}")
 
 
+def cases_in(data: Path, name: str, **options: Any) -> tuple[Case, ...]:
+    """The cases of a folder of photographs."""
+    return benchmark_cases(name, folder=data / "never", data=data, **options).cases
+
+
 @needs_dreambench
 def test_single_is_30_subjects_by_25_prompts_with_kosmos_gs_photos() -> None:
-    cases = dreambench_cases("dreambench-single", folder=REAL)
+    cases = cases_in(REAL, "dreambench-single")
     assert len(cases) == len({case.id for case in cases}) == 750
     assert set(Counter(case.subjects[0].id for case in cases).values()) == {25}
     assert (cases[0].id, cases[0].prompt) == ("backpack-00", "a backpack in the jungle")
@@ -36,7 +44,7 @@ def test_single_is_30_subjects_by_25_prompts_with_kosmos_gs_photos() -> None:
 
 @needs_dreambench
 def test_multi_is_30_pairs_by_25_prompts() -> None:
-    cases = dreambench_cases("dreambench-multi", folder=REAL)
+    cases = cases_in(REAL, "dreambench-multi")
     pairs = Counter(tuple(subject.id for subject in case.subjects) for case in cases)
     assert len(cases) == len({case.id for case in cases}) == 750
     assert len(pairs) == 30
@@ -63,14 +71,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_only_the_test_split_of_a_given_folder_is_there(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"the test split, got .* and validation"):
+        cases_in(folder, "dreambench-single", split="validation")
+    with pytest.raises(ConfigError, match="the folder of the photos for dreambench-single, got none"):
+        benchmark_cases("dreambench-single", folder=folder / "never")
+
+
 def test_cases_of_a_small_folder(folder: Path) -> None:
-    first, second = dreambench_cases("dreambench-single", folder=folder)
+    first, second = cases_in(folder, "dreambench-single")
     assert (first.id, second.id) == ("mug-00", "mug-01")
     assert first.subjects[0].class_name == "cup"
     assert first.subjects[0].reference_image == folder / "mug" / "01.jpg"
     assert [path.name for path in first.subjects[0].photos] == ["00.jpg", "01.jpg", "02.jpg"]
-    assert [case.id for case in dreambench_cases("dreambench-multi", folder=folder)] == ["mug-cat-00"]
-    assert len(dreambench_cases("dreambench-single", folder=folder, limit=1)) == 1
+    assert [case.id for case in cases_in(folder, "dreambench-multi")] == ["mug-cat-00"]
+    assert len(cases_in(folder, "dreambench-single", limit=1)) == 1
     assert class_words(folder) == {"mug": "cup", "cat": "cat"}
 
 
@@ -86,12 +101,12 @@ def test_cases_of_a_small_folder(folder: Path) -> None:
 def test_what_is_missing_is_named(folder: Path, name: str, damage: str, message: str) -> None:
     if damage:
         (folder / damage).unlink()
-    with pytest.raises(DataError, match=message):
-        dreambench_cases(name, folder=folder)
+    with pytest.raises(LikenessError, match=message):
+        cases_in(folder, name)
 
 
 @pytest.mark.parametrize("rows", ["[]", '{"prompt": "a"}', '[{"prompt": "a"}]', '[{"image_paths": ["x"]}]'])
 def test_a_list_of_another_shape_is_refused(folder: Path, rows: str) -> None:
     (folder / "dreambench_singleip.json").write_text(rows)
     with pytest.raises(DataError, match="expected"):
-        dreambench_cases("dreambench-single", folder=folder)
+        cases_in(folder, "dreambench-single")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from likeness.benchmarks import BENCHMARKS
-from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE, build
-from likeness.core.errors import DataError, OutputError
+from likeness.benchmarks import BENCHMARKS, benchmark_cases
+from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE
+from likeness.core.errors import ConfigError, OutputError
 from likeness.core.files import read_jsonl
 from likeness.core.records import Case, read_cases
 from likeness.world.identity import Identity, split_of_identity, split_of_pair
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three cases of every benchmark."""
     root = tmp_path_factory.mktemp("benchmarks")
     for name in NAMES:
-        build(name, root / name, limit=3)
+        benchmark_cases(name, folder=root / name, limit=3)
     return {name: root / name for name in NAMES}
 
 
@@ -61,24 +61,24 @@ def test_subjects_are_test_identities_and_attributes_are_labels(folders: dict[st
 def test_a_rebuild_has_the_same_bytes_and_draws_only_what_is_missing(
     folders: dict[str, Path], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build(name, tmp_path / "new", limit=3)
+    benchmark_cases(name, folder=tmp_path / "new", limit=3)
     assert contents(tmp_path / "new") == contents(folders[name])
     again = shutil.copytree(folders[name], tmp_path / "again")
     for path in ("cases.jsonl", f"truth/{name}-v2-0001.png"):
         (again / path).unlink()
     kept = (again / "truth" / f"{name}-v2-0000.png").stat().st_ino  # a file that is written again is another one
-    build(name, again, limit=3)
+    benchmark_cases(name, folder=again, limit=3)
     assert contents(again) == contents(folders[name])
     assert (again / "truth" / f"{name}-v2-0000.png").stat().st_ino == kept
     monkeypatch.setattr("likeness.benchmarks.world.render", None)  # nothing is drawn any more
-    build(name, again, limit=3)
+    benchmark_cases(name, folder=again, limit=3)
     assert contents(again) == contents(folders[name])
 
 
 def test_a_lost_photo_is_drawn_again(folders: dict[str, Path], tmp_path: Path) -> None:
     again = shutil.copytree(folders["world-multi"], tmp_path / "again")
     next((again / "references").iterdir()).unlink()
-    build("world-multi", again, limit=3)
+    benchmark_cases("world-multi", folder=again, limit=3)
     assert contents(again) == contents(folders["world-multi"])
 
 
@@ -86,25 +86,27 @@ def test_a_folder_of_other_cases_is_left_alone(folders: dict[str, Path], tmp_pat
     again = shutil.copytree(folders["world-multi"], tmp_path / "again")
     for name, limit, said in (("world-single", 3, "name: "), ("world-multi", 2, "num_cases: 3 there, 2 here")):
         with pytest.raises(OutputError, match=said):
-            build(name, again, limit=limit)
+            benchmark_cases(name, folder=again, limit=limit)
     assert contents(again) == contents(folders["world-multi"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "cases.jsonl").write_text("mine")
     with pytest.raises(OutputError, match=r"cases\.jsonl"):
-        build("world-single", tmp_path / "mine", limit=1)
+        benchmark_cases("world-single", folder=tmp_path / "mine", limit=1)
     assert contents(tmp_path / "mine") == {"cases.jsonl": b"mine"}
 
 
 def test_progress_counts_cases(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     for _ in range(2):
-        build("world-single", tmp_path, limit=2, progress=lambda done, total: told.append((done, total)))
+        benchmark_cases(
+            "world-single", folder=tmp_path, limit=2, progress=lambda done, total: told.append((done, total))
+        )
     assert told == [(0, 2), (1, 2), (2, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_path: Path) -> None:
-    build(name, tmp_path, limit=1)
+    benchmark_cases(name, folder=tmp_path, limit=1)
     assert read_jsonl(tmp_path / "cases.jsonl") == read_jsonl(folders[name] / "cases.jsonl")[:1]
     whole = contents(folders[name])
     pictures = {path: data for path, data in contents(tmp_path).items() if path.endswith(".png")}
@@ -152,17 +154,18 @@ def test_prompts_vary() -> None:
 
 
 def test_names_are_those_of_the_table() -> None:
-    assert {name for name in BENCHMARKS if name.startswith("world-")} == set(SCENARIOS) == set(NUM_CASES)
+    drawn_here = {name for name, known in BENCHMARKS.items() if known.build == "likeness.benchmarks.world:build"}
+    assert drawn_here == set(SCENARIOS) == set(NUM_CASES)
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"world-single.*got world-triple"):
-        build("world-triple", tmp_path)
+    with pytest.raises(ConfigError, match=r"world-single.*got world-triple"):
+        benchmark_cases("world-triple", folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_validation_cases_are_of_the_validation_split_and_say_so(tmp_path: Path) -> None:
-    build("world-multi", tmp_path, limit=2, split="validation")
+    benchmark_cases("world-multi", folder=tmp_path, limit=2, split="validation")
     for index, case in enumerate(read_cases(tmp_path / "cases.jsonl").cases):
         scenario = SCENARIOS["world-multi"](index, "validation")
         assert case.id == f"world-multi-v2-validation-{index:04d}"

@@ -152,6 +152,11 @@ def test_generate_keeps_own_seeds_unless_told(tmp_path: Path, generated: list[di
         (["RUN", "--clip", "no such model"], "no such model"),
         (["RUN", "--device", "abacus"], "abacus"),
         (["RUN", "--batch-size", "0"], "--batch-size"),
+        (["RUN", "--encoder", "nonsense"], "expected NAME=WEIGHTS with a name of clip, dino, probe"),
+        (["RUN", "--encoder", "face=somewhere"], "got 'face=somewhere'"),
+        (["RUN", "--encoder", "clip="], "got 'clip='"),
+        (["RUN", "--encoder", "clip=no such model"], "no such model"),
+        ([], "expected a folder of pictures, got none"),
     ],
 )
 def test_evaluate_refuses_wrong_input_with_a_reason(run_folder: Path, arguments: list[str], said: str) -> None:
@@ -159,6 +164,21 @@ def test_evaluate_refuses_wrong_input_with_a_reason(run_folder: Path, arguments:
     result = runner.invoke(app, ["evaluate", *given], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_evaluate_lists_every_metric_and_encoder() -> None:
+    from likeness.encoders import ENCODERS
+    from likeness.metrics import METRICS
+
+    shown = runner.invoke(app, ["evaluate", "--list"])
+    assert shown.exit_code == 0
+    first_words = [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")]
+    assert first_words == [*METRICS, *ENCODERS]
+    listed = json.loads(runner.invoke(app, ["evaluate", "--list", "--json"]).stdout)
+    assert list(listed["metrics"]) == list(METRICS)
+    assert listed["metrics"]["leakage"]["higher_is_better"] is False
+    assert list(listed["encoders"]) == list(ENCODERS)
+    assert listed["encoders"]["dino"]["photo"] == ENCODERS["dino"].photo
 
 
 @pytest.mark.parametrize(

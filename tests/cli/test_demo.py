@@ -29,10 +29,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """
     calls: list[str] = []
 
-    def cases(source: Any, *, limit: int, folder: Path) -> CasesFile:
-        return CasesFile(
-            cases=tuple(Case(id=f"c-{k}", prompt=f"{source.benchmark} {k}") for k in range(limit)), left_out=()
-        )
+    def cases(name: str, *, limit: int, folder: Path) -> CasesFile:
+        return CasesFile(cases=tuple(Case(id=f"c-{k}", prompt=f"{name} {k}") for k in range(limit)), left_out=())
 
     def generate(cases: tuple[Case, ...], *, out: Path, loras: Sequence[Path] = (), **_: Any) -> None:
         calls.append(f"{out.name} with {loras[0].parent.parent.name}" if loras else out.name)
@@ -42,6 +40,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write_jsonl(out / "cases.jsonl", [case.model_dump(mode="json") for case in cases])
         rows = [{"id": f"{case.id}-0", "case_id": case.id, "image": f"images/{case.id}-0.png"} for case in cases]
         write_jsonl(out / "manifest.jsonl", rows)
+
+    def evaluate(run: Path, *, benchmark: str, **_: Any) -> None:
+        write_jsonl(run / "evaluation" / "scores.jsonl", [])
+        summary = {"benchmark": benchmark, "inputs_sha256": "", "metrics": {}, "rows": []}
+        write_json(run / "evaluation" / "summary.json", summary)
 
     def make_pairs(n: int, *, out: Path, **_: Any) -> None:
         calls.append(f"{n} pairs")
@@ -54,11 +57,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", make_pairs)
     monkeypatch.setattr("likeness.train.run.tune", tune)
-    monkeypatch.setattr("likeness.cli.cases.benchmark_cases", cases)
+    monkeypatch.setattr("likeness.benchmarks.benchmark_cases", cases)
     monkeypatch.setattr("likeness.cli.progress.quiet_libraries", lambda: None)
     monkeypatch.setattr("likeness.generate.run.generate_run", generate)
     monkeypatch.setattr("likeness.evaluate.run.load_encoders", lambda _: {})
-    monkeypatch.setattr("likeness.evaluate.run.evaluate_run", lambda *_, **__: {})
+    monkeypatch.setattr("likeness.evaluate.run.evaluate_run", evaluate)
     return calls
 
 

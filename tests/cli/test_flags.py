@@ -22,8 +22,8 @@ FLAGS = {
     "demo": ["--cases", "--json", "--out", "--tuning-steps", "--workers"],
     "doctor": ["--json"],
     "evaluate": [
-        "--allow-missing", "--batch-size", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--json",
-        "--probe", "RUN",
+        "--allow-missing", "--batch-size", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino",
+        "--encoder", "--json", "--list", "--probe", "RUN",
     ],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from likeness.benchmarks import BENCHMARKS
 from likeness.benchmarks.world import NUM_CASES
 from likeness.cli import app
-from likeness.cli.record import recorded_benchmark
 from likeness.core.files import read_json, write_json, write_jsonl
-from likeness.core.records import Case, Subject, read_cases
+from likeness.core.records import Case, CasesFile, Subject, read_cases
+from likeness.core.runs import recorded_run
 from likeness.core.weights import weights_facts
 from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.generate.run import RunSummary, generate_run
@@ -31,7 +31,7 @@ def no_encoders(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         asked.append(specs)
         return {}
 
-    monkeypatch.setattr("likeness.evaluate.run.load_encoders", load)
+    monkeypatch.setattr("likeness.evaluate.folder.load_encoders", load)
     return asked
 
 
@@ -76,7 +76,7 @@ def test_run_json_names_the_benchmark(tmp_path: Path) -> None:
             maker="fake_maker:load",
             benchmark=name,
         )
-        assert recorded_benchmark(out) == name
+        assert recorded_run(out)["benchmark"] == name
 
 
 def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: list[dict[str, Any]]) -> None:
@@ -91,7 +91,7 @@ def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: 
     assert drawn[0]["device"] == "cpu"
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name.startswith("world-")])
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if not BENCHMARKS[name].needs_data])
 def test_every_world_benchmark_is_accepted_and_recorded(tmp_path: Path, drawn: list[Any], name: str) -> None:
     out = tmp_path / "run"
     result = runner.invoke(app, ["generate", "--benchmark", name, "--limit", "1", "--out", str(out)])
@@ -163,11 +163,12 @@ def test_a_wrong_benchmark_leaves_pictures_made_elsewhere_alone_for_the_right_on
 def test_dreambench_cases_are_kept_beside_pictures_made_elsewhere(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cases(name: str, *, folder: Path, limit: int | None) -> tuple[Case, ...]:
-        subject = Subject(id="rex", class_name="dog", reference_image=folder / "rex.png")
-        return tuple(Case(id=word, prompt=f"a dog, {word}", subjects=(subject,)) for word in ("first", "second"))
+    def build(name: str, *, data: Path, **_: object) -> CasesFile:
+        subject = Subject(id="rex", class_name="dog", reference_image=data / "rex.png")
+        cases = [Case(id=word, prompt=f"a dog, {word}", subjects=(subject,)) for word in ("first", "second")]
+        return CasesFile(cases=tuple(cases), left_out=())
 
-    monkeypatch.setattr("likeness.benchmarks.dreambench.dreambench_cases", cases)
+    monkeypatch.setattr("likeness.benchmarks.dreambench.build", build)
     words = ["--benchmark", "dreambench-single", "--data", str(elsewhere / "photos"), "--json"]
     for _ in range(2):
         result = runner.invoke(app, ["evaluate", str(elsewhere / "pictures"), *words])

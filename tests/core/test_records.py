@@ -1,6 +1,7 @@
 """Case files: three formats in, usable cases and reasons out."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from likeness.core.errors import DataError
-from likeness.core.records import Case, LeftOut, Subject, read_cases
+from likeness.core.files import canonical_json
+from likeness.core.records import Case, Labels, Layout, LeftOut, Subject, case_file, read_cases, write_cases
 
 
 @pytest.fixture
@@ -40,6 +42,52 @@ def test_full_row_round_trips_through_json(folder: Path) -> None:
     assert found.subjects[0].reference_image == folder / "cat.png"
     assert found.subjects[0].measured_photos == (folder / "dog/00.png",)
     assert found.model_copy(update={"subjects": case.subjects}) == case
+
+
+BOXES = ((0.0, 0.25, 0.5, 1.0), (0.5, 0.0, 1.0, 0.5))
+LABELS = {"triplets": [["cat", "hug", "dog"]], "objects": ["sofa"], "predicate": "hug", "detectables": ["cat", "dog"]}
+
+
+def test_a_case_without_further_labels_is_written_as_before_there_were_labels() -> None:
+    row = {"id": "a", "prompt": "a dog", "subjects": [], "seed": 3, "action": None, "scene": "park"}
+    assert list(Case(**row).model_dump(mode="json").items()) == list(row.items())
+    assert Case(**row) == Case(id="a", prompt="a dog", seed=3, labels=Labels(scene="park"))
+    assert canonical_json(Case(**row).model_dump(mode="json", exclude={"subjects": True})) == (
+        '{"action":null,"id":"a","prompt":"a dog","scene":"park","seed":3}'
+    )
+    assert Case(**row).model_dump(include={"id"}) == {"id": "a"}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_labels_and_layout_round_trip_wherever_action_and_scene_stand(folder: Path, beside: bool) -> None:
+    named = {"action": "hug", "scene": "park"}
+    given = {**named, "labels": LABELS} if beside else {"labels": {**named, **LABELS}}
+    layout = {"boxes": BOXES, "phrases": ["a cat", "a dog"]}
+    [case] = read_cases(written(folder, case_row(**given, layout=layout))).cases
+    assert (case.action, case.scene) == ("hug", "park")
+    assert case.labels.triplets == (("cat", "hug", "dog"),)
+    assert (case.labels.objects, case.labels.predicate, case.labels.detectables) == (("sofa",), "hug", ("cat", "dog"))
+    assert case.layout == Layout(boxes=BOXES, phrases=("a cat", "a dog"))
+    row = case.model_dump(mode="json")
+    assert (row["action"], row["scene"], row["labels"]) == ("hug", "park", LABELS)
+    assert read_cases(written(folder, row)).cases == (case,)
+
+
+def test_a_case_file_and_its_pictures_can_move_together(folder: Path) -> None:
+    row = case_row(subjects=[{"id": "s", "class_name": "dog", "reference_image": "cat.png", "photos": ["dog/00.png"]}])
+    cases = read_cases(written(folder, row)).cases
+    write_cases(folder / "dog" / "deep" / "again.jsonl", cases)
+    moved = folder.rename(folder.with_name(f"{folder.name}-moved"))
+    [case] = read_cases(moved / "dog" / "deep" / "again.jsonl").cases
+    [subject] = case.subjects
+    assert subject.reference_image.resolve() == moved / "cat.png"
+    assert [photo.resolve() for photo in subject.photos] == [moved / "dog" / "00.png"]
+
+
+def test_the_cases_of_a_run_are_those_of_its_evaluation_if_it_has_its_own(folder: Path) -> None:
+    assert case_file(folder) == folder / "cases.jsonl"
+    write_cases(folder / "evaluation" / "cases.jsonl", [])
+    assert case_file(folder) == folder / "evaluation" / "cases.jsonl"
 
 
 def test_no_photos_means_the_reference_image(folder: Path) -> None:
@@ -82,6 +130,17 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "negative seed": (case_row(seed=-1), "seed"),
     "huge seed": (case_row(seed=2**63), "seed"),
     "text seed": (case_row(seed="1"), "seed"),
+    "misspelt label": (case_row(labels={"acton": "hug"}), "labels.acton: Extra inputs"),
+    "labels as a list": (case_row(labels=["hug"], action="hug"), "labels: Input should be"),
+    "action in two places": (case_row(labels={"action": "hug"}, action="hug"), "each label once, got action"),
+    "half a triplet": (case_row(labels={"triplets": [["cat", "hug"]]}), "labels.triplets.0.2: Field required"),
+    "box in px": (case_row(layout={"boxes": [[0, 0, 64, 64]], "phrases": ["a"]}), "divide px by the picture's width"),
+    "box of a NaN": (case_row(layout={"boxes": [[math.nan, 0, 1, 1]], "phrases": ["a"]}), "left < right"),
+    "box upside down": (case_row(layout={"boxes": [[0, 0.5, 1, 0.5]], "phrases": ["a"]}), "left < right"),
+    "box of three": (case_row(layout={"boxes": [[0, 0, 1]], "phrases": ["a"]}), "layout.boxes.0.3: Field required"),
+    "box without phrase": (case_row(layout={"boxes": BOXES, "phrases": ["a"]}), "phrase for every box, got 2 boxes"),
+    "blank phrase": (case_row(layout={"boxes": BOXES, "phrases": ["a", " "]}), "got 2 boxes and ['a', ' ']"),
+    "empty layout": (case_row(layout={"boxes": [], "phrases": []}), "layout.boxes: Tuple should have at least 1 item"),
     "duplicate id": (case_row(id="GOOD"), "each id once"),
 }
 

@@ -47,16 +47,16 @@ def test_golden_pixels_of_a_plain_picture(clip: ClipEncoder) -> None:
 
 
 def test_features_of_a_picture_do_not_depend_on_its_neighbours(clip: ClipEncoder, images: list[Image.Image]) -> None:
-    together = clip.image_features(images)
+    together = clip.look(images)
     for row, image in zip(together, images, strict=True):
-        np.testing.assert_array_equal(row, clip.image_features([image])[0])
-    np.testing.assert_array_equal(clip.image_features(images[::-1])[::-1], together)
+        np.testing.assert_array_equal(row, clip.look([image])[0])
+    np.testing.assert_array_equal(clip.look(images[::-1])[::-1], together)
 
 
 def test_features_have_unit_length_and_equal_the_models(
     clip: ClipEncoder, images: list[Image.Image], clip_folder: Path
 ) -> None:
-    features = clip.image_features(images[:2])
+    features = clip.look(images[:2])
     assert features.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
     model = CLIPModel.from_pretrained(clip_folder).eval()
@@ -65,19 +65,21 @@ def test_features_have_unit_length_and_equal_the_models(
     with torch.inference_mode():
         expected = model(pixel_values=pixels, **tokens)
     np.testing.assert_allclose(features, expected.image_embeds.numpy(), atol=1e-5)
-    np.testing.assert_allclose(clip.text_features(["cat", "dog"]), expected.text_embeds.numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        [text.vector for text in clip.read(["cat", "dog"])], expected.text_embeds.numpy(), atol=1e-5
+    )
 
 
 def test_a_text_does_not_depend_on_longer_neighbours(clip: ClipEncoder) -> None:
-    np.testing.assert_array_equal(clip.text_features(["cat", "a long text"])[0], clip.text_features(["cat"])[0])
+    np.testing.assert_array_equal(clip.read(["cat", "a long text"])[0].vector, clip.read(["cat"])[0].vector)
 
 
 def test_long_texts_are_cut_and_say_so(clip: ClipEncoder) -> None:
-    assert not clip.truncated("a" * 14)  # 14 letters, start and end: 16
-    assert clip.truncated("a" * 15)
-    np.testing.assert_array_equal(clip.text_features(["b" * 30]), clip.text_features(["b" * 40]))
-    kept, changed = clip.text_features(["b " * 14, "b " * 13 + "c"])  # the last letter that is read counts
-    assert not np.array_equal(kept, changed)
+    whole, cut = clip.read(["a" * 14, "a" * 15])  # 14 letters, start and end: 16
+    assert (whole.truncated, cut.truncated) == (False, True)
+    np.testing.assert_array_equal(clip.read(["b" * 30])[0].vector, clip.read(["b" * 40])[0].vector)
+    kept, changed = clip.read(["b " * 14, "b " * 13 + "c"])  # the last letter that is read counts
+    assert not np.array_equal(kept.vector, changed.vector)
 
 
 def test_the_id_names_content_and_preprocessing_but_no_path(

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from likeness.core.errors import DataError, WeightsError
+from likeness.core.records import MAX_SUBJECTS
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, centroid, crops, peaks, pixel_values
 from likeness.pretrain.probe_targets import (
     PictureLabels,
@@ -41,6 +42,13 @@ def test_peaks_are_the_tops_of_their_neighbourhood_strongest_first() -> None:
     assert peaks(heatmap, count=0, min_peak=0.0) == []
 
 
+def test_the_first_peaks_do_not_depend_on_how_many_are_asked_for() -> None:
+    heatmap = torch.rand(16, 16, generator=torch.Generator().manual_seed(3))
+    four = peaks(heatmap, count=4, min_peak=0.1)
+    assert len(four) == 4
+    assert [peaks(heatmap, count=count, min_peak=0.1) for count in range(5)] == [four[:count] for count in range(5)]
+
+
 def test_equal_cells_side_by_side_are_one_peak() -> None:
     heatmap = torch.zeros(4, 4)
     heatmap[1, 1] = heatmap[1, 2] = 0.5
@@ -50,11 +58,11 @@ def test_equal_cells_side_by_side_are_one_peak() -> None:
 def test_readings_are_probabilities_and_independent_of_the_batch(
     probe: AttributeProbe, images: list[Image.Image]
 ) -> None:
-    counts = [1, 2, 3, 1, 2, 3, 0]
-    readings = probe.read(images, num_subjects=counts)
-    for reading, image, count in zip(readings, images, counts, strict=True):
-        assert reading == probe.read([image], num_subjects=[count])[0]
-        assert len(reading.subjects) <= count
+    readings = probe.look(images)
+    for reading, image in zip(readings, images, strict=True):
+        assert reading == probe.look([image])[0]
+        assert len(reading.subjects) <= MAX_SUBJECTS
+        assert reading.labels == probe.config.attributes
         assert math.isclose(sum(reading.action.values()), 1)
         for subject in reading.subjects:
             assert all(math.isclose(sum(values.values()), 1) for values in subject.attributes.values())
@@ -64,7 +72,7 @@ def test_readings_are_probabilities_and_independent_of_the_batch(
 
 def test_a_high_threshold_finds_fewer_subjects(config: ProbeConfig, images: list[Image.Image]) -> None:
     strict = AttributeProbe(config.model_copy(update={"min_peak": 0.999})).eval()
-    assert strict.read(images[:1], num_subjects=[2])[0].subjects == ()
+    assert strict.look(images[:1])[0].subjects == ()
 
 
 def test_saved_and_loaded_probes_are_the_same(probe: AttributeProbe, images: list[Image.Image], tmp_path: Path) -> None:
@@ -72,7 +80,7 @@ def test_saved_and_loaded_probes_are_the_same(probe: AttributeProbe, images: lis
     loaded = AttributeProbe.load(tmp_path / "probe")
     assert loaded.config == probe.config
     assert list(loaded.config.attributes) == list(probe.config.attributes)
-    assert loaded.read(images, num_subjects=[2] * 7) == probe.read(images, num_subjects=[2] * 7)
+    assert loaded.look(images) == probe.look(images)
     assert loaded.id.startswith("probe probe@")
 
 
@@ -214,7 +222,7 @@ def test_the_probe_learns_where_heads_are_and_what_colour_they_have(config: Prob
         loss.backward()
         optimizer.step()
     drawn = [_blob_picture(rng) for _ in range(20)]
-    readings = probe.read([image for image, _ in drawn], num_subjects=[1] * 20)
+    readings = probe.look([image for image, _ in drawn])
     right = sum(_reads_right(reading, labels, config) for reading, (_, labels) in zip(readings, drawn, strict=True))
     assert right >= 18
 

@@ -43,9 +43,9 @@ def test_features_are_cls_after_the_norm_and_independent_of_the_batch(
     vit_folder: Path, images: list[Image.Image]
 ) -> None:
     vit = VitEncoder.load(vit_folder)
-    together = vit.features(images)
+    together = vit.look(images)
     for row, image in zip(together, images, strict=True):
-        np.testing.assert_array_equal(row, vit.features([image])[0])
+        np.testing.assert_array_equal(row, vit.look([image])[0])
     model = ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
     with torch.inference_mode():
         cls = model(torch.from_numpy(vit.pixel_values(images[0]))[None]).last_hidden_state[0, 0].numpy()
@@ -55,7 +55,7 @@ def test_features_are_cls_after_the_norm_and_independent_of_the_batch(
 def test_dinov2_uses_its_crop_size_not_its_training_size(dinov2_folder: Path, images: list[Image.Image]) -> None:
     dino = VitEncoder.load(dinov2_folder)
     assert dino.pixel_values(images[0]).shape == (3, 28, 28)
-    np.testing.assert_allclose(np.linalg.norm(dino.features(images[:1])), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(dino.look(images[:1])), 1, atol=1e-6)
     assert dino.id.startswith("dinov2 tiny-dinov2@")
 
 

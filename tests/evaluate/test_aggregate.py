@@ -2,7 +2,7 @@
 
 import pytest
 
-from likeness.evaluate.aggregate import attribute_rows, group_of, summary_rows
+from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 
 
 def row(value: float | None, group: str, note: str = "", key: str = "dino") -> dict[str, object]:
@@ -49,6 +49,12 @@ def test_a_group_is_the_combination_of_subjects_in_any_order() -> None:
 
 
 def test_attributes_are_counted_over_subjects() -> None:
-    subjects = [{"right_attributes": {"color": True, "hat": False}}, {"right_attributes": {"color": False}}, {}]
-    rows = attribute_rows([{"per_subject": subjects}])
-    assert rows == {"color": {"share_right": 0.5, "n": 2}, "hat": {"share_right": 0.0, "n": 1}}
+    parts: list[dict[str, dict[str, bool]]] = [
+        {"parts": {"color": True, "hat": False}},
+        {"parts": {"color": False}},
+        {},
+    ]
+    subjects = [{"values": {"attribute_accuracy": part}} for part in parts]
+    found = tallies([{"values": {"attribute_accuracy": {}}, "per_subject": subjects}])
+    assert found == {"attributes": {"color": {"share_right": 0.5, "n": 2}, "hat": {"share_right": 0.0, "n": 1}}}
+    assert tallies([{"values": {}, "per_subject": []}]) == {}

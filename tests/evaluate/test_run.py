@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import load_image
@@ -32,13 +33,13 @@ def test_values_are_cosines_by_hand(make_benchmark, make_pictures, encoders: Enc
     for case in read_cases(benchmark / "cases.jsonl").cases:
         image = load_image(pictures / f"{case.id}-1.png")
         values = rows[f"{case.id}-1"]["values"]
-        clip, dino = encoders["clip"].image_features([image])[0], encoders["dino"].features([image])[0]
-        text = encoders["clip"].text_features([case.prompt])[0]
+        clip, dino = encoders["clip"].look([image])[0], encoders["dino"].look([image])[0]
+        text = encoders["clip"].read([case.prompt])[0].vector
         assert values["clip_t"]["value"] == pytest.approx(float(clip @ text), abs=1e-6)
         photos = [[load_image(path) for path in subject.photos] for subject in case.subjects]
-        all_photos = np.mean([(encoders["dino"].features(p) @ dino).mean() for p in photos])
+        all_photos = np.mean([(encoders["dino"].look(p) @ dino).mean() for p in photos])
         assert values["dino"]["value"] == pytest.approx(float(all_photos), abs=1e-6)
-        one = np.mean([(encoders["clip"].image_features(p[:1]) @ clip).mean() for p in photos])
+        one = np.mean([(encoders["clip"].look(p[:1]) @ clip).mean() for p in photos])
         assert values["clip_i_conditioning_photo"]["value"] == pytest.approx(float(one), abs=1e-6)
     groups: dict[str, list[float]] = {}
     for row in rows.values():
@@ -71,7 +72,7 @@ def test_bounds_without_true_pictures(make_benchmark, make_pictures, encoders: E
     benchmark, pictures = make_benchmark(multi=False), make_pictures()
     summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
     bounds = rows_of(pictures, "bounds.jsonl")
-    photos = [encoders["dino"].features([load_image(benchmark / "photos" / f"0-{k}.png")])[0] for k in range(3)]
+    photos = [encoders["dino"].look([load_image(benchmark / "photos" / f"0-{k}.png")])[0] for k in range(3)]
     ceiling = bounds["case-0-ceiling"]["values"]
     # photos 1 and 2 (0 conditions), each against the two it is not, and against photo 0
     expected = np.mean([photos[1] @ photos[0], photos[1] @ photos[2], photos[2] @ photos[0], photos[2] @ photos[1]])
@@ -79,7 +80,7 @@ def test_bounds_without_true_pictures(make_benchmark, make_pictures, encoders: E
     one = (photos[1] @ photos[0] + photos[2] @ photos[0]) / 2
     assert ceiling["dino_conditioning_photo"]["value"] == pytest.approx(float(one), abs=1e-6)
     # subject 0 is a cat and so is subject 3: its reference image is the floor
-    other = encoders["dino"].features([load_image(benchmark / "photos" / "3-0.png")])[0]
+    other = encoders["dino"].look([load_image(benchmark / "photos" / "3-0.png")])[0]
     floor = np.mean([other @ photo for photo in photos])
     assert bounds["case-0-floor"]["values"]["dino"]["value"] == pytest.approx(float(floor), abs=1e-6)
     table = table_of(summary)
@@ -179,7 +180,7 @@ class KnownReadings:
     def __init__(self, config, readings: dict[tuple[int, ...], Reading]) -> None:
         self.config, self.readings = config, readings
 
-    def read(self, images, *, num_subjects: list[int]) -> list[Reading]:
+    def look(self, images: list[Image.Image]) -> list[Reading]:
         return [self.readings[image.getpixel((0, 0))] for image in images]
 
 
@@ -197,22 +198,33 @@ def test_labels_are_read_matched_and_averaged(make_benchmark, make_pictures, enc
     pot = certain(labels, species="teapot", color="green", hat="none", hat_color="red")
     places = [load_image(pictures / f"case-{i}-0.png").getpixel((0, 0)) for i in range(2)]
     actions, scenes = {"hug": 0.9, "chase": 0.1}, {"beach": 0.2, "forest": 0.8}
-    readings = {places[0]: Reading(actions, scenes, (cat,)), places[1]: Reading(actions, scenes, (pot, dog))}
+    readings = {
+        places[0]: Reading(actions, scenes, (cat,), labels),
+        places[1]: Reading(actions, scenes, (pot, dog), labels),
+    }
     probe = KnownReadings(encoders["probe"].config, readings)
     summary = evaluate_run(
         pictures,
         benchmark="small",
         cases=benchmark / "cases.jsonl",
-        encoders={"probe": probe},  # type: ignore[typeddict-item]
+        encoders={"probe": probe},
     )
     rows = rows_of(pictures)
     one, two = rows["case-0-0"], rows["case-1-0"]
     assert one["values"]["attribute_accuracy"]["value"] == pytest.approx(2 / 3)  # the cap is wrong
-    assert one["values"]["leakage"] == {"value": None, "note": "one subject: nothing can leak"}
+    assert one["values"]["leakage"] == {
+        "value": None,
+        "note": "one subject: nothing can leak",
+        "status": "not_applicable",
+    }
     assert two["values"]["attribute_accuracy"]["value"] == pytest.approx((1 + 2 / 3) / 2)
     assert two["values"]["leakage"]["value"] == 0.5
     assert [s["values"]["leakage"]["value"] for s in two["per_subject"]] == [0, 1]
-    assert two["per_subject"][1]["right_attributes"] == {"species": True, "color": False, "hat": True}
+    assert two["per_subject"][1]["values"]["attribute_accuracy"]["parts"] == {
+        "species": True,
+        "color": False,
+        "hat": True,
+    }
     assert (one["values"]["action_recognised"]["value"], one["values"]["scene_recognised"]["value"]) == (1, 0)
     assert table_of(summary)["generated", "leakage", ""]["missing"] == 1
     assert summary["attributes"]["color"] == {"share_right": pytest.approx(2 / 3), "n": 3}
@@ -282,4 +294,4 @@ def test_case_without_subjects_has_prompt_fidelity_only(tmp_path: Path, make_pic
     evaluate_run(pictures, benchmark="small", cases=tmp_path / "cases.jsonl", encoders=encoders)
     values = rows_of(pictures)["case-0-0"]["values"]
     assert values["clip_t"]["value"] is not None
-    assert values["dino"] == {"value": None, "note": "the case has no subject"}
+    assert values["dino"] == {"value": None, "note": "the case has no subject", "status": "not_applicable"}

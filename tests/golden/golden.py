@@ -63,12 +63,12 @@ def scores(folder: Path) -> list[str]:
 
 
 def _scores(name: str, count: int, *, folder: Path) -> list[str]:
-    from likeness.benchmarks.world import build
+    from likeness.benchmarks import benchmark_cases
     from likeness.encoders import WORLD_ENCODERS
     from likeness.evaluate import evaluate_run, load_encoders
 
-    cases = build(name, folder / "cases", limit=count)
-    ids = [json.loads(line)["id"] for line in cases.read_text().splitlines()]
+    cases = folder / "cases" / "cases.jsonl"
+    ids = [case.id for case in benchmark_cases(name, folder=cases.parent, limit=count).cases]
     (folder / "run").mkdir()
     for own, other in zip(ids, [*ids[1:], ids[0]], strict=True):
         shutil.copy(cases.parent / "truth" / f"{other}.png", folder / "run" / f"{own}.png")
@@ -91,15 +91,14 @@ def _number(value: dict[str, Any]) -> float | str:
 
 def pictures(folder: Path) -> list[str]:
     """Hash and mean colour of the pixels of 8 cases drawn by the embedded model in fp32, 4 steps, all passes."""
-    from likeness.benchmarks.world import build
+    from likeness.benchmarks import benchmark_cases
     from likeness.core.hashing import pixels_sha256
     from likeness.core.images import load_image
-    from likeness.core.records import read_cases
     from likeness.generate.run import generate_run
 
     lines: list[str] = []
     for name, count in DRAWN.items():
-        cases = read_cases(build(name, folder / name / "cases", limit=count)).cases
+        cases = benchmark_cases(name, folder=folder / name / "cases", limit=count).cases
         run = folder / name / "run"
         generate_run(cases, out=run, model="flux", options={"steps": 4}, device="cpu", dtype="float32", benchmark=name)
         for path in sorted((run / "images").iterdir()):

@@ -9,13 +9,12 @@ import pytest
 from likeness.core.errors import MeasurementError
 from likeness.encoders.reading import SubjectReading
 from likeness.metrics.attributes import (
-    action_recognised,
     applicable,
     attribute_accuracy,
     leakage,
     match_subjects,
+    recognised,
     right_attributes,
-    scene_recognised,
 )
 
 LABELS = {
@@ -171,13 +170,13 @@ def test_leakage_that_cannot_be_seen_is_not_zero(matched, expected, reason: str)
     assert reason in value.note
 
 
-@pytest.mark.parametrize("recognised", [action_recognised, scene_recognised])
-def test_recognition_is_the_most_probable_label(recognised) -> None:
+@pytest.mark.parametrize("kind", ["action", "scene"])
+def test_recognition_is_the_most_probable_label(kind: str) -> None:
     probabilities = {"hug": 0.5, "chase": 0.3, "wave": 0.2}
-    assert recognised(probabilities, "hug").value == 1
-    assert recognised(probabilities, "chase").value == 0
-    assert "names no" in recognised(probabilities, None).note
-    assert not recognised(probabilities, "fly").measured
+    assert recognised(probabilities, "hug", kind=kind).value == 1
+    assert recognised(probabilities, "chase", kind=kind).value == 0
+    assert f"names no {kind}" in recognised(probabilities, None, kind=kind).note
+    assert not recognised(probabilities, "fly", kind=kind).measured
 
 
 def test_right_readings_score_above_swapped_ones() -> None:

@@ -61,11 +61,11 @@ def check_outputs(work: Path) -> list[str]:
     options = FluxOptions(steps=2)
     image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, options=options)
     assert image.size == (32, 32)
-    reading = AttributeProbe.load(work / "probe").read([picture(0)], num_subjects=[1])[0]
+    reading = AttributeProbe.load(work / "probe").look([picture(0)])[0]
     assert set(reading.subjects[0].attributes) == set(ATTRIBUTES)
     clip = ClipEncoder.load(work / "clip")
-    assert clip.image_features([picture(0), picture(1)]).shape == clip.text_features(["A cat", "A dog"]).shape
-    assert VitEncoder.load(work / "dino").features([picture(0)]).shape == (1, 192)
+    assert clip.look([picture(0), picture(1)]).shape[1] == len(clip.read(["A cat"])[0].vector)
+    assert VitEncoder.load(work / "dino").look([picture(0)]).shape == (1, 192)
     folders = ("flux", "clip", "dino", "probe")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
 

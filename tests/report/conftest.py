@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from metric_facts import metric_facts
 from PIL import Image, ImageDraw
 
 from likeness.core.files import write_json, write_jsonl
@@ -93,6 +94,7 @@ def _summary(n: int) -> dict[str, object]:
         "encoders": {"probe": "tiny-probe 12ab"},
         "attributes": {"body_color": {"share_right": 0.9375, "n": 16}, "pattern": {"share_right": 0.6875, "n": 16}},
         "rows": rows,
+        "metrics": metric_facts(),
         "versions": {"likeness": "0.1.0"},
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 from likeness.report import build_index, build_report
 
 RunMaker = Callable[..., Path]
@@ -112,6 +112,53 @@ def test_worst_cases_come_in_the_order_of_the_scores(run_maker: RunMaker) -> Non
     html = page_of(run_maker(num_cases=6))  # accuracy falls with the number of the case
     worst = html[html.index("Worst cases") : html.index("Best cases")]
     assert re.findall(r'href="#run1-case-0000(\d)"', worst) == ["5", "4", "3"]
+
+
+def restated(run: Path, **changes: dict[str, object] | None) -> Path:
+    """The run with other facts of some metrics in its summary; None drops a metric's facts."""
+    path = run / "evaluation" / "summary.json"
+    summary = read_json(path)
+    for name, facts in changes.items():
+        summary["metrics"][name] = {**summary["metrics"].get(name, {}), **(facts or {})}
+    summary["metrics"] = {name: facts for name, facts in summary["metrics"].items() if changes.get(name, facts)}
+    write_json(path, summary)
+    return run
+
+
+def test_what_a_metric_is_called_and_which_is_best_come_from_the_summary(run_maker: RunMaker) -> None:
+    facts = {"label": "Harm done", "short": "Harm", "shown_as": "number", "ranks": -1, "headline": -1}
+    html = page_of(restated(run_maker(num_cases=6), leakage=facts))  # leakage rises with the number of the case
+    assert html[html.index('<dl class="tiles">') :].partition("<dt>")[2].startswith("Harm done</dt>")
+    assert 'title="leakage = 0.05, mean of 1 picture(s)">Harm 0.050</li>' in html
+    worst = html[html.index("Worst cases by harm done") : html.index("Best cases by harm done")]
+    assert re.findall(r'href="#run1-case-0000(\d)"', worst) == ["5", "4", "3"]
+
+
+def test_equal_cases_are_ordered_by_the_card_metric_of_which_less_is_better(run_maker: RunMaker) -> None:
+    run = run_maker(num_cases=6)
+    rows = read_jsonl(run / "evaluation" / "scores.jsonl")
+    for index, row in enumerate(rows):
+        row["values"]["attribute_accuracy"]["value"], row["values"]["leakage"]["value"] = 0.5, 0.1 * (index % 3)
+    write_jsonl(run / "evaluation" / "scores.jsonl", rows)
+    html = page_of(run)
+    best = html[html.index("Best cases") :]
+    assert re.findall(r'href="#run1-case-0000(\d)"', best) == ["0", "3", "1"]
+
+
+def test_a_metric_without_facts_goes_by_its_name_and_is_neither_large_nor_on_cards(run_maker: RunMaker) -> None:
+    run = run_maker(num_cases=4)
+    html = page_of(run)
+    assert html.count(">Leakage ") == 4
+    html = page_of(restated(run, leakage=None))
+    assert '<td class="name">Leakage<small>share, lower is better</small></td>' in html
+    assert ">Leakage " not in html
+    assert "<dt>Leakage</dt>" not in html
+    summary = read_json(run / "evaluation" / "summary.json")
+    del summary["metrics"]
+    write_json(run / "evaluation" / "summary.json", summary)
+    html = page_of(run)
+    assert '<td class="name">Attribute accuracy<small>' in html
+    assert "Worst cases" not in html
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a picture"])

@@ -3,12 +3,87 @@
 `dreambench.py` reads photographed subjects from a local folder, `world.py` draws its own.
 """
 
-# Every benchmark with what it asks for; the file that builds it is named after the word before the dash.
-BENCHMARKS: dict[str, str] = {
-    "dreambench-single": "30 photographed subjects x 25 prompts, one subject each",
-    "dreambench-multi": "30 pairs of photographed subjects x 25 prompts",
-    "world-single": "drawn characters, one per picture",
-    "world-multi": "drawn characters, two per picture",
-    "world-hard": "two to four drawn characters: look-alikes, small, overlapping, rare relations",
-    "world-relationbench": "the 25 RelationBench prompts with drawn characters, four times",
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal
+
+from likeness.core.errors import ConfigError
+from likeness.core.files import atomic_write_bytes
+from likeness.core.jobs import Progress, unseen
+
+if TYPE_CHECKING:
+    from likeness.core.kinds import Split
+    from likeness.core.records import CasesFile
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is known of a benchmark before it is built.
+
+    `build` is the "module:function" to which `benchmark_cases` hands its arguments. With data it reads photographs and
+    writes nothing, else it writes cases.jsonl and its pictures to the folder. The domain says which encoders measure it
+    by default. Results of different versions must not be compared.
+    """
+
+    summary: str
+    build: str
+    domain: Literal["world", "photo"]
+    version: int
+    needs_data: bool = False
+
+
+_photographed = partial(
+    Benchmark, build="likeness.benchmarks.dreambench:build", domain="photo", version=1, needs_data=True
+)
+# Version 1 of the world asked for hair styles that a hat hides.
+_drawn = partial(Benchmark, build="likeness.benchmarks.world:build", domain="world", version=2)
+BENCHMARKS: dict[str, Benchmark] = {
+    "dreambench-single": _photographed("30 photographed subjects x 25 prompts, one subject each"),
+    "dreambench-multi": _photographed("30 pairs of photographed subjects x 25 prompts"),
+    "world-single": _drawn("drawn characters, one per picture"),
+    "world-multi": _drawn("drawn characters, two per picture"),
+    "world-hard": _drawn("two to four drawn characters: look-alikes, small, overlapping, rare relations"),
+    "world-relationbench": _drawn("the 25 RelationBench prompts with drawn characters, four times"),
 }
+
+
+def benchmark_names(*, needs_data: bool) -> list[str]:
+    """The benchmarks that need a folder of photographs, or those that do not, in the table's order."""
+    return [name for name, known in BENCHMARKS.items() if known.needs_data == needs_data]
+
+
+def benchmark_cases(
+    name: str,
+    *,
+    folder: Path,
+    data: Path | None = None,
+    limit: int | None = None,
+    split: Split = "test",
+    progress: Progress = unseen,
+) -> CasesFile:
+    """The cases of a named benchmark, or its first `limit`: built in `folder`, or read from the photographs in `data`.
+
+    Raises: ConfigError for another name or without data that is needed; DataError for unusable data or a split that
+    the benchmark does not have; OutputError when `folder` holds something else.
+    """
+    if name not in BENCHMARKS:
+        raise ConfigError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name}; correct the name.")
+    known = BENCHMARKS[name]
+    if known.needs_data and data is None:
+        raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
+    build: Callable[..., CasesFile] = resolve_name(known.build)
+    return build(name, folder=folder, data=data, limit=limit, split=split, progress=progress)
+
+
+def copy_truth(folder: Path, *, run: Path) -> None:
+    """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
+    for path in sorted((folder / "truth").glob("*.png")):
+        target = run / "truth" / path.name
+        data = path.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            atomic_write_bytes(target, data)

@@ -11,7 +11,9 @@ from typing import Any  # rows of the list are checked here
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
-from likeness.core.records import Case, Subject
+from likeness.core.jobs import Progress
+from likeness.core.records import Case, CasesFile, Subject
+from likeness.world.identity import Split
 
 LISTS: dict[str, str] = {
     "dreambench-single": "dreambench_singleip.json",
@@ -19,29 +21,32 @@ LISTS: dict[str, str] = {
 }
 
 
-def dreambench_cases(name: str, *, folder: Path, limit: int | None = None) -> tuple[Case, ...]:
+def build(
+    name: str, *, folder: Path, data: Path | None, limit: int | None, split: Split, progress: Progress
+) -> CasesFile:
     """The cases of "dreambench-single" or "dreambench-multi" in the list's order, or its first `limit`.
 
-    Ids are the subjects and the prompt's number, such as "backpack-00" or "cat-dog-24". `photos` are all jpgs of the
-    subject, the reference image is the one the list names. Seeds are 0: the generator varies them per sample.
-    Raises: DataError for an unknown name, a folder without the files, or a list of another shape.
+    `data` is the folder of the photographs; nothing is written to `folder`. Ids are the subjects and the prompt's
+    number, such as "backpack-00" or "cat-dog-24". `photos` are all jpgs of the subject, the reference image is the one
+    the list names. Seeds are 0: the generator varies them per sample.
+    Raises: DataError without data, for data without the files, for a list of another shape or another split.
     """
-    if name not in LISTS:
-        raise DataError(f"Benchmark: expected one of {', '.join(LISTS)}, got {name}; correct the name.")
-    path = folder / LISTS[name]
+    if data is None or split != "test":
+        raise DataError(f"{name}: expected a folder of photos and the test split, got {data} and {split}.")
+    path = data / LISTS[name]
     rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{path}: expected a list of prompts with image paths, got {type(rows).__name__}.")
-    classes = class_words(folder)
+    classes = class_words(data)
     counts: Counter[str] = Counter()
     cases: list[Case] = []
     for number, row in enumerate(rows[:limit], start=1):
         images = _image_paths(row, f"{path}:{number}")
-        subjects = tuple(_subject(image, folder=folder, classes=classes) for image in images)
+        subjects = tuple(_subject(image, folder=data, classes=classes) for image in images)
         group = "-".join(subject.id for subject in subjects)
         cases.append(Case(id=f"{group}-{counts[group]:02d}", prompt=row["prompt"], subjects=subjects))
         counts[group] += 1
-    return tuple(cases)
+    return CasesFile(cases=tuple(cases), left_out=())
 
 
 def class_words(folder: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 The 25 scenes of world-relationbench are RelationBench's, whichever split they belong to: there, only subjects are new.
 
-Every case comes from one seed of the world's test split, so a benchmark is this file: its version is `VERSION`, and a
+Every case comes from one seed of the world's test split, so a benchmark is this file and its version in BENCHMARKS; a
 limit of n gives the first n cases of the whole. The same cases of the validation split are for choosing settings.
 """
 
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from likeness.core.errors import DataError
+from likeness.benchmarks import BENCHMARKS
 from likeness.core.files import write_jsonl
 from likeness.core.images import save_png
-from likeness.core.jobs import Progress, unseen
+from likeness.core.jobs import Progress
 from likeness.core.kinds import Split
+from likeness.core.records import CasesFile, read_cases
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run
 from likeness.world.actions import ACTIONS
@@ -23,19 +24,10 @@ from likeness.world.identity import Identity
 from likeness.world.render import Labels, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 
-VERSION = 2  # 1 asked for hair styles that a hat hides
 NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-hard": 1024, "world-relationbench": 100}
 SIZE = 128
 NUM_PHOTOS = 3
 HARD_COUNTS = (2, 3, 2, 4, 2, 3)
-
-
-def _single(index: int, split: Split = "test") -> Scenario:
-    return sample_scenario(index, split=split, num_subjects=1, dressed=False)
-
-
-def _multi(index: int, split: Split = "test") -> Scenario:
-    return sample_scenario(index, split=split, num_subjects=2, dressed=False)
 
 
 def _hard(index: int, split: Split = "test") -> Scenario:
@@ -52,35 +44,32 @@ def _relationbench(index: int, split: Split = "test") -> Scenario:
 
 
 SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
-    "world-single": _single,
-    "world-multi": _multi,
+    "world-single": lambda index, split: sample_scenario(index, split=split, num_subjects=1, dressed=False),
+    "world-multi": lambda index, split: sample_scenario(index, split=split, num_subjects=2, dressed=False),
     "world-hard": _hard,
     "world-relationbench": _relationbench,
 }
 
 
 def build(
-    name: str, folder: Path, *, limit: int | None = None, split: Split = "test", progress: Progress = unseen
-) -> Path:
-    """Writes `folder`/cases.jsonl with its references/ and truth/ pictures and returns the case file.
+    name: str, *, folder: Path, data: Path | None, limit: int | None, split: Split, progress: Progress
+) -> CasesFile:
+    """The cases as written to `folder`/cases.jsonl with their references/ and truth/ pictures; `data` is not read.
 
     Case ids name the split unless it is the test split. Pictures already there are kept: `folder` is new or of the same
-    cases, which run.json tells.
-    Raises: DataError for an unknown name; OutputError when `folder` is of other cases, holds other files or cannot be
-    written.
+    cases, which run.json tells. `progress` is told at the start and after each case.
+    Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
     """
-    if name not in SCENARIOS:
-        raise DataError(f"Benchmark: expected one of {', '.join(SCENARIOS)}, got {name}; correct the name.")
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
     path = folder / "cases.jsonl"
-    facts = {"name": name, "version": VERSION, "split": split, "num_cases": count, "size": SIZE}
+    facts = {"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE}
     open_run(folder, identity={"kind": "world_benchmark", **facts})
     with hold_run(folder):
         if path.is_file() and all(_is_drawn(name, index, split=split, folder=folder) for index in range(count)):
             progress(count, count)
-            return path
-        write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))
-    return path
+        else:
+            write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))
+    return read_cases(path)
 
 
 def _is_drawn(name: str, index: int, *, split: Split, folder: Path) -> bool:
@@ -97,7 +86,8 @@ def _cases(name: str, count: int, *, split: Split, folder: Path, progress: Progr
 
 
 def _case_id(name: str, index: int, *, split: Split) -> str:
-    return f"{name}-v{VERSION}-{index:04d}" if split == "test" else f"{name}-v{VERSION}-{split}-{index:04d}"
+    start = f"{name}-v{BENCHMARKS[name].version}"
+    return f"{start}-{index:04d}" if split == "test" else f"{start}-{split}-{index:04d}"
 
 
 def _truth_name(case_id: str) -> str:
@@ -113,7 +103,7 @@ def _case(name: str, index: int, *, split: Split, folder: Path) -> dict[str, obj
     return {
         "id": case_id,
         "prompt": picture.labels.caption,
-        "seed": seed_for(name, VERSION, index) % 2**31,
+        "seed": seed_for(name, BENCHMARKS[name].version, index) % 2**31,
         "action": scenario.action,
         "scene": scenario.scene,
         "subjects": [_subject(scenario, picture.labels, i, folder=folder) for i in range(len(scenario.identities))],

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from likeness.benchmarks import benchmark_cases
 from likeness.core.errors import ConfigError
-from likeness.core.files import atomic_write_bytes
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 
 
-class Source(NamedTuple):
+class CaseSource(NamedTuple):
     """Where cases come from, as the flags say it."""
 
     prompt: str | None
@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
 
 def find_cases(
-    source: Source, *, limit: int | None, seed: int | None, folder: Path, progress: Progress = unseen
+    source: CaseSource, *, limit: int | None, seed: int | None, folder: Path, progress: Progress = unseen
 ) -> CasesFile:
     """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
 
@@ -36,44 +36,15 @@ def find_cases(
     if source.cases:
         found = read_cases(source.cases)
     else:
-        found = benchmark_cases(source, limit=limit, folder=folder, progress=progress)
+        name = str(source.benchmark)
+        found = benchmark_cases(name, folder=folder, data=source.data, limit=limit, progress=progress)
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(_reseeded(case, seed=seed) for case in cases)
     return CasesFile(cases=cases, left_out=found.left_out)
 
 
-def benchmark_cases(source: Source, *, limit: int | None, folder: Path, progress: Progress = unseen) -> CasesFile:
-    """The cases of a named benchmark: DreamBench from its --data folder, the embedded world built in `folder`.
-
-    Raises: ConfigError for another name or without --data; OutputError when `folder` holds something else.
-    """
-    from likeness.benchmarks import BENCHMARKS
-
-    name = str(source.benchmark)
-    if name not in BENCHMARKS:
-        raise ConfigError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name}; correct the name.")
-    if name.startswith("dreambench"):
-        from likeness.benchmarks.dreambench import dreambench_cases
-
-        if source.data is None:
-            raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
-        return CasesFile(cases=dreambench_cases(name, folder=source.data, limit=limit), left_out=())
-    from likeness.benchmarks.world import build
-
-    return read_cases(build(name, folder, limit=limit, progress=progress))
-
-
-def copy_truth(folder: Path, *, run: Path) -> None:
-    """RUN/truth holds the true pictures that the embedded world drew beside its cases, where there are any."""
-    for path in sorted((folder / "truth").glob("*.png")):
-        target = run / "truth" / path.name
-        data = path.read_bytes()
-        if not target.is_file() or target.read_bytes() != data:
-            atomic_write_bytes(target, data)
-
-
-def _require_one(source: Source) -> None:
+def _require_one(source: CaseSource) -> None:
     flags = {"--prompt": source.prompt, "--cases": source.cases, "--benchmark": source.benchmark}
     given = [flag for flag, value in flags.items() if value is not None]
     if len(given) != 1:

@@ -92,10 +92,15 @@ def lint(
 
 
 def _built(benchmark: str, folder: Path, *, progress: Progress) -> Path:
-    """The case file of a benchmark of the world, drawn in `folder`. Raises: DataError for an unknown name."""
-    from likeness.benchmarks.world import build
+    """The case file of a benchmark that needs no data, drawn in `folder`. Raises: DataError for another name."""
+    from likeness.benchmarks import benchmark_cases, benchmark_names
+    from likeness.core.errors import DataError
 
-    return build(benchmark, folder, progress=progress)
+    names = benchmark_names(needs_data=False)
+    if benchmark not in names:
+        raise DataError(f"Benchmark: expected one of {', '.join(names)}, got {benchmark}; correct the name.")
+    benchmark_cases(benchmark, folder=folder, progress=progress)
+    return folder / "cases.jsonl"
 
 
 def _encode(spec: str | None) -> Encode | None:
@@ -105,7 +110,7 @@ def _encode(spec: str | None) -> Encode | None:
     from likeness.encoders.vit import VitEncoder
 
     quiet_libraries()
-    return VitEncoder.load(spec).features
+    return VitEncoder.load(spec).look
 
 
 def export(

@@ -98,7 +98,7 @@ def _run_benchmark(
 
     With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
     """
-    from likeness.cli.cases import Source, benchmark_cases, copy_truth
+    from likeness.benchmarks import benchmark_cases, copy_truth
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS
@@ -108,8 +108,7 @@ def _run_benchmark(
 
     run, built = out / within / name, out / "cases" / name
     shown, label = _shown(run), f"{name}, tuned" if lora else name
-    source = Source(prompt=None, references=(), cases=None, benchmark=name, data=None)
-    found = benchmark_cases(source, limit=limit, folder=built)
+    found = benchmark_cases(name, folder=built, limit=limit)
     drawing = bar(f"{label}: drawing")
     generate_run(
         found.cases,
@@ -141,6 +140,7 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
     from likeness.cli.record import record_command
     from likeness.core.files import atomic_write_text
     from likeness.data.pairs.dip import make_pairs
+    from likeness.evaluate.compare import compare_runs
     from likeness.report import Tuned, build_training_page
     from likeness.train.run import tune
 
@@ -155,9 +155,11 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
         _run_benchmark(name, out=out, limit=n, workers=workers, bar=bar, lora=made.lora, within=within)
         for name, n in limits.items()
     ]
+    comparison = out / within / "comparison.json"
+    compare_runs([out / name for name in limits], runs, out=comparison)
     note = f"The same cases and seeds, drawn by the untuned model and after {made.steps} steps of FocusDPO on "
     note += f"{made.num_pairs} pairs of other subjects. How the tuning went: {within}/training/report.html."
-    return Tuned(tuple(runs), note)
+    return Tuned(tuple(runs), comparison, note)
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:

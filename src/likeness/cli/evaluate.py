@@ -2,169 +2,109 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any  # Any: run.json
+from typing import Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from likeness.core.jobs import Progress
-    from likeness.core.records import Case
+from likeness.encoders import ENCODERS, PHOTO_ENCODERS
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness evaluate runs/multi\n\n"
     "likeness evaluate made_elsewhere --cases my_cases.jsonl\n\n"
-    "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --dino my/dino\n\n"
-    "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench"
+    "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --encoder dino=my/dino\n\n"
+    "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
+    "likeness evaluate --list"
 )
 ENCODER_HELP = (
     "checkpoint: embedded name, folder or hub id. Default: the embedded one where an embedded model drew RUN and for "
     "cases of the drawn world, else"
 )
+RunFolder = Annotated[
+    Path | None, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
+]
 
 
 def evaluate(
     ctx: typer.Context,
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
-    ],
+    run: RunFolder = None,
     benchmark: Annotated[
         str | None,
         typer.Option(help=f"For pictures made elsewhere; a run of `likeness generate` knows its own. {BENCHMARK_HELP}"),
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="Cases the pictures answer (default: RUN/cases.jsonl).")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
-    clip: Annotated[
-        str | None, typer.Option(help=f"CLIP {ENCODER_HELP} openai/clip-vit-base-patch32@refs/pr/15.")
-    ] = None,
-    dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} facebook/dino-vits16@refs/pr/1.")] = None,
+    clip: Annotated[str | None, typer.Option(help=f"CLIP {ENCODER_HELP} {PHOTO_ENCODERS['clip']}.")] = None,
+    dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} {PHOTO_ENCODERS['dino']}.")] = None,
     probe: Annotated[
         str | None,
         typer.Option(help="Attribute probe: embedded name or folder. Default: the embedded one for labelled cases."),
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Cases per saved part; no value depends on it.")] = 32,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """RUN/evaluation: one row of values per picture, and means with 95% intervals by subject."""
+    if show_list:
+        return _show_list(as_json=as_json)
+    if run is None:
+        raise ConfigError("RUN: expected a folder of pictures, got none; name the --out folder of `likeness generate`.")
     from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.cli.record import command_line, record_command, recorded_benchmark, recorded_run
-    from likeness.core.devices import pick_device
-    from likeness.evaluate.run import evaluate_run, load_encoders
+    from likeness.cli.record import command_line, record_command
+    from likeness.evaluate.folder import evaluate_folder
 
     quiet_libraries()
-    record = recorded_run(run)
-    _require_own_benchmark(benchmark, record=record, run=run)
-    named = benchmark or (None if cases else recorded_benchmark(run))
+    named = {"clip": clip, "dino": dino, "probe": probe} | dict(_named(text) for text in encoder or [])
     with progress_bars() as bar:
-        if cases is None and benchmark is not None and "benchmark" not in record and run.is_dir():
-            file = _benchmark_file(run, benchmark=benchmark, data=data, progress=bar("drawing cases"))
-        else:
-            file = cases or run / "cases.jsonl"
-        chosen = {"clip": clip, "dino": dino, "probe": probe}
-        specs = encoder_specs(named, chosen=chosen, cases=file, is_embedded=_is_embedded(record.get("model")))
-        summary = evaluate_run(
+        summary = evaluate_folder(
             run,
-            benchmark=named or file.stem,
-            cases=file,
-            encoders=load_encoders(specs, device=pick_device(device)),
+            benchmark=benchmark,
+            cases=cases,
+            data=data,
+            encoders={name: spec for name, spec in named.items() if spec is not None},
+            device=device,
             batch_size=batch_size,
             allow_missing=allow_missing,
-            progress=bar("measuring"),
+            progress=bar,
         )
-    _keep_cases(file, run=run)
     record_command(run, step="evaluate", line=command_line(ctx))
     path = run / "evaluation" / "summary.json"
     answer({"summary": path, **summary}, text=f"{path}. Next: likeness report {run}", as_json=as_json)
 
 
-def _require_own_benchmark(benchmark: str | None, *, record: dict[str, Any], run: Path) -> None:
-    """Raises: ConfigError when RUN's run.json says that it was made for another benchmark, or for none."""
-    if benchmark is None or "benchmark" not in record or record["benchmark"] == benchmark:
-        return
-    wanted = f"the benchmark {run} was made for ({record['benchmark'] or 'none'})"
-    raise ConfigError(f"--benchmark: expected {wanted}, got {benchmark}; leave the flag out.")
+def _named(text: str) -> tuple[str, str]:
+    """(name, weights) of --encoder. Raises: ConfigError naming the encoders there are."""
+    name, equals, spec = text.partition("=")
+    if not (equals and spec) or name not in ENCODERS:
+        raise ConfigError(f"--encoder: expected NAME=WEIGHTS with a name of {', '.join(ENCODERS)}, got {text!r}.")
+    return name, spec
 
 
-def _is_embedded(model: Any) -> bool:
-    """Whether the `model` of a run.json is a checkpoint of this package, by its name and its bytes."""
-    from likeness.core.weights import embedded, embedded_names, weights_facts
+def _show_list(*, as_json: bool) -> None:
+    from likeness.metrics import METRICS
 
-    name, sha256 = (model.get("id"), model.get("sha256")) if isinstance(model, dict) else (None, None)
-    return name in embedded_names() and weights_facts(name, embedded(name))["sha256"] == sha256
-
-
-def encoder_specs(
-    benchmark: str | None, *, chosen: dict[str, str | None], cases: Path, is_embedded: bool
-) -> dict[str, str]:
-    """Encoder -> weights: those chosen, else the world's for labelled cases and the published ones for photographs.
-
-    What an embedded model drew is looked at by the world's encoders, with the probe only where there are labels.
-    """
-    from likeness.core.records import read_cases
-    from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
-
-    labelled = any(subject.attributes for case in read_cases(cases).cases for subject in case.subjects)
-    is_world = benchmark.startswith("world-") if benchmark else labelled
-    unlabelled = {name: WORLD_ENCODERS[name] for name in PHOTO_ENCODERS} if is_embedded else PHOTO_ENCODERS
-    defaults = WORLD_ENCODERS if is_world else unlabelled
-    return {**defaults, **{name: spec for name, spec in chosen.items() if spec is not None}}
-
-
-def _benchmark_file(run: Path, *, benchmark: str, data: Path | None, progress: Progress) -> Path:
-    """RUN-cases/BENCHMARK/cases.jsonl, the cases of a benchmark for pictures made elsewhere; RUN itself stays as is."""
-    from likeness.cli.cases import Source, benchmark_cases
-    from likeness.core.files import write_jsonl
-    from likeness.core.runs import open_run
-
-    place = run.resolve()
-    folder = place.parent / f"{place.name}-cases" / benchmark
-    source = Source(prompt=None, references=(), cases=None, benchmark=benchmark, data=data)
-    found = benchmark_cases(source, limit=None, folder=folder, progress=progress)
-    if not benchmark.startswith("world-"):  # the world has written its own
-        open_run(folder, identity={"kind": "benchmark_cases", "name": benchmark})
-        cases = [_seen_from(folder, case=case) for case in found.cases]
-        write_jsonl(folder / "cases.jsonl", [case.model_dump(mode="json") for case in cases])
-    return folder / "cases.jsonl"
-
-
-def _keep_cases(file: Path, *, run: Path) -> None:
-    """RUN/evaluation/cases.jsonl, with RUN/truth, lets `likeness report RUN` show cases that came from elsewhere."""
-    from likeness.cli.cases import copy_truth
-    from likeness.core.files import write_jsonl
-    from likeness.core.records import read_cases
-
-    kept = run / "evaluation" / "cases.jsonl"
-    if file.resolve() == (run / "cases.jsonl").resolve():
-        kept.unlink(missing_ok=True)
-        return
-    copy_truth(file.parent, run=run)
-    cases = [_seen_from(kept.parent, case=case) for case in read_cases(file).cases]
-    write_jsonl(kept, [case.model_dump(mode="json") for case in cases])
-
-
-def _seen_from(folder: Path, *, case: Case) -> Case:
-    """The case with its paths relative to `folder`, so that both can move together."""
-
-    def relative(path: Path) -> Path:
-        return Path(os.path.relpath(path.resolve(), folder.resolve()))
-
-    subjects = tuple(
-        subject.model_copy(
-            update={
-                "reference_image": relative(subject.reference_image),
-                "photos": tuple(relative(photo) for photo in subject.photos),
-            }
-        )
-        for subject in case.subjects
-    )
-    return case.model_copy(update={"subjects": subjects})
+    metrics = {key: {**metric.facts.shown(), "question": metric.facts.question} for key, metric in METRICS.items()}
+    needs = {key: ", ".join(metric.facts.needs) for key, metric in METRICS.items()}
+    lines = ["Metrics (higher is better unless marked), and the encoders they need"]
+    for key, row in metrics.items():
+        mark = "" if row["higher_is_better"] else " (lower is better)"
+        lines.append(f"  {key:<26} {row['question']}{mark} [{needs[key]}]")
+    lines.append("\nEncoders, with their default weights for photographs and for the drawn world")
+    for name, facts in ENCODERS.items():
+        weights = f"{facts.photo or 'none'}; {facts.world or 'none'}"
+        lines.append(f"  {name:<26} {facts.reads} [{weights}; licence {facts.licence}]")
+    encoders = {name: facts._asdict() for name, facts in ENCODERS.items()}
+    answer({"metrics": metrics, "encoders": encoders}, text="\n".join(lines), as_json=as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from likeness.benchmarks import BENCHMARKS, benchmark_names
 from likeness.cli.answer import Json, answer
 from likeness.core.errors import ConfigError
 
@@ -26,7 +27,7 @@ EXAMPLES = (
 )
 DEFAULT_MODEL = "flux"  # the embedded one
 BENCHMARK_HELP = (
-    "world-single, world-multi, world-hard, world-relationbench, or with --data dreambench-single, dreambench-multi."
+    f"{', '.join(benchmark_names(needs_data=False))}, or with --data {', '.join(benchmark_names(needs_data=True))}."
 )
 
 MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
@@ -106,8 +107,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.benchmarks import BENCHMARKS
-    from likeness.cli.cases import Source, copy_truth, find_cases
+    from likeness.benchmarks import copy_truth
+    from likeness.cli.cases import CaseSource, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
     from likeness.generate.run import generate_run
@@ -117,7 +118,7 @@ def generate(
     scales = {"cfg_scale": cfg_scale, "reference_cfg_scale": reference_cfg_scale}
     options = _options({**shortcuts, **scales}, more=option or ())
     built = out.parent / f"{out.name}-cases"
-    source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
+    source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
         _require_place(out, benchmark=benchmark, num_images=num_images)
         _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)

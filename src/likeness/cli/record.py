@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any  # run.json
 
 import typer
 
@@ -52,16 +51,3 @@ def record_command(run: Path, *, step: str, line: str) -> None:
         wanted = f"expected an object of steps and commands, got {type(found).__name__}"
         raise DataError(f"{path}: {wanted}; move the file away and repeat the command.")
     write_json(path, {**found, step: line})
-
-
-def recorded_run(run: Path) -> dict[str, Any]:
-    """What RUN/run.json says; nothing where there is no such file or it is no object."""
-    path = run / "run.json"
-    found = read_json(path) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
-
-
-def recorded_benchmark(run: Path) -> str | None:
-    """The benchmark that RUN/run.json names, None where there is no such file or it names none."""
-    name = recorded_run(run).get("benchmark")
-    return name if isinstance(name, str) else None

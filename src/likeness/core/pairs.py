@@ -24,7 +24,7 @@ from pydantic import (
 from likeness.core.errors import DataError
 from likeness.core.files import read_text
 from likeness.core.kinds import Category, Split, Subset
-from likeness.core.records import Case
+from likeness.core.records import Box, Case
 from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
 
 __all__ = [
@@ -75,22 +75,12 @@ class PairSubject(_Row):
     phrase: str = Field(min_length=1)
     reference_index: int = Field(ge=0, validation_alias=AliasChoices("reference_index", "ref_index"))
     mask: File
-    box: tuple[float, float, float, float]
+    box: Box
     detection_score: float | None = Field(default=None, validation_alias=AliasChoices("detection_score", "det_score"))
     disrupted: bool = Field(strict=True)
     disruption: dict[str, Any] | None = None
     inpaint_caption: str | None = None
     id: str = ""
-
-    # DataError is no ValueError, so it leaves pydantic unchanged and callers catch one family of errors
-    @field_validator("box")
-    @classmethod
-    def _lies_in_the_picture(cls, value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-        left, top, right, bottom = value
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            wanted = "left < right and top < bottom, in shares of the sides from 0 to 1"
-            raise DataError(f"box: expected {wanted}, got {list(value)}; divide px by the picture's width and height.")
-        return value
 
 
 class PictureScore(_Row):

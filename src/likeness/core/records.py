@@ -4,21 +4,31 @@ A *subject* is somebody or something with pictures; a *case* is a prompt with 0 
 one generated picture of a case. Records are frozen and refuse unknown keys.
 """
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any  # parsed JSON is open until a record has checked it
+from typing import Annotated, Any, Self  # Any: parsed JSON is open until a record has checked it
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, read_text
+from likeness.core.files import read_json, read_text, write_jsonl
 from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
-
-__all__ = ["MAX_SUBJECTS", "Case", "CasesFile", "LeftOut", "Subject", "read_cases", "resolve_paths"]
 
 MAX_SUBJECTS = 4
 
+_BESIDE = ("action", "scene")
+"""Labels that stand beside the others in a row."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -45,20 +55,93 @@ class Subject(_Record):
         return self.photos or (self.reference_image,)
 
 
-class Case(_Record):
-    """One prompt with its subjects and seed.
+class Labels(_Record):
+    """What a picture of the case must show; None or empty where nothing is known.
 
-    Raises: DataError for an id that is no safe file name, a blank prompt or more than MAX_SUBJECTS subjects.
+    `action` and `scene` are names of the world; `triplets` are (subject, predicate, object), `predicate` the relation
+    that is asked for; `objects` must be there; `detectables` are the words of the prompt that a detector can find.
+    """
+
+    action: str | None = None
+    scene: str | None = None
+    triplets: tuple[tuple[str, str, str], ...] = ()
+    objects: tuple[str, ...] = ()
+    predicate: str | None = None
+    detectables: tuple[str, ...] = ()
+
+
+# DataError is no ValueError, so it leaves pydantic unchanged and callers catch one family of errors
+def _in_the_picture(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = value
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        wanted = "left < right and top < bottom, in shares of the sides from 0 to 1"
+        raise DataError(f"box: expected {wanted}, got {list(value)}; divide px by the picture's width and height.")
+    return value
+
+
+Box = Annotated[tuple[float, float, float, float], AfterValidator(_in_the_picture)]
+"""Left, top, right and bottom in shares of the sides."""
+
+
+class Layout(_Record):
+    """Where things are to be, a phrase for each box. Raises: DataError unless there are as many phrases as boxes."""
+
+    boxes: tuple[Box, ...] = Field(min_length=1)
+    phrases: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _is_paired(self) -> Self:
+        if len(self.boxes) != len(self.phrases) or not all(phrase.strip() for phrase in self.phrases):
+            got = f"{len(self.boxes)} boxes and {list(self.phrases)}"
+            raise DataError(f"layout: expected a phrase for every box, got {got}; write one for each.")
+        return self
+
+
+class Case(_Record):
+    """One prompt with its subjects and seed, what must be seen of it and where.
+
+    A row may hold action and scene beside `labels`, where they were before there were labels, and is written that way.
+    Raises: DataError for an id that is no safe file name, a blank prompt, more than MAX_SUBJECTS subjects, or a label
+    given in both places.
     """
 
     id: str
     prompt: str
     subjects: tuple[Subject, ...] = ()
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
-    action: str | None = None
-    scene: str | None = None
+    labels: Labels = Labels()
+    layout: Layout | None = None
 
-    # DataError is no ValueError, so it leaves pydantic unchanged and callers catch one family of errors
+    @property
+    def action(self) -> str | None:
+        """The action's name."""
+        return self.labels.action
+
+    @property
+    def scene(self) -> str | None:
+        """The scene's name."""
+        return self.labels.scene
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathers_labels(cls, row: Any) -> Any:
+        """The row with action and scene among its labels."""
+        if not isinstance(row, dict) or not isinstance(labels := row.get("labels", {}), dict):
+            return row
+        beside = {key: row[key] for key in _BESIDE if key in row}
+        if twice := [key for key in beside if key in labels]:
+            raise DataError(f"labels: expected each label once, got {twice[0]} inside and beside; drop one.")
+        return {key: value for key, value in row.items() if key not in beside} | {"labels": labels | beside}
+
+    @model_serializer(mode="wrap")
+    def _as_before_labels(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Action and scene beside the labels, others and a layout only where there are any: hashes of cases stay."""
+        row: dict[str, Any] = handler(self)
+        labels, layout = row.pop("labels", {}), row.pop("layout", None)
+        beside = {key: labels.pop(key) for key in _BESIDE if key in labels}
+        more = {"labels": {key: value for key, value in labels.items() if value}, "layout": layout}
+        return row | beside | {key: value for key, value in more.items() if value}
+
     @field_validator("id")
     @classmethod
     def _is_file_name(cls, value: str) -> str:
@@ -144,17 +227,35 @@ def _full_row(row: dict[str, Any], *, number: int) -> dict[str, Any]:
     return {"id": short.id or default_id, "prompt": short.prompt, "subjects": subjects, "seed": short.seed}
 
 
+def case_file(run: Path) -> Path:
+    """The cases that the pictures of a folder answer: those of its evaluation where they came from elsewhere."""
+    evaluated = run / "evaluation" / "cases.jsonl"
+    return evaluated if evaluated.is_file() else run / "cases.jsonl"
+
+
 def resolve_paths(case: Case, *, folder: Path) -> Case:
     """The case with all paths resolved against `folder`. Raises: DataError naming the first missing file."""
+    return with_paths(case, lambda path: existing_file(path, folder=folder, what="reference image"))
+
+
+def with_paths(case: Case, change: Callable[[Path], Path]) -> Case:
+    """The case with every path of its subjects replaced by what `change` makes of it."""
     subjects = tuple(
         subject.model_copy(
             update={
-                "reference_image": existing_file(subject.reference_image, folder=folder, what="reference image"),
-                "photos": tuple(
-                    existing_file(photo, folder=folder, what="reference image") for photo in subject.photos
-                ),
+                "reference_image": change(subject.reference_image),
+                "photos": tuple(change(photo) for photo in subject.photos),
             }
         )
         for subject in case.subjects
     )
     return case.model_copy(update={"subjects": subjects})
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """A case file whose paths are relative to its folder, so that both can move together. Raises: OutputError."""
+
+    def relative(found: Path) -> Path:
+        return Path(os.path.relpath(found.resolve(), path.parent.resolve()))
+
+    write_jsonl(path, [with_paths(case, relative).model_dump(mode="json") for case in cases])

@@ -12,7 +12,7 @@ from likeness import __version__
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
 
-__all__ = ["hold_run", "open_run", "package_versions", "require_free"]
+__all__ = ["hold_run", "open_run", "package_versions", "recorded_run", "require_free"]
 
 _ABSENT = "(absent)"
 
@@ -33,6 +33,13 @@ def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
         require_free(folder, facts=identity)
         write_json(record, identity)
     return folder
+
+
+def recorded_run(run: Path) -> dict[str, Any]:
+    """What RUN/run.json says; nothing where there is no such file or it is no object."""
+    path = run / "run.json"
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:

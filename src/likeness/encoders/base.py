@@ -1,17 +1,54 @@
-"""What the encoders share: finding the weights, naming them, and features of unit length."""
+"""The contracts of encoders, and what they share: finding the weights, naming them, features of unit length."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any  # stock classes, which are typed as many things
+from typing import Any, ClassVar, Protocol, Self, TypeVar  # Any: stock classes, which are typed as many things
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from pydantic import ValidationError
+from torch import Tensor
 
-from likeness.core.errors import MeasurementError
+from likeness.core.errors import DataError, MeasurementError, WeightsError
 from likeness.core.hashing import folder_sha256, short
 from likeness.core.rows import readable_mistakes
 from likeness.core.weights import resolve_weights
+
+Sight = TypeVar("Sight", covariant=True)
+
+
+class Encoder(Protocol[Sight]):
+    """A frozen extractor; `id` names weights and preprocessing, so that equal ids give comparable numbers."""
+
+    id: str
+
+    def look(self, images: Sequence[Image.Image]) -> Sequence[Sight]:
+        """What it saw of each picture; in batches of one fixed shape, so that no value depends on its neighbours."""
+        ...
+
+
+class TextEncoder(Protocol[Sight]):
+    """An encoder of texts; one that also looks at pictures puts both into one space."""
+
+    id: str
+
+    def read(self, texts: Sequence[str]) -> Sequence[Sight]:
+        """What it read of each text, independent of the other texts."""
+        ...
+
+
+class PairScorer(Protocol):
+    """A model that scores a picture and a text together."""
+
+    id: str
+
+    def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[float]:
+        """One score per picture and its text."""
+        ...
+
 
 EMBEDDED_PREFIX = "embedded:"
 REASON_LENGTH = 300
@@ -63,3 +100,46 @@ def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
             "Encoder: expected finite features that are not all 0, got others; check the weights for damage."
         )
     return (features / lengths).astype(np.float32)
+
+
+class FeatureEncoder(ABC):
+    """A frozen model in float32 that gives one unit vector per picture; a subclass sets what is declared here.
+
+    `wanted` are the noun of its errors and what its folder must hold.
+    """
+
+    wanted: ClassVar[tuple[str, str]]
+    id: str
+    device: str
+    processor: Any  # a stock image processor
+
+    @abstractmethod
+    def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None: ...
+
+    @classmethod
+    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
+        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
+
+        Raises: WeightsError when there is none or it holds another model.
+        """
+        folder, (noun, wanted) = weights_folder(spec), cls.wanted
+        try:
+            return cls(folder, device=device, spec=spec)
+        except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
+            raise WeightsError(
+                f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}; "
+                "pass a folder in stock transformers format."
+            ) from error
+
+    def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
+        """The picture as the model sees it."""
+        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
+
+    @torch.inference_mode()
+    def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
+        """One unit vector per picture, independent of the other pictures."""
+        pixels = (torch.from_numpy(self.pixel_values(image))[None].to(self.device) for image in images)
+        return unit_rows(np.concatenate([self._feature(each) for each in pixels]))
+
+    @abstractmethod
+    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]: ...

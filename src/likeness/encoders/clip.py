@@ -5,18 +5,18 @@ table metric uses openai/clip-vit-base-patch32, as the DreamBooth, UNO and Patch
 Differs: float32 instead of those scripts' float16; one picture or text at a time, without padding.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
+from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from likeness.core.errors import WeightsError
-from likeness.encoders.base import encoder_id, load_whole, short_reason, unit_rows, weights_folder
+from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
 def _preprocessing(processor: CLIPImageProcessorPil) -> str:
@@ -28,8 +28,17 @@ def _pooled(outputs: Any) -> Float[np.ndarray, "1 D"]:  # a transformers output 
     return outputs.pooler_output.cpu().numpy()
 
 
-class ClipEncoder:
+class TextFeature(NamedTuple):
+    """A text's unit vector, and whether it has more tokens than the model reads."""
+
+    vector: Float[np.ndarray, " D"]
+    truncated: bool
+
+
+class ClipEncoder(FeatureEncoder):
     """A frozen CLIP in float32; D is the width of the shared space."""
+
+    wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model: CLIPModel = load_whole(CLIPModel, folder)
@@ -40,43 +49,16 @@ class ClipEncoder:
         self.device = device
         self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=_preprocessing(self.processor))
 
-    @classmethod
-    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
-        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
-
-        Raises: WeightsError when there is none or it is no CLIP.
-        """
-        folder = weights_folder(spec)
-        try:
-            return cls(folder, device=device, spec=spec)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise WeightsError(
-                f"CLIP {spec}: expected a CLIPModel as safetensors with tokenizer and preprocessor config in {folder}, "
-                f"got {short_reason(error)}; pass a folder in stock transformers format."
-            ) from error
-
-    def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
-        """The picture as the model sees it."""
-        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
+    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
+        return _pooled(self.model.get_image_features(pixel_values=pixels))
 
     @torch.inference_mode()
-    def image_features(self, images: list[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """One unit vector per picture, independent of the other pictures."""
-        rows = []
-        for image in images:
-            pixels = torch.from_numpy(self.pixel_values(image))[None].to(self.device)
-            rows.append(_pooled(self.model.get_image_features(pixel_values=pixels)))
-        return unit_rows(np.concatenate(rows))
+    def read(self, texts: Sequence[str]) -> list[TextFeature]:
+        """One unit vector per text, cut to the model's length, independent of the other texts."""
+        return [self._read(text) for text in texts]
 
-    @torch.inference_mode()
-    def text_features(self, texts: list[str]) -> Float[np.ndarray, "N D"]:
-        """One unit vector per text, cut to the model's length; `truncated` tells which texts are cut."""
-        rows = []
-        for text in texts:
-            tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-            rows.append(_pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device))))
-        return unit_rows(np.concatenate(rows))
-
-    def truncated(self, text: str) -> bool:
-        """True when the text has more tokens than the model reads."""
-        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
+    def _read(self, text: str) -> TextFeature:
+        tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        feature = _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
+        is_longer = len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
+        return TextFeature(unit_rows(feature)[0], is_longer)

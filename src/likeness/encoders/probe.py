@@ -7,6 +7,7 @@ CenterNet does, pattern and second colour were still at chance after 22,400 pict
 Shapes: B pictures, S input side, h = w = S/8 heatmap cells, N subjects, A attributes, K_a values of attribute a.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -21,6 +22,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
+from likeness.core.records import MAX_SUBJECTS
 from likeness.encoders.base import encoder_id, short_reason, weights_folder
 from likeness.encoders.reading import Reading, SubjectReading
 
@@ -144,15 +146,12 @@ class AttributeProbe(nn.Module):
         return dict(zip(self.config.attributes, self.attribute_head(features).split(sizes, dim=1), strict=True))
 
     @torch.inference_mode()
-    def read(self, images: list[Image.Image], *, num_subjects: list[int]) -> list[Reading]:
-        """One reading per picture with at most `num_subjects[i]` subjects, independent of the other pictures."""
+    def look(self, images: Sequence[Image.Image]) -> list[Reading]:
+        """One reading per picture with at most MAX_SUBJECTS subjects, independent of the other pictures."""
         device = next(self.parameters()).device
         self.eval()
-        readings: list[Reading] = []
-        for image, count in zip(images, num_subjects, strict=True):
-            pixels = pixel_values(image, size=self.config.image_size)[None].to(device)
-            readings.append(self._reading(pixels, count=count))
-        return readings
+        pixels = (pixel_values(image, size=self.config.image_size)[None].to(device) for image in images)
+        return [self._reading(each, count=MAX_SUBJECTS) for each in pixels]
 
     def _reading(self, pixels: Float[Tensor, "1 3 S S"], *, count: int) -> Reading:
         outputs = self(pixels)
@@ -171,7 +170,7 @@ class AttributeProbe(nn.Module):
             subjects.append(SubjectReading((float(head[0]), float(head[1])), float(heatmap[row, column]), attributes))
         action = _probabilities(outputs.action[0].cpu(), self.config.actions)
         scene = _probabilities(outputs.scene[0].cpu(), self.config.scenes)
-        return Reading(action=action, scene=scene, subjects=tuple(subjects))
+        return Reading(action=action, scene=scene, subjects=tuple(subjects), labels=self.config.attributes)
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and model.safetensors, which `load` reads back to the same function."""

@@ -38,9 +38,10 @@ class SubjectReading:
 class Reading:
     """One picture read: probabilities of each action and scene, and the subjects found, strongest head first.
 
-    `subjects` is shorter than asked for when the picture has fewer peaks than that.
+    `labels` are the values that the probe knows of each attribute.
     """
 
     action: dict[str, float]
     scene: dict[str, float]
     subjects: tuple[SubjectReading, ...]
+    labels: dict[str, tuple[str, ...]]

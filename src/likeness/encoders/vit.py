@@ -6,18 +6,17 @@ Differs: DINOv2 checkpoints load too; the resize is 256/224 of the crop, whateve
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 from transformers import AutoConfig, Dinov2Model, ViTModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from likeness.core.errors import DataError, WeightsError
 from likeness.core.files import read_json
-from likeness.encoders.base import encoder_id, load_whole, short_reason, unit_rows, weights_folder
+from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole
 
 
 def dino_processor(*, crop: int, mean: list[float], std: list[float]) -> CLIPImageProcessorPil:
@@ -49,8 +48,10 @@ def _crop_size(size: Any) -> int:  # configs write a number or {"height", "width
     return int(size["height"] if isinstance(size, dict) else size)
 
 
-class VitEncoder:
-    """A frozen ViT or DINOv2 in float32; D is its hidden size."""
+class VitEncoder(FeatureEncoder):
+    """A frozen ViT or DINOv2 in float32: CLS after the final norm; D is its hidden size."""
+
+    wanted = ("ViT", "a ViTModel or Dinov2Model as safetensors with preprocessor_config.json")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model = _model(folder)
@@ -63,30 +64,5 @@ class VitEncoder:
         description = f"PIL, short side {edge}, bicubic, centre crop {crop}, checkpoint's mean and std"
         self.id = encoder_id(self.model.config.model_type, spec=spec, folder=folder, preprocessing=description)
 
-    @classmethod
-    def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
-        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
-
-        Raises: WeightsError when there is none or it is neither ViT nor DINOv2.
-        """
-        folder = weights_folder(spec)
-        try:
-            return cls(folder, device=device, spec=spec)
-        except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
-            raise WeightsError(
-                f"ViT {spec}: expected a ViTModel or Dinov2Model as safetensors with preprocessor_config.json in "
-                f"{folder}, got {short_reason(error)}; pass a folder in stock transformers format."
-            ) from error
-
-    def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
-        """The picture as the model sees it."""
-        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
-
-    @torch.inference_mode()
-    def features(self, images: list[Image.Image]) -> Float[np.ndarray, "N D"]:
-        """One unit vector per picture, independent of the other pictures: CLS after the final norm."""
-        rows = []
-        for image in images:
-            pixels = torch.from_numpy(self.pixel_values(image))[None].to(self.device)
-            rows.append(self.model(pixel_values=pixels).last_hidden_state[:, 0].cpu().numpy())
-        return unit_rows(np.concatenate(rows))
+    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
+        return self.model(pixel_values=pixels).last_hidden_state[:, 0].cpu().numpy()

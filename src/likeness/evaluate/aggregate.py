@@ -10,19 +10,6 @@ from likeness.metrics import METRICS
 
 Row = dict[str, Any]
 
-# Key of a sample's values -> (metric, column), in the order of the table.
-TABLE: dict[str, tuple[str, str]] = {
-    "clip_t": ("clip_t", ""),
-    "clip_i": ("clip_i", "all_photos"),
-    "clip_i_conditioning_photo": ("clip_i", "conditioning_photo"),
-    "dino": ("dino", "all_photos"),
-    "dino_conditioning_photo": ("dino", "conditioning_photo"),
-    "attribute_accuracy": ("attribute_accuracy", ""),
-    "leakage": ("leakage", ""),
-    "action_recognised": ("action_recognised", ""),
-    "scene_recognised": ("scene_recognised", ""),
-}
-
 
 def group_of(subject_ids: Sequence[str], *, case_id: str) -> str:
     """What is resampled as one: the subject, or the combination of subjects; a case without subjects is its own.
@@ -38,7 +25,7 @@ def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list
     `rows` maps "generated" and, where they were measured, "floor" and "ceiling" to sample rows; `num_missing` pictures
     were never there.
     """
-    keys = [key for key in TABLE if any(key in row["values"] for kind in rows for row in rows[kind])]
+    keys = [key for key in METRICS if any(key in row["values"] for kind in rows for row in rows[kind])]
     return [
         _summary_row(rows[kind], key=key, kind=kind, num_missing=num_missing if kind == "generated" else 0)
         for key in keys
@@ -47,13 +34,13 @@ def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list
 
 
 def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) -> Row:
-    metric, column = TABLE[key]
+    facts = METRICS[key].facts
     values = [math.nan if row["values"][key]["value"] is None else row["values"][key]["value"] for row in rows]
     interval = mean_interval(values, [row["group"] for row in rows])
     return {
         "row": kind,
-        "metric": metric,
-        "column": column,
+        "metric": facts.name,
+        "column": facts.column,
         "mean": _or_none(interval.mean),
         "ci_low": _or_none(interval.ci_low),
         "ci_high": _or_none(interval.ci_high),
@@ -61,8 +48,8 @@ def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) 
         "n_subjects": interval.n_subjects,
         "missing": interval.missing + num_missing,
         "reason": "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason,
-        "unit": METRICS[metric].unit,
-        "higher_is_better": METRICS[metric].higher_is_better,
+        "unit": facts.unit,
+        "higher_is_better": facts.higher_is_better,
     }
 
 
@@ -80,11 +67,19 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def attribute_rows(rows: Sequence[Row]) -> dict[str, Row]:
-    """Attribute -> share of subjects that read right, and of how many."""
-    right: dict[str, list[bool]] = defaultdict(list)
+def tallies(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Table -> part -> share of subjects of which it is true, and of how many; for metrics that are tallied."""
+    return {
+        metric.tallied: _tally(rows, key=key)
+        for key, metric in METRICS.items()
+        if metric.tallied and any(key in row["values"] for row in rows)
+    }
+
+
+def _tally(rows: Sequence[Row], *, key: str) -> dict[str, Row]:
+    seen: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
         for subject in row["per_subject"]:
-            for name, is_right in subject.get("right_attributes", {}).items():
-                right[name].append(is_right)
-    return {name: {"share_right": sum(seen) / len(seen), "n": len(seen)} for name, seen in right.items()}
+            for name, is_true in subject["values"][key].get("parts", {}).items():
+                seen[name].append(is_true)
+    return {name: {"share_right": sum(answers) / len(answers), "n": len(answers)} for name, answers in seen.items()}

@@ -5,120 +5,152 @@ picture; labels are read from the true picture of another case. Ceiling: the tru
 benchmark has it, else the subject's photos other than the conditioning one, each against the photos it is not.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from likeness.core.records import Case, Subject
 from likeness.core.rng import seed_for
-from likeness.evaluate.measure import (
-    IMAGE_METRICS,
-    Eyes,
-    Measured,
-    Values,
-    fidelity_keys,
-    joined,
-    measure_labels,
-    measure_picture,
-    over_subjects,
-    prompt_fidelity,
-    similarity,
-    subject_fidelity,
-    unlabelled,
-)
-from likeness.metrics.base import mean_over_subjects, not_measured
+from likeness.evaluate.measure import Panel, unmeasured
+from likeness.metrics.base import Evidence, Measured, Metric, Value, mean_over_subjects, not_measured, of_subjects
 
-NO_OTHER = "the benchmark has no other subject"
-NO_TRUTH = "the benchmark has no true picture of this case"
+NO_OTHER = not_measured("the benchmark has no other subject")
+NO_OTHER_TRUTH = not_measured("the benchmark has no true picture of another case")
+NO_TRUTH = not_measured("the benchmark has no true picture of this case")
+NO_OTHER_PHOTO = not_measured("the subject has no photo besides the conditioning one")
+MOST_CANDIDATES = 32
+"""Stand-ins that one subject is chosen from: with more, choosing for all of a large benchmark would be quadratic."""
+
+
+class Ring:
+    """Names in an order by hash, closed to a ring, so that each has its own few that follow it."""
+
+    def __init__(self, names: Iterable[str], *, order: str) -> None:
+        self._names = sorted(names, key=lambda name: (seed_for(order, name), name))
+        self._place = {name: index for index, name in enumerate(self._names)}
+
+    def after(self, name: str, *, allowed: Callable[[str], bool]) -> list[str]:
+        """The first allowed names behind `name` (behind the last name, when it is not in the ring), at most 32."""
+        start = self._place.get(name, -1) + 1
+        turned = (self._names[(start + step) % len(self._names)] for step in range(len(self._names)))
+        return list(islice(filter(allowed, turned), MOST_CANDIDATES))
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All subjects of a benchmark by id, its cases, and the true pictures by case id."""
+    """All subjects and cases of a benchmark by id, its true pictures by case id, and rings to choose stand-ins from."""
 
     subjects: dict[str, Subject]
-    cases: tuple[Case, ...]
+    cases: dict[str, Case]
     truth: dict[str, Path]
+    rings: dict[Hashable, Ring]
 
 
 def make_pool(cases: Sequence[Case], *, truth_folder: Path | None) -> Pool:
     """The pool of a benchmark; the true picture of a case is `truth_folder`/<case_id>.png."""
     subjects = {subject.id: subject for case in cases for subject in case.subjects}
     paths = {case.id: truth_folder / f"{case.id}.png" for case in cases} if truth_folder else {}
-    return Pool(subjects, tuple(cases), {name: path for name, path in paths.items() if path.is_file()})
+    truth = {name: path for name, path in paths.items() if path.is_file()}
+    groups: dict[Hashable, list[str]] = {None: list(subjects)}
+    for subject in subjects.values():
+        groups.setdefault(subject.class_name, []).append(subject.id)
+    for case in cases:
+        if case.id in truth:
+            groups.setdefault(len(case.subjects), []).append(case.id)
+    rings = {group: Ring(names, order="floor-order") for group, names in groups.items()}
+    return Pool(subjects, {case.id: case for case in cases}, truth, rings)
 
 
 def other_subject(subject: Subject, *, case: Case, pool: Pool) -> Subject | None:
-    """A subject that is not in the case, of the same class where there is one, chosen by hash of the ids."""
+    """A subject that is not in the case, of the same class where there is one, chosen by hash of the ids.
+
+    Of more than 32 candidates those 32 compete that follow the subject on its ring.
+    """
     present = {s.id for s in case.subjects}
-    others = [s for s in pool.subjects.values() if s.id not in present]
-    same_class = [s for s in others if s.class_name == subject.class_name]
-    return min(same_class or others, key=lambda s: (seed_for("floor", case.id, subject.id, s.id), s.id), default=None)
+    for group in (subject.class_name, None):
+        others = pool.rings[group].after(subject.id, allowed=lambda name: name not in present)
+        if others:
+            return pool.subjects[min(others, key=lambda name: (seed_for("floor", case.id, subject.id, name), name))]
+    return None
 
 
 def other_truth(case: Case, *, pool: Pool) -> Path | None:
-    """The true picture of a case with as many subjects, none of them shared, chosen by hash of the ids."""
+    """The true picture of a case with as many subjects, none of them shared, chosen by hash of the ids.
+
+    Of more than 32 candidates those 32 compete that follow the case on the ring of cases with as many subjects.
+    """
     present = {s.id for s in case.subjects}
-    others = [
-        c.id
-        for c in pool.cases
-        if c.id in pool.truth and len(c.subjects) == len(present) and present.isdisjoint(s.id for s in c.subjects)
-    ]
+    ring = pool.rings.get(len(present))
+    if ring is None:
+        return None
+
+    def is_apart(name: str) -> bool:
+        return present.isdisjoint(s.id for s in pool.cases[name].subjects)
+
+    others = ring.after(case.id, allowed=is_apart)
     chosen = min(others, key=lambda name: (seed_for("floor-labels", case.id, name), name), default=None)
     return None if chosen is None else pool.truth[chosen]
 
 
-def measure_floor(case: Case, *, pool: Pool, eyes: Eyes, labelled: bool) -> Measured:
-    """The values of pictures that show somebody else."""
+def measure_floor(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:
+    """The values of pictures that show somebody else, by key."""
     others = [other_subject(subject, case=case, pool=pool) for subject in case.subjects]
-    subjects = tuple(
-        _unmeasured_fidelity(NO_OTHER) if other is None else subject_fidelity(other.reference_image, subject, eyes=eyes)
-        for subject, other in zip(case.subjects, others, strict=True)
-    )
-    texts = [
-        not_measured(NO_OTHER) if other is None else prompt_fidelity(other.reference_image, case.prompt, eyes=eyes)
+    stand_ins = [
+        None if other is None else panel.evidence(case, picture=other.reference_image, is_photo=True)
         for other in others
     ]
-    values = {"clip_t": mean_over_subjects(texts)} | over_subjects(subjects, keys=fidelity_keys())
-    if not labelled:
-        return Measured(values, subjects)
-    path = other_truth(case, pool=pool)
-    reason = "the benchmark has no true picture of another case"
-    labels = unlabelled(case, reason=reason) if path is None else measure_labels(path, case, eyes=eyes)
-    return joined(Measured(values, subjects), labels)
+    truth = other_truth(case, pool=pool) if panel.is_labelled else None
+    evidence = None if truth is None else panel.evidence(case, picture=truth)
+    found: dict[str, Measured] = {}
+    for metric in panel.metrics:
+        if metric.facts.kind == "labels":
+            measured = unmeasured(metric, case, NO_OTHER_TRUTH) if evidence is None else panel.measure(metric, evidence)
+        else:
+            values = [_of_stand_in(metric, seen, i, panel=panel) for i, seen in enumerate(stand_ins)]
+            measured = Measured(mean_over_subjects(values), tuple(values) if metric.facts.per_subject else ())
+        found[metric.facts.key] = measured
+    return found
 
 
-def measure_ceiling(case: Case, *, pool: Pool, eyes: Eyes, labelled: bool) -> Measured:
-    """The values of the true picture of the case, or those among the subject's own photos."""
+def _of_stand_in(metric: Metric, seen: Evidence | None, index: int, *, panel: Panel) -> Value:
+    """What the picture that stands in for a subject is worth to it."""
+    if seen is None:
+        return NO_OTHER
+    measured = panel.measure(metric, seen)
+    return measured.per_subject[index] if metric.facts.per_subject else measured.value
+
+
+def measure_ceiling(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:
+    """The values of the true picture of the case, or those among the subject's own photos, by key."""
     if case.id in pool.truth:
-        return measure_picture(pool.truth[case.id], case, eyes=eyes, labelled=labelled)
-    subjects = tuple(_photo_ceiling(subject, eyes=eyes) for subject in case.subjects)
-    values = {"clip_t": not_measured(NO_TRUTH)} | over_subjects(subjects, keys=fidelity_keys())
-    photos = Measured(values, subjects)
-    return joined(photos, unlabelled(case, reason=NO_TRUTH)) if labelled else photos
+        return panel.measure_picture(pool.truth[case.id], case)
+    shown = [_other_photos(case, i, panel=panel) for i in range(len(case.subjects))]
+    return {
+        metric.facts.key: of_subjects([_mean_of(metric, some, i, panel=panel) for i, some in enumerate(shown)])
+        if metric.facts.kind == "subject"
+        else unmeasured(metric, case, NO_TRUTH)
+        for metric in panel.metrics
+    }
 
 
-def _unmeasured_fidelity(reason: str) -> Values:
-    return {key: not_measured(reason) for key in fidelity_keys()}
+def _mean_of(metric: Metric, photos: Sequence[Evidence], index: int, *, panel: Panel) -> Value:
+    values = [panel.measure(metric, photo).per_subject[index] for photo in photos]
+    return mean_over_subjects(values) if values else NO_OTHER_PHOTO
 
 
-def _photo_ceiling(subject: Subject, *, eyes: Eyes) -> Values:
-    """Each photo other than the conditioning one against the photos it is not, and against the conditioning one.
+def _other_photos(case: Case, index: int, *, panel: Panel) -> list[Evidence]:
+    """Each photo of a subject other than the conditioning one, to be compared with the photos it is not.
 
     Same pixels are the same photo, whatever the file is called.
     """
-    conditioning = eyes.picture(subject.reference_image).pixels
-    pixels = {path: eyes.picture(path).pixels for path in subject.measured_photos}
-    others = [path for path, shown in pixels.items() if shown != conditioning]
-    if not others:
-        return _unmeasured_fidelity("the subject has no photo besides the conditioning one")
-    values: Values = {}
-    for encoder, (name, _) in IMAGE_METRICS.items():
-        rest = [
-            similarity(path, [q for q in pixels if pixels[q] != pixels[path]], encoder=encoder, eyes=eyes)
-            for path in others
-        ]
-        one = [similarity(path, [subject.reference_image], encoder=encoder, eyes=eyes) for path in others]
-        values[name] = mean_over_subjects(rest)
-        values[f"{name}_conditioning_photo"] = mean_over_subjects(one)
-    return values
+    subject = case.subjects[index]
+    conditioning = panel.photo(subject.reference_image).pixels
+    pixels = {path: panel.photo(path).pixels for path in subject.measured_photos}
+    found: list[Evidence] = []
+    for path in (path for path, shown in pixels.items() if shown != conditioning):
+        evidence = panel.evidence(case, picture=path, is_photo=True)
+        rest = tuple(panel.photo(other).seen for other in pixels if pixels[other] != pixels[path])
+        subjects = tuple(replace(seen, photos=rest) if i == index else seen for i, seen in enumerate(evidence.subjects))
+        found.append(replace(evidence, subjects=subjects))
+    return found

@@ -1,58 +1,29 @@
 """Every value of one picture for one case, independent of all other pictures of the run."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict  # Any: JSON
-
-import numpy as np
-from jaxtyping import Float
+from typing import Any  # what an encoder sees is its own type; JSON
 
 from likeness.core.errors import MeasurementError
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image
 from likeness.core.records import Case, Subject
-from likeness.metrics.attributes import (
-    action_recognised,
-    attribute_accuracy,
-    leakage,
-    match_subjects,
-    right_attributes,
-    scene_recognised,
-)
-from likeness.metrics.base import Value, mean_over_subjects, not_measured
-from likeness.metrics.clip_i import clip_i
-from likeness.metrics.clip_t import clip_t
-from likeness.metrics.dino import dino
+from likeness.encoders import ENCODERS
+from likeness.metrics import METRICS
+from likeness.metrics.base import Evidence, Measured, Metric, Seen, SubjectEvidence, Value, not_measured
 
-if TYPE_CHECKING:
-    from likeness.encoders.clip import ClipEncoder
-    from likeness.encoders.probe import AttributeProbe
-    from likeness.encoders.reading import SubjectReading
-    from likeness.encoders.vit import VitEncoder
-
-Values = dict[str, Value]
-IMAGE_METRICS = {"clip": ("clip_i", clip_i), "dino": ("dino", dino)}
-SUBJECT_LABEL_KEYS = ("attribute_accuracy", "leakage")
-LABEL_KEYS = (*SUBJECT_LABEL_KEYS, "action_recognised", "scene_recognised")
-
-
-class Encoders(TypedDict, total=False):
-    """The encoders at hand; metrics of an absent one are not measured."""
-
-    clip: ClipEncoder
-    dino: VitEncoder
-    probe: AttributeProbe
+Encoders = Mapping[str, Any]
+"""The encoders at hand, by their names in ENCODERS; metrics of an absent one are not measured."""
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What a picture file shows: the hash of its pixels and one unit feature per encoder at hand."""
+class Look:
+    """What a picture file shows: the hash of its pixels, and what each encoder saw of it."""
 
     pixels: str
-    features: dict[str, Float[np.ndarray, " D"]]
+    seen: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass
@@ -60,145 +31,105 @@ class Eyes:
     """The encoders with what they have seen, by file: photos come up again for each sample of their subject."""
 
     encoders: Encoders
-    _pictures: dict[Path, Picture] = field(default_factory=dict)
-    _prompts: dict[str, Float[np.ndarray, " D"]] = field(default_factory=dict)
+    _looks: dict[Path, Look] = field(default_factory=dict[Path, Look])
+    _texts: dict[str, Seen] = field(default_factory=dict[str, Seen])
 
-    def picture(self, path: Path) -> Picture:
-        """The features of a file. Raises: DataError for a file that is no whole picture."""
-        if path not in self._pictures:
-            self._pictures[path] = self._look(path)
-        return self._pictures[path]
+    def look(self, path: Path, *, names: Iterable[str] = ()) -> Look:
+        """What the encoders `names` saw of a file. Raises: DataError for a file that is no whole picture."""
+        known = self._looks.get(path)
+        new = [name for name in names if known is None or name not in known.seen]
+        if known is None or new:
+            image = load_image(path)
+            known = self._looks.setdefault(path, known or Look(pixels_sha256(image)))
+            known.seen.update({name: self.encoders[name].look([image])[0] for name in new})
+        return known
 
-    def _look(self, path: Path) -> Picture:
-        image = load_image(path)
-        features: dict[str, Float[np.ndarray, " D"]] = {}
-        if "clip" in self.encoders:
-            features["clip"] = self.encoders["clip"].image_features([image])[0]
-        if "dino" in self.encoders:
-            features["dino"] = self.encoders["dino"].features([image])[0]
-        return Picture(pixels_sha256(image), features)
+    def read(self, text: str) -> Seen:
+        """What every encoder that reads texts read of a prompt."""
+        if text not in self._texts:
+            readers = {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, "read")}
+            self._texts[text] = {name: encoder.read([text])[0] for name, encoder in readers.items()}
+        return self._texts[text]
 
-    def prompt(self, text: str, *, clip: ClipEncoder) -> Float[np.ndarray, " D"]:
-        """CLIP's feature of a prompt."""
-        if text not in self._prompts:
-            self._prompts[text] = clip.text_features([text])[0]
-        return self._prompts[text]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Values of a sample, values per subject in the case's order, and per subject which attributes read wrong."""
-
-    values: Values
-    subjects: tuple[Values, ...]
-    right: tuple[dict[str, bool], ...] = ()
-
-    def to_json(self, case: Case) -> dict[str, Any]:
-        """The measured part of a row of scores.jsonl."""
-        rows = [
-            {"subject": subject.id, "values": _values_to_json(values)}
-            for subject, values in zip(case.subjects, self.subjects, strict=True)
-        ]
-        for row, right in zip(rows, self.right, strict=False):
-            row["right_attributes"] = right
-        return {"values": _values_to_json(self.values), "per_subject": rows}
+    def score(self, path: Path, text: str) -> Mapping[str, float]:
+        """The scores of every pair scorer for a picture and a text."""
+        scorers = {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, "score")}
+        images = [load_image(path)] if scorers else []
+        return {name: scorer.score(images, [text])[0] for name, scorer in scorers.items()}
 
 
-def _values_to_json(values: Values) -> dict[str, Any]:
-    return {name: value.to_json() for name, value in values.items()}
+class Panel:
+    """The metrics that take part in an evaluation, and what must be looked at for them.
+
+    A metric takes part when the cases carry the labels it needs, and each of its encoders is at hand or among the
+    defaults; without its encoder its values are missing.
+    """
+
+    def __init__(self, eyes: Eyes, *, labelled: bool) -> None:
+        self.eyes = eyes
+        usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world} | set(eyes.encoders)
+        metrics = [metric for metric in METRICS.values() if labelled or metric.facts.kind != "labels"]
+        self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
+        self.is_labelled = labelled
+        self._of_pictures = self._lookers(self.metrics)
+        self._of_photos = self._lookers(metric for metric in self.metrics if metric.facts.kind != "labels")
+
+    def _lookers(self, metrics: Iterable[Metric]) -> list[str]:
+        needed = dict.fromkeys(name for metric in metrics for name in metric.facts.needs)
+        encoders = self.eyes.encoders
+        return [name for name in needed if name in encoders and hasattr(encoders[name], "look")]
+
+    def photo(self, path: Path) -> Look:
+        """What is seen of a photo of a subject."""
+        return self.eyes.look(path, names=self._of_photos)
+
+    def evidence(self, case: Case, *, picture: Path, is_photo: bool = False) -> Evidence:
+        """Everything seen for a picture of the case; a photo that stands in for it is not read for labels."""
+        shown = self.photo(picture) if is_photo else self.eyes.look(picture, names=self._of_pictures)
+        subjects = tuple(self._subject(subject) for subject in case.subjects)
+        prompt, scores = self.eyes.read(case.prompt), self.eyes.score(picture, case.prompt)
+        return Evidence(case, shown.seen, prompt, subjects, scores)
+
+    def _subject(self, subject: Subject) -> SubjectEvidence:
+        photos = tuple(self.photo(path).seen for path in subject.measured_photos)
+        return SubjectEvidence(subject, photos, self.photo(subject.reference_image).seen)
+
+    def measure(self, metric: Metric, evidence: Evidence) -> Measured:
+        """The metric's values, or why there are none."""
+        absent = [name for name in metric.facts.needs if name not in self.eyes.encoders]
+        if absent:
+            return unmeasured(metric, evidence.case, not_measured(f"no {ENCODERS[absent[0]].noun} was given"))
+        try:
+            return metric.measure(evidence)
+        except MeasurementError as error:
+            return unmeasured(metric, evidence.case, not_measured(str(error), status="failed"))
+
+    def measure_picture(self, path: Path, case: Case) -> dict[str, Measured]:
+        """Every metric of one picture, by key."""
+        evidence = self.evidence(case, picture=path)
+        return {metric.facts.key: self.measure(metric, evidence) for metric in self.metrics}
 
 
-def prompt_fidelity(path: Path, prompt: str, *, eyes: Eyes) -> Value:
-    """CLIP-T of a picture and the exact prompt."""
-    clip = eyes.encoders.get("clip")
-    if clip is None:
-        return not_measured("no clip encoder was given")
-    feature = eyes.picture(path).features["clip"]
-    prompt_feature = eyes.prompt(prompt, clip=clip)
-    return clip_t(image_feature=feature, prompt_feature=prompt_feature, truncated=clip.truncated(prompt))
+def unmeasured(metric: Metric, case: Case, why: Value) -> Measured:
+    """`why` as the metric's value and, where it has them, as its value for every subject."""
+    return Measured(why, (why,) * len(case.subjects) if metric.facts.per_subject else ())
 
 
-def similarity(path: Path, photos: Sequence[Path], *, encoder: str, eyes: Eyes) -> Value:
-    """CLIP-I or DINO of a picture against photos."""
-    if encoder not in eyes.encoders:
-        return not_measured(f"no {encoder} encoder was given")
-    _, metric = IMAGE_METRICS[encoder]
-    feature = eyes.picture(path).features[encoder]
-    rows = [eyes.picture(photo).features[encoder] for photo in photos]
-    return metric(image_feature=feature, photo_features=np.stack(rows) if rows else np.empty((0, len(feature))))
-
-
-def subject_fidelity(path: Path, subject: Subject, *, eyes: Eyes) -> Values:
-    """CLIP-I and DINO of a picture against all photos of a subject, and against its conditioning photo alone."""
-    values: Values = {}
-    for encoder, (name, _) in IMAGE_METRICS.items():
-        values[name] = similarity(path, subject.measured_photos, encoder=encoder, eyes=eyes)
-        one = similarity(path, [subject.reference_image], encoder=encoder, eyes=eyes)
-        values[f"{name}_conditioning_photo"] = one
-    return values
-
-
-def over_subjects(subjects: Sequence[Values], *, keys: Sequence[str]) -> Values:
-    """Each key's mean over subjects."""
-    return {key: mean_over_subjects([values[key] for values in subjects]) for key in keys}
-
-
-def fidelity_keys() -> list[str]:
-    """The keys of `subject_fidelity`."""
-    return [f"{name}{column}" for name, _ in IMAGE_METRICS.values() for column in ("", "_conditioning_photo")]
-
-
-def measure_labels(path: Path, case: Case, *, eyes: Eyes) -> Measured:
-    """Attribute accuracy, leakage, action and scene of a picture by the probe; not measured without labels or probe."""
-    probe = eyes.encoders.get("probe")
-    if probe is None:
-        return unlabelled(case, reason="no probe was given")
-    reading = probe.read([load_image(path)], num_subjects=[len(case.subjects)])[0]
-    values = {
-        "action_recognised": action_recognised(reading.action, case.action),
-        "scene_recognised": scene_recognised(reading.scene, case.scene),
-    }
-    try:
-        subjects, right = _measure_attributes(reading.subjects, case, labels=probe.config.attributes)
-    except MeasurementError as error:
-        nothing = unlabelled(case, reason=str(error))
-        return Measured(nothing.values | values, nothing.subjects)
-    return Measured(over_subjects(subjects, keys=SUBJECT_LABEL_KEYS) | values, tuple(subjects), tuple(right))
-
-
-def unlabelled(case: Case, *, reason: str) -> Measured:
-    """All label metrics not measured, for one reason."""
-    subjects = tuple({key: not_measured(reason) for key in SUBJECT_LABEL_KEYS} for _ in case.subjects)
-    return Measured({key: not_measured(reason) for key in LABEL_KEYS}, subjects)
-
-
-def _measure_attributes(
-    readings: Sequence[SubjectReading], case: Case, *, labels: dict[str, tuple[str, ...]]
-) -> tuple[list[Values], list[dict[str, bool]]]:
-    expected = [subject.attributes for subject in case.subjects if subject.attributes is not None]
-    if len(expected) < len(case.subjects):
-        raise MeasurementError("the case does not name every subject's attributes")
-    matched = match_subjects(readings, expected, labels=labels)
-    values = [
-        {
-            "attribute_accuracy": attribute_accuracy(matched[i], expected[i], labels=labels),
-            "leakage": leakage(matched, expected, subject=i, labels=labels),
-        }
-        for i in range(len(expected))
+def to_row(measured: Mapping[str, Measured], case: Case) -> Row:
+    """The measured part of a row of scores.jsonl."""
+    per_subject = {key: found.per_subject for key, found in measured.items() if found.per_subject}
+    subjects = [
+        {"subject": subject.id, "values": {key: values[i].to_json() for key, values in per_subject.items()}}
+        for i, subject in enumerate(case.subjects)
     ]
-    return values, [right_attributes(matched[i], expected[i], labels=labels) for i in range(len(expected))]
+    return {"values": {key: found.value.to_json() for key, found in measured.items()}, "per_subject": subjects}
 
 
-def measure_picture(path: Path, case: Case, *, eyes: Eyes, labelled: bool) -> Measured:
-    """Every value of one picture; the label metrics only when the benchmark carries labels."""
-    fidelity = [subject_fidelity(path, subject, eyes=eyes) for subject in case.subjects]
-    values = {"clip_t": prompt_fidelity(path, case.prompt, eyes=eyes)} | over_subjects(fidelity, keys=fidelity_keys())
-    if not labelled:
-        return Measured(values, tuple(fidelity))
-    return joined(Measured(values, tuple(fidelity)), measure_labels(path, case, eyes=eyes))
-
-
-def joined(fidelity: Measured, labels: Measured) -> Measured:
-    """Both sets of values of one picture as one."""
-    subjects = tuple(a | b for a, b in zip(fidelity.subjects, labels.subjects, strict=True))
-    return Measured(fidelity.values | labels.values, subjects, labels.right)
+def derived(rows: Sequence[Row], metric: Metric) -> None:
+    """The metric's rule over the run is applied to its values in `rows`, which are of one kind and in case order."""
+    if metric.derive is None:
+        return
+    values = [row["values"] for row in rows]
+    found = metric.derive([Value.from_json(each[metric.facts.key]) for each in values])
+    for each, value in zip(values, found, strict=True):
+        each[metric.facts.key] = value.to_json()

@@ -15,19 +15,19 @@ from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import file_sha256, json_sha256, short
-from likeness.core.jobs import Progress
+from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.runs import package_versions
-from likeness.evaluate.aggregate import attribute_rows, group_of, summary_rows
+from likeness.encoders import ENCODERS, load_encoder
+from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import Pool, make_pool, measure_ceiling, measure_floor
-from likeness.evaluate.measure import Encoders, Eyes, Measured, measure_picture
+from likeness.evaluate.measure import Encoders, Eyes, Panel, derived, to_row
 from likeness.evaluate.samples import Found, Sample, find_samples
+from likeness.metrics import METRICS
+from likeness.metrics.base import Measured
 
 PROTOCOL: dict[str, str] = {
-    "clip_t": "cosine of the whole picture and the exact prompt, raw",
-    "clip_i": "cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone",
-    "dino": "as clip_i, with the CLS feature",
-    "attributes": "share of applicable attributes read right by the probe, subjects matched by log-probability",
+    **{key: text for metric in METRICS.values() for key, text in metric.facts.protocol.items()},
     "several_subjects": "mean over subjects",
     "floor": "another subject's reference image; labels from another case's true picture",
     "ceiling": "the case's true picture, else the subject's other photos",
@@ -44,37 +44,23 @@ _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    folder: Path
     cases: tuple[Case, ...]
     found: Found
     pool: Pool
-    labelled: bool
+    panel: Panel
     bounds: bool
     identity: str
 
 
 def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
-    """The encoders named by {"clip": spec, "dino": spec, "probe": spec}, any of which may be left out.
+    """The encoders of {name: weights}, names of ENCODERS, any of which may be left out.
 
     Raises: ConfigError for another name, WeightsError for weights that cannot be had.
     """
-    unknown = sorted(set(specs) - set(Encoders.__annotations__))
+    unknown = sorted(set(specs) - set(ENCODERS))
     if unknown:
-        raise ConfigError(f"Encoders: expected clip, dino or probe, got {unknown[0]}; correct the name.")
-    encoders: Encoders = {}
-    if "clip" in specs:
-        from likeness.encoders.clip import ClipEncoder
-
-        encoders["clip"] = ClipEncoder.load(specs["clip"], device=device)
-    if "dino" in specs:
-        from likeness.encoders.vit import VitEncoder
-
-        encoders["dino"] = VitEncoder.load(specs["dino"], device=device)
-    if "probe" in specs:
-        from likeness.encoders.probe import AttributeProbe
-
-        encoders["probe"] = AttributeProbe.load(specs["probe"], device=device)
-    return encoders
+        raise ConfigError(f"Encoders: expected one of {', '.join(ENCODERS)}, got {unknown[0]}; correct the name.")
+    return {name: load_encoder(name, specs[name], device=device) for name in ENCODERS if name in specs}
 
 
 def evaluate_run(
@@ -87,7 +73,7 @@ def evaluate_run(
     batch_size: int = 16,
     allow_missing: bool = False,
     bounds: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = unseen,
 ) -> dict[str, Any]:
     """The summary of a run folder or of any folder of pictures with a case file, as written to evaluation/summary.json.
 
@@ -99,26 +85,21 @@ def evaluate_run(
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
     eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
-    plan = _plan(
-        run_folder,
-        cases=cases,
-        truth=truth,
-        allow_missing=allow_missing,
-        benchmark=benchmark,
-        encoders=eyes.encoders,
-        bounds=bounds,
-    )
+    options = {"allow_missing": allow_missing, "bounds": bounds}
+    plan = _plan(run_folder, cases=cases, truth=truth, benchmark=benchmark, eyes=eyes, **options)
     output = run_folder / "evaluation"
     if output.is_dir():
         remove_stale_temporaries(output)
     parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
-    rows = _all_rows(plan, parts=parts, eyes=eyes, batch_size=batch_size, progress=progress)
-    summary = _summary(plan, rows=rows, benchmark=benchmark, encoders=eyes.encoders)
+    kinds = _by_kind(_all_rows(plan, parts=parts, batch_size=batch_size, progress=progress))
+    summary = _summary(plan, kinds=kinds, benchmark=benchmark)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
-    write_jsonl(output / "scores.jsonl", [_without_kind(row) for row in rows if row["row"] == "generated"])
+    scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
+    write_jsonl(output / "scores.jsonl", scores)
     (output / "bounds.jsonl").unlink(missing_ok=True)
     if bounds:
-        write_jsonl(output / "bounds.jsonl", [row for row in rows if row["row"] != "generated"])
+        floors, ceilings = kinds["floor"], kinds["ceiling"]
+        write_jsonl(output / "bounds.jsonl", [row for both in zip(floors, ceilings, strict=True) for row in both])
     write_json(output / "summary.json", summary)
     shutil.rmtree(output / "parts")
     return summary
@@ -131,7 +112,7 @@ def _plan(
     truth: Path | None,
     allow_missing: bool,
     benchmark: str,
-    encoders: Encoders,
+    eyes: Eyes,
     bounds: bool,
 ) -> _Plan:
     path = cases or folder / "cases.jsonl"
@@ -141,20 +122,17 @@ def _plan(
     candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
     labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
-    facts: dict[str, Any] = {} if bounds else {"bounds": False}
-    identity = json_sha256(
-        facts
-        | {
-            "benchmark": benchmark,
-            "encoders": _encoder_ids(encoders),
-            "versions": package_versions(*PACKAGES),
-            "protocol": PROTOCOL,
-            "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
-            "samples": [sample.id for sample in found.samples],
-            "files": _file_hashes(found.samples, pool=pool),
-        }
-    )
-    return _Plan(folder, listed.cases, found, pool, labelled, bounds, identity)
+    facts: dict[str, Any] = {
+        "benchmark": benchmark,
+        "encoders": _encoder_ids(eyes.encoders),
+        "versions": package_versions(*PACKAGES),
+        "protocol": PROTOCOL,
+        "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
+        "samples": [sample.id for sample in found.samples],
+        "files": _file_hashes(found.samples, pool=pool),
+    }
+    identity = json_sha256(facts if bounds else facts | {"bounds": False})
+    return _Plan(listed.cases, found, pool, Panel(eyes, labelled=labelled), bounds, identity)
 
 
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
@@ -179,16 +157,14 @@ def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, f
 
 def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
     """Content hashes of all pictures that are looked at, in a fixed order."""
-    subjects = [subject for case in pool.cases for subject in case.subjects]
+    subjects = [subject for case in pool.cases.values() for subject in case.subjects]
     photos = [path for s in subjects for path in (s.reference_image, *s.measured_photos)]
     paths = [*(sample.image for sample in samples), *photos, *pool.truth.values()]
     known = {path: file_sha256(path) for path in dict.fromkeys(paths)}
     return [known[path] for path in paths]
 
 
-def _all_rows(
-    plan: _Plan, *, parts: Path, eyes: Eyes, batch_size: int, progress: Progress | None
-) -> list[dict[str, Any]]:
+def _all_rows(plan: _Plan, *, parts: Path, batch_size: int, progress: Progress) -> list[dict[str, Any]]:
     """The rows of all parts in case order; parts that exist are read, the others are measured and written."""
     samples: dict[str, list[Sample]] = {case.id: [] for case in plan.cases}
     for sample in plan.found.samples:
@@ -199,44 +175,45 @@ def _all_rows(
             part = parts / f"{start:06d}.jsonl"
             batch = plan.cases[start : start + batch_size]
             if not part.is_file():
-                measured = [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan, eyes=eyes)]
+                measured = [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)]
                 write_jsonl(part, measured)
             rows.extend(read_jsonl(part))
-            if progress:
-                progress(start + len(batch), len(plan.cases))
+            progress(start + len(batch), len(plan.cases))
     return rows
 
 
-def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan, eyes: Eyes) -> list[dict[str, Any]]:
-    labelled = plan.labelled
-    rows: list[dict[str, Any]] = []
+def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan) -> list[dict[str, Any]]:
+    panel, rows = plan.panel, list[dict[str, Any]]()
     for sample in samples:
-        measured = measure_picture(sample.image, case, eyes=eyes, labelled=labelled)
+        measured = panel.measure_picture(sample.image, case)
         rows.append(_row(sample.id, case, kind="generated", measured=measured))
-    if not plan.bounds:
-        return rows
-    floor = measure_floor(case, pool=plan.pool, eyes=eyes, labelled=labelled)
-    ceiling = measure_ceiling(case, pool=plan.pool, eyes=eyes, labelled=labelled)
-    rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
-    rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
+    if plan.bounds:
+        floor = measure_floor(case, pool=plan.pool, panel=panel)
+        ceiling = measure_ceiling(case, pool=plan.pool, panel=panel)
+        rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
+        rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
     return rows
 
 
-def _row(row_id: str, case: Case, *, kind: str, measured: Measured) -> dict[str, Any]:
+def _by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of pictures, floors and ceilings apart, after every metric's rule over the run."""
+    kinds = {kind: [row for row in rows if row["row"] == kind] for kind in ("generated", "floor", "ceiling")}
+    kinds = {kind: found for kind, found in kinds.items() if found}
+    for found in kinds.values():
+        for key in found[0]["values"]:
+            derived(found, METRICS[key])
+    return kinds
+
+
+def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]) -> dict[str, Any]:
     subjects = [subject.id for subject in case.subjects]
     group = group_of(subjects, case_id=case.id)
     names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group}
-    return names | measured.to_json(case)
+    return names | to_row(measured, case)
 
 
-def _without_kind(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key != "row"}
-
-
-def _summary(plan: _Plan, *, rows: Sequence[dict[str, Any]], benchmark: str, encoders: Encoders) -> dict[str, Any]:
-    names = ("generated", "floor", "ceiling") if plan.bounds else ("generated",)
-    kinds = {kind: [row for row in rows if row["row"] == kind] for kind in names}
-    summary = {
+def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]], benchmark: str) -> dict[str, Any]:
+    return {
         "benchmark": benchmark,
         "inputs_sha256": plan.identity,
         "num_cases": len(plan.cases),
@@ -244,12 +221,13 @@ def _summary(plan: _Plan, *, rows: Sequence[dict[str, Any]], benchmark: str, enc
         "missing_images": list(plan.found.missing),
         "extra_images": list(plan.found.extra),
         "protocol": PROTOCOL,
-        "encoders": _encoder_ids(encoders),
+        "encoders": _encoder_ids(plan.panel.eyes.encoders),
+        "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.panel.metrics},
         "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
         "versions": package_versions(*PACKAGES),
+        **tallies(kinds["generated"]),
     }
-    return summary | ({"attributes": attribute_rows(kinds["generated"])} if plan.labelled else {})
 
 
 def _encoder_ids(encoders: Encoders) -> dict[str, str]:
-    return {name: encoder.id for name, encoder in sorted(encoders.items())}  # pyright: ignore[reportAttributeAccessIssue]
+    return {name: encoder.id for name, encoder in sorted(encoders.items())}

@@ -46,8 +46,8 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     pictures = _pictures(folder)
     if manifest.is_file():
         claimed, absent, foreign = _from_manifest(manifest, cases=by_id)
-        listed = {sample.image.resolve() for sample in claimed}
-        unlisted = [path for path in pictures if path.resolve() not in listed | {p.resolve() for p in foreign}]
+        listed = {path.resolve() for path in (*(sample.image for sample in claimed), *foreign)}
+        unlisted = [path for path in pictures if path.resolve() not in listed]
         return _ordered(claimed, cases=cases, absent=absent, extra=[*foreign, *unlisted], folder=folder)
     placed = {path: _place(path.stem, cases=by_id) for path in pictures}
     claimed = [Sample(f"{p[0].id}-{p[1]}", p[0], p[1], path) for path, p in placed.items() if p]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from likeness.core.errors import DataError
 from likeness.core.hashing import pixels_sha256, short
 from likeness.core.images import load_image, save_png
-from likeness.core.records import Case, LeftOut, Subject
+from likeness.core.records import Case, LeftOut, with_paths
 
 __all__ = ["References", "copy_references", "read_references"]
 
@@ -40,16 +40,12 @@ def read_references(cases: Iterable[Case]) -> References:
 
 
 def _relative(case: Case, *, digests: dict[Path, str]) -> Case:
-    subjects = tuple(_relative_subject(subject, digests=digests) for subject in case.subjects)
-    return case.model_copy(update={"subjects": subjects})
-
-
-def _relative_subject(subject: Subject, *, digests: dict[Path, str]) -> Subject:
-    for source in (subject.reference_image, *subject.photos):
+    def named(source: Path) -> Path:
         if source not in digests:
             digests[source] = pixels_sha256(load_image(source))
-    photos = tuple(_file(digests[photo]) for photo in subject.photos)
-    return subject.model_copy(update={"reference_image": _file(digests[subject.reference_image]), "photos": photos})
+        return _file(digests[source])
+
+    return with_paths(case, named)
 
 
 def _file(digest: str) -> Path:

@@ -7,18 +7,15 @@ where it does not ("hair color of a teapot").
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from likeness.core.errors import MeasurementError
-from likeness.encoders.reading import SubjectReading, best_answer
-from likeness.metrics.base import Facts, Value, not_measured
+from likeness.encoders.reading import Reading, SubjectReading, best_answer
+from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_measured, of_subjects
 
-ACCURACY = Facts(name="attribute_accuracy", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
-LEAKAGE = Facts(name="leakage", range=(0.0, 1.0), higher_is_better=False, unit="share", needs=("probe",))
-ACTION = Facts(name="action_recognised", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
-SCENE = Facts(name="scene_recognised", range=(0.0, 1.0), higher_is_better=True, unit="share", needs=("probe",))
-
+PROTOCOL = "share of applicable attributes read right by the probe, subjects matched by log-probability"
 NOT_FOUND = "not found"
 ABSENT = "none"
 _SMALLEST = 1e-12  # so that a probability of 0 has a finite logarithm
@@ -79,13 +76,16 @@ def right_attributes(reading: SubjectReading | None, expected: Attributes, *, la
 
 
 def attribute_accuracy(reading: SubjectReading | None, expected: Attributes | None, *, labels: Labels) -> Value:
-    """Share of one subject's applicable attributes that read right; 0 for a subject that is not in the picture."""
+    """Share of one subject's applicable attributes that read right; 0 for a subject that is not in the picture.
+
+    The parts are `right_attributes`.
+    """
     if expected is None:
-        return not_measured("the case names no attributes")
+        return not_measured("the case names no attributes", status="not_applicable")
     right = right_attributes(reading, expected, labels=labels)
     if not right:
-        return not_measured("no attribute applies")
-    return Value(sum(right.values()) / len(right), "" if reading is not None else NOT_FOUND)
+        return not_measured("no attribute applies", status="not_applicable")
+    return Value(sum(right.values()) / len(right), "" if reading is not None else NOT_FOUND, parts=right)
 
 
 def leakage(
@@ -97,31 +97,97 @@ def leakage(
     subject's "none" cannot leak: a lost hat is an error of accuracy only.
     """
     if len(expected) < 2:
-        return not_measured("one subject: nothing can leak")
+        return not_measured("one subject: nothing can leak", status="not_applicable")
     reading = matched[subject]
     if reading is None:
-        return not_measured(NOT_FOUND)
+        return not_measured(NOT_FOUND, status="nothing_found")
     own = applicable(expected[subject], labels=labels)
     others = [applicable(e, labels=labels) for index, e in enumerate(expected) if index != subject]
     foreign = {name: {o[name] for o in others if name in o} - {value, ABSENT} for name, value in own.items()}
     if not any(foreign.values()):
-        return not_measured("the subjects differ in no attribute")
+        return not_measured("the subjects differ in no attribute", status="not_applicable")
     return Value(float(any(best_answer(reading.attributes[name]).value in values for name, values in foreign.items())))
 
 
-def _recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
+def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
+    """1 when the most probable action or scene (`kind`) is the expected one, else 0.
+
+    Not measured where the case names none, or one that the probe does not know.
+    """
     if expected is None:
-        return not_measured(f"the case names no {kind}")
+        return not_measured(f"the case names no {kind}", status="not_applicable")
     if expected not in probabilities:
-        return not_measured(f"the probe has no {kind} {expected!r}")
+        return not_measured(f"the probe has no {kind} {expected!r}", status="not_applicable")
     return Value(float(best_answer(dict(probabilities)).value == expected))
 
 
-def action_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
-    """1 when the most probable action is the expected one, else 0; not measured where the case names none."""
-    return _recognised(probabilities, expected, kind="action")
+def _matched(evidence: Evidence) -> tuple[list[SubjectReading | None], list[Attributes], Labels]:
+    """The reading that plays each subject, the subjects' attributes, and the probe's labels.
+
+    Raises: MeasurementError when a subject has no attributes, or one that the probe does not know.
+    """
+    reading: Reading = evidence.picture["probe"]
+    expected: list[Attributes] = [s.attributes for s in evidence.case.subjects if s.attributes is not None]
+    if len(expected) < len(evidence.case.subjects):
+        raise MeasurementError("the case does not name every subject's attributes")
+    matched = match_subjects(reading.subjects[: len(expected)], expected, labels=reading.labels)
+    return matched, expected, reading.labels
 
 
-def scene_recognised(probabilities: Mapping[str, float], expected: str | None) -> Value:
-    """1 when the most probable scene is the expected one, else 0; not measured where the case names none."""
-    return _recognised(probabilities, expected, kind="scene")
+def _accuracy(evidence: Evidence) -> Measured:
+    matched, expected, labels = _matched(evidence)
+    pairs = zip(matched, expected, strict=True)
+    return of_subjects([attribute_accuracy(reading, wanted, labels=labels) for reading, wanted in pairs])
+
+
+def _leakage(evidence: Evidence) -> Measured:
+    matched, expected, labels = _matched(evidence)
+    return of_subjects([leakage(matched, expected, subject=i, labels=labels) for i in range(len(expected))])
+
+
+_of_subjects = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="percent", per_subject=True)
+_of_picture = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="yes_no")
+
+ATTRIBUTES = (
+    Metric(
+        _of_subjects(
+            name="attribute_accuracy",
+            label="Attributes right",
+            short="Attributes",
+            question="What share of each subject's attributes (species, colours, pattern, hat ...) reads right?",
+            protocol={"attributes": PROTOCOL},
+            headline=0,
+            ranks=0,
+            compared=0,
+        ),
+        _accuracy,
+        tallied="attributes",
+    ),
+    Metric(
+        _of_subjects(
+            name="leakage",
+            label="Leaked from another subject",
+            short="Leakage",
+            question="What share of subjects carries an attribute of another subject of the picture?",
+            higher_is_better=False,
+            headline=1,
+            compared=1,
+        ),
+        _leakage,
+    ),
+    Metric(
+        _of_picture(
+            name="action_recognised",
+            label="Action recognised",
+            short="Action",
+            question="Does the probe read the right action?",
+            headline=2,
+            compared=2,
+        ),
+        lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
+    ),
+    Metric(
+        _of_picture("scene_recognised", "Scene recognised", "Scene", "Does the probe read the right scene?"),
+        lambda evidence: Measured(recognised(evidence.picture["probe"].scene, evidence.case.scene, kind="scene")),
+    ),
+)

@@ -1,20 +1,32 @@
-"""What every metric returns (`Value`), what is known about it (`Facts`), and the arithmetic that several share."""
+"""What a metric is: its facts, the evidence it sees, the value it answers, and the arithmetic that several share."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any  # JSON
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from likeness.core.records import Case, Subject
+
+Status = Literal["measured", "not_applicable", "nothing_found", "missing", "excluded", "failed"]
+"""measured: there is a number. not_applicable: the question does not arise for this case. nothing_found: it was looked
+for in the picture and is not there. missing: an encoder, a photo or a true picture is absent. excluded: a rule over the
+run took it out. failed: measuring ended with an error."""
+
+Seen = Mapping[str, Any]
+"""What encoders saw of one picture or text, by the encoder's name; of what type is the encoder's own."""
+
 
 @dataclass(frozen=True)
 class Value:
-    """A measured number, or NaN with a note that says why there is none."""
+    """A measured number, or NaN with a note that says why there is none; `parts` (JSON) tells what it is made of."""
 
     value: float
     note: str = ""
+    status: Status = "measured"
+    parts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def measured(self) -> bool:
@@ -22,24 +34,108 @@ class Value:
         return not math.isnan(self.value)
 
     def to_json(self) -> dict[str, Any]:
-        """{"value": number or null, "note"}."""
-        return {"value": self.value if self.measured else None, "note": self.note}
+        """{"value": number or null, "note", "status"} and, where there are any, "parts"."""
+        row = {"value": self.value if self.measured else None, "note": self.note, "status": self.status}
+        return row | ({"parts": dict(self.parts)} if self.parts else {})
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Value":
+        """The value that `to_json` wrote."""
+        value = math.nan if row["value"] is None else row["value"]
+        return cls(value, row["note"], row["status"], row.get("parts", {}))
+
+
+@dataclass(frozen=True)
+class SubjectEvidence:
+    """What was seen of one subject: of the photos that fidelity is measured against, and of the conditioning photo."""
+
+    subject: Subject
+    photos: tuple[Seen, ...]
+    conditioning: Seen
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a metric may look at: a picture with what encoders saw of it, of the prompt and of the subjects.
+
+    `scores` are those of pair scorers for picture and prompt, by the scorer's name.
+    """
+
+    case: Case
+    picture: Seen
+    prompt: Seen
+    subjects: tuple[SubjectEvidence, ...]
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The value of a picture and, for metrics that have them, one value per subject in the case's order."""
+
+    value: Value
+    per_subject: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a reader of a number must know: its range, direction, unit, and which encoder it needs."""
+    """What a reader of a number must know, and how tables and pages show it.
+
+    `kind` decides the bounds. "subject" and "prompt": the floor is measured on another subject's photo, for "subject"
+    per subject; the ceiling on the true picture, for "subject" else on the subject's other photos. "labels": measured
+    only where cases carry labels; the floor is another case's true picture. `column` tells readings of one `name`
+    apart. `headline`, `ranks` and `compared` are places in an order (None: not in it): of the numbers set large, of
+    the metrics that may order cases from best to worst, of the table before and after tuning.
+    """
 
     name: str
-    range: tuple[float, float]
-    higher_is_better: bool
-    unit: str
+    label: str
+    short: str
+    question: str
     needs: tuple[str, ...]
+    kind: Literal["prompt", "subject", "labels"]
+    unit: str = "share"
+    range: tuple[float, float] = (0.0, 1.0)
+    higher_is_better: bool = True
+    column: str = ""
+    protocol: Mapping[str, str] = field(default_factory=dict[str, str])
+    shown_as: Literal["number", "percent", "yes_no"] = "number"
+    card: bool = False
+    headline: int | None = None
+    ranks: int | None = None
+    compared: int | None = None
+    per_subject: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in rows of scores."""
+        return self.name if self.column in ("", "all_photos") else f"{self.name}_{self.column}"
+
+    def shown(self) -> dict[str, Any]:
+        """What a report needs, as JSON for summary.json."""
+        kept = asdict(self)
+        for name in ("question", "needs", "protocol", "per_subject"):
+            del kept[name]
+        return kept | {"range": list(self.range)}
 
 
-def not_measured(reason: str) -> Value:
+@dataclass(frozen=True)
+class Metric:
+    """One line of METRICS.
+
+    `measure` is a pure function of the evidence for one picture. Raises: MeasurementError, which becomes a value with
+    status "failed". `derive` is a rule over a run: all values of one kind of rows, in case order, to as many new ones.
+    `tallied` names the table of summary.json that counts the true parts of the values per subject.
+    """
+
+    facts: Facts
+    measure: Callable[[Evidence], Measured]
+    derive: Callable[[Sequence[Value]], Sequence[Value]] | None = None
+    tallied: str | None = None
+
+
+def not_measured(reason: str, *, status: Status = "missing") -> Value:
     """NaN with the reason."""
-    return Value(math.nan, reason)
+    return Value(math.nan, reason, status)
 
 
 def cosine(a: Float[np.ndarray, " D"], b: Float[np.ndarray, " D"]) -> float:
@@ -49,7 +145,7 @@ def cosine(a: Float[np.ndarray, " D"], b: Float[np.ndarray, " D"]) -> float:
     return float((a * b).sum() / math.sqrt(float((a * a).sum()) * float((b * b).sum())))
 
 
-def mean_cosine(feature: Float[np.ndarray, " D"], photos: Float[np.ndarray, "P D"]) -> Value:
+def mean_cosine(feature: Float[np.ndarray, " D"], photos: Sequence[Float[np.ndarray, " D"]]) -> Value:
     """The mean cosine of one picture to each photo; not measured without photos."""
     if len(photos) == 0:
         return not_measured("no photo to compare with")
@@ -59,9 +155,31 @@ def mean_cosine(feature: Float[np.ndarray, " D"], photos: Float[np.ndarray, "P D
 def mean_over_subjects(values: Sequence[Value]) -> Value:
     """The mean of one value per subject; not measured when any is missing, since the rest is another population."""
     if not values:
-        return not_measured("the case has no subject")
+        return not_measured("the case has no subject", status="not_applicable")
     missing = [value for value in values if not value.measured]
     if missing:
-        return missing[0]
+        return not_measured(missing[0].note, status=missing[0].status)
     notes = "; ".join(dict.fromkeys(value.note for value in values if value.note))
     return Value(math.fsum(value.value for value in values) / len(values), notes)
+
+
+def of_subjects(values: Sequence[Value]) -> Measured:
+    """One value per subject, and their mean."""
+    return Measured(mean_over_subjects(values), tuple(values))
+
+
+def photo_metrics(facts: Facts) -> tuple[Metric, Metric]:
+    """Mean cosine of features of the picture and of a subject's photos: all of them, and the conditioning one.
+
+    Features are those of the encoder in `facts.needs`. `facts` are of the first; the second has no place in an order.
+    """
+    encoder = facts.needs[0]
+
+    def mean_to(photos: Callable[[SubjectEvidence], Sequence[Seen]]) -> Callable[[Evidence], Measured]:
+        return lambda evidence: of_subjects(
+            [mean_cosine(evidence.picture[encoder], [photo[encoder] for photo in photos(s)]) for s in evidence.subjects]
+        )
+
+    alone = replace(facts, column="conditioning_photo", headline=None, ranks=None, compared=None)
+    whole = Metric(replace(facts, column="all_photos"), mean_to(lambda subject: subject.photos))
+    return whole, Metric(alone, mean_to(lambda subject: (subject.conditioning,)))

@@ -3,14 +3,24 @@
 Source: DreamBooth (arXiv:2208.12242), section 4.1; whole pictures without masks as in all public scripts.
 """
 
-import numpy as np
-from jaxtyping import Float
+from likeness.metrics.base import Facts, photo_metrics
 
-from likeness.metrics.base import Facts, Value, mean_cosine
+PROTOCOL = "cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone"
 
-FACTS = Facts(name="clip_i", range=(-1.0, 1.0), higher_is_better=True, unit="cosine", needs=("clip",))
-
-
-def clip_i(*, image_feature: Float[np.ndarray, " D"], photo_features: Float[np.ndarray, "P D"]) -> Value:
-    """The mean over photos; not measured without photos."""
-    return mean_cosine(image_feature, photo_features)
+CLIP_I = photo_metrics(
+    Facts(
+        name="clip_i",
+        label="Subject fidelity (CLIP-I)",
+        short="CLIP-I",
+        question="Does the picture look like the subject's photos to CLIP?",
+        unit="cosine",
+        range=(-1.0, 1.0),
+        needs=("clip",),
+        kind="subject",
+        protocol={"clip_i": PROTOCOL},
+        headline=4,
+        ranks=2,
+        compared=4,
+        per_subject=True,
+    )
+)

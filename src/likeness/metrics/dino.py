@@ -3,14 +3,22 @@
 Source: DreamBooth (arXiv:2208.12242), section 4.1; DINO v1 ViT-S/16 for photographs.
 """
 
-import numpy as np
-from jaxtyping import Float
+from likeness.metrics.base import Facts, photo_metrics
 
-from likeness.metrics.base import Facts, Value, mean_cosine
-
-FACTS = Facts(name="dino", range=(-1.0, 1.0), higher_is_better=True, unit="cosine", needs=("dino",))
-
-
-def dino(*, image_feature: Float[np.ndarray, " D"], photo_features: Float[np.ndarray, "P D"]) -> Value:
-    """The mean over photos; not measured without photos."""
-    return mean_cosine(image_feature, photo_features)
+DINO = photo_metrics(
+    Facts(
+        name="dino",
+        label="Subject fidelity (DINO)",
+        short="DINO",
+        question="Is the subject the same individual as in its photos?",
+        unit="cosine",
+        range=(-1.0, 1.0),
+        needs=("dino",),
+        kind="subject",
+        protocol={"dino": "as clip_i, with the CLS feature"},
+        headline=3,
+        ranks=1,
+        compared=3,
+        per_subject=True,
+    )
+)

@@ -23,7 +23,7 @@ from likeness.core.stats import mean_interval
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
-from likeness.metrics.attributes import action_recognised, match_subjects, right_attributes, scene_recognised
+from likeness.metrics.attributes import match_subjects, recognised, right_attributes
 from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
@@ -80,19 +80,19 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Rendering], images: 
     actions: dict[str, list[float]] = {action: [] for action in sorted({p.labels.action for p in pictures})}
     for picture, image in zip(pictures, images, strict=True):
         subjects = picture.labels.subjects
-        reading = probe.read([Image.fromarray(image)], num_subjects=[len(subjects)])[0]
+        reading = probe.look([Image.fromarray(image)])[0]
         expected = [subject.attributes for subject in subjects]
-        matched = match_subjects(reading.subjects, expected, labels=labels)
+        matched = match_subjects(reading.subjects[: len(expected)], expected, labels=labels)
         for subject, found in zip(subjects, matched, strict=True):
             answers = right_attributes(found, subject.attributes, labels=labels)
             right["all"].append((float(np.mean(list(answers.values()))), subject.id))
             for name, correct in answers.items():
                 right[name].append((float(correct), subject.id))
         group = "+".join(subject.id for subject in subjects)
-        found = (action_recognised(reading.action, picture.labels.action).value, group)
+        found = (recognised(reading.action, picture.labels.action, kind="action").value, group)
         right["action"].append(found)
         actions[picture.labels.action].append(found[0])
-        right["scene"].append((scene_recognised(reading.scene, picture.labels.scene).value, group))
+        right["scene"].append((recognised(reading.scene, picture.labels.scene, kind="scene").value, group))
     shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
     return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
 
@@ -183,14 +183,14 @@ def dino_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation of the embedded ViT."""
     encoder = VitEncoder.load(config.export / "dino", device=device)
     people, scenes, portraits = _identity_pictures(config.size)
-    return {"identity": identity_card(people, encoder.features(scenes), encoder.features(portraits))}
+    return {"identity": identity_card(people, encoder.look(scenes), encoder.look(portraits))}
 
 
 def clip_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
     encoder = ClipEncoder.load(config.export / "clip", device=device)
     people, scenes, portraits = _identity_pictures(config.size)
-    identity = identity_card(people, encoder.image_features(scenes), encoder.image_features(portraits))
+    identity = identity_card(people, encoder.look(scenes), encoder.look(portraits))
     return {"identity": identity, "text": _text_card(encoder, config.size)}
 
 
@@ -201,8 +201,8 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
         index += 1
         picture = render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
         found.setdefault(picture.labels.caption, picture)
-    images = encoder.image_features([Image.fromarray(p.image) for p in found.values()])
-    similar = images @ encoder.text_features(list(found)).T
+    images = encoder.look([Image.fromarray(p.image) for p in found.values()])
+    similar = images @ np.stack([text.vector for text in encoder.read(list(found))]).T
     names = ["+".join(s.id for s in p.labels.subjects) for p in found.values()]
     hits = [float(row.argmax() == i) for i, row in enumerate(similar)]
     wrong = [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(similar)]

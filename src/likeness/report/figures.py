@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,20 +15,28 @@ from PIL import Image
 
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
-from likeness.report.tables import Point, ScoreLine
+from likeness.core.records import Case
+from likeness.report.tables import Point, Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
 REFERENCE_SIDE = 160
 
 
 @dataclass(frozen=True)
-class Picture:
+class InlinePicture:
     """One inlined picture, or the reason why there is none (then `uri` is empty)."""
 
     uri: str
     width: int
     height: int
     problem: str = ""
+
+
+class Captioned(NamedTuple):
+    """A picture with the words below it."""
+
+    picture: InlinePicture
+    caption: str
 
 
 class Axis(NamedTuple):
@@ -38,14 +46,28 @@ class Axis(NamedTuple):
     high: float
 
 
-def inline_picture(path: Path, *, long_side: int) -> Picture:
+def inline_picture(path: Path, *, long_side: int) -> InlinePicture:
     """The picture at `path`, never enlarged, as a data URI; a missing or damaged file becomes a stated problem."""
     try:
         image = load_image(path)
     except DataError as error:
-        return Picture(uri="", width=0, height=0, problem=str(error))
+        return InlinePicture(uri="", width=0, height=0, problem=str(error))
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
-    return Picture(uri=png_uri(image), width=image.width, height=image.height)
+    return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
+
+
+def reference_pictures(case: Case) -> tuple[Captioned, ...]:
+    """The reference picture of each subject, with its class name."""
+    return tuple(
+        Captioned(inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), subject.class_name)
+        for subject in case.subjects
+    )
+
+
+def true_picture(run: Run, case: Case) -> InlinePicture | None:
+    """The true picture of a case, None where the benchmark has none."""
+    path = run.folder / "truth" / f"{case.id}.png"
+    return inline_picture(path, long_side=RESULT_SIDE) if path.is_file() else None
 
 
 def png_uri(image: Image.Image) -> str:
@@ -82,13 +104,7 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
                 f'<line class="{name}" x1="{x(point.mean)}" x2="{x(point.mean)}" y1="{middle - 9}" y2="{middle + 9}"/>'
             )
     if line.generated is not None:
-        parts += _dot(
-            line.generated,
-            x_low=x(line.generated.low),
-            x_mean=x(line.generated.mean),
-            x_high=x(line.generated.high),
-            middle=middle,
-        )
+        parts += _dot(line.generated, x=x, middle=middle)
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
     parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
     head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
@@ -102,11 +118,6 @@ def spoken(line: ScoreLine) -> str:
     named = (("generated", line.generated), ("floor", line.floor), ("ceiling", line.ceiling))
     said = [f"{name} {number(point.mean)}" + _spoken_interval(point) for name, point in named if point is not None]
     return f"{line.label}: " + ("; ".join(said) or f"not measured, {line.reason or 'no reason given'}")
-
-
-def number(value: float) -> str:
-    """Three decimals: enough for scores in [0, 1], with the full value kept in the table cell's title."""
-    return f"{value:.3f}"
 
 
 def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 192, gap: int = 12) -> Image.Image:
@@ -130,14 +141,13 @@ def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 19
     return sheet
 
 
-def _dot(point: Point, *, x_low: str, x_mean: str, x_high: str, middle: int) -> list[str]:
-    dot = f'<circle class="dot" cx="{x_mean}" cy="{middle}" r="5.5"/>'
+def _dot(point: Point, *, x: Callable[[float], str], middle: int) -> list[str]:
+    dot = f'<circle class="dot" cx="{x(point.mean)}" cy="{middle}" r="5.5"/>'
     if not point.has_interval:
         return [dot]
-    ends = "".join(
-        f'<line class="whisker" x1="{x}" x2="{x}" y1="{middle - 5}" y2="{middle + 5}"/>' for x in (x_low, x_high)
-    )
-    return [f'<line class="whisker" x1="{x_low}" x2="{x_high}" y1="{middle}" y2="{middle}"/>{ends}', dot]
+    low, high = x(point.low), x(point.high)
+    ends = [f'<line class="whisker" x1="{at}" x2="{at}" y1="{middle - 5}" y2="{middle + 5}"/>' for at in (low, high)]
+    return [f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>{"".join(ends)}', dot]
 
 
 def _spoken_interval(point: Point) -> str:

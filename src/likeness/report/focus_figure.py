@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.report.figures import Picture, inline_picture, png_uri
+from likeness.report.figures import InlinePicture, inline_picture, png_uri
 
 Json = Mapping[str, Any]  # a file of maps, see likeness/train/preference/maps.py
 
@@ -60,9 +60,9 @@ class PairFigure:
 
     pair_id: str
     prompt: str
-    references: tuple[tuple[Picture, str], ...]
-    preferred: Picture
-    rejected: Picture
+    references: tuple[tuple[InlinePicture, str], ...]
+    preferred: InlinePicture
+    rejected: InlinePicture
     prior: Panel
     complexity: Panel
     blocks: tuple[MapBlock, ...]
@@ -99,7 +99,7 @@ def _figure(folder: Path, pair: Json, *, maps: Sequence[Json]) -> PairFigure:
     )
 
 
-def _picture(folder: Path, name: str) -> Picture:
+def _picture(folder: Path, name: str) -> InlinePicture:
     """The picture by its name in the run folder; a problem names it likewise, since the page tells no absolute path."""
     found = inline_picture(folder / name, long_side=PICTURE_SIDE)
     return found if found.uri else replace(found, problem=f"{name}: no readable picture")

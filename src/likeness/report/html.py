@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from likeness.report.figures import number
+from likeness.report.tables import number
 
 
 def render(template: str, **values: object) -> str:

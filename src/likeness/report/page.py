@@ -16,26 +16,34 @@ from markupsafe import Markup
 
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
-from likeness.report.comparison import Pair, compare
-from likeness.report.figures import REFERENCE_SIDE, RESULT_SIDE, Picture, inline_picture, interval_svg, number
+from likeness.report.comparison import Pair, read_comparison
+from likeness.report.figures import (
+    RESULT_SIDE,
+    Captioned,
+    InlinePicture,
+    inline_picture,
+    interval_svg,
+    reference_pictures,
+    true_picture,
+)
 from likeness.report.html import render
 from likeness.report.tables import (
-    SHORT_LABELS,
+    Json,
     Run,
-    Sample,
+    ScoredSample,
     ScoreLine,
     case_mean,
     flatten,
+    in_order,
     metric_label,
     ranked_cases,
     ranking_metric,
     read_run,
+    shown,
 )
 
 MAX_CARDS = 48  # cards inlined per run; the page says how many there are in all and by which rule these were chosen
 MAX_SAMPLES = 8  # pictures inlined per card
-CHIPS = ("attribute_accuracy", "leakage", "action_recognised", "scene_recognised")  # else the measured HEADLINES
-HEADLINES = ("attribute_accuracy", "leakage", "action_recognised", "dino", "clip_i", "clip_t")
 NUM_HEADLINES = 4  # numbers set large; the score table has them all
 NUM_EXTREMES = 6  # best and worst cases
 NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
@@ -55,41 +63,17 @@ class Chip:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A subject's reference picture with its class name."""
-
-    picture: Picture
-    class_name: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """One generated picture of a card."""
-
-    picture: Picture
-    label: str
-
-
-@dataclass(frozen=True)
 class Card:
     """One case: what was asked, what came out, what is true, how it scored."""
 
     case_id: str
     anchor: str
     prompt: str
-    references: tuple[Reference, ...]
-    results: tuple[Result, ...]
+    references: tuple[Captioned, ...]
+    results: tuple[Captioned, ...]
     num_hidden: int
-    truth: Picture | None
+    truth: InlinePicture | None
     chips: tuple[Chip, ...]
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """A score line with its drawing."""
-
-    line: ScoreLine
-    svg: Markup
 
 
 @dataclass(frozen=True)
@@ -101,7 +85,7 @@ class Section:
     run: Run
     cards: tuple[Card, ...]
     rule: str
-    scores: tuple[ScoreRow, ...]
+    scores: tuple[tuple[ScoreLine, Markup], ...]
     best: tuple[Card, ...]
     worst: tuple[Card, ...]
     ranked_by: str
@@ -110,9 +94,9 @@ class Section:
 
     @property
     def headlines(self) -> list[ScoreLine]:
-        """The few numbers to set large: the first measured ones of HEADLINES."""
-        lines = {line.metric: line for line in reversed(self.run.lines) if line.generated}
-        return [lines[name] for name in HEADLINES if name in lines][:NUM_HEADLINES]
+        """The few numbers to set large: the first measured ones in the order "headline"."""
+        lines = {line.metric: line for line in self.run.lines if line.generated}
+        return [lines[name] for name in in_order(self.run.metrics, "headline") if name in lines][:NUM_HEADLINES]
 
     @property
     def attributes(self) -> list[tuple[str, float, int]]:
@@ -123,9 +107,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The same runs drawn by a tuned model, in the same order; `note` says how it was tuned."""
+    """The same runs drawn by a tuned model, in the same order.
+
+    `comparison` is the file that compares them, as `likeness.evaluate.compare` writes it; `note` says how it was tuned.
+    """
 
     folders: tuple[Path, ...]
+    comparison: Path
     note: str
 
 
@@ -153,7 +141,8 @@ def build_index(
     comparison = None
     if tuned is not None:
         after = [read_run(folder, cases=cases) for folder in tuned.folders]
-        comparison = compare([Pair(*pair) for pair in zip(runs, after, strict=True)], note=tuned.note)
+        pairs = [Pair(*pair) for pair in zip(runs, after, strict=True)]
+        comparison = read_comparison(tuned.comparison, pairs=pairs, note=tuned.note)
     sections = [_section(run, index=index) for index, run in enumerate(runs)]
     hero, hero_note = _hero(sections)
     name = title or runs[0].name
@@ -166,9 +155,9 @@ def build_index(
 
 def _section(run: Run, *, index: int) -> Section:
     ranked = ranked_cases(run)
-    shown, rule = _chosen(run.cases, ranked)
+    chosen, rule = _chosen(run.cases, ranked)
     anchor = f"run{index + 1}"
-    cards = {case.id: _card(run, case, anchor=anchor) for case in shown}
+    cards = {case.id: _card(run, case, anchor=anchor) for case in chosen}
     extremes = min(NUM_EXTREMES, len(ranked) // 2)
     metric = ranking_metric(run)
     return Section(
@@ -177,10 +166,10 @@ def _section(run: Run, *, index: int) -> Section:
         run=run,
         cards=tuple(cards.values()),
         rule=rule,
-        scores=tuple(ScoreRow(line=line, svg=interval_svg(line)) for line in run.lines),
+        scores=tuple((line, interval_svg(line)) for line in run.lines),
         best=tuple(cards[case.id] for case in ranked[:extremes]),
         worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
-        ranked_by=metric_label(metric).lower() if metric else "",
+        ranked_by=metric_label(run.metrics, metric).lower() if metric else "",
         facts=_facts(run),
         command_lines=_command_lines(run),
     )
@@ -201,51 +190,36 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
 
 def _card(run: Run, case: Case, *, anchor: str) -> Card:
     samples = run.samples.get(case.id, ())
-    truth = run.folder / "truth" / f"{case.id}.png"
-    references = [
-        Reference(
-            picture=inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), class_name=subject.class_name
-        )
-        for subject in case.subjects
-    ]
-    results = [
-        Result(
-            picture=inline_picture(sample.image, long_side=RESULT_SIDE),
-            label="generated" if len(samples) == 1 else f"generated, {k + 1} of {len(samples)}",
-        )
-        for k, sample in enumerate(samples[:MAX_SAMPLES])
-    ]
+    pictures = [inline_picture(sample.image, long_side=RESULT_SIDE) for sample in samples[:MAX_SAMPLES]]
+    places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
     return Card(
         case_id=case.id,
         anchor=f"{anchor}-{case.id}",
         prompt=case.prompt,
-        references=tuple(references),
-        results=tuple(results),
+        references=reference_pictures(case),
+        results=tuple(Captioned(picture, f"generated{place}") for picture, place in zip(pictures, places, strict=True)),
         num_hidden=max(0, len(samples) - MAX_SAMPLES),
-        truth=inline_picture(truth, long_side=RESULT_SIDE) if truth.is_file() else None,
+        truth=true_picture(run, case),
         chips=_chips(run, samples),
     )
 
 
-def _chips(run: Run, samples: Sequence[Sample]) -> tuple[Chip, ...]:
+def _chips(run: Run, samples: Sequence[ScoredSample]) -> tuple[Chip, ...]:
     first = ranking_metric(run)
     measured = {name for sample in samples for name, value in sample.values.items() if value is not None}
-    names = [name for name in CHIPS if name in measured] or [name for name in HEADLINES if name in measured]
+    cards = [name for name, facts in run.metrics.items() if facts["card"] and name in measured]
+    names = cards or [name for name in in_order(run.metrics, "headline") if name in measured]
     names.sort(key=lambda name: name != first)  # the ranking metric first
-    lines = {line.metric: line for line in reversed(run.lines)}
+    lines = {line.metric: line for line in run.lines}
     remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
     noted = [Chip(text=remark, tone="plain", title="noted while generating") for remark in remarks]
-    return (*(_chip(name, samples, line=lines.get(name)) for name in names), *noted)
+    return (*(_chip(name, samples, metrics=run.metrics, line=lines.get(name)) for name in names), *noted)
 
 
-def _chip(metric: str, samples: Sequence[Sample], *, line: ScoreLine | None) -> Chip:
-    label = SHORT_LABELS.get(metric) or metric_label(metric)
+def _chip(metric: str, samples: Sequence[ScoredSample], *, metrics: Json, line: ScoreLine | None) -> Chip:
     value = case_mean(samples, metric) or 0.0  # measured on at least one sample, or there would be no chip
-    text = f"{value:.0%}" if metric in {"attribute_accuracy", "leakage"} else number(value)
-    if metric in {"action_recognised", "scene_recognised"} and value in {0.0, 1.0}:
-        text = "yes" if value else "no"
     return Chip(
-        text=f"{label} {text}",
+        text=f"{metric_label(metrics, metric, form='short')} {shown(value, metrics[metric])}",
         tone=_tone(value, line),
         title=f"{metric} = {value!r}, mean of {len(samples)} picture(s)",
     )
@@ -261,7 +235,7 @@ def _tone(value: float, line: ScoreLine | None) -> str:
     return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
 
 
-def _hero(sections: Sequence[Section]) -> tuple[list[tuple[Picture, str]], str]:
+def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]], str]:
     """Up to NUM_HERO pictures, taken from the runs in turn, and the sentence that says how they were picked."""
     ranked = all(section.best for section in sections)
     rows = [section.best if ranked else section.cards for section in sections]
@@ -270,15 +244,10 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[Picture, str]], str]:
         (card.results[0].picture, card.prompt) for card in cards if card.results and card.results[0].picture.uri
     ]
     pictures = pictures[: NUM_HERO if len(pictures) >= NUM_HERO else HERO_ROW]
+    note = "The first cases in case order; nothing was picked, because these pictures have not been evaluated."
     if ranked:
-        return (
-            pictures,
-            f"The best cases by {sections[0].ranked_by}, picked by the numbers; the worst are further down.",
-        )
-    return (
-        pictures,
-        "The first cases in case order; nothing was picked, because these pictures have not been evaluated.",
-    )
+        note = f"The best cases by {sections[0].ranked_by}, picked by the numbers; the worst are further down."
+    return pictures, note
 
 
 def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:

@@ -1,8 +1,9 @@
 """The numbers of a run, read from its files and put in the order in which the page shows them.
 
 Nothing is computed here that an evaluation file already states: means, intervals and counts are copied from
-summary.json, so that each number on the page can be traced to one row of that file. The only new numbers are per-case
-means over the samples of a case, used to rank pictures.
+summary.json, so that each number on the page can be traced to one row of that file. Its "metrics" also say how each
+metric is called and shown, and in which order. The only new numbers are per-case means over the samples of a case, used
+to rank pictures.
 """
 
 from __future__ import annotations
@@ -16,42 +17,21 @@ from typing import Any
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
-from likeness.core.records import Case, read_cases
+from likeness.core.records import Case, case_file, read_cases
 
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
 
-LABELS = {
-    "attribute_accuracy": "Attributes right",
-    "leakage": "Leaked from another subject",
-    "action_recognised": "Action recognised",
-    "scene_recognised": "Scene recognised",
-    "clip_t": "Prompt fidelity (CLIP-T)",
-    "clip_i": "Subject fidelity (CLIP-I)",
-    "dino": "Subject fidelity (DINO)",
-}
-SHORT_LABELS = {
-    "attribute_accuracy": "Attributes",
-    "leakage": "Leakage",
-    "action_recognised": "Action",
-    "scene_recognised": "Scene",
-    "clip_t": "CLIP-T",
-    "clip_i": "CLIP-I",
-    "dino": "DINO",
-}
-COLUMNS = {"all_photos": "all photos", "conditioning_photo": "conditioning photo", "": ""}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-RANKED_BY = ("attribute_accuracy", "dino", "clip_i", "clip_t")  # the first one that was measured orders best and worst
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One generated picture with the values measured on it (None and a reason where not) and the generator's notes."""
+class ScoredSample:
+    """One generated picture with the values measured on it (None where not) and the generator's notes."""
 
     id: str
     case_id: str
     image: Path
     values: Mapping[str, float | None] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -71,7 +51,10 @@ class Point:
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One metric as the score table shows it: generated pictures between floor and ceiling, all from summary.json."""
+    """One metric as the score table shows it: generated pictures between floor and ceiling, all from summary.json.
+
+    `metric` is its key in a sample's values.
+    """
 
     metric: str
     label: str
@@ -99,7 +82,7 @@ class Run:
     folder: Path
     identity: Json
     cases: tuple[Case, ...]
-    samples: Mapping[str, tuple[Sample, ...]]
+    samples: Mapping[str, tuple[ScoredSample, ...]]
     summary: Json | None
     lines: tuple[ScoreLine, ...]
     rejected: tuple[tuple[str, str], ...]
@@ -111,6 +94,11 @@ class Run:
     def name(self) -> str:
         """The benchmark's name where one was evaluated, else the folder's."""
         return str((self.summary or {}).get("benchmark") or self.folder.name)
+
+    @property
+    def metrics(self) -> Json:
+        """Key of a sample's values -> what summary.json says of the metric; empty where it says nothing."""
+        return (self.summary or {}).get("metrics") or {}
 
     @property
     def num_samples(self) -> int:
@@ -129,7 +117,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
             f"{folder}: expected a run, got no manifest.jsonl; name the --out folder of `likeness generate`."
         )
     manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
-    cases_file = read_cases(cases or _case_file(folder))
+    cases_file = read_cases(cases or case_file(folder))
     summary = _read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
     unreadable = [(item.where, item.reason) for item in cases_file.left_out]
@@ -139,7 +127,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
-        lines=score_lines((summary or {}).get("rows", [])),
+        lines=score_lines((summary or {}).get("rows", []), metrics=(summary or {}).get("metrics") or {}),
         rejected=tuple(
             [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")] + unreadable
         ),
@@ -149,47 +137,64 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     )
 
 
-def _case_file(folder: Path) -> Path:
-    """The cases of the evaluation where they came from elsewhere, else the run's own."""
-    evaluated = folder / "evaluation" / "cases.jsonl"
-    return evaluated if evaluated.is_file() else folder / "cases.jsonl"
-
-
-def score_lines(rows: Iterable[Json]) -> tuple[ScoreLine, ...]:
+def score_lines(rows: Iterable[Json], *, metrics: Json) -> tuple[ScoreLine, ...]:
     """Summary rows grouped per metric and column, in the order in which the summary first names them."""
+    keys = {(facts["name"], facts["column"]): key for key, facts in metrics.items()}
     grouped: dict[tuple[str, str], dict[str, Json]] = defaultdict(dict)
     for row in rows:
         grouped[row["metric"], row.get("column") or ""][row["row"]] = row
-    return tuple(_score_line(kinds) for kinds in grouped.values())
+    return tuple(_score_line(kinds, key=keys.get(at, at[0]), metrics=metrics) for at, kinds in grouped.items())
 
 
-def metric_label(metric: str) -> str:
-    """The metric's name in words; an unknown metric keeps its own name with spaces."""
-    return LABELS.get(metric, metric.replace("_", " ").capitalize())
+def metric_label(metrics: Json, key: str, *, form: str = "label") -> str:
+    """The "label" or "short" name of a metric; one without facts keeps its own name with spaces."""
+    return str(metrics[key][form]) if key in metrics else key.replace("_", " ").capitalize()
 
 
-def case_mean(samples: Sequence[Sample], metric: str) -> float | None:
+def in_order(metrics: Json, by: str) -> list[str]:
+    """The metrics that have a place in the order "headline", "ranks" or "compared", first to last."""
+    return sorted((key for key, facts in metrics.items() if facts[by] is not None), key=lambda key: metrics[key][by])
+
+
+def shown(value: float, facts: Json) -> str:
+    """A value of a metric as text: a percentage, yes or no (a number in between), or a number."""
+    if facts["shown_as"] == "yes_no" and value in {0.0, 1.0}:
+        return "yes" if value else "no"
+    return f"{value:.0%}" if facts["shown_as"] == "percent" else number(value)
+
+
+def number(value: float) -> str:
+    """Three decimals: enough for scores in [0, 1], with the full value kept in the table cell's title."""
+    return f"{value:.3f}"
+
+
+def case_mean(samples: Sequence[ScoredSample], metric: str) -> float | None:
     """Mean of `metric` over the samples of one case that have it, or None when none has."""
     values = [value for sample in samples if (value := sample.values.get(metric)) is not None]
     return sum(values) / len(values) if values else None
 
 
 def ranking_metric(run: Run) -> str | None:
-    """The metric that orders best and worst cases: the first of RANKED_BY that was measured on any sample."""
+    """The metric that orders best and worst cases: the first in the order "ranks" that was measured on any sample."""
     measured = {
         name for samples in run.samples.values() for s in samples for name, v in s.values.items() if v is not None
     }
-    return next((metric for metric in RANKED_BY if metric in measured), None)
+    return next((metric for metric in in_order(run.metrics, "ranks") if metric in measured), None)
 
 
 def ranked_cases(run: Run) -> list[Case]:
-    """Measured cases from best to worst by the ranking metric; ties go to less leakage, then to case order."""
+    """Measured cases from best to worst by the ranking metric.
+
+    Ties go to less of the first metric on cards of which less is better, such as leakage, then to case order.
+    """
     metric = ranking_metric(run)
     if metric is None:
         return []
+    sign = 1 if run.metrics[metric]["higher_is_better"] else -1
+    less = next((key for key, facts in run.metrics.items() if facts["card"] and not facts["higher_is_better"]), "")
     scored = [(case, case_mean(run.samples.get(case.id, ()), metric)) for case in run.cases]
     measured = [(case, value) for case, value in scored if value is not None]
-    measured.sort(key=lambda item: (-item[1], case_mean(run.samples[item[0].id], "leakage") or 0.0))
+    measured.sort(key=lambda item: (-sign * item[1], case_mean(run.samples[item[0].id], less) or 0.0))
     return [case for case, _ in measured]
 
 
@@ -229,40 +234,39 @@ def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:
     return [{**row, "image": files.get(row["id"]) or files.get(row["case_id"], absent)} for row in scores]
 
 
-def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) -> dict[str, tuple[Sample, ...]]:
+def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) -> dict[str, tuple[ScoredSample, ...]]:
     measured = {row["id"]: row.get("values", {}) for row in scores}
-    by_case: dict[str, list[Sample]] = defaultdict(list)
+    by_case: dict[str, list[ScoredSample]] = defaultdict(list)
     for row in manifest:
         by_case[row["case_id"]].append(_sample(row, folder=folder, values=measured.get(row["id"], {})))
     return {case_id: tuple(samples) for case_id, samples in by_case.items()}
 
 
-def _sample(row: Json, *, folder: Path, values: Mapping[str, Json]) -> Sample:
-    return Sample(
+def _sample(row: Json, *, folder: Path, values: Mapping[str, Json]) -> ScoredSample:
+    return ScoredSample(
         id=row["id"],
         case_id=row["case_id"],
         image=folder / row["image"],
         values={name: _finite(item.get("value")) for name, item in values.items()},
-        reasons={name: item.get("note") or "" for name, item in values.items()},
         notes=tuple(row.get("notes") or ()),
     )
 
 
-def _score_line(kinds: Mapping[str, Json]) -> ScoreLine:
-    shown = kinds.get("generated") or next(iter(kinds.values()))
+def _score_line(kinds: Mapping[str, Json], *, key: str, metrics: Json) -> ScoreLine:
+    first = kinds.get("generated") or next(iter(kinds.values()))
     return ScoreLine(
-        metric=shown["metric"],
-        label=metric_label(shown["metric"]),
-        column=COLUMNS.get(shown.get("column") or "", shown.get("column") or ""),
-        unit=shown.get("unit") or "",
-        higher_is_better=bool(shown.get("higher_is_better", True)),
+        metric=key,
+        label=metric_label(metrics, key),
+        column=(first.get("column") or "").replace("_", " "),
+        unit=first.get("unit") or "",
+        higher_is_better=bool(first.get("higher_is_better", True)),
         generated=_point(kinds.get("generated")),
         floor=_point(kinds.get("floor")),
         ceiling=_point(kinds.get("ceiling")),
-        n=int(shown.get("n") or 0),
-        n_subjects=int(shown.get("n_subjects") or 0),
-        missing=int(shown.get("missing") or 0),
-        reason=shown.get("reason") or "",
+        n=int(first.get("n") or 0),
+        n_subjects=int(first.get("n_subjects") or 0),
+        missing=int(first.get("missing") or 0),
+        reason=first.get("reason") or "",
     )
 
 

@@ -74,13 +74,15 @@ def build_training_page(run_folder: Path, *, out: Path | None = None, title: str
     """
     run = read_training_run(run_folder)
     out = out or run_folder / "report.html"
+    num_pairs = (run.identity.get("data") or {}).get("num_pairs", "unknown")
+    tiles = TILES if run.is_preference else PLAIN_TILES
     html = render(
         "training.html.j2",
-        title=title or f"{OBJECTIVES.get(run.objective, run.objective)} on {_data(run)}",
+        title=title or f"{OBJECTIVES.get(run.objective, run.objective)} on {num_pairs} pairs",
         lead=_lead(run),
         findings=findings_of(run),
         summary=_summary(findings_of(run)),
-        tiles=[number for name in _tiles(run) if (number := _number(run, name))],
+        tiles=[number for name in tiles if (number := _number(run, name))],
         numbers=[number for name in LABELS if (number := _number(run, name))],
         window=run.log.window,
         drawings=drawings(run),
@@ -91,11 +93,6 @@ def build_training_page(run_folder: Path, *, out: Path | None = None, title: str
     )
     atomic_write_text(out, html)
     return out
-
-
-def _data(run: TrainingRun) -> str:
-    data = run.identity.get("data") or {}
-    return f"{data.get('num_pairs', 'unknown')} pairs"
 
 
 def _lead(run: TrainingRun) -> str:
@@ -126,10 +123,6 @@ def _summary(findings: list[Finding]) -> str:
 
 
 # numbers -------------------------------------------------------------------------------------------------------------
-
-
-def _tiles(run: TrainingRun) -> tuple[str, ...]:
-    return TILES if run.is_preference else PLAIN_TILES
 
 
 def _number(run: TrainingRun, name: str) -> Number | None:
@@ -227,8 +220,7 @@ def _fused(run: TrainingRun) -> Drawing | None:
     if run.mode not in ("full", "no_prior"):
         return None
     caption = "Share of pairs with A at or below tau, where M_d joins in. Never and always are both suspicious."
-    title = LABELS["fused"]
-    return _over_steps(run, {"fused": "first"}, title=title, caption=caption, y=Ends(-0.02, 1.02))
+    return _over_steps(run, {"fused": "first"}, title=LABELS["fused"], caption=caption, y=Ends(-0.02, 1.02))
 
 
 def _accuracy(run: TrainingRun) -> Drawing | None:

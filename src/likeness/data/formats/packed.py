@@ -5,7 +5,13 @@ Files go by their slots (`core/pairs.py:with_files`); paths inside a row are rel
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable  # Any: rows are JSON until the record has checked them
+from typing import (  # Any: rows are JSON until the record has checked them
+    Any,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    runtime_checkable,
+)
 
 from pydantic import ValidationError
 

@@ -1,0 +1,94 @@
+"""Runs of the same cases compared in pairs, before and after tuning: both means, and paired differences.
+
+Differences are taken sample by sample and resampled by subject, as `likeness.core.stats.paired_difference` does.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: JSON
+
+from likeness.core.errors import DataError
+from likeness.core.files import read_json, read_jsonl, write_json
+from likeness.core.records import case_file, read_cases
+from likeness.core.stats import paired_difference
+
+ALL = "all"
+
+
+class _Scored(NamedTuple):
+    folder: Path
+    summary: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+_Pair = tuple[_Scored, _Scored]
+
+
+def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) -> dict[str, Any]:
+    """The comparison of each run of `before` with the run of `after` in the same place, as written to the file `out`.
+
+    "runs" names the benchmark of each pair and the `inputs_sha256` of both evaluations. "rows" holds each metric that
+    summary.json gives a place in the order "compared", over all benchmarks together where there are several, then by
+    benchmark: its label and direction, both means over the samples that both have, and the difference after - before as
+    an `Interval` (ends null where its `reason` says why).
+    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases.
+    """
+    pairs = [(_scored(old), _scored(new)) for old, new in zip(before, after, strict=True)]
+    for pair in pairs:
+        _require_same_cases(pair)
+    named = [(str(old.summary["benchmark"]), [(old, new)]) for old, new in pairs]
+    groups = [(ALL, pairs), *named] if len(pairs) > 1 else named
+    metrics = {key: facts for old, _ in pairs for key, facts in old.summary["metrics"].items()}
+    compared = [key for key, facts in metrics.items() if facts["compared"] is not None]
+    compared.sort(key=lambda key: metrics[key]["compared"])
+    rows = [_row(key, facts=metrics[key], benchmark=name, pairs=some) for key in compared for name, some in groups]
+    runs = [
+        {"benchmark": name, "before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
+        for name, [(old, new)] in named
+    ]
+    comparison = {"runs": runs, "rows": [row for row in rows if row is not None]}
+    write_json(out, comparison)
+    return comparison
+
+
+def _scored(folder: Path) -> _Scored:
+    path = folder / "evaluation" / "summary.json"
+    summary = read_json(path) if path.is_file() else {}
+    if "metrics" not in summary:
+        raise DataError(f"{path}: expected the facts of its metrics, got none; call `likeness evaluate` on the run.")
+    return _Scored(folder, summary, read_jsonl(path.with_name("scores.jsonl")))
+
+
+def _require_same_cases(pair: _Pair) -> None:
+    before, after = ([(case.id, case.prompt) for case in read_cases(case_file(run.folder)).cases] for run in pair)
+    if before != after:
+        what = f"{pair[1].folder}: expected the cases of {pair[0].folder}, got others"
+        raise DataError(f"{what}; draw the same cases with both models.")
+
+
+def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[_Pair]) -> dict[str, Any] | None:
+    """One metric of some pairs; None where no sample was measured on both sides."""
+    before, after, groups = dict[str, float](), dict[str, float](), dict[str, str]()
+    for number, (old, new) in enumerate(pairs):
+        before |= _values(old, key, prefix=str(number))
+        after |= _values(new, key, prefix=str(number))
+        groups |= {f"{number}/{row['id']}": row["group"] for row in old.rows}
+    both = [name for name in before if name in after and not math.isnan(before[name] + after[name])]
+    if not both:
+        return None
+    found = paired_difference(after, before, groups)
+    return {
+        "metric": key,
+        "label": facts["label"],
+        "benchmark": benchmark,
+        "before": sum(before[name] for name in both) / len(both),
+        "after": sum(after[name] for name in both) / len(both),
+        "difference": found._asdict() | ({"ci_low": None, "ci_high": None} if math.isnan(found.ci_low) else {}),
+        "higher_is_better": facts["higher_is_better"],
+    }
+
+
+def _values(run: _Scored, key: str, *, prefix: str) -> dict[str, float]:
+    found = {f"{prefix}/{row['id']}": row["values"][key]["value"] for row in run.rows if key in row["values"]}
+    return {name: math.nan if value is None else float(value) for name, value in found.items()}
