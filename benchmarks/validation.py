@@ -8,11 +8,11 @@ METRICS = ("attribute_accuracy", "leakage", "action_recognised")
 
 
 def validation_scores(
-    benchmark: str, *, model: str, out: Path, limit: int, steps: int, **settings: float
+    benchmark: str, *, model: str, out: Path, limit: int, **options: float
 ) -> dict[str, dict[str, Any]]:
     """By metric: mean, 95% interval and n of the first `limit` cases, drawn and measured in this process by one thread.
 
-    The run goes to `out`, its cases beside it; `settings` are further arguments of `generate_run`.
+    The run goes to `out`, its cases beside it; `options` are the backbone's.
     """
     import torch
 
@@ -24,7 +24,7 @@ def validation_scores(
 
     torch.set_num_threads(1)
     cases = build(benchmark, out.with_name(f"{out.name}-cases"), limit=limit, split="validation")
-    generate_run(read_cases(cases).cases, out=out, model=model, steps=steps, benchmark=benchmark, **settings)
+    generate_run(read_cases(cases).cases, out=out, model=model, benchmark=benchmark, options=options)
     encoders = load_encoders({"probe": WORLD_ENCODERS["probe"]})
     summary = evaluate_run(out, benchmark=benchmark, cases=cases, encoders=encoders, bounds=False)
     found = {row["metric"]: row for row in summary["rows"]}

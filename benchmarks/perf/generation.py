@@ -42,7 +42,8 @@ def pictures_per_second(cases_file: Path, *, out: Path, workers: int) -> float:
         if done:
             ready.append(time.perf_counter())
 
-    generate_run(read_cases(cases_file).cases, out=out, model=MODEL, steps=STEPS, workers=workers, progress=clock)
+    options = {"steps": STEPS}
+    generate_run(read_cases(cases_file).cases, out=out, model=MODEL, options=options, workers=workers, progress=clock)
     half = len(ready) // 2
     return (len(ready) - half) / (ready[-1] - ready[half - 1])
 

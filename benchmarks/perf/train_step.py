@@ -61,8 +61,8 @@ def prepare(pairs: Path, *, device: str) -> Callable[[str], Any]:
     import torch
     from accelerate import Accelerator
 
-    from likeness.backbones.flux.uno import FluxUno
     from likeness.backbones.lora import add_adapter
+    from likeness.backbones.open import open_backbone
     from likeness.core.pairs import read_pairs
     from likeness.core.weights import resolve_weights
     from likeness.train.config import TrainConfig
@@ -74,12 +74,12 @@ def prepare(pairs: Path, *, device: str) -> Callable[[str], Any]:
 
     precision = pick_precision("auto", device=device)
     rows, settings = read_pairs(pairs).pairs, EncodeSettings(None, str(precision), "kde32")
-    backbone = FluxUno.load(MODEL, device=device, dtype=precision)
+    backbone: Any = open_backbone(MODEL, device=device, dtype=precision)
     backbone.parts.vae.float()
     key = cache_key(pairs_sha256(rows), model=resolve_weights(MODEL), settings=settings, patch_encoder=None)
     place = build_cache(rows, folder=pairs / "cache", key=key, backbone=backbone, settings=settings)
     cache = PairCache(place, count=len(rows))
-    add_adapter(backbone.transformer, rank=32, alpha=32, name=ADAPTER)
+    add_adapter(backbone.network, facts=backbone.facts, rank=32, alpha=32, name=ADAPTER)
     accelerator = Accelerator(cpu=device == "cpu")
 
     def training(objective: str) -> Any:
@@ -127,7 +127,7 @@ def bare_passes(training: Any) -> Callable[[], None]:
 
     def passes() -> None:
         with autocast(backbone, training.precision):
-            with torch.no_grad(), adapter_off(backbone.transformer, ADAPTER):
+            with torch.no_grad(), adapter_off(backbone.network, ADAPTER):
                 backbone.predict(x_t, t, condition)
             answer = backbone.predict(x_t, t, condition)
         answer.float().square().mean().backward()

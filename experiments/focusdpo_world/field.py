@@ -14,13 +14,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any  # the condition of whichever backbone
 
 import torch
 from margin import PRECISION, batches, open_cache
 from torch import Tensor
 from torch.nn import functional
 
-from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.base import Backbone
+from likeness.backbones.open import open_backbone
 from likeness.core.files import write_json
 from likeness.core.pairs import read_pairs
 from likeness.core.stats import mean_interval
@@ -36,12 +38,12 @@ STRIDE = 5  # odd: singles and pairs of subjects take turns
 
 
 @torch.no_grad()
-def watched(backbone: FluxUno, batch: Batch, *, features: str, center: bool) -> tuple[Tensor, Tensor]:
+def watched(backbone: Backbone[Any], batch: Batch, *, features: str, center: bool) -> tuple[Tensor, Tensor]:
     """(B, R, L) scores of the preferred pictures and (B, L) the model's squared error there."""
-    watch = FieldCollector(batch.size, batch.reference_masks, center=center)
+    watch = FieldCollector(batch.size, batch.reference_masks, center=center, features=features)
     x_t = backbone.noise(batch.preferred, batch.eps, batch.t)
     with autocast(backbone, PRECISION):
-        velocity = backbone.predict(x_t, batch.t, batch.condition, watch, features=features)
+        velocity = backbone.predict(x_t, batch.t, batch.condition, watch)
     error = (backbone.target(batch.preferred, batch.eps, batch.t).float() - velocity.float()).square()
     return watch.scores(), by_token(error)
 
@@ -97,7 +99,7 @@ def row(settings: Mapping[str, object], found: list[dict[str, float]]) -> dict[s
 def measure_field(adapter: str, *, out: Path, results: Path) -> None:
     """field.json: every choice of features, plain and centred, under the settings of `adapter` but without it."""
     config = read_train_config(out / "adapters" / adapter / "config.toml")
-    backbone = FluxUno.load(config.model.base, dtype=PRECISION)
+    backbone = open_backbone(config.model.base, device="cpu", dtype=PRECISION)
     count = len(read_pairs(out / "pairs").pairs)
     cache = open_cache(out / "pairs", count=count)
     found: dict[tuple[str, bool, float], list[dict[str, float]]] = defaultdict(list)

@@ -10,6 +10,7 @@ where the pictures differ at all (impostors reach beyond those masks), and what 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any  # the condition of whichever backbone
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn import functional
 
-from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.base import Backbone
 from likeness.backbones.lora import adapter_off, load_adapter
+from likeness.backbones.open import open_backbone
 from likeness.core.files import write_json
 from likeness.core.images import load_image
 from likeness.core.pairs import PreferencePair, read_pairs
@@ -33,7 +35,7 @@ PRECISION = torch.bfloat16
 
 
 def batches(
-    cache: PairCache, *, count: int, backbone: FluxUno, config: TrainConfig, stride: int = STRIDE
+    cache: PairCache, *, count: int, backbone: Any, config: TrainConfig, stride: int = STRIDE
 ) -> Iterator[tuple[list[int], Batch]]:
     """Whole batches of every `stride`-th pair, of one number of references each, with the indices of their pairs."""
     groups: dict[int, list[int]] = {}
@@ -61,18 +63,18 @@ def changed_tokens(pair: PreferencePair, *, tokens: int) -> Bool[Tensor, " L"]:
 
 
 @torch.no_grad()
-def margins(backbone: FluxUno, batch: Batch) -> Tensor:
+def margins(backbone: Backbone[Any], batch: Batch) -> Tensor:
     """(B, L): what each token adds to the preference."""
     preferred, rejected = (_change(backbone, batch, x0) for x0 in (batch.preferred, batch.rejected))
     return rejected - preferred
 
 
-def _change(backbone: FluxUno, batch: Batch, x0: Tensor) -> Tensor:
+def _change(backbone: Backbone[Any], batch: Batch, x0: Tensor) -> Tensor:
     """(B, L): squared error of the policy minus that of its reference, mean over a token's latents."""
     x_t, target = backbone.noise(x0, batch.eps, batch.t), backbone.target(x0, batch.eps, batch.t).float()
     with autocast(backbone, PRECISION):
         policy = backbone.predict(x_t, batch.t, batch.condition)
-        with adapter_off(backbone.transformer, ADAPTER):
+        with adapter_off(backbone.network, ADAPTER):
             ref = backbone.predict(x_t, batch.t, batch.condition)
     change = (target - policy.float()).square() - (target - ref.float()).square()
     return functional.avg_pool2d(change.mean(1, keepdim=True), 2).flatten(1)
@@ -101,8 +103,8 @@ def measure_margins(names: Sequence[str], *, out: Path, results: Path) -> None:
     listed, rows = read_pairs(out / "pairs").pairs, []
     for name in names:
         config = read_train_config(out / "adapters" / name / "config.toml")
-        backbone = FluxUno.load(config.model.base, dtype=PRECISION)
-        load_adapter(backbone.transformer, out / "adapters" / name / "lora", name=ADAPTER)
+        backbone = open_backbone(config.model.base, device="cpu", dtype=PRECISION)
+        load_adapter(backbone, out / "adapters" / name / "lora", name=ADAPTER)
         cache = open_cache(out / "pairs", count=len(listed))
         measured: list[tuple[Tensor, FocusMaps, Tensor]] = []
         for chosen, batch in batches(cache, count=len(listed), backbone=backbone, config=config):

@@ -140,8 +140,8 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
         loras = [variant.folder(experiment) / "lora"]
     for benchmark in missing:
         run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.cases)
-        listed, steps = read_cases(cases / "cases.jsonl").cases, experiment.plan["draw"]["steps"]
-        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, steps=steps)
+        listed, options = read_cases(cases / "cases.jsonl").cases, {"steps": experiment.plan["draw"]["steps"]}
+        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, options=options)
         evaluate_run(run, benchmark=benchmark, encoders=_eyes(), cases=cases / "cases.jsonl", bounds=False)
     return variant.name
 

@@ -12,6 +12,8 @@ import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 
+from likeness.backbones.base import BackboneFacts
+from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import (
     FILE_NAME,
@@ -30,6 +32,11 @@ T, L, REFERENCE = 6, 16, 4
 @pytest.fixture
 def transformer(tiny_folder: Path) -> FluxTransformer2DModel:
     return FluxTransformer2DModel.from_pretrained(tiny_folder / "transformer").eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def facts(tiny: FluxUno) -> BackboneFacts:
+    return tiny.facts
 
 
 @pytest.fixture
@@ -66,10 +73,10 @@ def answer(transformer: Any, inputs: dict[str, Any]) -> torch.Tensor:
 
 
 def test_a_fresh_adapter_changes_nothing_and_sits_on_attention_only(
-    transformer: FluxTransformer2DModel, inputs: dict[str, Any]
+    transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
     base = answer(transformer, inputs)
-    add_adapter(transformer, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     assert torch.equal(answer(transformer, inputs), base)
     layers = {key.split(".lora_")[0] for key in adapter_parameters(transformer, "focus")}
     # 2 double blocks x 8 layers (q, k, v, out for pictures and for text), 3 single blocks x (q, k, v, proj_out)
@@ -79,12 +86,12 @@ def test_a_fresh_adapter_changes_nothing_and_sits_on_attention_only(
     assert trainable == set(adapter_parameters(transformer, "focus"))
 
 
-def test_the_start_depends_on_the_seed_alone(tiny_folder: Path) -> None:
+def test_the_start_depends_on_the_seed_alone(tiny_folder: Path, facts: BackboneFacts) -> None:
     def start(*, init_seed: int, noise: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(noise)
         fresh = FluxTransformer2DModel.from_pretrained(tiny_folder / "transformer")
         state = torch.get_rng_state()
-        add_adapter(fresh, rank=4, alpha=4, init_seed=init_seed)
+        add_adapter(fresh, facts=facts, rank=4, alpha=4.0, init_seed=init_seed)
         assert torch.equal(torch.get_rng_state(), state)
         return {key: p.detach() for key, p in adapter_parameters(fresh, "focus").items()}
 
@@ -96,10 +103,10 @@ def test_the_start_depends_on_the_seed_alone(tiny_folder: Path) -> None:
 
 
 def test_off_equals_no_adapter_and_disabled_adapters_and_scaling_0(
-    transformer: FluxTransformer2DModel, inputs: dict[str, Any]
+    transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
     base = answer(transformer, inputs)
-    add_adapter(transformer, rank=4, alpha=8)
+    add_adapter(transformer, facts=facts, rank=4, alpha=8.0)
     shake(transformer, "focus", seed=1)
     tuned = answer(transformer, inputs)
     assert not torch.allclose(tuned, base, atol=1e-4)
@@ -116,9 +123,11 @@ def test_off_equals_no_adapter_and_disabled_adapters_and_scaling_0(
     assert torch.equal(answer(transformer, inputs), base)
 
 
-def test_off_leaves_every_flag_as_it_was_also_after_an_error(transformer: FluxTransformer2DModel) -> None:
-    add_adapter(transformer, rank=2, alpha=2, name="uno")
-    add_adapter(transformer, rank=4, alpha=4)
+def test_off_leaves_every_flag_as_it_was_also_after_an_error(
+    transformer: FluxTransformer2DModel, facts: BackboneFacts
+) -> None:
+    add_adapter(transformer, facts=facts, rank=2, alpha=2.0, name="uno")
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
 
     def flags() -> list[Any]:
         layers = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
@@ -132,11 +141,13 @@ def test_off_leaves_every_flag_as_it_was_also_after_an_error(transformer: FluxTr
     assert flags() == before
 
 
-def test_uno_stays_on_and_frozen_beside_ours(transformer: FluxTransformer2DModel, inputs: dict[str, Any]) -> None:
-    add_adapter(transformer, rank=2, alpha=2, name="uno")
+def test_uno_stays_on_and_frozen_beside_ours(
+    transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
+) -> None:
+    add_adapter(transformer, facts=facts, rank=2, alpha=2.0, name="uno")
     shake(transformer, "uno", seed=1)
     with_uno = answer(transformer, inputs)
-    add_adapter(transformer, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     assert torch.equal(answer(transformer, inputs), with_uno)  # ours starts at 0, uno is still active
     shake(transformer, "focus", seed=2)
     both = answer(transformer, inputs)
@@ -149,9 +160,9 @@ def test_uno_stays_on_and_frozen_beside_ours(transformer: FluxTransformer2DModel
 
 
 def test_gradients_do_not_change_under_checkpointing_with_the_reference_pass_before(
-    transformer: FluxTransformer2DModel, inputs: dict[str, Any]
+    transformer: FluxTransformer2DModel, inputs: dict[str, Any], facts: BackboneFacts
 ) -> None:
-    add_adapter(transformer, rank=4, alpha=4)
+    add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
     shake(transformer, "focus", seed=1)
 
     def gradients() -> list[torch.Tensor]:
@@ -169,11 +180,15 @@ def test_gradients_do_not_change_under_checkpointing_with_the_reference_pass_bef
 
 
 @pytest.fixture
-def saved(transformer: FluxTransformer2DModel, inputs: dict[str, Any], tmp_path: Path) -> tuple[Path, torch.Tensor]:
+def saved(
+    transformer: FluxTransformer2DModel, inputs: dict[str, Any], tmp_path: Path, facts: BackboneFacts
+) -> tuple[Path, torch.Tensor]:
     """An adapter with alpha != rank on disk, and the output of the network that carries it."""
-    add_adapter(transformer, rank=4, alpha=6)
+    add_adapter(transformer, facts=facts, rank=4, alpha=6.0)
     shake(transformer, "focus", seed=3)
-    save_adapter(transformer, tmp_path / "lora", metadata={"base_sha256": "abc", "config": {"beta": 2000.0}})
+    save_adapter(
+        transformer, tmp_path / "lora", facts=facts, metadata={"base_sha256": "abc", "config": {"beta": 2000.0}}
+    )
     return tmp_path / "lora", answer(transformer, inputs)
 
 
@@ -190,13 +205,13 @@ def _with_adapter(folder: Path, lora: Path) -> Any:
 
 
 def _with_house_loader(folder: Path, lora: Path) -> Any:
-    fresh = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+    fresh = FluxUno.load(folder)
     load_adapter(fresh, lora)
-    return fresh
+    return fresh.network
 
 
 def _with_generation(folder: Path, lora: Path) -> Any:
-    return FluxUno.load(folder, loras=[lora]).transformer
+    return FluxUno.load(folder, loras=[lora]).network
 
 
 @pytest.mark.parametrize("load", [_with_pipeline, _with_adapter, _with_house_loader, _with_generation])
@@ -216,21 +231,21 @@ def test_the_header_says_what_the_adapter_belongs_to(saved: tuple[Path, torch.Te
 
 
 def test_saving_twice_gives_the_same_bytes(tiny_folder: Path, saved: tuple[Path, torch.Tensor], tmp_path: Path) -> None:
-    fresh = FluxTransformer2DModel.from_pretrained(tiny_folder / "transformer")
+    fresh = FluxUno.load(tiny_folder)
     load_adapter(fresh, saved[0], trainable=True)
-    assert all(p.requires_grad for p in adapter_parameters(fresh, "focus").values())
-    first = save_adapter(fresh, tmp_path / "a").read_bytes()
-    assert save_adapter(fresh, tmp_path / "b").read_bytes() == first
+    assert all(p.requires_grad for p in adapter_parameters(fresh.network, "focus").values())
+    first, second = (save_adapter(fresh.network, tmp_path / name, facts=fresh.facts).read_bytes() for name in "ab")
+    assert first == second
 
 
-def test_what_cannot_be_is_said(transformer: FluxTransformer2DModel, tmp_path: Path) -> None:
+def test_what_cannot_be_is_said(transformer: FluxTransformer2DModel, tmp_path: Path, facts: BackboneFacts) -> None:
     with pytest.raises(ConfigError, match="rank: expected at least 1, got 0"):
-        add_adapter(transformer, rank=0, alpha=1)
+        add_adapter(transformer, facts=facts, rank=0, alpha=1.0)
     with pytest.raises(WeightsError, match="expected an adapter of the transformer, got none"):
         adapter_parameters(transformer, "focus")
-    add_adapter(transformer, rank=1, alpha=1)
+    add_adapter(transformer, facts=facts, rank=1, alpha=1.0)
     with pytest.raises(ConfigError, match="expected a new name"):
-        add_adapter(transformer, rank=1, alpha=1)
+        add_adapter(transformer, facts=facts, rank=1, alpha=1.0)
     with pytest.raises(WeightsError, match="expected weights"):
         adapter_metadata(tmp_path)
 
@@ -243,13 +258,13 @@ def test_the_embedded_model_draws_the_same_picture_with_stock_diffusers(tmp_path
     from likeness.core.weights import embedded
 
     ours = FluxUno.load("flux")
-    add_adapter(ours.transformer, rank=4, alpha=4)
-    shake(ours.transformer, "focus", seed=4)
-    save_adapter(ours.transformer, tmp_path)
+    add_adapter(ours.network, facts=ours.facts, rank=4, alpha=4.0)
+    shake(ours.network, "focus", seed=4)
+    save_adapter(ours.network, tmp_path, facts=ours.facts)
     stock = FluxPipeline.from_pretrained(embedded("flux"))
     stock.set_progress_bar_config(disable=True)
     stock.load_lora_weights(tmp_path)
-    picture = ours.generate("a cat in the snow", seed=3, steps=4, cfg_scale=1.0)
+    picture = ours.generate("a cat in the snow", seed=3, options=FluxOptions(steps=4, cfg_scale=1.0))
     generator = torch.Generator().manual_seed(3)
     settings = ours.settings
     expected = stock(

@@ -76,6 +76,13 @@ def test_report_of_several_runs_needs_a_page_to_write(run_folder: Path) -> None:
         (["--prompt", "a cat", "--guidance", "inf"], "--guidance"),
         (["--prompt", "a cat", "--cfg-scale", "nan"], "--cfg-scale"),
         (["--prompt", "a cat", "--reference-cfg-scale", "inf"], "--reference-cfg-scale"),
+        (["--prompt", "a cat", "--option", "width"], "expected NAME=VALUE, got 'width'"),
+        (["--prompt", "a cat", "--steps", "3", "--option", "steps=4"], "expected each option once, got steps again"),
+        (["--prompt", "a cat", "--option", "stepz=4"], "an option among size, width, steps,"),
+        (["--prompt", "a cat", "--option", "stepz=4"], "did you mean steps"),
+        (["--prompt", "a cat", "--option", "guidance=much"], "got 'much'"),
+        (["--prompt", "a cat", "--option", "cfg_scale=inf"], "expected a finite number, got 'inf'"),
+        (["--benchmark", "world-single", "--option", "steps=0"], "expected at least 1, got 0"),
         (["--benchmark", "world-single", "--model", "no such model"], "no such model"),
         (["--benchmark", "world-single", "--lora", "no such lora"], "no such lora"),
         (["--benchmark", "world-single", "--dtype", "int8"], "int8"),
@@ -113,14 +120,16 @@ def test_generate_turns_a_prompt_into_one_case(tmp_path: Path, generated: list[d
         "2.5",
         "--reference-cfg-scale",
         "3.5",
+        "--option",
+        "width=96",
     ]
     result = runner.invoke(app, ["generate", *arguments, "--out", str(tmp_path / "run"), "--json"])
     assert result.exit_code == 0, result.stderr
     (call,) = generated
     (case,) = call["cases"]
     assert (case.prompt, case.seed, case.subjects[0].class_name) == ("a dog", 7, "rex")
-    assert (call["num_images"], call["steps"]) == (2, None)
-    assert (call["cfg_scale"], call["reference_cfg_scale"]) == (2.5, 3.5)
+    assert call["num_images"] == 2
+    assert call["options"] == {"cfg_scale": 2.5, "reference_cfg_scale": 3.5, "width": "96"}
     assert json.loads(result.stdout)["num_images"] == 1
 
 

@@ -27,8 +27,8 @@ FLAGS = {
     ],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
-        "--lora", "--model", "--num-images", "--out", "--prompt", "--ref", "--reference-cfg-scale", "--seed", "--size",
-        "--steps", "--workers", "-n",
+        "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",
+        "--seed", "--size", "--steps", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],

@@ -37,6 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_stock_pipeline_makes_the_same_picture_without_references(dtype: str, cfg_scale: float) -> None:
     from diffusers import FluxPipeline
 
+    from likeness.backbones.flux.options import FluxOptions
     from likeness.backbones.flux.uno import FluxUno
 
     prompt = "A cat is hugging a duck in the forest."
@@ -55,7 +56,7 @@ def test_stock_pipeline_makes_the_same_picture_without_references(dtype: str, cf
         max_sequence_length=settings.max_sequence_length,
         generator=torch.Generator("cpu").manual_seed(7),
     ).images[0]
-    ours = backbone.generate(prompt, seed=7, steps=6, cfg_scale=cfg_scale)
+    ours = backbone.generate(prompt, seed=7, options=FluxOptions(steps=6, cfg_scale=cfg_scale))
     assert np.asarray(ours).std() > 5
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))  # exact: the same operations in the same order
 
@@ -64,6 +65,7 @@ def test_stock_pipeline_opens_without_being_told_a_precision() -> None:
     """`FluxPipeline.from_pretrained(folder)` alone, the first thing a stranger tries."""
     from diffusers import FluxPipeline
 
+    from likeness.backbones.flux.options import FluxOptions
     from likeness.backbones.flux.uno import FluxUno
 
     backbone = FluxUno.load("flux")
@@ -73,7 +75,7 @@ def test_stock_pipeline_opens_without_being_told_a_precision() -> None:
     options = {"height": settings.size, "width": settings.size, "num_inference_steps": 3}
     options |= {"guidance_scale": settings.guidance, "max_sequence_length": settings.max_sequence_length}
     theirs = pipeline("a dog", generator=torch.Generator("cpu").manual_seed(1), **options).images[0]
-    ours = backbone.generate("a dog", seed=1, steps=3, cfg_scale=1.0)
+    ours = backbone.generate("a dog", seed=1, options=FluxOptions(steps=3, cfg_scale=1.0))
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 

@@ -27,7 +27,7 @@ def random_masks(seed: int, *, rows: int) -> list[Tensor]:
 
 def collect(tokens: Tokens, collector: FieldCollector) -> FieldCollector:
     for each in tokens:
-        collector(*each)
+        collector(*each, (3, 4))
     return collector
 
 
@@ -114,7 +114,7 @@ def test_oracle_tokens_give_share_0_and_random_ones_what_chance_gives() -> None:
     shares = []
     for tokens in (oracle, target):
         collector = FieldCollector(rows, [inside])
-        collector("layer", tokens, [reference])
+        collector("layer", tokens, [reference], (1, 32))
         maps = focus_maps(
             collector.scores(), subject, torch.ones(rows, 1, dtype=torch.bool), torch.ones(rows, length), tau=0.1
         )
@@ -126,7 +126,7 @@ def test_oracle_tokens_give_share_0_and_random_ones_what_chance_gives() -> None:
 
 def test_zero_tokens_score_zero() -> None:
     collector = FieldCollector(1, [torch.ones(1, 2, dtype=torch.bool)])
-    collector("layer", torch.zeros(1, 3, 4), [torch.zeros(1, 2, 4)])
+    collector("layer", torch.zeros(1, 3, 4), [torch.zeros(1, 2, 4)], (1, 3))
     assert collector.scores().tolist() == [[[0.0] * 3]]
 
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
 from likeness.core.records import Case, Subject
 from likeness.generate.run import generate_run
 from likeness.pretrain.tiny_flux import build_tiny_flux
@@ -17,10 +18,9 @@ def test_damaged_numbers_end_the_run_and_leave_no_picture(tmp_path: Path) -> Non
     data = path.read_bytes()
     middle = len(data) // 2
     path.write_bytes(data[:middle] + b"\xff" * 4096 + data[middle + 4096 :])
+    case, options = Case(id="one", prompt="a cat", seed=1), {"steps": 1}
     with pytest.raises(WeightsError, match="tiny: expected finite pixels"):
-        generate_run(
-            [Case(id="one", prompt="a cat", seed=1)], out=tmp_path / "run", model=str(weights), steps=1, device="cpu"
-        )
+        generate_run([case], out=tmp_path / "run", model=str(weights), options=options, device="cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -40,10 +40,14 @@ def test_pictures_do_not_depend_on_workers_or_order(tmp_path: Path, dtype: str) 
     ]
     threads = torch.get_num_threads()
     for out, order, workers in (("here", cases, 1), ("two", cases[::-1], 2)):
-        generate_run(order, out=tmp_path / out, model=str(weights), steps=2, device="cpu", dtype=dtype, workers=workers)
+        options = {"steps": 2}
+        generate_run(
+            order, out=tmp_path / out, model=str(weights), options=options, device="cpu", dtype=dtype, workers=workers
+        )
     assert torch.get_num_threads() == threads
     images = sorted((tmp_path / "here" / "images").iterdir())
     assert [path.name for path in images] == ["none-0.png", "one-0.png", "two-0.png"]
     for path in images:
         assert path.read_bytes() == (tmp_path / "two" / "images" / path.name).read_bytes()
+    assert read_json(tmp_path / "here" / "run.json")["settings"]["maker"] == "flux_uno"
     assert '"unknown words: zebra"' in (tmp_path / "here" / "manifest.jsonl").read_text()

@@ -8,6 +8,7 @@ import torch
 from pair_oracle import may_differ
 from PIL import Image
 
+from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import TokenGrid
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import ConfigError, DataError
@@ -56,7 +57,7 @@ def test_a_token_is_free_when_the_region_touches_it() -> None:
 
 
 def test_equal_jobs_give_equal_pixels_and_seeds_and_references_count(backbone: FluxUno) -> None:
-    inpaint = FluxInpainter(backbone, steps=3)
+    inpaint = FluxInpainter(backbone, options=FluxOptions(steps=3))
     first = inpaint(job())
     assert first.shape == (SIDE, SIDE, 3)
     assert first.dtype == np.uint8
@@ -83,7 +84,7 @@ def test_outside_the_region_stand_the_latents_of_the_original(
 
     monkeypatch.setattr(backbone, "encode", watched_encode)
     monkeypatch.setattr(backbone, "to_images", watched_images)
-    FluxInpainter(backbone, steps=4)(job())
+    FluxInpainter(backbone, options=FluxOptions(steps=4))(job())
     outside = seen["x0"].shape[-1] // 2
     assert torch.equal(seen["result"][..., outside:], seen["x0"][..., outside:])
     assert not torch.isclose(seen["result"][..., :outside], seen["x0"][..., :outside]).all()
@@ -95,8 +96,9 @@ def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
     backbone: FluxUno, scales: dict[str, float]
 ) -> None:
     whole = job(region=np.ones((SIDE, SIDE), bool))
-    drawn = FluxInpainter(backbone, steps=3, strength=1.0, **scales)(whole)
-    plain = backbone.generate(whole.prompt, whole.references, seed=whole.seed, size=SIDE, steps=3, **scales)
+    options = FluxOptions(size=SIDE, steps=3, **scales)
+    drawn = FluxInpainter(backbone, options=options, strength=1.0)(whole)
+    plain = backbone.generate(whole.prompt, whole.references, seed=whole.seed, options=options)
     assert np.abs(drawn.astype(int) - np.asarray(plain).astype(int)).max() <= 1
 
 
@@ -104,17 +106,17 @@ def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
     ("settings", "message"),
     [({"strength": 0.0}, "strength: expected more than 0"), ({"strength": 1.1}, "got 1.1"), ({"steps": 0}, "steps:")],
 )
-def test_wrong_settings_are_told(backbone: FluxUno, settings: dict, message: str) -> None:
+def test_wrong_settings_are_told(folder: Path, settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        FluxInpainter(backbone, **settings)
+        LoadInpainter(str(folder), device="cpu", **settings)()
 
 
 def test_regions_and_pictures_that_do_not_fit_are_told(backbone: FluxUno) -> None:
     with pytest.raises(DataError, match=r"region: expected \(64, 64\)"):
-        FluxInpainter(backbone, steps=1)(job(region=np.ones((8, 8), bool)))
+        FluxInpainter(backbone, options=FluxOptions(steps=1))(job(region=np.ones((8, 8), bool)))
     odd = RegenerationJob(np.zeros((40, 40, 3), np.uint8), np.ones((40, 40), bool), "a cat", (), 0)
     with pytest.raises(ConfigError, match="multiples of 16"):
-        FluxInpainter(backbone, steps=1)(odd)
+        FluxInpainter(backbone, options=FluxOptions(steps=1))(odd)
 
 
 class _InTurn:
@@ -141,9 +143,9 @@ def test_the_loaded_inpainter_has_the_settings_of_its_id(folder: Path) -> None:
     load = LoadInpainter(str(folder), dtype="float32", steps=2, cfg_scale=2.0, reference_cfg_scale=4.0)
     assert "steps 2, strength 0.9, cfg 2.0, reference cfg 4.0" in load.id
     backbone = FluxUno.load(folder)
-    expected = FluxInpainter(backbone, steps=2, cfg_scale=2.0, reference_cfg_scale=4.0)(job())
+    expected = FluxInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0, reference_cfg_scale=4.0))(job())
     assert (load()(job()) == expected).all()
-    assert (FluxInpainter(backbone, steps=2, cfg_scale=2.0)(job()) != expected).any()
+    assert (FluxInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0))(job()) != expected).any()
 
 
 def test_pairs_with_regenerated_losers_keep_the_bytes_outside(folder: Path, tmp_path: Path) -> None:

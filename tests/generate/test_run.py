@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from scripts import HELPERS, child_environment
 
+from likeness.backbones.flux.options import FluxOptions
 from likeness.core.errors import ConfigError, DataError, LikenessError, OutputError, WeightsError
 from likeness.core.files import read_json, read_jsonl, write_jsonl
 from likeness.core.hashing import pixels_sha256
@@ -62,7 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cases: list[Case]) -> None:
-    summary = run(cases, tmp_path / "run", model, steps=4, cfg_scale=2.0)
+    summary = run(cases, tmp_path / "run", model, options={"steps": 4, "cfg_scale": 2.0})
     assert summary == RunSummary(tmp_path / "run", 6, 6, ())
     rows = read_jsonl(tmp_path / "run" / "manifest.jsonl")
     assert [row["id"] for row in rows] == ["one-0", "one-1", "two-0", "two-1", "none-0", "none-1"]
@@ -70,7 +71,16 @@ def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cas
     red = pixels_sha256(Image.new("RGB", (20, 10), "red"))
     assert rows[0]["references"] == [{"subject_id": "red", "file": f"references/{red[:12]}.png", "sha256": red}]
     assert rows[0]["model"]["id"] == "tiny"
-    assert rows[0]["settings"]["steps"] == 4
+    assert list(rows[0]["settings"].items()) == [
+        ("size", None),
+        ("steps", 4),
+        ("guidance", None),
+        ("cfg_scale", 2.0),
+        ("reference_cfg_scale", None),
+        ("device", "cpu"),
+        ("dtype", "float32"),
+        ("maker", "fake_maker:load"),
+    ]
     assert rows[0]["versions"]["likeness"]
     identity = read_json(tmp_path / "run" / "run.json")
     assert rows[0]["model"] == identity["model"]
@@ -83,11 +93,11 @@ def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cas
 def test_pictures_are_what_the_maker_makes_and_carry_their_proof(
     tmp_path: Path, model: Path, cases: list[Case]
 ) -> None:
-    settings = {"size": 24, "steps": 3, "guidance": 3.5, "cfg_scale": 2.0, "reference_cfg_scale": 4.0}
-    run(cases, tmp_path / "run", model, **settings)
+    options = {"size": 24, "steps": 3, "guidance": 3.5, "cfg_scale": 2.0, "reference_cfg_scale": 4.0}
+    run(cases, tmp_path / "run", model, options=options)
     maker = fake_maker.load(model, device="cpu", dtype="float32")
     shown = [load_image(subject.reference_image) for subject in cases[1].subjects]
-    expected = maker.generate(cases[1].prompt, shown, seed=101, **settings)
+    expected = maker.generate(cases[1].prompt, shown, seed=101, options=FluxOptions(**options))
     path = tmp_path / "run" / "images" / "two-1.png"
     assert pixels_sha256(load_image(path)) == pixels_sha256(expected)
     proof = png_text(path)["likeness"]
@@ -261,12 +271,36 @@ def test_blank_prompt_and_repeated_id_and_no_case_are_data_errors(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("setting", [{"num_images": 0}, {"workers": 0}, {"steps": -1}, {"size": 0}, {"dtype": "int8"}])
+@pytest.mark.parametrize("setting", [{"num_images": 0}, {"workers": 0}, {"dtype": "int8"}])
 def test_impossible_settings_are_config_errors(
     tmp_path: Path, model: Path, cases: list[Case], setting: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match=next(iter(setting))):
         run(cases, tmp_path / "run", model, **setting)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": -1}, r"^steps: expected at least 1, got -1; raise it\.$"),
+        ({"size": 0}, r"^size: expected at least 1, got 0; raise it\.$"),
+        ({"stepz": 3}, "stepz: expected an option among size, .*, got 'stepz'; did you mean steps"),
+    ],
+)
+def test_impossible_options_are_config_errors_before_anything_is_written(
+    tmp_path: Path, model: Path, cases: list[Case], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(cases, tmp_path / "run", model, options=options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_maker_without_a_model_of_its_options_takes_them_as_given(
+    tmp_path: Path, model: Path, cases: list[Case]
+) -> None:
+    run(cases, tmp_path / "run", model, maker="fake_maker:load_plain", options={"colour": "blue"})
+    assert load_image(tmp_path / "run" / "images" / "one-0.png").getpixel((0, 0)) == (0, 0, 255)
+    assert read_json(tmp_path / "run" / "run.json")["settings"]["colour"] == "blue"
 
 
 @pytest.mark.parametrize("maker", ["nothing", "no_such_module:load", "fake_maker:nothing", "fake_maker:KNOWN"])
@@ -288,7 +322,7 @@ def test_folder_of_another_run_is_left_alone(tmp_path: Path, model: Path, cases:
     run(cases, out, model)
     before = contents(out)
     with pytest.raises(OutputError, match=r"another run \(settings\.steps: None there, 9 here\)"):
-        run(cases, out, model, steps=9)
+        run(cases, out, model, options={"steps": 9})
     with pytest.raises(OutputError, match="cases_sha256"):
         run(cases[:1], out, model)
     (model / "model.txt").write_text("other weights")

@@ -101,7 +101,7 @@ def pictures(folder: Path) -> list[str]:
     for name, count in DRAWN.items():
         cases = read_cases(build(name, folder / name / "cases", limit=count)).cases
         run = folder / name / "run"
-        generate_run(cases, out=run, model="flux", steps=4, device="cpu", dtype="float32", benchmark=name)
+        generate_run(cases, out=run, model="flux", options={"steps": 4}, device="cpu", dtype="float32", benchmark=name)
         for path in sorted((run / "images").iterdir()):
             image = load_image(path)
             lines.append(json.dumps({"id": path.stem, "sha256": pixels_sha256(image), "colour": _colour(image)}))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from likeness.backbones.flux.options import FluxOptions
 from likeness.core.errors import DataError
 from likeness.core.hashing import pixels_sha256
 
@@ -29,11 +30,7 @@ class FakeMaker:
         references: Sequence[Image.Image] = (),
         *,
         seed: int,
-        size: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
+        options: FluxOptions | None = None,
     ) -> Image.Image:
         if "forbidden" in prompt:
             raise DataError("prompt: expected an allowed one, got a forbidden one; write another.")
@@ -46,7 +43,7 @@ class FakeMaker:
         time.sleep(self.sleep)
         self.made.append(prompt)
         shown = [pixels_sha256(image) for image in references]
-        asked = repr((prompt, shown, seed, size, steps, guidance, cfg_scale, reference_cfg_scale, self.facts))
+        asked = repr((prompt, shown, seed, options or FluxOptions(), self.facts))
         noise = hashlib.shake_256(asked.encode()).digest(3 * 24 * 24)
         return Image.frombytes("RGB", (24, 24), noise)
 
@@ -61,6 +58,9 @@ def load(folder: Path, /, *, device: str, dtype: str) -> FakeMaker:
     return FakeMaker(sleep=0, facts=f"{(folder / 'model.txt').read_text()} {device} {dtype}")
 
 
+load.options = FluxOptions  # checked before anything is loaded
+
+
 def load_adapted(folder: Path, /, *, device: str, dtype: str, loras: tuple[Path, ...]) -> FakeMaker:
     return FakeMaker(sleep=0, facts="".join(lora.read_text() for lora in loras))
 
@@ -70,10 +70,12 @@ def load_slow(folder: Path, /, *, device: str, dtype: str) -> FakeMaker:
 
 
 class Plain:
-    """Reports nothing about prompts."""
+    """Reports nothing about prompts and has no model of its options: a colour comes as it was given."""
 
-    def generate(self, prompt: str, references: Sequence[Image.Image] = (), **settings: object) -> Image.Image:
-        return Image.new("RGB", (8, 8), "red")
+    def generate(
+        self, prompt: str, references: Sequence[Image.Image] = (), *, seed: int, options: dict[str, str]
+    ) -> Image.Image:
+        return Image.new("RGB", (8, 8), options.get("colour", "red"))
 
 
 def load_plain(folder: Path, /, *, device: str, dtype: str) -> Plain:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.uno import FluxUno
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe, ProbeConfig
@@ -57,7 +58,8 @@ def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.
 
 def check_outputs(work: Path) -> list[str]:
     """Loads every checkpoint of a folder, uses it once and returns the file names."""
-    image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, steps=2)
+    options = FluxOptions(steps=2)
+    image = FluxUno.load(work / "flux").generate("A cat on the beach", [picture(0)], seed=1, options=options)
     assert image.size == (32, 32)
     reading = AttributeProbe.load(work / "probe").read([picture(0)], num_subjects=[1])[0]
     assert set(reading.subjects[0].attributes) == set(ATTRIBUTES)

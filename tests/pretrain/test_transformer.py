@@ -39,7 +39,7 @@ def backbone(prepared: PretrainConfig) -> FluxUno:
     backbone = FluxUno.load(prepared.work / "flux")
     torch.manual_seed(0)
     with torch.no_grad():
-        for p in backbone.transformer.parameters():
+        for p in backbone.network.parameters():
             p.add_(0.02 * torch.randn_like(p))
     return backbone
 
@@ -129,7 +129,7 @@ def test_dropped_conditions(backbone: FluxUno) -> None:
     t, eps = noise_of(batch)
     with torch.no_grad():
         text = embed(backbone, free.pieces, free.words)
-        unconditional = backbone.condition_batch([""] * 3, [[]] * 3, guidance=1.0)
+        unconditional = backbone.collate([backbone.prepare("")] * 3, guidance=1.0)
         torch.testing.assert_close(text.embeds, unconditional.text.embeds)
         assert velocity_errors(backbone, free, t=t, eps=eps).shape == (3, 4, 4)
 
@@ -197,8 +197,8 @@ def test_settings_of_the_recipe_reach_the_folder(work_copy: Copy) -> None:
     backbone = FluxUno.load(work_copy("settings").work / "flux")
     settings = backbone.settings
     assert (settings.size, settings.reference_size_single, settings.reference_size_multi) == (32, 32, 16)
-    assert backbone.transformer.config.num_layers == 1
-    assert backbone.transformer.config.num_single_layers == 1
+    assert backbone.network.config.num_layers == 1
+    assert backbone.network.config.num_single_layers == 1
 
 
 @pytest.mark.slow

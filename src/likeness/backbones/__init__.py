@@ -1,9 +1,30 @@
 """Image generators behind one contract: latents and prompts go in, velocities (or noise) and pictures come out.
 
-`base.Backbone` is the contract, one file per model implements it. A new backbone is one file and one line below.
-The table names classes as "module:class" so that reading it imports neither torch nor diffusers.
+`base.Backbone` is the contract; `open.open_backbone` opens a folder as the backbone that the table names for it. A new
+backbone is one new file (or folder) and one line in the table, which names objects as "module:name": reading it imports
+neither torch nor diffusers.
 """
 
-BACKBONES: dict[str, str] = {
-    "flux_uno": "likeness.backbones.flux.uno:FluxUno",
+from typing import NamedTuple
+
+
+class BackboneEntry(NamedTuple):
+    """A kind of backbone: `pipeline` is what `_class_name` in model_index.json says of a folder of that kind.
+
+    `load` is the class, whose `load` opens a folder, and `options` the model of what may be asked of one picture.
+    """
+
+    load: str
+    pipeline: str
+    options: str
+    summary: str
+
+
+BACKBONES: dict[str, BackboneEntry] = {
+    "flux_uno": BackboneEntry(
+        load="likeness.backbones.flux.uno:FluxUno",
+        pipeline="FluxPipeline",
+        options="likeness.backbones.flux.options:FluxOptions",
+        summary="FLUX.1 with UNO's reference images as further tokens",
+    ),
 }

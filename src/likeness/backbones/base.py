@@ -1,32 +1,69 @@
 """The contract every backbone keeps; epsilon- and flow-prediction hide behind it.
 
-Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, D width of the network.
+Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, D width of a layer.
 Time: `t` lies in [0, 1]; t = 1 is pure noise, t = 0 the clean picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, get_args, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
 ConditionT = TypeVar("ConditionT")
 
 Features = Literal["attention_input", "block_output", "attention_output", "query", "key"]
-# What a `Watch` may see of each block: the normalised and modulated tokens that enter attention; the residual stream
+# What a `Watch` may see of each layer: the normalised and modulated tokens that enter attention; the residual stream
 # behind the block; what attention adds; queries or keys after their norm, before rope (all heads joined).
 FEATURES: tuple[str, ...] = get_args(Features)
 
 
-@runtime_checkable  # beartype asks; any callable answers yes
-class Watch(Protocol):
-    """Sees features of the image tokens in every block while one forward pass runs; nothing is kept for it."""
+class TokenGrid(NamedTuple):
+    """Rows and columns of a picture in tokens, `px_per_token` pixels each."""
 
-    def __call__(self, layer: str, target_tokens: Tensor, reference_tokens: list[Tensor], /) -> None:
-        """Receive the tokens of block `layer`: target (B, L, D) and one (B, Li, D) per reference image, detached."""
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What callers need to know of an open backbone instead of its class.
+
+    `kind` is its key in BACKBONES. `px_per_token` divides the sides of every picture. `adapter_targets` matches in full
+    the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files. `time_laws` are
+    what `draw_t` draws from, the usual one first, and `layers` the names a watch is told, in the order of a pass.
+    """
+
+    kind: str
+    prediction: Literal["velocity", "noise"]
+    px_per_token: int
+    max_references: int
+    adapter_targets: str
+    adapter_prefix: Literal["transformer", "unet"]
+    time_laws: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """Sees `features`, one of FEATURES, of the image tokens in every layer during one forward pass.
+
+    With `detached` the tokens carry no gradient. Without it they belong to the graph of the pass; under gradient
+    checkpointing such a watch may keep the tokens but must compute with them only after `predict` has returned, since
+    layers run again in the backward pass, unwatched.
+    """
+
+    features: str
+    detached: bool
+
+    def __call__(self, layer: str, target_tokens: Tensor, reference_tokens: list[Tensor], grid: TokenGrid, /) -> None:
+        """Receive the tokens of `layer`: target (B, L, D) on `grid` and one (B, Li, D) per reference image."""
         ...
 
 
@@ -37,8 +74,33 @@ class Backbone(Protocol[ConditionT]):
     predictions are latents (B, C, h, w), `t` is (B,) or a scalar tensor.
     """
 
-    def condition(self, prompt: str, references: Sequence[Image] = ()) -> ConditionT:
-        """Everything `predict` needs to know about one prompt and its reference images (B = 1)."""
+    facts: BackboneFacts
+    network: nn.Module
+    """The part that training changes."""
+
+    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+        """Reference images at the size the model reads. Raises: DataError for more than `max_references`."""
+        ...
+
+    def prepare(self, prompt: str, references: Sequence[Image] = (), *, layout: object = None) -> dict[str, Tensor]:
+        """The condition of one sample as named tensors without a batch axis, without gradient, fit for the disk.
+
+        Raises: DataError for references or a layout that the model cannot use.
+        """
+        ...
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]], *, guidance: float | None = None) -> ConditionT:
+        """The condition of B samples on the network's device, from what `prepare` gave for each; other keys are left.
+
+        Raises: DataError for samples that cannot share a batch.
+        """
+        ...
+
+    def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
+        """A time for training on a picture of `grid` (rows and columns in tokens), by one of the `time_laws`.
+
+        Raises: ConfigError for another law.
+        """
         ...
 
     def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -49,18 +111,15 @@ class Backbone(Protocol[ConditionT]):
         """What a perfect `predict` answers at `noise(x0, eps, t)`: a velocity or the noise itself."""
         ...
 
-    def predict(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        condition: ConditionT,
-        watch: Watch | None = None,
-        *,
-        features: str = "attention_input",
-    ) -> Tensor:
-        """The network's answer at `x_t`, same shape; `watch` sees `features`, one of `FEATURES`, block by block.
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """The estimate of x0 that lies in the prediction at `x_t`: x0 itself where the prediction is the target."""
+        ...
 
-        Each block is reported once per call, also when gradient checkpointing runs it again later.
+    def predict(self, x_t: Tensor, t: Tensor, condition: ConditionT, watch: Watch | None = None) -> Tensor:
+        """The network's answer at `x_t`, same shape; `watch` sees it work, layer by layer.
+
+        Each layer is reported once per call, also when gradient checkpointing runs it again later.
+        Raises: ConfigError for a watch of unknown features.
         """
         ...
 
@@ -72,17 +131,14 @@ class Backbone(Protocol[ConditionT]):
         """Pixels (B, 3, H, W), about [-1, 1], of clean latents (B, C, h, w)."""
         ...
 
-    def generate(
-        self,
-        prompt: str,
-        references: Sequence[Image] = (),
-        *,
-        seed: int,
-        size: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
-    ) -> Image:
-        """One picture; the same arguments give the same pixels on the same machine."""
+    # Any: each backbone has a model of its own options, a subclass of `Options`
+    def generate(self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: Any = None) -> Image:
+        """One picture; the same arguments give the same pixels on the same machine. None: the model's own options."""
+        ...
+
+    def add_lora(self, spec: str | Path, *, name: str) -> None:
+        """The network carries the LoRA of a file, folder or hub id as the frozen adapter `name`.
+
+        Raises: WeightsError when it does not fit.
+        """
         ...

@@ -1,8 +1,9 @@
-"""The trained adapter: low-rank matrices beside the frozen layers of a FLUX transformer, through peft.
+"""The trained adapter: low-rank matrices beside the frozen layers of a backbone's network, through peft.
 
-UNO's own LoRA stays on as a frozen adapter "uno"; ours is a second one. Both are active in the policy, and the
-reference policy is the same network while ours is off (`adapter_off`): no second copy of the weights.
-Files are stock diffusers/peft safetensors, so that `FluxPipeline.load_lora_weights` reads them.
+Which layers, and how stock files call the network, is among the backbone's facts. LoRAs there before (UNO's own) stay
+on as frozen adapters; ours is a further one. All are active in the policy, and the reference policy is the same network
+while ours is off (`adapter_off`): no second copy of the weights.
+Files are stock diffusers/peft safetensors, so that a pipeline's `load_lora_weights` reads them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from likeness.core.files import atomic_write_bytes, canonical_json
 from likeness.core.weights import check_safetensors
 
 if TYPE_CHECKING:
-    from diffusers import FluxTransformer2DModel
+    from likeness.backbones.base import Backbone, BackboneFacts
 
 __all__ = [
     "FILE_NAME",
-    "TARGETS",
     "adapter_metadata",
     "adapter_off",
     "adapter_parameters",
@@ -41,23 +41,14 @@ __all__ = [
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """The name under which stock loaders look for an adapter in a folder."""
 
-TARGETS = (
-    r"(.*transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
-    r"|single_transformer_blocks\.\d+\.proj_out)"
-)
-"""Full-match pattern of the layers that UNO's LoRA sits on: attention of every block, and proj_out of single blocks.
-
-A bare "proj_out" would also hit the output layer of the whole network.
-"""
-
-_PREFIX = "transformer"
 _OURS = "likeness."
 
 
+# Any, here and below: diffusers and peft give a network these methods and attributes at run time
 def add_adapter(
-    transformer: FluxTransformer2DModel, *, rank: int, alpha: float, name: str = "focus", init_seed: int = 0
+    network: Any, *, facts: BackboneFacts, rank: int, alpha: float, name: str = "focus", init_seed: int = 0
 ) -> None:
-    """The transformer carries a trainable adapter `name` in fp32 that does not change its output yet.
+    """The network carries a trainable adapter `name` in fp32 that does not change its output yet.
 
     A is drawn from N(0, 1/rank) by `init_seed` alone, B is 0, the scale is alpha / rank. Adapters there before stay
     active and frozen, as is everything else. Source: note section 1.5; diffusers' LoRA scripts ("gaussian" init).
@@ -67,16 +58,16 @@ def add_adapter(
 
     if rank < 1:
         raise ConfigError(f"LoRA rank: expected at least 1, got {rank}; 32 is the paper's.")
-    present = list(getattr(transformer, "peft_config", {}))
+    present = list(getattr(network, "peft_config", {}))
     if name in present:
         raise ConfigError(f"LoRA {name}: expected a new name, got one of {', '.join(present)}; choose another.")
-    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=TARGETS)  # pyright: ignore[reportArgumentType] alpha may be a fraction
+    config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=facts.adapter_targets)  # pyright: ignore[reportArgumentType] alpha may be a fraction
     with torch.random.fork_rng(devices=[]), _several_are_meant():
         torch.manual_seed(init_seed)
-        transformer.add_adapter(config, adapter_name=name)
-    _activate(transformer, [*present, name])
-    transformer.requires_grad_(False)
-    for parameter in adapter_parameters(transformer, name).values():
+        network.add_adapter(config, adapter_name=name)
+    _activate(network, [*present, name])
+    network.requires_grad_(False)
+    for parameter in adapter_parameters(network, name).values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
 
@@ -89,28 +80,28 @@ def _several_are_meant() -> Generator[None, None, None]:
         yield
 
 
-def adapter_parameters(transformer: FluxTransformer2DModel, name: str) -> dict[str, torch.nn.Parameter]:
+def adapter_parameters(network: torch.nn.Module, name: str) -> dict[str, torch.nn.Parameter]:
     """The matrices of one adapter by their full names, in the order of the network. Raises: WeightsError if none."""
     found = {
         key: parameter
-        for key, parameter in transformer.named_parameters()
+        for key, parameter in network.named_parameters()
         if f".lora_A.{name}." in key or f".lora_B.{name}." in key
     }
     if not found:
-        present = ", ".join(getattr(transformer, "peft_config", {})) or "none"
+        present = ", ".join(getattr(network, "peft_config", {})) or "none"
         raise WeightsError(f"LoRA {name}: expected an adapter of the transformer, got {present}; add or load it first.")
     return found
 
 
 @contextmanager
-def adapter_off(transformer: FluxTransformer2DModel, name: str) -> Generator[None, None, None]:
-    """Within it the transformer answers exactly as if the adapter `name` were not there; other adapters stay on.
+def adapter_off(network: torch.nn.Module, name: str) -> Generator[None, None, None]:
+    """Within it the network answers exactly as if the adapter `name` were not there; other adapters stay on.
 
     Only a list per layer changes, and it is put back also after an error: no parameter, requires_grad flag or
     scaling is touched, and nothing is computed for the adapter. Differs: note section 3.5 sets the scaling to 0,
     which gives the same numbers and pays for the products (measured equal in the tests).
     """
-    layers = list(_tuned_layers(transformer))
+    layers = list(_tuned_layers(network))
     before = [layer._active_adapter for layer in layers]
     try:
         for layer in layers:
@@ -121,23 +112,23 @@ def adapter_off(transformer: FluxTransformer2DModel, name: str) -> Generator[Non
             layer._active_adapter = active
 
 
-# Any: peft's layers get their attributes at run time
-def _tuned_layers(transformer: torch.nn.Module) -> Iterator[Any]:
+def _tuned_layers(network: torch.nn.Module) -> Iterator[Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return (module for module in transformer.modules() if isinstance(module, BaseTunerLayer))
+    return (module for module in network.modules() if isinstance(module, BaseTunerLayer))
 
 
-def _activate(transformer: torch.nn.Module, names: list[str]) -> None:
+def _activate(network: torch.nn.Module, names: list[str]) -> None:
     """All of `names` are active; unlike peft's `set_adapter` this leaves requires_grad as it is."""
-    for layer in _tuned_layers(transformer):
+    for layer in _tuned_layers(network):
         layer._active_adapter = [name for name in names if name in layer.lora_A]
 
 
 def save_adapter(
-    transformer: FluxTransformer2DModel,
+    network: Any,
     folder: Path | str,
     *,
+    facts: BackboneFacts,
     name: str = "focus",
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -148,11 +139,10 @@ def save_adapter(
     """
     from peft.utils import get_peft_model_state_dict
 
-    adapter_parameters(transformer, name)
-    stock: Any = transformer  # peft's annotation knows only its own wrappers
-    tensors = get_peft_model_state_dict(stock, adapter_name=name)
-    packed = {f"{_PREFIX}.{key}": value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
-    header = {"format": "pt", "lora_adapter_metadata": _peft_settings(stock.peft_config[name])}
+    adapter_parameters(network, name)
+    tensors, prefix = get_peft_model_state_dict(network, adapter_name=name), facts.adapter_prefix
+    packed = {f"{prefix}.{key}": value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
+    header = {"format": "pt", "lora_adapter_metadata": _peft_settings(network.peft_config[name], prefix=prefix)}
     ours = {"version": __version__, **(metadata or {})}
     header |= {_OURS + key: v if isinstance(v, str) else canonical_json(v) for key, v in ours.items()}
     path = Path(folder) / FILE_NAME
@@ -171,10 +161,10 @@ def _ordered_header(data: bytes) -> bytes:
 
 
 # Any: LoraConfig, whose dictionary holds sets and enums
-def _peft_settings(config: Any) -> str:
+def _peft_settings(config: Any, *, prefix: str) -> str:
     """peft's settings as the JSON that diffusers expects in the header, keys prefixed as the tensors are."""
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
-    return json.dumps({f"{_PREFIX}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
+    return json.dumps({f"{prefix}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
 
 
 def adapter_metadata(path: Path | str) -> dict[str, str]:
@@ -186,35 +176,29 @@ def adapter_metadata(path: Path | str) -> dict[str, str]:
     return {key.removeprefix(_OURS): value for key, value in header.items() if key.startswith(_OURS)}
 
 
-def add_loras(transformer: FluxTransformer2DModel, specs: Sequence[Path | str]) -> None:
-    """The transformer carries every LoRA of `specs`, frozen and active: their changes add up, in any order.
+def add_loras(backbone: Backbone[Any], specs: Sequence[Path | str]) -> None:
+    """The network carries every LoRA of `specs`, frozen and active: their changes add up, in any order.
 
     The first is the adapter "uno", the others "lora_2", "lora_3" ... Raises: WeightsError naming the file that does
-    not fit this transformer.
+    not fit this network.
     """
-    from likeness.backbones.flux.folder import add_lora
-
     names = [f"lora_{number}" if number > 1 else "uno" for number in range(1, len(specs) + 1)]
     with _several_are_meant():
         for name, spec in zip(names, specs, strict=True):
-            add_lora(transformer, spec, name=name)
+            backbone.add_lora(spec, name=name)
     if names:
-        _activate(transformer, names)
+        _activate(backbone.network, names)
 
 
-def load_adapter(
-    transformer: FluxTransformer2DModel, path: Path | str, *, name: str = "focus", trainable: bool = False
-) -> None:
-    """The transformer carries the saved adapter as `name`, active beside those there before, frozen by default.
+def load_adapter(backbone: Backbone[Any], path: Path | str, *, name: str = "focus", trainable: bool = False) -> None:
+    """The network carries the saved adapter as `name`, active beside those there before, frozen by default.
 
-    Raises: WeightsError when the file does not fit this transformer.
+    Raises: WeightsError when the file does not fit this network.
     """
-    from likeness.backbones.flux.folder import add_lora
-
-    present = list(getattr(transformer, "peft_config", {}))
+    present = list(getattr(backbone.network, "peft_config", {}))
     with _several_are_meant():
-        add_lora(transformer, path, name=name)
-    _activate(transformer, [*present, name])
-    for parameter in adapter_parameters(transformer, name).values():
+        backbone.add_lora(path, name=name)
+    _activate(backbone.network, [*present, name])
+    for parameter in adapter_parameters(backbone.network, name).values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(trainable)

@@ -59,6 +59,10 @@ ReferenceCfgScale = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
 ]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say width=96; may be repeated."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -93,6 +97,7 @@ def generate(
     reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
     size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
+    option: ModelOptions = None,
     model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
     loras: Loras = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -108,11 +113,14 @@ def generate(
     from likeness.generate.run import generate_run
 
     quiet_libraries()
+    shortcuts = {"size": size, "steps": steps, "guidance": guidance}
+    scales = {"cfg_scale": cfg_scale, "reference_cfg_scale": reference_cfg_scale}
+    options = _options({**shortcuts, **scales}, more=option or ())
     built = out.parent / f"{out.name}-cases"
     source = Source(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
         _require_place(out, benchmark=benchmark, num_images=num_images)
-        _require_usable(model, loras=loras or (), device=device, dtype=dtype)
+        _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)
     with progress_bars() as bar:
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
@@ -121,11 +129,7 @@ def generate(
             model=model,
             loras=loras or (),
             num_images=num_images,
-            steps=steps,
-            cfg_scale=cfg_scale,
-            reference_cfg_scale=reference_cfg_scale,
-            guidance=guidance,
-            size=size,
+            options=options,
             workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
             device=device,
             dtype=dtype,
@@ -137,6 +141,19 @@ def generate(
         copy_truth(built, run=out)
     record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
     _tell(made, as_json=as_json)
+
+
+def _options(flags: dict[str, object], *, more: Sequence[str]) -> dict[str, object]:
+    """What was asked for by a flag of its own or by --option. Raises: ConfigError for no NAME=VALUE, or two of them."""
+    options = {name: value for name, value in flags.items() if value is not None}
+    for text in more:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ConfigError(f"--option: expected NAME=VALUE, got {text!r}; for example --option width=96.")
+        if name in options:
+            raise ConfigError(f"--option {text}: expected each option once, got {name} again; leave one out.")
+        options[name] = value
+    return options
 
 
 def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
@@ -156,13 +173,14 @@ def _require_place(out: Path, *, benchmark: str, num_images: int) -> None:
     require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
 
 
-def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str) -> None:
+def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
+    from likeness.generate.makers import BACKBONE, read_options
 
     pick_dtype_name(pick_device(device), dtype)
-    resolve_weights(model)
+    read_options(BACKBONE, options, folder=resolve_weights(model))
     for lora in loras:
         resolve_adapter(lora)
 

@@ -34,7 +34,8 @@ class FieldCollector:
 
     Serves one forward pass. Only the first `num_rows` rows are looked at: put the preferred pictures there. Each
     reference is the mean of its tokens inside `reference_masks[i]` (num_rows, Li); an empty mask means all of them.
-    `layers` (a regular expression for the whole name) chooses layers; `center` subtracts the mean target token first.
+    `layers` (a regular expression for the whole name) chooses layers; `center` subtracts the mean target token first;
+    `features` are what it asks the backbone to show.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 2-3.
     Differs: cosine, where Eq. 2 prints a division by the squared norm; its figure labels the step as cosine.
     Raises: DataError, ConfigError for masks or a pattern that cannot be used.
@@ -47,12 +48,13 @@ class FieldCollector:
         *,
         center: bool = False,
         layers: str | None = None,
+        features: str = "attention_input",
     ) -> None:
         rows = {mask.shape[0] for mask in reference_masks}
         if rows != {num_rows}:
             got = f"{len(reference_masks)} masks with {sorted(rows)} rows"
             raise DataError(f"FieldCollector: expected one mask of {num_rows} rows per reference, got {got}; add them.")
-        self.num_rows = num_rows
+        self.num_rows, self.features, self.detached = num_rows, features, True
         self._weights = [_mean_weights(mask) for mask in reference_masks]
         self._center = center
         self._pattern = _pattern(layers)
@@ -65,7 +67,9 @@ class FieldCollector:
         return len(self._seen)
 
     @torch.no_grad()
-    def __call__(self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], /) -> None:
+    def __call__(
+        self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], _grid: tuple[int, int], /
+    ) -> None:
         """Add one layer: target (B, L, D) and per reference (B, Li, D), B >= num_rows.
 
         Raises: DataError when tokens and masks disagree; MeasurementError for a layer that was seen before.

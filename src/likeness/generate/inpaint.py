@@ -28,8 +28,10 @@ from likeness.data.pairs.regeneration import Regenerate, RegenerationJob
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from likeness.backbones.flux.tokens import TokenGrid
-    from likeness.backbones.flux.uno import FluxUno, GuidedCondition
+    from likeness.backbones.base import TokenGrid
+    from likeness.backbones.flux.condition import GuidedCondition
+    from likeness.backbones.flux.options import FluxOptions
+    from likeness.backbones.flux.uno import FluxUno
 
 __all__ = ["STRENGTH", "FluxInpainter", "LoadInpainter"]
 
@@ -62,42 +64,26 @@ class LoadInpainter:
 
     def __call__(self) -> Regenerate:
         """The loaded model."""
+        from likeness.backbones.flux.options import FluxOptions
         from likeness.backbones.flux.uno import FluxUno
 
+        options = FluxOptions(steps=self.steps, cfg_scale=self.cfg_scale, reference_cfg_scale=self.reference_cfg_scale)
         device = pick_device(self.device)
         backbone = FluxUno.load(self.model, device=device, dtype=pick_dtype(device, self.dtype))
-        return FluxInpainter(
-            backbone,
-            steps=self.steps,
-            strength=self.strength,
-            cfg_scale=self.cfg_scale,
-            reference_cfg_scale=self.reference_cfg_scale,
-        )
+        return FluxInpainter(backbone, options=options, strength=self.strength)
 
 
 class FluxInpainter:
     """Draws regions anew, one picture at a time; equal jobs give equal pixels on one machine.
 
-    Raises: ConfigError for a strength outside (0, 1] or less than one step.
+    Of the `options` steps and guidance count, sizes are those of the pictures. Raises: ConfigError for a strength
+    outside (0, 1].
     """
 
-    def __init__(
-        self,
-        backbone: FluxUno,
-        *,
-        steps: int | None = None,
-        strength: float = STRENGTH,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
-    ) -> None:
+    def __init__(self, backbone: FluxUno, *, options: FluxOptions, strength: float = STRENGTH) -> None:
         if not 0 < strength <= 1:
             raise ConfigError(f"strength: expected more than 0 and at most 1, got {strength}; 0.9 suits.")
-        if steps is not None and steps < 1:
-            raise ConfigError(f"steps: expected at least 1, got {steps}; 25 suits FLUX.")
-        self._backbone = backbone
-        self._steps = backbone.settings.default_steps if steps is None else steps
-        self._strength = strength
-        self._cfg_scale, self._reference_cfg_scale = cfg_scale, reference_cfg_scale
+        self._backbone, self._options, self._strength = backbone, options, strength
 
     def __call__(self, job: RegenerationJob, /) -> NDArray[np.uint8]:
         """The (S, S, 3) picture whose region is new; outside it is the autoencoder's copy of the original.
@@ -119,17 +105,14 @@ class FluxInpainter:
             grid = token_grid(x0)
             region = region_latents(job.region, grid=grid).to(x0)
             eps = backbone.initial_noise([job.seed], grid=grid)
-            condition = backbone.guided(
-                backbone.condition(job.prompt, job.references),
-                cfg_scale=self._cfg_scale,
-                reference_cfg_scale=self._reference_cfg_scale,
-            )
+            full = backbone.condition(job.prompt, job.references, guidance=self._options.guidance)
+            condition = backbone.guided(full, self._options)
             latents = self._denoise(x0, eps, region, condition, times=self._times(grid))
             return np.asarray(backbone.to_images(latents)[0])
 
     def _times(self, grid: TokenGrid) -> list[float]:
         """Falling noise levels from the first at most `strength` to 0."""
-        sigmas = self._backbone.schedule(self._steps, num_tokens=grid.rows * grid.columns).sigmas.tolist()
+        sigmas = self._backbone.schedule(self._options.steps, grid=grid).sigmas.tolist()
         kept = [sigma for sigma in sigmas if sigma <= self._strength]
         return kept if len(kept) > 1 else [self._strength, 0.0]
 

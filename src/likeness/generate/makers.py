@@ -1,22 +1,20 @@
 """What can make pictures: the protocol a backbone fulfils here, and how worker processes find it by name."""
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import (
-    Any,
-    NamedTuple,
-    Protocol,
-    runtime_checkable,
-)  # Any: what an import by name gives is checked after the fact
+from pkgutil import resolve_name
+from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: what a name gives is checked after the fact
 
 from PIL import Image
 
+from likeness.backbones.open import kind_of, options_of
+from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
 
-__all__ = ["FLUX_UNO", "ImageMaker", "LoadMaker", "MakerSpec", "load_flux_uno", "load_maker", "maker_name", "notes_on"]
+__all__ = ["BACKBONE", "ImageMaker", "LoadMaker", "MakerSpec", "load_maker", "maker_name", "notes_on", "read_options"]
 
-FLUX_UNO = "likeness.generate.makers:load_flux_uno"
+BACKBONE = "likeness.backbones.open:open_backbone"
+"""The maker that is whichever backbone the model's folder holds."""
 
 
 @runtime_checkable
@@ -28,18 +26,9 @@ class ImageMaker(Protocol):
     """
 
     def generate(
-        self,
-        prompt: str,
-        references: Sequence[Image.Image] = (),
-        *,
-        seed: int,
-        size: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
+        self, prompt: str, references: Sequence[Image.Image] = (), *, seed: int, options: Any = None
     ) -> Image.Image:
-        """One picture; None means the maker's own default."""
+        """One picture; `options` are what `read_options` gives for this maker, None means the maker's own defaults."""
         ...
 
 
@@ -47,7 +36,8 @@ class ImageMaker(Protocol):
 class LoadMaker(Protocol):
     """Loads a maker from a folder of weights, on a device, in a precision named as torch names it.
 
-    One that can add adapters also takes `loras`, files or folders; they are passed only when there are any.
+    One that can add adapters also takes `loras`, files or folders; they are passed only when there are any. One that
+    has an attribute `options`, a model of its own options, has them checked before anything is loaded.
     """
 
     def __call__(self, folder: Path, /, *, device: str, dtype: str) -> ImageMaker:
@@ -65,17 +55,6 @@ class MakerSpec(NamedTuple):
     loras: tuple[Path, ...] = ()
 
 
-def load_flux_uno(folder: Path, /, *, device: str, dtype: str, loras: Sequence[Path] = ()) -> ImageMaker:
-    """FLUX with UNO's reference images, published or embedded, with adapters if given.
-
-    Raises: WeightsError when the folder or an adapter does not fit.
-    """
-    from likeness.backbones.flux.uno import FluxUno
-    from likeness.core.devices import pick_dtype
-
-    return FluxUno.load(folder, device=device, dtype=pick_dtype(device, dtype), loras=loras)
-
-
 def maker_name(load: str | LoadMaker) -> str:
     """The "module:function" name under which any process finds `load`. Raises: ConfigError when there is none."""
     if isinstance(load, str):
@@ -88,16 +67,22 @@ def maker_name(load: str | LoadMaker) -> str:
 
 
 def _find(name: str) -> Callable[..., Any]:
-    module, colon, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
+        found = resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"maker: expected an importable module:function, got {name!r} ({error}).") from error
-    if not colon or not callable(found):
+    if ":" not in name or not callable(found):
         raise ConfigError(f"maker: expected module:function, got {name!r}; name a function.")
     return found
+
+
+def read_options(load: str, given: Mapping[str, Any], *, folder: Path) -> Options | dict[str, Any]:
+    """The options as the maker takes them: its own model of them, or what was given where it has none.
+
+    Raises: ConfigError naming the option; WeightsError when the folder holds no known backbone.
+    """
+    model = options_of(kind_of(folder)) if load == BACKBONE else getattr(_find(load), "options", None)
+    return dict(given) if model is None else model(**given)
 
 
 def load_maker(spec: MakerSpec) -> ImageMaker:

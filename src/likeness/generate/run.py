@@ -1,11 +1,13 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
+from likeness.backbones.open import kind_of
+from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
@@ -13,9 +15,9 @@ from likeness.core.hashing import json_sha256
 from likeness.core.records import Case, Rejected
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
-from likeness.generate.makers import FLUX_UNO, LoadMaker, MakerSpec, maker_name
+from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
-from likeness.generate.samples import Sample, Settings, read_notes, sample_row, samples_of
+from likeness.generate.samples import Sample, read_notes, sample_row, samples_of
 from likeness.generate.workers import Outcome, Plan, make_here, make_in_workers
 
 __all__ = ["RunSummary", "generate_run"]
@@ -42,15 +44,11 @@ def generate_run(
     model: str,
     loras: Sequence[Path | str] = (),
     num_images: int = 1,
-    size: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    cfg_scale: float | None = None,
-    reference_cfg_scale: float | None = None,
+    options: Mapping[str, Any] | None = None,
     workers: int = 1,
     device: str = "auto",
     dtype: str = "auto",
-    maker: str | LoadMaker = FLUX_UNO,
+    maker: str | LoadMaker = BACKBONE,
     benchmark: str | None = None,
     rejected: Sequence[Rejected] = (),
     progress: Progress | None = None,
@@ -59,15 +57,13 @@ def generate_run(
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
     from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
-    Pictures do not depend on `workers` or the order of cases. `loras` are files, folders or hub ids of adapters that
-    all act on `model`; `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are
-    listed in rejected.jsonl, after the `rejected` rows passed in, and the others go on.
+    Pictures do not depend on `workers` or the order of cases. `options` are the backbone's own (steps, size ...),
+    checked before any weights are loaded; `loras` are files, folders or hub ids of adapters that all act on `model`;
+    `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
+    rejected.jsonl, after the `rejected` rows passed in, and the others go on.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
-    settings = Settings(
-        size=size, steps=steps, guidance=guidance, cfg_scale=cfg_scale, reference_cfg_scale=reference_cfg_scale
-    )
-    _require_sound(cases, num_images=num_images, workers=workers, settings=settings)
+    _require_sound(cases, num_images=num_images, workers=workers)
     load = maker_name(maker)
     device = pick_device(device)
     dtype = pick_dtype_name(device, dtype)
@@ -75,16 +71,20 @@ def generate_run(
     references = read_references(cases)
     if not references.cases:
         raise DataError(f"cases: expected one usable case, got none; first reason: {references.rejected[0].reason}")
+    facts = _model_facts(model, weights, loras, adapters)
+    asked = read_options(load, options or {}, folder=weights)
+    made_by = kind_of(weights) if load == BACKBONE else load
+    place = {"device": device.partition(":")[0], "dtype": dtype, "maker": made_by}
     identity = {
         "kind": "generate",
-        "model": _model_facts(model, weights, loras, adapters),
-        "settings": {**settings._asdict(), "device": device.partition(":")[0], "dtype": dtype, "maker": load},
+        "model": facts,
+        "settings": {**(asked.settings() if isinstance(asked, Options) else asked), **place},
         "num_images": num_images,
         "benchmark": benchmark,
         "cases_sha256": json_sha256(_case_rows(references.cases)),
         "versions": package_versions(*_VERSIONED),
     }
-    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), settings)
+    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*rejected, *references.rejected)
     open_run(out, identity=identity)
     with hold_run(out):
@@ -108,10 +108,9 @@ def _withdraw(folder: Path) -> None:
         folder.rmdir()
 
 
-def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int, settings: Settings) -> None:
-    counts = {"num_images": num_images, "workers": workers, "size": settings.size, "steps": settings.steps}
-    for name, count in counts.items():
-        if count is not None and count < 1:
+def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int) -> None:
+    for name, count in {"num_images": num_images, "workers": workers}.items():
+        if count < 1:
             raise ConfigError(f"{name}: expected at least 1, got {count}; raise it.")
     if not cases:
         raise DataError("cases: expected at least one case, got none; see the format in `likeness generate --help`.")

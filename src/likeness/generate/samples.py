@@ -12,17 +12,7 @@ from likeness.core.files import canonical_json
 from likeness.core.images import png_text, save_png
 from likeness.core.records import Case
 
-__all__ = ["Sample", "Settings", "read_notes", "sample_row", "samples_of", "write_sample"]
-
-
-class Settings(NamedTuple):
-    """How every picture of a run is made; None means the maker's default."""
-
-    size: int | None
-    steps: int | None
-    guidance: float | None
-    cfg_scale: float | None
-    reference_cfg_scale: float | None
+__all__ = ["Sample", "read_notes", "sample_row", "samples_of", "write_sample"]
 
 
 class Sample(NamedTuple):

@@ -12,25 +12,26 @@ from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple  # Any: a maker without a model of its options takes what was given
 
 from PIL import Image
 
+from likeness.backbones.options import Options
 from likeness.core.devices import one_thread
 from likeness.core.errors import DataError, LikenessError
 from likeness.core.images import load_image
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
-from likeness.generate.samples import Sample, Settings, write_sample
+from likeness.generate.samples import Sample, write_sample
 
 __all__ = ["Outcome", "Plan", "make_here", "make_in_workers"]
 
 
 class Plan(NamedTuple):
-    """What every worker knows: the run folder, how to load the maker, and the settings of all pictures."""
+    """What every worker knows: the run folder, how to load the maker, and the options of all pictures."""
 
     folder: Path
     maker: MakerSpec
-    settings: Settings
+    options: Options | dict[str, Any]
 
 
 class Outcome(NamedTuple):
@@ -55,7 +56,7 @@ def _make(sample: Sample, *, maker: ImageMaker, plan: Plan) -> Outcome:
     try:
         shown = [_reference(plan.folder / subject.reference_image) for subject in sample.case.subjects]
         notes = notes_on(prompt, maker=maker)
-        image = maker.generate(prompt, shown, seed=sample.seed, **plan.settings._asdict())
+        image = maker.generate(prompt, shown, seed=sample.seed, options=plan.options)
     except DataError as error:
         return Outcome(sample, str(error))
     parent = multiprocessing.parent_process()

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.backbones.flux.uno import FluxText, FluxUno
+from likeness.backbones.flux.condition import FluxText
+from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.pretrain.config import PretrainConfig

@@ -67,7 +67,7 @@ class PreferenceTraining:
         table = config.train
         self.config, self.backbone, self.cache, self.precision = config, backbone, cache, precision
         self.accelerator, self.step = accelerator, 0
-        self.named = list(adapter_parameters(backbone.transformer, ADAPTER).items())
+        self.named = list(adapter_parameters(backbone.network, ADAPTER).items())
         self._parameters = [parameter for _, parameter in self.named]
         self._share = _Share(table.batch_size, table.accumulation, accelerator.process_index, accelerator.num_processes)
         self._order = PairOrder(cache.shapes, batch_size=self._share.whole, seed=table.seed)

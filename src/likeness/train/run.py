@@ -178,10 +178,15 @@ def _run(
     cache = _cache(inputs, backbone=backbone, accelerator=accelerator, progress=progress)
     init_seed = seed_for(config.train.seed, "adapter")
     add_adapter(
-        backbone.transformer, rank=config.model.rank, alpha=config.model.alpha, name=ADAPTER, init_seed=init_seed
+        backbone.network,
+        facts=backbone.facts,
+        rank=config.model.rank,
+        alpha=config.model.alpha,
+        name=ADAPTER,
+        init_seed=init_seed,
     )
     if config.train.gradient_checkpointing:
-        backbone.transformer.enable_gradient_checkpointing()
+        backbone.network.enable_gradient_checkpointing()
     training = PreferenceTraining(
         config, backbone=backbone, cache=cache, accelerator=accelerator, precision=inputs.precision
     )
@@ -317,9 +322,8 @@ class _RunFolder:
         kept = [parameter.detach().clone() for _, parameter in training.named]
         if training.ema is not None:
             training.ema.copy_to(training.named)
-        save_adapter(
-            training.backbone.transformer, self.folder / "lora", name=ADAPTER, metadata=self._adapter_metadata()
-        )
+        facts, metadata = training.backbone.facts, self._adapter_metadata()
+        save_adapter(training.backbone.network, self.folder / "lora", facts=facts, name=ADAPTER, metadata=metadata)
         for (_, parameter), old in zip(training.named, kept, strict=True):
             parameter.copy_(old)
 

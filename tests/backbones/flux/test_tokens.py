@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from likeness.backbones.flux.tokens import (
+    TIME_LAWS,
     TokenGrid,
+    draw_time,
     pack_latents,
     schedule_shift,
     time_shift,
@@ -75,3 +79,26 @@ def test_time_shift_is_that_of_the_scheduler() -> None:
 
 def test_time_shift_keeps_both_ends() -> None:
     assert time_shift(torch.tensor([0.0, 1.0]), mu=0.63).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("law", TIME_LAWS)
+def test_times_lie_inside_and_follow_their_law(law: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    times = [draw_time(generator, law=law, mu=schedule_shift(1024)) for _ in range(4000)]
+    assert 1e-3 <= min(times) <= 0.05
+    assert 0.95 <= max(times) <= 1 - 1e-3
+    # note section 1.4: mean 0.604 for UNO's list at 1024 tokens; the others are symmetric about a half
+    assert sum(times) / 4000 == pytest.approx(0.604 if law == "uno_shift" else 0.5, abs=0.015)
+    inside = sum(0.25 < t < 0.75 for t in times) / 4000
+    # a normal number's sigmoid lies there when the number lies within log 3 = 1.0986 of 0
+    assert law == "uno_shift" or inside == pytest.approx(0.5 if law == "uniform" else 0.728, abs=0.025)
+
+
+def test_uno_times_are_entries_1_to_998_of_its_list() -> None:
+    plain = torch.linspace(1, 0, 1000, dtype=torch.float64)
+    mu = 0.5 + (1024 - 256) * 0.65 / 3840
+    shifted = math.exp(mu) / (math.exp(mu) + 1 / plain[1:999] - 1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        t = draw_time(generator, law="uno_shift", mu=mu)
+        assert float((shifted - t).abs().min()) < 2e-4  # only clamping and rounding

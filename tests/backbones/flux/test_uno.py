@@ -15,12 +15,15 @@ import torch
 from diffusers import FluxPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from seeing import Seeing
 from torch import Tensor
 
 from likeness.backbones.base import FEATURES
+from likeness.backbones.flux.condition import FluxCondition
 from likeness.backbones.flux.folder import FluxSettings, read_settings
+from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import TokenGrid, pack_latents, uno_position_ids, unpack_latents
-from likeness.backbones.flux.uno import FluxCondition, FluxUno, to_pixels
+from likeness.backbones.flux.uno import FluxUno, to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
 
 PROMPT = "A cat is hugging a duck in the forest."
@@ -49,7 +52,8 @@ def stock(tiny_folder: Path) -> FluxPipeline:
 def test_without_references_equals_the_stock_pipeline(
     tiny: FluxUno, stock: FluxPipeline, *, cfg_scale: float, size: int, width: int
 ) -> None:
-    ours = tiny.generate(PROMPT, seed=7, size=size, width=width, steps=4, guidance=3.0, cfg_scale=cfg_scale)
+    options = FluxOptions(size=size, width=width, steps=4, guidance=3.0, cfg_scale=cfg_scale)
+    ours = tiny.generate(PROMPT, seed=7, options=options)
     theirs = stock(
         PROMPT,
         negative_prompt="",
@@ -67,7 +71,8 @@ def test_without_references_equals_the_stock_pipeline(
 
 
 def test_bfloat16_equals_the_stock_pipeline_too(tiny_folder: Path) -> None:
-    ours = FluxUno.load(tiny_folder, dtype=torch.bfloat16).generate(PROMPT, seed=7, size=64, steps=3)
+    options = FluxOptions(size=64, steps=3)
+    ours = FluxUno.load(tiny_folder, dtype=torch.bfloat16).generate(PROMPT, seed=7, options=options)
     pipeline = FluxPipeline.from_pretrained(tiny_folder, torch_dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
@@ -78,13 +83,15 @@ def test_bfloat16_equals_the_stock_pipeline_too(tiny_folder: Path) -> None:
 
 
 def test_what_is_left_out_comes_from_the_settings(tiny: FluxUno) -> None:
-    explicit = tiny.generate(PROMPT, seed=1, size=128, steps=25, guidance=4.0, cfg_scale=1.0)
+    options = FluxOptions(size=128, steps=25, guidance=4.0, cfg_scale=1.0)
+    explicit = tiny.generate(PROMPT, seed=1, options=options)
     np.testing.assert_array_equal(np.asarray(tiny.generate(PROMPT, seed=1)), np.asarray(explicit))
 
 
 def test_seed_and_prompt_change_the_picture(tiny: FluxUno) -> None:
-    one, other_seed = (np.asarray(tiny.generate(PROMPT, seed=seed, size=64, steps=2)) for seed in (1, 2))
-    other_prompt = np.asarray(tiny.generate("A red fox", seed=1, size=64, steps=2))
+    options = FluxOptions(size=64, steps=2)
+    one, other_seed = (np.asarray(tiny.generate(PROMPT, seed=seed, options=options)) for seed in (1, 2))
+    other_prompt = np.asarray(tiny.generate("A red fox", seed=1, options=options))
     assert (one != other_seed).any()
     assert (one != other_prompt).any()
 
@@ -99,6 +106,16 @@ def test_noise_and_target_agree(tiny: FluxUno) -> None:
     assert torch.equal(x_t[0], x0[0])
     assert torch.equal(x_t[2], eps[2])
     torch.testing.assert_close(x_t - t.reshape(-1, 1, 1, 1) * velocity, x0)
+    torch.testing.assert_close(tiny.clean(x_t, velocity, t), x0)
+
+
+def test_training_times_are_shifted_for_the_tokens_of_the_grid(tiny: FluxUno) -> None:
+    """mu 0.5 at 256 tokens and 1.15 at 4096: equal generators draw equal entries of UNO's list, shifted apart."""
+    few, many = (
+        tiny.draw_t(torch.Generator().manual_seed(5), grid=TokenGrid(side, side), law="uno_shift") for side in (16, 64)
+    )
+    odds = [t / (1 - t) for t in (few, many)]  # t = 1 / (1 + (1/u - 1) e^-mu), so that odds are those of u times e^mu
+    assert odds[1] / odds[0] == pytest.approx(np.exp(1.15 - 0.5), rel=1e-9)
 
 
 def test_encode_is_the_scaled_mean_and_decode_undoes_the_scaling(tiny: FluxUno) -> None:
@@ -132,7 +149,7 @@ def test_only_target_tokens_are_returned(tiny: FluxUno) -> None:
     noise = tiny.initial_noise([3], grid=TokenGrid(4, 6))
     hidden = torch.cat([pack_latents(noise), *condition.references], dim=1)
     with torch.no_grad():
-        whole = tiny.transformer(
+        whole = tiny.network(
             hidden_states=hidden,
             encoder_hidden_states=condition.text.embeds,
             pooled_projections=condition.text.pooled,
@@ -170,20 +187,21 @@ def test_guidance_free_pictures_use_the_empty_prompt_without_references(tiny: Fl
     references = [picture(0), picture(1)]
     condition, free = tiny.condition(PROMPT, references), tiny.condition("")
     noise, steps = tiny.initial_noise([5], grid=TokenGrid(4, 4)), 2
-    scheduler = tiny.schedule(steps, num_tokens=16)
+    scheduler = tiny.schedule(steps, grid=TokenGrid(4, 4))
     x_t = noise
     with torch.no_grad():
         for sigma, following in zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True):
             with_subjects, without = (tiny.predict(x_t, sigma, each) for each in (condition, free))
             x_t = x_t + (following - sigma) * (without + 2.0 * (with_subjects - without))
-    ours = tiny.generate(PROMPT, references, seed=5, size=64, steps=steps, cfg_scale=2.0, reference_cfg_scale=2.0)
+    options = FluxOptions(size=64, steps=steps, cfg_scale=2.0, reference_cfg_scale=2.0)
+    ours = tiny.generate(PROMPT, references, seed=5, options=options)
     difference = np.asarray(ours, int) - np.asarray(tiny.to_images(x_t)[0], int)
     assert abs(difference).max() <= 1  # sigmas pass through *1000/1000 in the sampler, which rounds the last bit
 
 
 def test_the_guided_velocity_by_hand(tiny: FluxUno) -> None:
     full = tiny.condition(PROMPT, [picture(0)])
-    guided = tiny.guided(full, cfg_scale=2.5, reference_cfg_scale=4.0)
+    guided = tiny.guided(full, FluxOptions(cfg_scale=2.5, reference_cfg_scale=4.0))
     answers = [torch.tensor(7.0), torch.tensor(3.0), torch.tensor(1.0)]  # with references, prompt alone, empty prompt
     assert guided.velocity(lambda _: answers.pop(0)) == 1 + 2.5 * (3 - 1) + 4 * (7 - 3)
 
@@ -200,7 +218,7 @@ def test_the_guided_velocity_by_hand(tiny: FluxUno) -> None:
 )
 def test_where_the_scales_come_from(tiny: FluxUno, *, asked: dict[str, float], scales: tuple[float, float]) -> None:
     own = FluxUno(replace(tiny.parts, settings=FluxSettings(default_cfg_scale=2.5, default_reference_cfg_scale=3.5)))
-    guided = own.guided(own.condition(PROMPT, [picture(0)]), **asked)
+    guided = own.guided(own.condition(PROMPT, [picture(0)]), FluxOptions(**asked))
     assert (guided.cfg_scale, guided.reference_cfg_scale) == scales
 
 
@@ -219,7 +237,7 @@ def test_two_scales_weigh_three_velocities(
         asked += 1
         return tiny.predict(x_t, t, condition)
 
-    guided = tiny.guided(full, cfg_scale=by_prompt, reference_cfg_scale=by_references)
+    guided = tiny.guided(full, FluxOptions(cfg_scale=by_prompt, reference_cfg_scale=by_references))
     with torch.no_grad():
         ours = guided.velocity(predict)
         v_full, v_prompt, v_empty = (tiny.predict(x_t, t, each).double() for each in (full, prompt, empty))
@@ -229,31 +247,55 @@ def test_two_scales_weigh_three_velocities(
 
 
 def test_references_without_weight_leave_the_picture_of_the_prompt(tiny: FluxUno) -> None:
-    sizes = {"seed": 5, "size": 64, "steps": 2, "cfg_scale": 2.0}
-    bare = np.asarray(tiny.generate(PROMPT, **sizes), int)
-    shown = [np.asarray(tiny.generate(PROMPT, [picture(0)], **sizes, reference_cfg_scale=s), int) for s in (0, 2)]
+    def drawn(references: list[Image.Image], **scale: float) -> np.ndarray:
+        options = FluxOptions(size=64, steps=2, cfg_scale=2.0, **scale)
+        return np.asarray(tiny.generate(PROMPT, references, seed=5, options=options), int)
+
+    bare, shown = drawn([]), [drawn([picture(0)], reference_cfg_scale=scale) for scale in (0, 2)]
     assert abs(shown[0] - bare).max() <= 1
     assert abs(shown[1] - bare).max() > 1
 
 
 def test_without_references_only_the_prompt_guides(tiny: FluxUno) -> None:
-    one, other = (tiny.generate(PROMPT, seed=5, size=64, steps=2, cfg_scale=2.0, reference_cfg_scale=s) for s in (1, 9))
+    asked = [FluxOptions(size=64, steps=2, cfg_scale=2.0, reference_cfg_scale=scale) for scale in (1, 9)]
+    one, other = (tiny.generate(PROMPT, seed=5, options=options) for options in asked)
     np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_batch_equals_loop(tiny: FluxUno) -> None:
     prompts, seeds = [PROMPT, "A red fox"], [3, 4]
     references = [[picture(0), picture(1)], [picture(2), picture(3)]]
-    settings = {"size": 64, "steps": 3, "cfg_scale": 2.0, "reference_cfg_scale": 3.0}
-    batch = tiny.generate_batch(prompts, references, seeds=seeds, **settings)
+    options = FluxOptions(size=64, steps=3, cfg_scale=2.0, reference_cfg_scale=3.0)
+    batch = tiny.generate_batch(prompts, references, seeds=seeds, options=options)
     for image, prompt, pair, seed in zip(batch, prompts, references, seeds, strict=True):
-        alone = tiny.generate(prompt, pair, seed=seed, **settings)
+        alone = tiny.generate(prompt, pair, seed=seed, options=options)
         # batched matrix products sum in another order: one level at most
         assert abs(np.asarray(image, int) - np.asarray(alone, int)).max() <= 1
 
 
+def test_a_prepared_sample_is_the_models_own_text_and_latents(tiny: FluxUno) -> None:
+    """To the bit: each reference encoded alone at its fitted size, the text as FluxPipeline reads it."""
+    references = [picture(0, width=96, height=50), picture(1)]
+    row = tiny.prepare(PROMPT, references)
+    assert list(row) == ["embeds", "pooled", "reference0", "reference1"]
+    text, fitted = tiny.embed_text([PROMPT]), tiny.fit_references(references)
+    by_hand = tiny.assemble(text, [tiny.encode(to_pixels([image])) for image in fitted], guidance=2.0)
+    condition = tiny.collate([row], guidance=2.0)
+    assert torch.equal(condition.text.embeds, by_hand.text.embeds)
+    assert torch.equal(condition.text.pooled, by_hand.text.pooled)
+    assert condition.reference_grids == by_hand.reference_grids == (TokenGrid(2, 4), TokenGrid(4, 4))
+    assert all(torch.equal(*pair) for pair in zip(condition.references, by_hand.references, strict=True))
+    assert condition.guidance is not None
+    assert condition.guidance.tolist() == [2.0]
+
+
+def test_a_layout_is_refused_since_nothing_would_read_it(tiny: FluxUno) -> None:
+    with pytest.raises(DataError, match="layout: expected none"):
+        tiny.prepare(PROMPT, layout={"boxes": []})
+
+
 def test_select_repeats_and_reorders_rows(tiny: FluxUno) -> None:
-    both = tiny.condition_batch([PROMPT, "A red fox"], [[picture(0)], [picture(1)]])
+    both = tiny.collate([tiny.prepare(PROMPT, [picture(0)]), tiny.prepare("A red fox", [picture(1)])])
     swapped = both.select([1, 0, 1])
     assert swapped.batch_size == 3
     assert torch.equal(swapped.text.embeds[1], both.text.embeds[0])
@@ -262,10 +304,18 @@ def test_select_repeats_and_reorders_rows(tiny: FluxUno) -> None:
     assert swapped.guidance.shape == (3,)
 
 
-@pytest.mark.parametrize("references", [[[picture(0)], []], [[picture(0)], [picture(1, width=48)]], [[picture(0)]]])
+@pytest.mark.parametrize("references", [[[picture(0)], []], [[picture(0)], [picture(1, width=48)]]])
 def test_unequal_batches_are_refused(tiny: FluxUno, references: list[list]) -> None:
     with pytest.raises(DataError, match="one set of sizes"):
-        tiny.condition_batch([PROMPT, PROMPT], references)
+        tiny.generate_batch([PROMPT, PROMPT], references, seeds=[1, 2])
+
+
+@pytest.mark.parametrize(("lists", "seeds", "got"), [(1, 2, "got 1 and 2"), (2, 3, "got 2 and 3")])
+def test_a_batch_has_one_list_of_references_and_one_seed_per_prompt(
+    tiny: FluxUno, *, lists: int, seeds: int, got: str
+) -> None:
+    with pytest.raises(DataError, match=rf"expected 2 each, .* {got}"):
+        tiny.generate_batch([PROMPT, PROMPT], [[picture(0)]] * lists, seeds=list(range(seeds)))
 
 
 def test_more_references_than_uno_takes_are_refused(tiny: FluxUno) -> None:
@@ -276,7 +326,7 @@ def test_more_references_than_uno_takes_are_refused(tiny: FluxUno) -> None:
 @pytest.mark.parametrize("arguments", [{"size": 100}, {"size": 0}, {"size": 64, "width": 72}, {"steps": 0}])
 def test_impossible_requests_are_refused(tiny: FluxUno, arguments: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        tiny.generate(PROMPT, seed=0, **arguments)
+        tiny.generate(PROMPT, seed=0, options=FluxOptions(**arguments))
 
 
 # LoRA ----------------------------------------------------------------------------------------------------------------
@@ -316,7 +366,7 @@ def _fuse_by_hand(backbone: FluxUno, lora: dict[str, Tensor]) -> None:
         delta = lora[key.replace("down", "up")] @ lora[key]
         names = [f"{block}.proj_out"] if kind == "proj_lora" else [f"{block}.attn.{name}" for name in targets[kind]]
         for name, part in zip(names, delta.chunk(len(names)), strict=True):
-            backbone.transformer.get_submodule(name).weight.data += part  # pyright: ignore
+            backbone.network.get_submodule(name).weight.data += part  # pyright: ignore
 
 
 def test_uno_lora_equals_fusing_by_hand(tiny_folder: Path, tmp_path: Path, tiny: FluxUno) -> None:
@@ -324,8 +374,8 @@ def test_uno_lora_equals_fusing_by_hand(tiny_folder: Path, tmp_path: Path, tiny:
     assert len(lora) == 28
     save_file(lora, tmp_path / "dit_lora.safetensors")
     adapted = FluxUno.load(tiny_folder, loras=[tmp_path])
-    assert sum("lora_" in name for name, _ in adapted.transformer.named_parameters()) == 56
-    assert not any(tensor.requires_grad for tensor in adapted.transformer.parameters())
+    assert sum("lora_" in name for name, _ in adapted.network.named_parameters()) == 56
+    assert not any(tensor.requires_grad for tensor in adapted.network.parameters())
     fused = FluxUno.load(tiny_folder)
     _fuse_by_hand(fused, lora)
     ours, expected, plain = (_predict(backbone, [0, 1]) for backbone in (adapted, fused, tiny))
@@ -352,9 +402,9 @@ def test_watch_works_under_a_lora(tiny_folder: Path, tmp_path: Path) -> None:
     save_file(_uno_lora(), tmp_path / "uno.safetensors")
     adapted = FluxUno.load(tiny_folder, loras=[tmp_path / "uno.safetensors"])
     for features in FEATURES:
-        layers: list[str] = []
-        _predict(adapted, [0], watch=lambda name, *_, seen=layers: seen.append(name), features=features)
-        assert len(layers) == 5
+        watch = Seeing(features)
+        _predict(adapted, [0], watch=watch)
+        assert len(watch.layers) == 5
 
 
 def test_lora_of_a_deeper_network_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
@@ -384,9 +434,9 @@ def test_truncation_is_noticed(tiny: FluxUno) -> None:
     assert tiny.prompt_is_truncated("cat " * 32)
 
 
-def test_number_of_target_tokens(tiny: FluxUno) -> None:
-    assert tiny.num_target_tokens() == 64
-    assert tiny.num_target_tokens(size=96, width=128) == 48
+def test_tokens_of_a_picture(tiny: FluxUno) -> None:
+    assert tiny.grid() == TokenGrid(8, 8)
+    assert tiny.grid(size=96, width=128) == TokenGrid(6, 8)
 
 
 # folders -------------------------------------------------------------------------------------------------------------
@@ -426,7 +476,7 @@ def test_weights_that_give_no_finite_pixels_are_refused(copied: Path, part: str)
     data[middle : middle + 4096] = b"\xff" * 4096  # NaN in every format
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"copy: expected finite pixels, .*; download it again, or try --dtype"):
-        FluxUno.load(copied).generate(PROMPT, seed=0, size=64, steps=1)
+        FluxUno.load(copied).generate(PROMPT, seed=0, options=FluxOptions(size=64, steps=1))
 
 
 def test_missing_tensor_is_named(copied: Path) -> None:
@@ -480,12 +530,3 @@ def test_loaded_backbone_is_frozen(tiny: FluxUno) -> None:
     models = (parts.transformer, parts.vae, parts.text_encoder, parts.text_encoder_2)
     assert not any(tensor.requires_grad for model in models for tensor in model.parameters())
     assert not any(model.training for model in models)
-
-
-def test_table_names_the_class() -> None:
-    from importlib import import_module
-
-    from likeness.backbones import BACKBONES
-
-    module, name = BACKBONES["flux_uno"].split(":")
-    assert getattr(import_module(module), name) is FluxUno

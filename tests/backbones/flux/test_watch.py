@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from seeing import Seeing
 from torch import Tensor
 from torch.nn import functional
 
 from likeness.backbones.base import FEATURES
+from likeness.backbones.flux.condition import FluxCondition
 from likeness.backbones.flux.tokens import TokenGrid, unpack_latents
-from likeness.backbones.flux.uno import FluxCondition, FluxUno
+from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.flux.watch import layer_names
+from likeness.backbones.lora import adapter_parameters, add_adapter
 from likeness.core.errors import ConfigError
 from likeness.focus import FieldCollector
 
@@ -34,9 +37,8 @@ def picture(seed: int, *, height: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def condition(tiny: FluxUno) -> FluxCondition:
-    return tiny.condition_batch(
-        [PROMPT, "A red fox"], [[picture(s, height=50), picture(s + 1, height=96)] for s in (0, 2)]
-    )
+    pairs = [[picture(s, height=50), picture(s + 1, height=96)] for s in (0, 2)]
+    return tiny.collate([tiny.prepare(p, pair) for p, pair in zip((PROMPT, "A red fox"), pairs, strict=True)])
 
 
 def run(backbone: FluxUno, condition: FluxCondition, **options: Any) -> Tensor:
@@ -46,15 +48,11 @@ def run(backbone: FluxUno, condition: FluxCondition, **options: Any) -> Tensor:
 
 def watched(backbone: FluxUno, condition: FluxCondition, features: str) -> Seen:
     """Layer -> target tokens and those of each reference, joined again."""
-    seen: Seen = {}
-
-    def watch(layer: str, target: Tensor, references: list[Tensor]) -> None:
-        assert layer not in seen
-        seen[layer] = [target, *references]
-
+    watch = Seeing(features)
     with torch.no_grad():
-        run(backbone, condition, watch=watch, features=features)
-    return seen
+        run(backbone, condition, watch=watch)
+    assert watch.grids == {GRID}
+    return watch.layers
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,7 @@ def block_inputs(tiny: FluxUno, condition: FluxCondition) -> dict[str, dict[str,
     inputs: dict[str, dict[str, Tensor]] = {}
     hooks = []
     for layer in LAYERS:
-        block = tiny.transformer.get_submodule(layer)
+        block = tiny.network.get_submodule(layer)
 
         def keep(_block: object, _args: object, kwargs: dict[str, Tensor], *, name: str = layer) -> None:
             inputs[name] = dict(kwargs)
@@ -117,22 +115,18 @@ def test_features_equal_those_computed_by_hand_from_the_blocks_inputs(
     tiny: FluxUno, condition: FluxCondition, block_inputs: dict[str, dict[str, Tensor]], features: str
 ) -> None:
     seen = watched(tiny, condition, features)
-    assert list(seen) == LAYERS == layer_names(tiny.transformer.config)
+    assert list(seen) == LAYERS == layer_names(tiny.network.config)
     for layer in LAYERS:
         assert [tuple(tokens.shape) for tokens in seen[layer]] == [(2, length, WIDTH) for length in LENGTHS]
         with torch.no_grad():
-            expected = by_hand(tiny.transformer.get_submodule(layer), block_inputs[layer], features)
+            expected = by_hand(tiny.network.get_submodule(layer), block_inputs[layer], features)
         torch.testing.assert_close(torch.cat(seen[layer], dim=1), expected, atol=2e-5, rtol=1e-5)
 
 
-def test_attention_input_is_the_default_and_features_differ(tiny: FluxUno, condition: FluxCondition) -> None:
-    default: Seen = {}
-    with torch.no_grad():
-        run(tiny, condition, watch=lambda layer, target, _: default.update({layer: [target]}))
-    by_features = {features: watched(tiny, condition, features)[LAYERS[-1]][0] for features in FEATURES}
-    assert torch.equal(default[LAYERS[-1]][0], by_features["attention_input"])
-    others = [tokens for features, tokens in by_features.items() if features != "attention_input"]
-    assert all((tokens - default[LAYERS[-1]][0]).abs().max() > 1e-3 for tokens in others)
+def test_attention_input_is_the_collectors_default_and_features_differ(tiny: FluxUno, condition: FluxCondition) -> None:
+    assert FieldCollector(1, masks(1)).features == "attention_input"
+    first, *others = (watched(tiny, condition, features)[LAYERS[-1]][0] for features in FEATURES)
+    assert all((tokens - first).abs().max() > 1e-3 for tokens in others)
 
 
 @pytest.mark.parametrize("features", FEATURES)
@@ -140,19 +134,19 @@ def test_watching_changes_nothing_and_leaves_nothing(tiny: FluxUno, condition: F
     attributes = set(vars(tiny))
     with torch.no_grad():
         plain = run(tiny, condition)
-        assert torch.equal(run(tiny, condition, watch=lambda *_: None, features=features), plain)
+        assert torch.equal(run(tiny, condition, watch=Seeing(features)), plain)
     assert num_hooks(tiny) == 0
     assert set(vars(tiny)) == attributes
 
 
 def num_hooks(backbone: FluxUno) -> int:
-    modules = list(backbone.transformer.modules())
+    modules = list(backbone.network.modules())
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
 def test_block_outputs_are_those_the_network_goes_on_with(tiny: FluxUno, condition: FluxCondition) -> None:
     last = watched(tiny, condition, "block_output")[LAYERS[-1]][0]
-    network = tiny.transformer
+    network = tiny.network
     with torch.no_grad():
         temb = network.time_text_embed(torch.full((2,), 600.0), torch.full((2,), 4000.0), condition.text.pooled)
         tokens = network.proj_out(network.norm_out(last, temb))
@@ -161,17 +155,52 @@ def test_block_outputs_are_those_the_network_goes_on_with(tiny: FluxUno, conditi
 
 @pytest.mark.parametrize("features", FEATURES)
 def test_hooks_are_removed_after_an_error(tiny: FluxUno, condition: FluxCondition, features: str) -> None:
-    def watch(layer: str, target: Tensor, references: list[Tensor]) -> None:
-        raise ArithmeticError(layer)
+    class Failing(Seeing):
+        def __call__(self, layer: str, *_: object) -> None:
+            raise ArithmeticError(layer)
 
     with pytest.raises(ArithmeticError, match=r"transformer_blocks\.0"):
-        run(tiny, condition, watch=watch, features=features)
+        run(tiny, condition, watch=Failing(features))
     assert num_hooks(tiny) == 0
 
 
 def test_unknown_features_are_refused(tiny: FluxUno, condition: FluxCondition) -> None:
     with pytest.raises(ConfigError, match=r"expected one of attention_input, .*, key, got 'value'"):
-        run(tiny, condition, features="value")
+        run(tiny, condition, watch=Seeing("value"))
+
+
+# gradients -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_tokens_carry_gradient_only_where_the_watch_wants_it(
+    tiny_folder: Path, condition: FluxCondition, features: str
+) -> None:
+    """A loss on watched tokens reaches the LoRA of the layers before; checkpointing does not change it."""
+    backbone = FluxUno.load(tiny_folder)
+    add_adapter(backbone.network, facts=backbone.facts, rank=2, alpha=2.0)
+    adapter = adapter_parameters(backbone.network, "focus")
+    for key, parameter in adapter.items():
+        if "lora_B" in key:
+            parameter.data.fill_(0.01)  # at 0, as it starts, no gradient reaches A
+
+    def gradients() -> dict[str, Tensor]:
+        watch = Seeing(features, detached=False)
+        run(backbone, condition, watch=watch)
+        loss = torch.stack([tokens.square().mean() for layer in watch.layers.values() for tokens in layer]).sum()
+        found = torch.autograd.grad(loss, list(adapter.values()), allow_unused=True)
+        return {key: gradient for key, gradient in zip(adapter, found, strict=True) if gradient is not None}
+
+    plain = gradients()
+    assert all(gradient.abs().max() > 0 for key, gradient in plain.items() if key.startswith("transformer_blocks.0"))
+    assert any(key.startswith("transformer_blocks.0.attn.to_q.lora_A") for key in plain)
+    backbone.network.enable_gradient_checkpointing()
+    again = gradients()
+    assert plain.keys() == again.keys()
+    assert all(torch.equal(plain[key], again[key]) for key in plain)
+    aside = Seeing(features)
+    run(backbone, condition, watch=aside)
+    assert not any(tokens.requires_grad for layer in aside.layers.values() for tokens in layer)
 
 
 # with the collector --------------------------------------------------------------------------------------------------
@@ -181,7 +210,7 @@ def test_unknown_features_are_refused(tiny: FluxUno, condition: FluxCondition) -
 def trained(tiny_folder: Path) -> FluxUno:
     """A tiny FLUX of its own whose attention learns, as a policy's would."""
     backbone = FluxUno.load(tiny_folder)
-    for name, parameter in backbone.transformer.named_parameters():
+    for name, parameter in backbone.network.named_parameters():
         parameter.requires_grad_(name.endswith("attn.to_q.weight"))
     return backbone
 
@@ -194,24 +223,24 @@ def masks(rows: int) -> list[Tensor]:
 def test_checkpointing_counts_each_layer_once_and_keeps_no_graph(
     trained: FluxUno, condition: FluxCondition, features: str
 ) -> None:
-    plain = FieldCollector(1, masks(1))
-    loss = run(trained, condition, watch=plain, features=features).square().mean()
+    plain = FieldCollector(1, masks(1), features=features)
+    loss = run(trained, condition, watch=plain).square().mean()
     loss.backward()
-    gradients = [p.grad.clone() for p in trained.transformer.parameters() if p.grad is not None]
-    trained.transformer.zero_grad()
-    trained.transformer.enable_gradient_checkpointing()
+    gradients = [p.grad.clone() for p in trained.network.parameters() if p.grad is not None]
+    trained.network.zero_grad()
+    trained.network.enable_gradient_checkpointing()
     calls: dict[str, int] = {}
-    for block in (trained.transformer.get_submodule(layer) for layer in LAYERS):
+    for block in (trained.network.get_submodule(layer) for layer in LAYERS):
         block.register_forward_pre_hook(
             lambda module, _: calls.update({str(id(module)): calls.get(str(id(module)), 0) + 1})
         )
-    collector = FieldCollector(1, masks(1))
-    run(trained, condition, watch=collector, features=features).square().mean().backward()
+    collector = FieldCollector(1, masks(1), features=features)
+    run(trained, condition, watch=collector).square().mean().backward()
     assert list(calls.values()) == [2] * 5  # each block ran again
     assert collector.num_layers == plain.num_layers == 5
     assert not collector.scores().requires_grad
     assert torch.equal(collector.scores(), plain.scores())
-    again = [p.grad for p in trained.transformer.parameters() if p.grad is not None]
+    again = [p.grad for p in trained.network.parameters() if p.grad is not None]
     assert len(again) == len(gradients) == 5
     assert all(torch.equal(first, second) for first, second in zip(again, gradients, strict=True))
 
@@ -225,7 +254,7 @@ def test_collector_equals_a_loop_over_hand_made_tokens(
     expected = torch.zeros(2, LENGTHS[0], dtype=torch.float64)
     for layer in LAYERS:
         with torch.no_grad():
-            tokens = modulated(tiny.transformer.get_submodule(layer), block_inputs[layer])[0].double()
+            tokens = modulated(tiny.network.get_submodule(layer), block_inputs[layer])[0].double()
         target, *references = tokens.split(LENGTHS)
         for r, reference in enumerate(references):
             pooled = reference[: LENGTHS[r + 1] // 2].mean(0)

@@ -63,8 +63,8 @@ def training(tiny_flux: Path, loaded: FluxUno, cache: PairCache) -> Callable[...
         base["model"] |= {"base": tiny_flux.as_posix()}
         base["data"] |= {"pairs": "unused"}
         config = TrainConfig.model_validate(base)
-        backbone = FluxUno(replace(loaded.parts, transformer=copy.deepcopy(loaded.transformer)))
-        add_adapter(backbone.transformer, rank=4, alpha=4.0, init_seed=1)
+        backbone = FluxUno(replace(loaded.parts, transformer=copy.deepcopy(loaded.network)))
+        add_adapter(backbone.network, facts=backbone.facts, rank=4, alpha=4.0, init_seed=1)
         shake(backbone, adapter)
         accelerator = Accelerator(cpu=True)
         return PreferenceTraining(config, backbone=backbone, cache=cache, accelerator=accelerator, precision=FP32)
@@ -75,7 +75,7 @@ def training(tiny_flux: Path, loaded: FluxUno, cache: PairCache) -> Callable[...
 def shake(backbone: FluxUno, size: float) -> None:
     """B away from 0 by normal numbers times `size`."""
     generator = torch.Generator().manual_seed(5)
-    for name, parameter in adapter_parameters(backbone.transformer, ADAPTER).items():
+    for name, parameter in adapter_parameters(backbone.network, ADAPTER).items():
         if "lora_B" in name:
             parameter.data += size * torch.randn(parameter.shape, generator=generator)
 
@@ -130,12 +130,12 @@ def test_every_objective_moves_the_adapter_and_nothing_else(
     training: Callable[..., PreferenceTraining], name: str
 ) -> None:
     run = training(objective={"name": name})
-    frozen = {key: p.detach().clone() for key, p in run.backbone.transformer.named_parameters() if not p.requires_grad}
+    frozen = {key: p.detach().clone() for key, p in run.backbone.network.named_parameters() if not p.requires_grad}
     before = weights(run)
     row = run.train_step(checkpoint="none yet")
     assert row["gradient_norm"] > 0
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(run), strict=True))
-    now = dict(run.backbone.transformer.named_parameters())
+    now = dict(run.backbone.network.named_parameters())
     assert all(torch.equal(value, now[key]) for key, value in frozen.items())
     assert (row["inside"] is None) == (name in {"sft", "patch_dpo"})
     assert (row["errors"]["ref_rejected"] is None) == (name in {"sft", "patch_dpo"})
@@ -238,7 +238,7 @@ def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., P
 
 def test_gradient_checkpointing_changes_no_bit(training: Callable[..., PreferenceTraining]) -> None:
     plain, saving = training(adapter=0.05), training(adapter=0.05)
-    saving.backbone.transformer.enable_gradient_checkpointing()
+    saving.backbone.network.enable_gradient_checkpointing()
     rows = [run.train_step(checkpoint="none yet") for run in (plain, saving)]
     assert rows[0]["loss"] == rows[1]["loss"]
     assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(saving), strict=True))

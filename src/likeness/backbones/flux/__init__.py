@@ -1,1 +1,1 @@
-"""FLUX.1: uno.py the backbone, folder.py opens folders and LoRAs, tokens.py packing and positions, watch.py hooks."""
+"""FLUX.1: uno.py the backbone, options.py and condition.py what it is told, folder.py, tokens.py and watch.py below."""

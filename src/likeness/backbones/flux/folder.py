@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.core.errors import WeightsError
-from likeness.core.weights import check_safetensors, resolve_weights
+from likeness.core.weights import check_safetensors, resolve_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +27,14 @@ _PARTS = {
     "scheduler": "scheduler_config.json",
 }
 _WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+ADAPTER_TARGETS = (
+    r"(.*transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    r"|single_transformer_blocks\.\d+\.proj_out)"
+)
+"""The layers that UNO's LoRA sits on: attention of every block, and proj_out of single blocks.
+
+A bare "proj_out" would also hit the output layer of the whole network.
+"""
 _LOADING_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
@@ -185,10 +193,9 @@ def _no_progress_bars() -> Generator[None, None, None]:
 
 
 def _lora_file(spec: str | Path) -> Path:
-    path = Path(spec).expanduser()
-    if path.is_file():
-        return path
-    folder = resolve_weights(str(spec))
+    folder = resolve_adapter(spec)
+    if folder.is_file():
+        return folder
     for name in ("dit_lora.safetensors", "pytorch_lora_weights.safetensors"):
         if (folder / name).is_file():
             return folder / name

@@ -1,4 +1,4 @@
-"""Pure arithmetic of FLUX tokens: packing, UNO position ids, the schedule's time shift. Nothing here has weights.
+"""Pure arithmetic of FLUX: packing, UNO position ids, the schedule's time shift, training times. Nothing has weights.
 
 Shapes: B pictures, C latent channels, h x w latent grid, H x W = h/2 x w/2 token grid, L = H*W tokens.
 """
@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from likeness.backbones.base import TokenGrid
+
 OffsetMode = Literal["d", "h", "w", "o"]
-
-
-class TokenGrid(NamedTuple):
-    """Rows and columns of a picture in tokens (16 pixels each for FLUX)."""
-
-    rows: int
-    columns: int
+TIME_LAWS = ("uno_shift", "uniform", "logit_normal")
+T_MIN, T_MAX = 1e-3, 1 - 1e-3
+UNO_ENTRIES = 1000
+"""Length of UNO's list of times; entries 1 to 998 are drawn, since the first is pure noise and the last the picture."""
 
 
 def pack_latents(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B L C4"]:
@@ -93,3 +92,18 @@ def time_shift(t: Float[Tensor, "*any"], *, mu: float) -> Float[Tensor, "*any"]:
     Source: FLUX sampling, "exponential" shift of FlowMatchEulerDiscreteScheduler, written so that both ends are exact.
     """
     return t / (t + (1 - t) * math.exp(-mu))
+
+
+def draw_time(generator: torch.Generator, *, law: str, mu: float) -> float:
+    """One time in [0.001, 0.999]: UNO's list, shifted by `mu`, without its ends; uniform; a normal number's sigmoid.
+
+    Source: UNO's training script (note section 1.4); logit-normal as in Stable Diffusion 3 (arXiv:2403.03206).
+    """
+    if law == "uno_shift":
+        entry = torch.randint(1, UNO_ENTRIES - 1, (), generator=generator)
+        t = time_shift(1 - entry.double() / (UNO_ENTRIES - 1), mu=mu)
+    elif law == "uniform":
+        t = torch.rand((), generator=generator, dtype=torch.float64)
+    else:
+        t = torch.sigmoid(torch.randn((), generator=generator, dtype=torch.float64))
+    return min(max(float(t), T_MIN), T_MAX)

@@ -10,8 +10,8 @@ Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, T tex
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,91 +25,27 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
-from likeness.backbones.base import Watch
-from likeness.backbones.flux.folder import FluxParts, load_flux_parts
+from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
+from likeness.backbones.flux.condition import FluxCondition, FluxText, GuidedCondition
+from likeness.backbones.flux.folder import ADAPTER_TARGETS, FluxParts, add_lora, load_flux_parts
+from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import (
-    TokenGrid,
+    TIME_LAWS,
+    draw_time,
     pack_latents,
     schedule_shift,
     token_grid,
     uno_position_ids,
     unpack_latents,
 )
-from likeness.backbones.flux.watch import watching
+from likeness.backbones.flux.watch import layer_names, watching
 from likeness.backbones.lora import add_loras
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
-
-
-@dataclass(frozen=True)
-class FluxText:
-    """Prompts as the network reads them: T5 tokens (B, T, D_t5) and one CLIP vector (B, D_clip) each."""
-
-    embeds: Float[Tensor, "B T D5"]
-    pooled: Float[Tensor, "B Dc"]
-
-
-@dataclass(frozen=True)
-class FluxCondition:
-    """Everything but noise and time: text, reference tokens with their grids, and the guidance number.
-
-    `guidance` is None for networks without a guidance embedding.
-    """
-
-    text: FluxText
-    references: tuple[Float[Tensor, "B _ C4"], ...] = ()
-    reference_grids: tuple[TokenGrid, ...] = ()
-    guidance: Float[Tensor, " B"] | None = None
-
-    @property
-    def batch_size(self) -> int:
-        """B."""
-        return self.text.pooled.shape[0]
-
-    def select(self, rows: Sequence[int] | Tensor) -> FluxCondition:
-        """The condition of the given rows, in that order; a row may come twice."""
-        index = torch.as_tensor(rows, device=self.text.pooled.device)
-        return replace(
-            self,
-            text=FluxText(self.text.embeds[index], self.text.pooled[index]),
-            references=tuple(tokens[index] for tokens in self.references),
-            guidance=None if self.guidance is None else self.guidance[index],
-        )
-
-
-@dataclass(frozen=True)
-class GuidedCondition:
-    """A condition and the poorer ones that classifier-free guidance leads away from, each where it is needed.
-
-    v = v_empty + s_p (v_prompt - v_empty) + s_r (v_full - v_prompt), s_p the `cfg_scale` and s_r the
-    `reference_cfg_scale`. `prompt_only` is None where both are one s, since then v = v_empty + s (v_full - v_empty),
-    and where there are no references, `empty` where s_p is 1: one to three passes.
-    Source: InstructPix2Pix (Brooks et al., arXiv:2211.09800, equation 3).
-    Differs: prompt before references, not after, since FLUX knows the prompt alone and never references alone.
-    """
-
-    full: FluxCondition
-    prompt_only: FluxCondition | None
-    empty: FluxCondition | None
-    cfg_scale: float
-    reference_cfg_scale: float
-
-    def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
-        """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
-        full = predict(self.full)
-        if self.prompt_only is None:
-            return self._away_from_empty(full, predict)
-        prompt = predict(self.prompt_only)
-        return self._away_from_empty(prompt, predict) + self.reference_cfg_scale * (full - prompt)
-
-    def _away_from_empty(self, velocity: Tensor, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
-        if self.empty is None:
-            return velocity
-        free = predict(self.empty)
-        return free + self.cfg_scale * (velocity - free)
+_SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
 
 
 def to_pixels(images: Sequence[Image]) -> Float[Tensor, "B 3 H W"]:
@@ -117,19 +53,32 @@ def to_pixels(images: Sequence[Image]) -> Float[Tensor, "B 3 H W"]:
     return torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2) / 127.5 - 1
 
 
+def _references(row: Mapping[str, Tensor]) -> list[Tensor]:
+    return [row[f"reference{number}"] for number in range(MAX_REFERENCES) if f"reference{number}" in row]
+
+
 def _column(t: Tensor | float, like: Tensor) -> Tensor:
     return torch.as_tensor(t, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
 
 
 class FluxUno:
-    """A `Backbone` over the parts of a FluxPipeline folder; `transformer` is the part that training changes."""
+    """A `Backbone` over the parts of a FluxPipeline folder; its `network` is the transformer."""
 
     def __init__(self, parts: FluxParts) -> None:
         self.parts = parts
         self.settings = parts.settings
-        self.transformer = parts.transformer
-        self.patch_px = 2 * 2 ** (len(parts.vae.config.block_out_channels) - 1)
-        self._images = VaeImageProcessor(vae_scale_factor=self.patch_px)
+        self.network = parts.transformer
+        self.facts = BackboneFacts(
+            kind="flux_uno",
+            prediction="velocity",
+            px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            max_references=MAX_REFERENCES,
+            adapter_targets=ADAPTER_TARGETS,
+            adapter_prefix="transformer",
+            time_laws=TIME_LAWS,
+            layers=tuple(layer_names(self.network.config)),
+        )
+        self._images = VaeImageProcessor(vae_scale_factor=self.facts.px_per_token)
         self._ids: dict[tuple[TokenGrid, ...], Tensor] = {}
 
     @classmethod
@@ -145,40 +94,34 @@ class FluxUno:
 
         Raises: WeightsError listing missing parts or naming the damaged file.
         """
-        parts = load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype)
-        add_loras(parts.transformer, loras)
-        return cls(parts)
+        backbone = cls(load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
+        add_loras(backbone, loras)
+        return backbone
+
+    def add_lora(self, spec: str | Path, *, name: str) -> None:
+        """The transformer carries the LoRA as the frozen, active adapter `name`; see `folder.add_lora`."""
+        add_lora(self.network, spec, name=name)
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer lives."""
-        return self.transformer.device
+        """Where the transformer's first weights lie; diffusers' own `device` walks all modules, milliseconds a call."""
+        return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of text embeddings and latents."""
         return self.parts.text_encoder.dtype
 
-    @property
-    def latent_channels(self) -> int:
-        """C."""
-        return self.transformer.config.in_channels // 4
-
     def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
         """The token grid of a picture `size` px high and `width` px wide (square by default).
 
         Raises: ConfigError when a side is not a positive multiple of the token's pixels.
         """
-        height = self.settings.size if size is None else size
+        height, patch_px = self.settings.size if size is None else size, self.facts.px_per_token
         sides = (height, height if width is None else width)
-        if any(side < self.patch_px or side % self.patch_px for side in sides):
-            raise ConfigError(f"size: expected multiples of {self.patch_px} px, got {sides}; round them.")
-        return TokenGrid(sides[0] // self.patch_px, sides[1] // self.patch_px)
-
-    def num_target_tokens(self, *, size: int | None = None, width: int | None = None) -> int:
-        """L of a picture of that size."""
-        grid = self.grid(size=size, width=width)
-        return grid.rows * grid.columns
+        if any(side < patch_px or side % patch_px for side in sides):
+            raise ConfigError(f"size: expected multiples of {patch_px} px, got {sides}; round them.")
+        return TokenGrid(sides[0] // patch_px, sides[1] // patch_px)
 
     # text ------------------------------------------------------------------------------------------------------------
 
@@ -216,28 +159,41 @@ class FluxUno:
             raise DataError(f"references: expected at most {MAX_REFERENCES}, got {len(references)}; leave some out.")
         settings = self.settings
         long_side = settings.reference_size_single if len(references) == 1 else settings.reference_size_multi
-        return [fit_reference(image, long_side=long_side, multiple=self.patch_px) for image in references]
+        return [fit_reference(image, long_side=long_side, multiple=self.facts.px_per_token) for image in references]
+
+    def prepare(self, prompt: str, references: Sequence[Image] = (), *, layout: object = None) -> dict[str, Tensor]:
+        """The text as "embeds" (T, D_t5) and "pooled" (D_clip), latents (C, h, w) as "reference0", "reference1" ...
+
+        Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
+        """
+        if layout is not None:
+            raise DataError("layout: expected none, since FLUX.1 reads none, got one; say it in the prompt instead.")
+        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in self.fit_references(references)]
+        text = self.embed_text([prompt])
+        named = {f"reference{number}": tensor for number, tensor in enumerate(latents)}
+        return {"embeds": text.embeds[0], "pooled": text.pooled[0], **named}
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]], *, guidance: float | None = None) -> FluxCondition:
+        """The condition of samples whose references agree in number and size, picture by picture.
+
+        Raises: DataError when they do not agree (the network has no attention mask, so it cannot pad).
+        """
+        references, device = [_references(row) for row in rows], self.device
+        sizes = {tuple(tuple(latents.shape) for latents in row) for row in references}
+        if len(sizes) != 1:
+            raise DataError(f"collate: expected samples whose references have one set of sizes, got {sorted(sizes)}.")
+
+        def stacked(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.stack(list(tensors)).to(device)
+
+        text = FluxText(stacked(row["embeds"] for row in rows), stacked(row["pooled"] for row in rows))
+        return self.assemble(text, [stacked(slot) for slot in zip(*references, strict=True)], guidance=guidance)
 
     def condition(
         self, prompt: str, references: Sequence[Image] = (), *, guidance: float | None = None
     ) -> FluxCondition:
         """The condition of one picture (B = 1)."""
-        return self.condition_batch([prompt], [references], guidance=guidance)
-
-    def condition_batch(
-        self, prompts: Sequence[str], references: Sequence[Sequence[Image]], *, guidance: float | None = None
-    ) -> FluxCondition:
-        """The condition of B pictures, whose reference images agree in number and fitted sizes, picture by picture.
-
-        Raises: DataError when they do not agree (the network has no attention mask, so it cannot pad).
-        """
-        fitted = [self.fit_references(images) for images in references]
-        sizes = {tuple(image.size for image in images) for images in fitted}
-        if len(prompts) != len(fitted) or len(sizes) > 1:
-            got = f"{len(prompts)} prompts, {len(fitted)} lists of references, fitted sizes {sorted(sizes)}"
-            raise DataError(f"condition_batch: expected as many lists as prompts and one set of sizes, got {got}.")
-        slots = [self.encode(to_pixels(images)) for images in zip(*fitted, strict=True)]
-        return self.assemble(self.embed_text(prompts), slots, guidance=guidance)
+        return self.collate([self.prepare(prompt, references)], guidance=guidance)
 
     def assemble(
         self,
@@ -248,7 +204,7 @@ class FluxUno:
     ) -> FluxCondition:
         """The condition made of embeddings and reference latents computed before (one entry per reference slot)."""
         number = self.settings.guidance if guidance is None else guidance
-        has_guidance = self.transformer.config.guidance_embeds
+        has_guidance = self.network.config.guidance_embeds
         return FluxCondition(
             text=text,
             references=tuple(pack_latents(latents) for latents in reference_latents),
@@ -267,25 +223,31 @@ class FluxUno:
         """The velocity eps - x0, the same at every `t`."""
         return eps - x0
 
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """x0 = x_t - t v."""
+        return x_t - _column(t, x_t) * prediction
+
+    def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
+        """A time in [0.001, 0.999] as UNO drew it ("uno_shift", shifted for the grid's tokens), or by another law.
+
+        Raises: ConfigError for a law that is none of TIME_LAWS.
+        """
+        if law not in TIME_LAWS:
+            raise ConfigError(f"law of times: expected one of {', '.join(TIME_LAWS)}, got {law!r}; choose one.")
+        return draw_time(generator, law=law, mu=self._shift(grid))
+
     def predict(
-        self,
-        x_t: Float[Tensor, "B C h w"],
-        t: Tensor,
-        condition: FluxCondition,
-        watch: Watch | None = None,
-        *,
-        features: str = "attention_input",
+        self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: FluxCondition, watch: Watch | None = None
     ) -> Float[Tensor, "B C h w"]:
         """The velocity at target positions; references take part in attention and are dropped from the answer.
 
-        `t` in [0, 1], (B,) or scalar. `watch(layer, target_tokens, reference_tokens)` is called once per block with
-        detached views of its image tokens, (B, L, D) and (B, Li, D); layers are named as in the transformer. What
-        it sees of them is one of `FEATURES`. Raises: ConfigError for other features.
+        `t` in [0, 1], (B,) or scalar. `watch` is called once per block; layers are named as in the transformer.
+        Raises: ConfigError for features that are none of FEATURES.
         """
         grid = token_grid(x_t)
         lengths = [grid.rows * grid.columns, *(tokens.shape[1] for tokens in condition.references)]
-        with watching(self.transformer, watch, lengths=lengths, features=features):
-            velocity = self.transformer(
+        with watching(self.network, watch, lengths=lengths, grid=grid):
+            velocity = self.network(
                 hidden_states=torch.cat([pack_latents(x_t), *condition.references], dim=1),
                 encoder_hidden_states=condition.text.embeds,
                 pooled_projections=condition.text.pooled,
@@ -336,17 +298,23 @@ class FluxUno:
     def initial_noise(self, seeds: Sequence[int], *, grid: TokenGrid) -> Float[Tensor, "B C h w"]:
         """Noise of one CPU generator per seed, so that neither device nor batch changes it; as FluxPipeline draws."""
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        shape = (len(seeds), self.latent_channels, 2 * grid.rows, 2 * grid.columns)
+        shape = (len(seeds), self.network.config.in_channels // 4, 2 * grid.rows, 2 * grid.columns)
         return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
 
-    # Any: the stock annotations call timesteps optional and want lists where arrays are converted
-    def schedule(self, steps: int, *, num_tokens: int) -> Any:
-        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted for the number of target tokens."""
+    def _shift(self, grid: tuple[int, int]) -> float:
+        """mu of the schedule for the grid's tokens, by the numbers of the folder's scheduler."""
         stock = self.parts.scheduler.config
-        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-        mu = schedule_shift(num_tokens, **{name: stock[name] for name in names if name in stock})
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(stock)
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu, device=self.device)
+        return schedule_shift(grid[0] * grid[1], **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
+
+    # Any: the stock annotations call timesteps optional and want lists where arrays are converted
+    def schedule(self, steps: int | None, *, grid: TokenGrid) -> Any:
+        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted for the number of target tokens.
+
+        None: the settings' number of steps.
+        """
+        steps = self.settings.default_steps if steps is None else steps
+        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.parts.scheduler.config)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=self._shift(grid), device=self.device)
         scheduler.set_begin_index(0)
         return scheduler
 
@@ -356,11 +324,10 @@ class FluxUno:
         x_t: Float[Tensor, "B C h w"],
         condition: GuidedCondition,
         *,
-        steps: int,
+        steps: int | None,
     ) -> Float[Tensor, "B C h w"]:
         """Clean latents by Euler steps of the guided velocity from pure noise."""
-        grid = token_grid(x_t)
-        scheduler = self.schedule(steps, num_tokens=grid.rows * grid.columns)
+        scheduler = self.schedule(steps, grid=token_grid(x_t))
         for timestep in scheduler.timesteps:
             t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as FluxPipeline does in bf16
             velocity = condition.velocity(partial(self.predict, x_t, t))
@@ -368,28 +335,14 @@ class FluxUno:
         return x_t
 
     def generate(
-        self,
-        prompt: str,
-        references: Sequence[Image] = (),
-        *,
-        seed: int,
-        size: int | None = None,
-        width: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
+        self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: FluxOptions | None = None
     ) -> Image:
-        """One picture, `size` px high and `width` wide (square by default); what is None comes from the settings.
+        """One picture.
 
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
-        equals `true_cfg_scale` with an empty negative prompt. What the two scales do is in `GuidedCondition`.
-        Raises: ConfigError, DataError, WeightsError.
+        equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
         """
-        return self.generate_batch(
-            [prompt], [references], seeds=[seed], size=size, width=width, steps=steps, guidance=guidance,
-            cfg_scale=cfg_scale, reference_cfg_scale=reference_cfg_scale,
-        )[0]  # fmt: skip
+        return self.generate_batch([prompt], [references], seeds=[seed], options=options)[0]
 
     def generate_batch(
         self,
@@ -397,40 +350,29 @@ class FluxUno:
         references: Sequence[Sequence[Image]],
         *,
         seeds: Sequence[int],
-        size: int | None = None,
-        width: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        cfg_scale: float | None = None,
-        reference_cfg_scale: float | None = None,
+        options: FluxOptions | None = None,
     ) -> list[Image]:
         """One picture per prompt, as `generate` would give them, up to the rounding of batched arithmetic."""
-        grid = self.grid(size=size, width=width)
-        steps = self.settings.default_steps if steps is None else steps
-        if steps < 1:
-            raise ConfigError(f"steps: expected at least 1, got {steps}; 25 suits FLUX.")
-        if len(seeds) != len(prompts):
-            raise DataError(f"seeds: expected {len(prompts)}, one per prompt, got {len(seeds)}.")
-        condition = self.guided(
-            self.condition_batch(prompts, references, guidance=guidance),
-            cfg_scale=cfg_scale,
-            reference_cfg_scale=reference_cfg_scale,
-        )
-        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=steps))
+        options = options or FluxOptions()
+        grid = self.grid(size=options.size, width=options.width)
+        if not len(prompts) == len(references) == len(seeds):
+            got = f"{len(references)} and {len(seeds)}"
+            raise DataError(f"references and seeds: expected {len(prompts)} each, one per prompt, got {got}.")
+        rows = [self.prepare(prompt, images) for prompt, images in zip(prompts, references, strict=True)]
+        condition = self.guided(self.collate(rows, guidance=options.guidance), options)
+        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=options.steps))
 
-    def guided(
-        self, condition: FluxCondition, *, cfg_scale: float | None = None, reference_cfg_scale: float | None = None
-    ) -> GuidedCondition:
+    def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition:
         """The condition with what guidance needs beside it.
 
         Both scales come from the settings when both are None; a `cfg_scale` alone is that of the references too, so
         that it is plain classifier-free guidance. Up to 1 it is 1, none at all, as in FluxPipeline.
         """
-        settings = self.settings
+        settings, cfg_scale = self.settings, options.cfg_scale
         by_prompt = max(1.0, settings.default_cfg_scale if cfg_scale is None else cfg_scale)
         by_references = settings.default_reference_cfg_scale if cfg_scale is None else by_prompt
-        if reference_cfg_scale is not None:
-            by_references = reference_cfg_scale
+        if options.reference_cfg_scale is not None:
+            by_references = options.reference_cfg_scale
         prompt_only = replace(condition, references=(), reference_grids=())
         full = condition if by_references else prompt_only
         return GuidedCondition(

@@ -16,22 +16,22 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from likeness.backbones.base import FEATURES, Watch
+from likeness.backbones.base import FEATURES, TokenGrid, Watch
 from likeness.core.errors import ConfigError
 
 
 @contextmanager
 def watching(
-    transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int], features: str
+    transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int], grid: TokenGrid
 ) -> Generator[None, None, None]:
-    """Within it, `watch` sees `features` of every block's image tokens; the hooks are gone afterwards, also on error.
+    """Within it, `watch` sees every block's image tokens; the hooks are gone afterwards, also on error.
 
-    `lengths` are the numbers of tokens of the target and of each reference, in the order of the sequence.
-    Raises: ConfigError for unknown features.
+    `lengths` are the numbers of tokens of the target, which lie on `grid`, and of each reference, in the order of the
+    sequence. Raises: ConfigError for unknown features.
     """
-    if features not in FEATURES:
-        raise ConfigError(f"features: expected one of {', '.join(FEATURES)}, got {features!r}; choose one.")
-    hooks = [] if watch is None else [_hook(*each, watch, lengths, features) for each in _blocks(transformer)]
+    if watch is not None and watch.features not in FEATURES:
+        raise ConfigError(f"features: expected one of {', '.join(FEATURES)}, got {watch.features!r}; choose one.")
+    hooks = [] if watch is None else [_hook(*each, watch, lengths, grid) for each in _blocks(transformer)]
     try:
         yield
     finally:
@@ -53,12 +53,13 @@ def _blocks(transformer: Any) -> Iterator[tuple[str, torch.nn.Module]]:
 
 
 # Any: blocks of diffusers, and what passes through their hooks, are typed as plain modules and objects
-def _hook(layer: str, block: Any, watch: Watch, lengths: list[int], features: str) -> RemovableHandle:
+def _hook(layer: str, block: Any, watch: Watch, lengths: list[int], grid: TokenGrid) -> RemovableHandle:
     """The hook on the part of the block where the features appear; it reports the last tokens, text comes first."""
 
     def report(tokens: Tensor) -> None:
-        target, *references = tokens.detach()[:, -sum(lengths) :].split(lengths, dim=1)
-        watch(layer, target, references)
+        seen = tokens.detach() if watch.detached else tokens
+        target, *references = seen[:, -sum(lengths) :].split(lengths, dim=1)
+        watch(layer, target, references, grid)
 
     def image_stream(output: Any, index: int) -> Tensor:
         return output[index] if isinstance(output, tuple) else output
@@ -69,9 +70,9 @@ def _hook(layer: str, block: Any, watch: Watch, lengths: list[int], features: st
         "query": (block.attn.norm_q, lambda output: output.flatten(2)),  # (B, tokens, heads, D / heads), before rope
         "key": (block.attn.norm_k, lambda output: output.flatten(2)),
     }
-    if features == "attention_input":
+    if watch.features == "attention_input":
         return block.attn.register_forward_pre_hook(
             lambda _module, _args, kwargs: report(kwargs["hidden_states"]), with_kwargs=True
         )
-    module, tokens_of = after[features]
+    module, tokens_of = after[watch.features]
     return module.register_forward_hook(lambda _module, _args, output: report(tokens_of(output)))

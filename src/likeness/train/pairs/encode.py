@@ -61,7 +61,7 @@ def _encode(
     if preferred.size != pair.size or rejected.size != pair.size:
         got = f"{preferred.size} and {rejected.size}"
         raise DataError(f"pictures: expected both of {pair.size[0]} x {pair.size[1]} px as the row says, got {got}.")
-    targets = [_fit(image, size=settings.size, multiple=backbone.patch_px) for image in (preferred, rejected)]
+    targets = [_fit(image, size=settings.size, multiple=backbone.facts.px_per_token) for image in (preferred, rejected)]
     references = backbone.fit_references([load_image(reference.image) for reference in pair.references])
     latents = [_latents(backbone, image) for image in (*targets, *references)]
     grid = token_grid(latents[0][None])
@@ -74,7 +74,7 @@ def _encode(
         "pooled": text.pooled[0],
         "subject_masks": subject_masks,
         "disrupted": disrupted,
-        "complexity": _complexity(targets[0], patch_px=backbone.patch_px, kind=settings.entropy),
+        "complexity": _complexity(targets[0], patch_px=backbone.facts.px_per_token, kind=settings.entropy),
     }
     masks = _reference_masks(pair, backbone=backbone)
     for number, mask in enumerate(masks):
@@ -127,7 +127,7 @@ def _subject_masks(
         for subject in subjects:
             if subject.disrupted or not disrupted[index]:
                 mask = _mask(subject.mask, like=pair.size, what="subject mask")
-                fitted = _fit(mask, size=size, multiple=backbone.patch_px)
+                fitted = _fit(mask, size=size, multiple=backbone.facts.px_per_token)
                 masks[index] |= token_mask(_inside(fitted), grid)
     return masks, disrupted
 

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from likeness.backbones.flux.uno import FluxCondition, FluxText, FluxUno
+from likeness.backbones.flux.condition import FluxCondition, FluxText
+from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import adapter_off
 from likeness.core.errors import DataError
 from likeness.focus import FieldCollector, FocusMaps, focus_maps, needs_scores
@@ -130,7 +131,7 @@ class _Step:
         x_t, t, condition, target = self._rows()
         watch = _collector(self.batch, self.focus) if is_focused and needs_scores(self.focus.mode) else None
         by_policy = self.focus.source == "policy"
-        with torch.no_grad(), adapter_off(self.backbone.transformer, ADAPTER):
+        with torch.no_grad(), adapter_off(self.backbone.network, ADAPTER):
             ref = self._predict(x_t, t, condition, watch=None if by_policy else watch)
         policy = self._predict(x_t, t, condition, watch=watch if by_policy else None)
         maps = _maps(self.batch, watch, self.focus) if is_focused else None
@@ -200,7 +201,7 @@ class _Step:
         self, x_t: Tensor, t: Tensor, condition: FluxCondition, *, watch: FieldCollector | None = None
     ) -> Tensor:
         with autocast(self.backbone, self.precision):
-            return self.backbone.predict(x_t, t, condition, watch, features=self.focus.features)
+            return self.backbone.predict(x_t, t, condition, watch)
 
 
 def autocast(backbone: FluxUno, precision: torch.dtype) -> AbstractContextManager[object]:
@@ -212,7 +213,7 @@ def autocast(backbone: FluxUno, precision: torch.dtype) -> AbstractContextManage
 
 def _device(backbone: FluxUno) -> torch.device:
     """Where the first weights lie; diffusers' own `device` walks through all modules, milliseconds each time."""
-    return next(backbone.transformer.parameters()).device
+    return next(backbone.network.parameters()).device
 
 
 @torch.no_grad()
@@ -228,7 +229,9 @@ def _errors(predictions: PairPredictions) -> dict[str, Float[Tensor, " B"]]:
 
 
 def _collector(batch: Batch, focus: FocusTable) -> FieldCollector:
-    return FieldCollector(batch.size, batch.reference_masks, center=focus.center, layers=focus.layers)
+    return FieldCollector(
+        batch.size, batch.reference_masks, center=focus.center, layers=focus.layers, features=focus.features
+    )
 
 
 def _maps(batch: Batch, watch: FieldCollector | None, focus: FocusTable) -> FocusMaps:
@@ -253,5 +256,5 @@ def maps_of(
     watch = _collector(batch, focus)
     x_t = backbone.noise(batch.preferred, batch.eps, batch.t)
     with autocast(backbone, precision):
-        backbone.predict(x_t, batch.t, batch.condition, watch, features=focus.features)
+        backbone.predict(x_t, batch.t, batch.condition, watch)
     return _maps(batch, watch, focus), watch.scores()

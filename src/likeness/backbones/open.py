@@ -1,0 +1,61 @@
+"""Opens whichever backbone a folder holds: its model_index.json names a pipeline, BACKBONES the class for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any  # Any: the condition of whichever backbone
+
+from likeness.backbones import BACKBONES
+from likeness.backbones.options import Options
+from likeness.core.devices import pick_device, pick_dtype
+from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
+from likeness.core.weights import resolve_weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from likeness.backbones.base import Backbone
+
+__all__ = ["kind_of", "open_backbone", "options_of"]
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of backbone that the folder holds.
+
+    Raises: WeightsError when it holds none of the known pipelines, DataError when its index is damaged.
+    """
+    kinds, index = {entry.pipeline: kind for kind, entry in BACKBONES.items()}, folder / "model_index.json"
+    wanted = f"{folder}: expected a diffusers {' or '.join(kinds)} folder"
+    if not index.is_file():
+        raise WeightsError(f"{wanted}, got one without model_index.json; download it whole, or name another folder.")
+    found = read_json(index)
+    name = found.get("_class_name") if isinstance(found, dict) else None
+    if name not in kinds:
+        raise WeightsError(f"{wanted}, got {name or 'one that names no pipeline'}; name another folder.")
+    return kinds[name]
+
+
+def options_of(kind: str) -> type[Options]:
+    """The model of what may be asked of a picture of that kind of backbone; imports no weights and no torch."""
+    return resolve_name(BACKBONES[kind].options)
+
+
+def open_backbone(
+    spec: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    loras: Sequence[str | Path] = (),
+) -> Backbone[Any]:
+    """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
+
+    `device` and `dtype` are as in `core/devices.py`, "auto" for what suits this machine.
+    Raises: ConfigError; WeightsError naming what is missing, damaged, unknown or does not fit.
+    """
+    device, folder = pick_device(device), resolve_weights(str(spec))
+    precision = pick_dtype(device, dtype) if isinstance(dtype, str) else dtype
+    backbone = resolve_name(BACKBONES[kind_of(folder)].load)
+    return backbone.load(folder, device=device, dtype=precision, loras=loras)

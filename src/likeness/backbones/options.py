@@ -1,0 +1,41 @@
+"""What may be asked of one picture: each backbone has a model of its own options, and only that knows their names."""
+
+import difflib
+from typing import Any  # values are checked by the model; pydantic's list of errors is JSON
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from likeness.core.errors import ConfigError
+
+__all__ = ["Options"]
+
+
+class Options(BaseModel):
+    """Base of every backbone's options; a field that is None means the model's own default.
+
+    Raises: ConfigError naming the option, its value and, for an unknown name, the closest known one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_mistake(error.errors()[0], known=list(type(self).model_fields))) from None
+
+    def settings(self) -> dict[str, Any]:
+        """JSON values by name, as run.json and the proof inside each picture record them."""
+        return self.model_dump(mode="json")
+
+
+def _mistake(item: Any, *, known: list[str]) -> str:
+    name, given, kind = ".".join(map(str, item["loc"])), item["input"], item["type"]
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        advice = f"did you mean {close[0]}" if close else "correct the name or leave it out"
+        return f"{name}: expected an option among {', '.join(known)}, got {name!r}; {advice}."
+    if kind == "greater_than_equal":
+        return f"{name}: expected at least {item['ctx']['ge']:g}, got {given}; raise it."
+    wanted = item["msg"][:1].lower() + item["msg"][1:]
+    return f"{name}: expected {wanted.removeprefix('input should be ')}, got {given!r}; correct it."
