@@ -12,6 +12,7 @@ from likeness.objectives.focus_dpo import FocusDpo
 from likeness.train.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+KINDS = "'sft', 'dpo', 'patch_dpo' or 'focus_dpo'"
 GOOD = """
 [model]
 base = "flux"
@@ -51,7 +52,7 @@ def recipe(tmp_path: Path) -> Path:
         ("model.base=''", "model.base: "),
         (
             "objective.kind=dop",
-            "objective.kind: expected 'sft', 'dpo', 'patch_dpo' or 'focus_dpo', got 'dop'; did you mean dpo.",
+            f"objective.kind: expected {KINDS}, got 'dop'; did you mean dpo.",
         ),
         ("objective.kind=3", "objective.kind: expected 'sft', .* or 'focus_dpo', got 3; known are sft, dpo"),
         ("objective.beta=0", "objective.beta: expected greater than 0"),

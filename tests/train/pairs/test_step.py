@@ -288,7 +288,9 @@ def test_what_a_batch_holds_is_what_the_files_say(cache: PairCache) -> None:
     half = torch.zeros(64, 64, dtype=torch.bool)
     half[16:48, 32:] = True
     assert torch.equal(pair.subject_masks[1], token_mask(half, (4, 4)))
-    assert [tuple(reference.shape) for reference in pair.references] == [(16, 4, 4)] * 2
+    assert [tuple(tensor.shape) for key, tensor in pair.condition.items() if key.startswith("reference")] == [
+        (16, 4, 4)
+    ] * 2
     assert all(bool(mask.all()) and len(mask) == 4 for mask in pair.reference_masks)  # no mask: the whole picture
     difference = (pair.preferred - pair.rejected).abs().amax(0)
     assert float(difference[2:6, :4].mean()) > 2 * float(difference[:, 6:].mean())
