@@ -230,7 +230,8 @@ def _fusion(run: TrainingRun) -> Finding | None:
     share, tau = float(np.nanmean(log["fused"])), run.setting("focus", "tau")
     numbers = f"{share:.1%} of pairs have A at or below tau = {tau:g}" if tau is not None else f"{share:.1%} of pairs"
     if share == 0:
-        text = "M_d never took part: the weight was M_s in every pair. Raise objective.focus.tau, or try other objective.focus.features or "
+        text = "M_d never took part: the weight was M_s in every pair. Raise objective.focus.tau, or "
+        text += "try other objective.focus.features or "
         return Finding("poor", "The fusion branch never fires", f"{text}layers until A falls below tau.", numbers)
     if share > ALWAYS_FUSED:
         text = (
@@ -253,7 +254,8 @@ def _fall_with_t(run: TrainingRun) -> Finding | None:
         text = "Subjects are located as the noise goes, as the paper says."
         return Finding("good", "A_focus falls as t falls", text, numbers)
     if difference.low > 0:
-        text = "Subjects are located worse where there is less noise, against the paper. Try other objective.focus.features."
+        text = "Subjects are located worse where there is less noise, against the paper. "
+        text += "Try other objective.focus.features."
         return Finding("poor", "A_focus rises as t falls", text, numbers)
     text = "The attention field does not follow the noise level, so the mask is no curriculum. Try objective.focus.center, "
     return Finding(

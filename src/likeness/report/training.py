@@ -55,7 +55,9 @@ class TrainingLog:
         return len(self.steps)
 
     def __getitem__(self, name: str) -> Column:
-        """The column `name`, NaN where no row has it; "preferred" and "rejected" are errors of the policy minus the reference policy."""
+        """The column `name`, NaN where no row has it; "preferred" and "rejected" are errors of the policy minus
+        the reference policy.
+        """
         if name in ("preferred", "rejected"):
             return self[f"policy_{name}"] - self[f"ref_{name}"]
         return self.columns.get(name, np.full(len(self), np.nan))

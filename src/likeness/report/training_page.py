@@ -42,8 +42,7 @@ LABELS = {
 }
 UNLISTED = ("valid", "t", "learning_rate")  # columns that are no result
 TILES = ("loss", "accuracy", "preferred", "rejected", "focus_share", "fused")
-PLAIN_UNLISTED = ("valid", "t", "learning_rate")  # columns that are no result
-TILES = ("loss", "policy_preferred", "policy_rejected", "gradient_norm")  # where there is no reference policy
+PLAIN_TILES = ("loss", "policy_preferred", "policy_rejected", "gradient_norm")  # where there is no reference policy
 
 
 @dataclass(frozen=True)
