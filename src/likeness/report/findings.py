@@ -257,10 +257,9 @@ def _fall_with_t(run: TrainingRun) -> Finding | None:
         text = "Subjects are located worse where there is less noise, against the paper. "
         text += "Try other objective.focus.features."
         return Finding("poor", "A_focus rises as t falls", text, numbers)
-    text = "The attention field does not follow the noise level, so the mask is no curriculum. Try objective.focus.center, "
-    return Finding(
-        "poor", "A_focus does not fall with t", f"{text}objective.focus.layers or objective.focus.features.", numbers
-    )
+    text = "The attention field does not follow the noise level, so the mask is no curriculum. Try "
+    text += "objective.focus.center, objective.focus.layers or objective.focus.features."
+    return Finding("poor", "A_focus does not fall with t", text, numbers)
 
 
 def _by_half(table: NDArray[np.float64]) -> NDArray[np.float64]:
