@@ -15,6 +15,8 @@ from likeness.train.config import ModelTable, TrainConfig, TrainTable
 from likeness.train.loop import Training
 from likeness.train.task import TASKS, Draw, Step, Task, task_of
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # a toy is no whole backbone
+
 
 class Rows(Spec):
     """How many rows."""
@@ -47,10 +49,10 @@ class Lines:
     def step(self, batch: tuple[Tensor, Tensor, Tensor], *, backbone: Any, trainable: Any) -> Step:
         x, t, even = batch
         each = (backbone.network(x) - 3 * x).square().mean(1)
-        pull = Square().pull * sum(p.square().sum() for _, p in trainable.named)
+        pull = Square().pull * torch.stack([p.square().sum() for _, p in trainable.named]).sum()
         rows = each.detach()
         kept = torch.where(even, rows, torch.nan)
-        pulled = torch.full_like(rows, float(pull))
+        pulled = torch.full_like(rows, float(pull.detach()))
         logged = {"loss": rows, "pull": pulled, "parts/first": 2 * rows, "even": kept, "t": t}
         return Step(each.mean() + pull, logged)
 
