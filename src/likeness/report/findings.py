@@ -180,7 +180,7 @@ def _regression(run: TrainingRun) -> Finding | None:
     if run.is_preference:
         return None
     first, last = run.log.first("policy_preferred"), run.log.last("policy_preferred")
-    text = f"Under {run.label} there is no reference policy, so there are no differences and no implicit accuracy."
+    text = f"Under {run.objective} there is no reference policy, so there are no differences and no implicit accuracy."
     numbers = f"error on preferred pictures: first {shown(first)}, last {shown(last)}"
     return Finding("plain", "A regression", text, numbers)
 
