@@ -12,8 +12,8 @@ SRC = Path(__file__).parents[1] / "src" / "likeness"
 FILES = sorted(path.relative_to(SRC).as_posix() for path in SRC.rglob("*.py"))
 LEVELS = (
     {"core"},
-    {"world", "encoders"},
-    {"data", "backbones", "focus", "objectives", "metrics"},
+    {"world", "encoders", "focus"},
+    {"data", "backbones", "objectives", "metrics"},
     {"benchmarks"},
     {"train", "generate", "evaluate"},
     {"pretrain"},

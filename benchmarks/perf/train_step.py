@@ -61,31 +61,31 @@ def prepare(pairs: Path, *, device: str) -> Callable[[str], Any]:
     import torch
     from accelerate import Accelerator
 
-    from likeness.backbones.lora import add_adapter
     from likeness.backbones.open import open_backbone
-    from likeness.core.pairs import read_pairs
     from likeness.core.weights import resolve_weights
-    from likeness.train.config import TrainConfig
-    from likeness.train.loop import PreferenceTraining
-    from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
-    from likeness.train.pairs.encode import EncodeSettings
-    from likeness.train.pairs.step import ADAPTER
+    from likeness.objectives import objective_of
+    from likeness.train.config import ModelTable, TrainConfig, TrainTable
+    from likeness.train.loop import Training
+    from likeness.train.pairs.task import DataTable, PairsTask
     from likeness.train.run import pick_precision
+    from likeness.train.trainable.lora import LoraAdapter
 
     precision = pick_precision("auto", device=device)
-    rows, settings = read_pairs(pairs).pairs, EncodeSettings(None, str(precision), "kde32")
     backbone: Any = open_backbone(MODEL, device=device, dtype=precision)
-    backbone.parts.vae.float()
-    key = cache_key(pairs_sha256(rows), model=resolve_weights(MODEL), settings=settings, patch_encoder=None)
-    place = build_cache(rows, folder=pairs / "cache", key=key, backbone=backbone, settings=settings)
-    cache = PairCache(place, count=len(rows))
-    add_adapter(backbone.network, facts=backbone.facts, rank=32, alpha=32, name=ADAPTER)
+    backbone.encode_exactly()
+    trainable = LoraAdapter(backbone, rank=32, alpha=32, init_seed=0)
     accelerator = Accelerator(cpu=device == "cpu")
 
-    def training(objective: str) -> Any:
-        tables = {"model": {"base": MODEL}, "data": {"pairs": "unused"}, "objective": {"name": objective}}
-        config = TrainConfig.model_validate({**tables, "train": {"batch_size": BATCH, "learning_rate": 1e-6}})
-        return PreferenceTraining(config, backbone=backbone, cache=cache, accelerator=accelerator, precision=precision)
+    def training(kind: str) -> Any:
+        config = TrainConfig(
+            model=ModelTable(base=MODEL),
+            data=DataTable(pairs=str(pairs)),
+            objective=objective_of(kind)(),
+            train=TrainTable(batch_size=BATCH, learning_rate=1e-6),
+        )
+        task = PairsTask.find(config, model=resolve_weights(MODEL), precision=precision)
+        task.prepare(backbone, is_main=True, wait=lambda: None, progress=lambda _: lambda _done, _total: None)
+        return Training(config, task=task, backbone=backbone, trainable=trainable, accelerator=accelerator)
 
     del torch
     return training
@@ -118,16 +118,17 @@ def bare_passes(training: Any) -> Callable[[], None]:
     """The passes DPO cannot do without, on one batch made before: reference policy, policy, backward."""
     import torch
 
-    from likeness.backbones.lora import adapter_off
-    from likeness.train.pairs.step import ADAPTER, autocast
+    from likeness.train.pairs.step import autocast
+    from likeness.train.run import pick_precision
 
+    precision = pick_precision("auto", device=str(next(training.backbone.network.parameters()).device))
     backbone, batch = training.backbone, training.batch_of(list(range(BATCH)), range(BATCH))
     condition = batch.condition.select([*range(BATCH)] * 2)
     x_t, t = torch.cat([batch.preferred, batch.rejected]), batch.t.repeat(2)
 
     def passes() -> None:
-        with autocast(backbone, training.precision):
-            with torch.no_grad(), adapter_off(backbone.network, ADAPTER):
+        with autocast(backbone, precision):
+            with torch.no_grad(), training.trainable.off():
                 backbone.predict(x_t, t, condition)
             answer = backbone.predict(x_t, t, condition)
         answer.float().square().mean().backward()

@@ -25,10 +25,12 @@ from likeness.core.files import write_json
 from likeness.core.images import load_image
 from likeness.core.pairs import PreferencePair, read_pairs
 from likeness.focus import FocusMaps
+from likeness.objectives.base import Objective
 from likeness.train.config import TrainConfig, read_train_config
-from likeness.train.draws import draw_pair
+from likeness.train.draws import draw_row
 from likeness.train.pairs.cache import PairCache
-from likeness.train.pairs.step import ADAPTER, Batch, autocast, collect_batch, maps_of
+from likeness.train.pairs.step import Batch, autocast, collect_batch, focus_of, maps_of
+from likeness.train.trainable.lora import ADAPTER
 
 STRIDE, SIZE, SEED = 13, 8, 7  # every 13th pair, in batches of 8; the seed of noise and times is no training's
 PRECISION = torch.bfloat16
@@ -40,15 +42,13 @@ def batches(
     """Whole batches of every `stride`-th pair, of one number of references each, with the indices of their pairs."""
     groups: dict[int, list[int]] = {}
     for index in range(0, count, stride):
-        groups.setdefault(len(cache[index].references), []).append(index)
-    stock = backbone.parts.scheduler.config
-    shift = {name: stock[name] for name in ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")}
+        groups.setdefault(len(cache[index].reference_masks), []).append(index)
     for group in groups.values():
         for start in range(0, len(group) - SIZE + 1, SIZE):
             chosen = group[start : start + SIZE]
             pairs = [cache[index] for index in chosen]
             draws = [
-                draw_pair(seed=SEED, step=start, position=k, shape=p.preferred.shape, sampler="uno_shift", shift=shift)
+                draw_row(backbone, seed=SEED, step=start, position=k, shape=tuple(p.preferred.shape), law="uno_shift")
                 for k, p in enumerate(pairs)
             ]
             yield chosen, collect_batch(pairs, draws, backbone=backbone, guidance=config.train.guidance)
@@ -103,12 +103,13 @@ def measure_margins(names: Sequence[str], *, out: Path, results: Path) -> None:
     listed, rows = read_pairs(out / "pairs").pairs, []
     for name in names:
         config = read_train_config(out / "adapters" / name / "config.toml")
+        assert isinstance(config.objective, Objective)
         backbone = open_backbone(config.model.base, device="cpu", dtype=PRECISION)
         load_adapter(backbone, out / "adapters" / name / "lora", name=ADAPTER)
         cache = open_cache(out / "pairs", count=len(listed))
         measured: list[tuple[Tensor, FocusMaps, Tensor]] = []
         for chosen, batch in batches(cache, count=len(listed), backbone=backbone, config=config):
-            maps, _ = maps_of(backbone, batch, focus=config.focus, precision=PRECISION)
+            maps, _ = maps_of(backbone, batch, focus=focus_of(config.objective), precision=PRECISION)
             changed = [changed_tokens(listed[index], tokens=maps.prior.shape[1]) for index in chosen]
             measured.append((margins(backbone, batch), maps, torch.stack(changed)))
         rows.append(row(name, measured))

@@ -169,7 +169,7 @@ def run_variants(variants: Sequence[Variant], experiment: Experiment) -> None:
 
 def variant(experiment: Experiment, name: str, method: str, *, cases: str, changes: Changes, seed: int) -> Variant:
     """A training of `method` under the plan's common settings with `changes` laid over them."""
-    common = {"data.pairs": experiment.pairs.as_posix(), "objective.name": method, "train.seed": seed}
+    common = {"data.pairs": experiment.pairs.as_posix(), "objective.kind": method, "train.seed": seed}
     return Variant(name, tuple({**common, **experiment.plan["train"], **changes}.items()), cases)
 
 

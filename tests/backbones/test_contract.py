@@ -85,17 +85,20 @@ def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[
         for name, module in backbone.network.named_modules()
         if re.fullmatch(facts.adapter_targets, name) is not None
     }
+    layers = type(backbone).layers_of(folder)
     assert matched
     assert all(isinstance(module, nn.Linear) for module in matched.values())
-    assert [name for name in matched if not name.startswith(tuple(f"{layer}." for layer in facts.layers))] == []
+    assert [name for name in matched if not name.startswith(tuple(f"{layer}." for layer in layers))] == []
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
 
 
 @pytest.mark.parametrize("features", FEATURES)
-def test_a_watch_is_told_the_layers_the_grid_and_every_token(backbone: Backbone[Any], features: str) -> None:
+def test_a_watch_is_told_the_layers_the_grid_and_every_token(
+    backbone: Backbone[Any], folder: Path, features: str
+) -> None:
     watch, condition = Seeing(features), backbone.collate(rows(backbone))
     answer(backbone, condition, watch, x_t=latents(backbone, seed=0, count=2))
-    assert tuple(watch.layers) == backbone.facts.layers
+    assert tuple(watch.layers) == tuple(type(backbone).layers_of(folder))
     assert watch.grids == {(ROWS, COLUMNS)}
     for target, *references in watch.layers.values():
         assert target.shape[:2] == (2, ROWS * COLUMNS)
@@ -127,11 +130,11 @@ def test_times_follow_from_the_generator_alone_and_lie_inside(backbone: Backbone
         generator = torch.Generator().manual_seed(seed)
         return [backbone.draw_t(generator, grid=grid, law=law) for _ in range(50)]
 
-    for law in backbone.facts.time_laws:
+    for law in backbone.time_laws:
         assert draw(law, seed=1) == draw(law, seed=1) != draw(law, seed=2)
         assert all(0 < t < 1 for t in draw(law, seed=1))
         assert len(set(draw(law, seed=1))) > 40
-    with pytest.raises(ConfigError, match=f"expected one of {backbone.facts.time_laws[0]}.*got 'lunar'"):
+    with pytest.raises(ConfigError, match=f"expected one of {backbone.time_laws[0]}.*got 'lunar'"):
         draw("lunar", seed=1)
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import likeness.evaluate.folder  # noqa: F401 - before its parts are replaced below
 from likeness.cli import app
 from likeness.cli.checks import EMBEDDED
 from likeness.cli.demo import TUNING_PAIRS
@@ -51,9 +52,11 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def tune(recipe: Path, *, out: Path, **_: Any) -> SimpleNamespace:
         config = read_train_config(recipe)  # what the demo writes must be a sound recipe
-        calls.append(f"{config.train.steps} steps of {config.objective.name}")
-        write_json(out / "run.json", {"kind": "train", "config": {"objective": {"name": config.objective.name}}})
-        return SimpleNamespace(lora=out / "lora", steps=config.train.steps, num_pairs=5)
+        calls.append(f"{config.train.steps} steps of {config.objective.model_dump()['kind']}")
+        objective = config.objective.model_dump()
+        facts = {"label": "FocusDPO", "compares": True}
+        write_json(out / "run.json", {"kind": "train", "objective": facts, "config": {"objective": objective}})
+        return SimpleNamespace(lora=out / "lora", steps=config.train.steps, num_rows=5, noun="pairs")
 
     monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", make_pairs)
     monkeypatch.setattr("likeness.train.run.tune", tune)

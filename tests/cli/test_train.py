@@ -47,8 +47,8 @@ def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("focus.gama=0.3", "did you mean gamma"),
-        ("focus.tau=2", "focus.tau what expected less than or equal to 1"),
+        ("objective.focus.gama=0.3", "did you mean gamma"),
+        ("objective.focus.tau=2", "objective.focus.tau what expected less than or equal to 1"),
         ("model.rank=0", "model.rank what expected greater than or equal to 1"),
         ("data.pairs=nowhere", "make one with `likeness data dip`"),
         ("model.base=nowhere", "nowhere"),

@@ -50,7 +50,7 @@ def losses(objective: str, folder: Path) -> list[str]:
     """A row of numbers per step of a tuning of the miniature model, in fp32."""
     model, pairs = runs.write_model(folder / "flux"), runs.write_pairs(folder / "pairs", count=6)
     anchor = {"sft_anchor": 0.5} if objective == "focus_dpo" else {}
-    tables = {"objective": {"name": objective, **anchor}, "train": {"steps": STEPS, "save_every": STEPS}}
+    tables = {"objective": {"kind": objective, **anchor}, "train": {"steps": STEPS, "save_every": STEPS}}
     recipe = runs.write_recipe(folder / "run.toml", model=model, pairs=pairs, **tables)
     run = runs.train(recipe, folder / "run")
     rows = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]

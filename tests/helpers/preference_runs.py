@@ -36,8 +36,7 @@ NUMBERS = {
 RECIPE: dict[str, dict[str, Any]] = {
     "model": {"rank": 4, "alpha": 4.0},
     "data": {},
-    "objective": {"name": "focus_dpo", "beta": 500.0},
-    "focus": {},
+    "objective": {"kind": "focus_dpo"},
     "train": {
         "steps": 4, "batch_size": 2, "learning_rate": 1e-3, "warmup": 2, "precision": "fp32", "save_every": 2,
         "log_maps_every": 100,
@@ -105,8 +104,10 @@ def _pair(folder: Path, index: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def write_recipe(path: Path, *, model: Path, pairs: Path, **tables: dict[str, Any]) -> Path:
-    """RECIPE with `tables` laid over it."""
+    """RECIPE with `tables` laid over it; preference objectives have a beta of 500."""
     merged = {name: values | tables.get(name, {}) for name, values in RECIPE.items()}
+    if merged["objective"]["kind"] in ("dpo", "focus_dpo"):
+        merged["objective"] = {"beta": 500.0, **merged["objective"]}
     merged["model"] = {"base": model.as_posix(), **merged["model"]}
     merged["data"] = {"pairs": pairs.as_posix(), **merged["data"]}
     lines: list[str] = []

@@ -1,18 +1,11 @@
-"""The four objectives: how they relate, and what the table says of them."""
-
-import inspect
-import subprocess
-import sys
-from importlib import import_module
+"""The four objectives: how they relate."""
 
 import numpy as np
 import pytest
 import torch
-from scripts import child_environment
 from torch import Tensor
 
 from likeness.core.errors import DataError
-from likeness.objectives import OBJECTIVES
 from likeness.objectives.dpo import dpo_loss
 from likeness.objectives.focus_dpo import focus_dpo_loss
 from likeness.objectives.pair import WEIGHTINGS, PairPredictions
@@ -144,30 +137,3 @@ def test_patch_dpo_is_weighted_regression_on_both_pictures() -> None:
                 row, column = divmod(token, 2)
                 total += weight * error[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].sum().item()
         assert loss[b].item() == pytest.approx(total / (2 * 64), rel=1e-6)
-
-
-# the table -----------------------------------------------------------------------------------------------------------
-
-
-def test_table_names_the_functions() -> None:
-    assert list(OBJECTIVES) == ["sft", "dpo", "patch_dpo", "focus_dpo"]
-    for name, facts in OBJECTIVES.items():
-        module, function = facts.function.split(":")
-        assert facts.name == name
-        assert module == f"likeness.objectives.{name}"
-        assert callable(getattr(import_module(module), function))
-
-
-def test_facts_agree_with_the_signatures() -> None:
-    for name, facts in OBJECTIVES.items():
-        module, function = facts.function.split(":")
-        names = set(inspect.signature(getattr(import_module(module), function)).parameters)
-        assert facts.needs_ref_policy == ("predictions" in names), name
-        assert facts.needs_rejected == bool(names & {"predictions", "prediction_rejected"}), name
-        assert (facts.focus == "focus") == ("focus" in names), name
-        assert (facts.focus == "patch") == ("weights" in names), name
-
-
-def test_reading_the_table_imports_no_torch() -> None:
-    program = "import sys, likeness.objectives; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False, env=child_environment()).returncode == 0

@@ -25,6 +25,8 @@ from likeness.report.training import read_training_run, wilson
 
 Row = dict[str, Any]
 RunMaker = Callable[..., Path]
+FOCUS = {"mode": "full", "tau": 0.1, "gamma": 0.3}
+SAID = {"sft": ("SFT", False), "dpo": ("DPO", True), "patch_dpo": ("PatchDPO", False), "focus_dpo": ("FocusDPO", True)}
 PROMPT = "a red fox waves"
 
 
@@ -83,7 +85,7 @@ def maps(step: int, *, prompt: str = PROMPT) -> Row:
         "complexity": grid,
         "levels": levels,
     }
-    head = {"version": 1, "step": step, "objective": "focus_dpo", "mode": "full", "tau": 0.1, "gamma": 0.3}
+    head = {"version": 1, "step": step, "objective": "focus_dpo", **FOCUS}
     return {**head, "times": [0.95, 0.05], "pairs": [pair]}
 
 
@@ -104,12 +106,13 @@ def run_maker(tmp_path: Path) -> RunMaker:
         folder = tmp_path / name
         config = {
             "model": {"rank": 32, "alpha": 32.0},
-            "objective": {"name": objective, "beta": 2000.0},
-            "focus": {"mode": "full", "tau": 0.1, "gamma": 0.3},
+            "objective": {"kind": objective, "beta": 2000.0, **({"focus": FOCUS} if "focus" in objective else {})},
             "train": {"clip": 1.0, "learning_rate": 1e-4},
         }
         model, data = {"id": f"flux {prompt}", "sha256": "ab" * 32}, {"id": "pairs", "num_pairs": 240}
-        identity = {"kind": "train", "model": model, "data": data, "config": config, "versions": {"torch": "2.13.0"}}
+        said = dict(zip(("label", "compares"), SAID[objective], strict=True))
+        identity = {"kind": "train", "model": model, "data": data, "objective": said, "config": config}
+        identity["versions"] = {"torch": "2.13.0"}
         write_json(folder / "run.json", identity)
         (folder / "config.toml").write_text(f"[train]\nsteps = {steps}\n")
         logged = rows if rows is not None else [row(step, **changes) for step in range(1, steps + 1)]
@@ -149,6 +152,31 @@ def test_the_page_contains_the_numbers(run_maker: RunMaker) -> None:
     assert f"<dd>{np.mean(preferred):+.3g}<small>" in html
     assert "<dd>+0.02<small>" in html  # rejected
     assert "<dd>0.875<small>" in html  # accuracy: 0.75 and 1 in turn
+
+
+def test_a_run_made_before_objectives_had_tables_of_their_own_reads_as_before(run_maker: RunMaker) -> None:
+    run = run_maker()
+    identity = json.loads((run / "run.json").read_text())
+    del identity["objective"]
+    config = identity["config"]
+    config["objective"] = {"name": "focus_dpo", "beta": 2000.0}
+    config["focus"] = FOCUS
+    new = read_training_run(run)
+    (run / "run.json").write_text(json.dumps(identity))
+    old = read_training_run(run)
+    for read in (new, old):
+        assert (read.objective, read.is_preference, read.mode) == ("focus_dpo", True, "full")
+        assert read.setting("focus", "tau") == 0.1
+    assert (new.label, old.label) == ("FocusDPO", "focus_dpo")
+
+
+def test_columns_that_the_page_does_not_know_stand_in_the_numbers_by_their_words(run_maker: RunMaker) -> None:
+    run = run_maker(rows=[row(step, sharp_share=0.625, parts={"left_half": 0.375}) for step in range(1, 61)])
+    html = page_of(run)
+    assert "Sharp share" in html
+    assert "0.625" in html
+    assert "Parts, left half" in html
+    assert "Learning rate" not in html.split("What was run")[0]
 
 
 def test_a_focus_by_t_is_the_mean_over_pairs_with_n(run_maker: RunMaker) -> None:

@@ -7,17 +7,19 @@ import pytest
 from scripts import ROOT
 
 from likeness.core.errors import ConfigError
+from likeness.objectives.dpo import Dpo
+from likeness.objectives.focus_dpo import FocusDpo
 from likeness.train.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+KINDS = "'sft', 'dpo', 'patch_dpo' or 'focus_dpo'"
 GOOD = """
 [model]
 base = "flux"
 [data]
 pairs = "pairs"
 [objective]
-name = "focus_dpo"
-[focus]
+kind = "focus_dpo"
 [train]
 """
 
@@ -32,23 +34,27 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("focus.gama=0.3", r"focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
+        ("objective.focus.gama=0.3", r"objective.focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
         ("train.learningrate=1", "did you mean learning_rate"),
         ("train.beta=5", r"train.beta: expected a known key, got 'beta'; did you mean objective.beta\."),
         ("model.zzz=1", "known are base, lora, rank, alpha"),
         ("objetive.beta=5", "expected a table among .*, got objetive; did you mean objective"),
         ("objective.beta", "expected table.key=value"),
         ("beta=5", "expected table.key=value"),
-        ("focus.tau=1.5", "focus.tau: expected less than or equal to 1, got 1.5"),
-        ("focus.tau=-0.1", "focus.tau: expected greater than or equal to 0, got -0.1"),
-        ("focus.gamma=2", "focus.gamma: expected less than or equal to 1, got 2"),
-        ("focus.mode=half", "focus.mode: expected 'full', 'prior'"),
-        ("focus.center=1", "focus.center: expected a valid boolean, got 1"),
+        ("objective.focus.tau=1.5", "objective.focus.tau: expected less than or equal to 1, got 1.5"),
+        ("objective.focus.tau=-0.1", "objective.focus.tau: expected greater than or equal to 0, got -0.1"),
+        ("objective.focus.gamma=2", "objective.focus.gamma: expected less than or equal to 1, got 2"),
+        ("objective.focus.mode=half", "objective.focus.mode: expected 'full', 'prior'"),
+        ("objective.focus.center=1", "objective.focus.center: expected a valid boolean, got 1"),
         ("model.rank=0", "model.rank: expected greater than or equal to 1, got 0"),
         ("model.rank=1.5", "model.rank: expected a valid integer, got 1.5"),
         ("model.rank=many", "model.rank: expected a valid integer, got 'many'"),
         ("model.base=''", "model.base: "),
-        ("objective.name=dop", "objective.name: expected 'sft', 'dpo', 'patch_dpo' or 'focus_dpo', got 'dop'"),
+        (
+            "objective.kind=dop",
+            f"objective.kind: expected {KINDS}, got 'dop'; did you mean dpo.",
+        ),
+        ("objective.kind=3", "objective.kind: expected 'sft', .* or 'focus_dpo', got 3; known are sft, dpo"),
         ("objective.beta=0", "objective.beta: expected greater than 0"),
         ("objective.beta=nan", "objective.beta: expected a finite number"),
         ("train.preset=fast", "train.preset: expected 'paper_literal'"),
@@ -64,14 +70,14 @@ def test_a_mistake_is_named_in_one_line(recipe: Path, change: str, said: str) ->
 
 def test_several_mistakes_are_all_told(recipe: Path) -> None:
     with pytest.raises(ConfigError, match="got 2 mistakes") as caught:
-        read_train_config(recipe, changes=["focus.tau=7", "train.stepps=3"])
+        read_train_config(recipe, changes=["objective.focus.tau=7", "train.stepps=3"])
     assert "did you mean steps" in str(caught.value)
     assert "focus.tau" in str(caught.value)
 
 
 def test_a_missing_key_table_or_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text('[model]\nbase = "flux"\n[data]\n[objective]\nname = "dpo"\n')
+    path.write_text('[model]\nbase = "flux"\n[data]\n[objective]\nkind = "dpo"\n')
     with pytest.raises(ConfigError, match=r"data\.pairs: expected a value, got none"):
         read_train_config(path)
     path.write_text("[model\n")
@@ -82,9 +88,14 @@ def test_a_missing_key_table_or_file_is_named(tmp_path: Path) -> None:
 
 
 def test_changes_are_laid_over_the_file(recipe: Path) -> None:
-    changes = ["objective.beta=500", "objective.name=dpo", 'focus.mode="prior"', "train.ema=0.9", "model.alpha=8"]
+    changes = ["objective.beta=500", 'objective.focus.mode="prior"', "train.ema=0.9", "model.alpha=8"]
     config = read_train_config(recipe, changes=changes)
-    assert (config.objective.beta, config.objective.name, config.focus.mode) == (500.0, "dpo", "prior")
+    objective = config.objective
+    assert isinstance(objective, FocusDpo)
+    assert (objective.beta, objective.kind, objective.focus.mode) == (500.0, "focus_dpo", "prior")
+    other = read_train_config(recipe, changes=["objective.kind=dpo"]).objective
+    assert isinstance(other, Dpo)
+    assert (other.beta, other.kind) == (2000.0, "dpo")
     assert (config.train.ema, config.model.alpha) == (0.9, 8.0)
 
 
@@ -106,23 +117,56 @@ def test_a_preset_on_the_command_line_replaces_the_rate_of_the_file(recipe: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("kind", "change"),
     [("sft", "sft_anchor=5"), ("sft", "weighting=elbo"), ("patch_dpo", "reduction=sum"), ("patch_dpo", "sft_anchor=1")],
 )
-def test_what_an_objective_does_not_read_cannot_be_set(recipe: Path, name: str, change: str) -> None:
+def test_what_an_objective_does_not_read_cannot_be_set(recipe: Path, kind: str, change: str) -> None:
     key = change.partition("=")[0]
-    with pytest.raises(ConfigError, match=f"objective: {key}: expected .*since {name} does not read it.*delete it"):
-        read_train_config(recipe, changes=[f"objective.name={name}", f"objective.{change}"])
-    read_train_config(recipe, changes=["objective.name=focus_dpo", f"objective.{change}"])
+    with pytest.raises(ConfigError, match=rf"objective\.{key}: expected a known key, got '{key}'; known are kind"):
+        read_train_config(recipe, changes=[f"objective.kind={kind}", f"objective.{change}"])
+    read_train_config(recipe, changes=["objective.kind=focus_dpo", f"objective.{change}"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            'kind = "focus_dpo"',
+            'name = "focus_dpo"',
+            'objective.name: expected kind, got name; write kind = "focus_dpo".',
+        ),
+        ("[train]", "[focus]\ntau = 0.2\n[train]", "focus: expected no such table, .*; write it as [objective.focus]."),
+        ("[train]", "[trian]", "trian: expected a known key, got 'trian'; did you mean train."),
+        ('kind = "focus_dpo"', "", "objective.kind: expected a value, got none; add it."),
+    ],
+)
+def test_tables_and_keys_that_were_renamed_are_told(recipe: Path, old: str, new: str, said: str) -> None:
+    recipe.write_text(GOOD.replace(old, new))
+    with pytest.raises(ConfigError, match=said.replace("[", r"\[")) as caught:
+        read_train_config(recipe)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"write it as \[objective\.focus\]"):
+        read_train_config(write_good(recipe), changes=["focus.tau=0.2"])
+
+
+def write_good(path: Path) -> Path:
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_task_that_is_none_is_refused(recipe: Path) -> None:
+    recipe.write_text('task = "pair"\n' + GOOD)
+    with pytest.raises(ConfigError, match=r"task: expected 'pairs', got 'pair'; did you mean pairs\."):
+        read_train_config(recipe)
 
 
 def test_a_pattern_that_is_none_is_refused(recipe: Path) -> None:
     with pytest.raises(ConfigError, match=r"focus\.layers: expected a regular expression, got '\('"):
-        read_train_config(recipe, changes=["focus.layers=("])
+        read_train_config(recipe, changes=["objective.focus.layers=("])
 
 
 def test_the_resolved_config_reads_back_equal(recipe: Path, tmp_path: Path) -> None:
-    changes: list[Any] = ['data.pairs=C:\\\\a "b" \x7f', "train.learning_rate=1e-8", "focus.center=true"]
+    changes: list[Any] = ['data.pairs=C:\\\\a "b" \x7f', "train.learning_rate=1e-8", "objective.focus.center=true"]
     config = read_train_config(recipe, changes=changes)
     (tmp_path / "again.toml").write_text(config_toml(config))
     assert read_train_config(tmp_path / "again.toml") == config
@@ -131,9 +175,9 @@ def test_the_resolved_config_reads_back_equal(recipe: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_are_sound(path: Path) -> None:
     config = read_train_config(path)
-    assert path.stem == f"{config.objective.name}_world"
+    assert path.stem == f"{config.objective.model_dump()['kind']}_world"
     text = path.read_text()
-    for table in (config.model, config.data, config.objective, config.focus, config.train):
+    for table in (config.model, config.data, config.objective, config.train):
         missing = [key for key in type(table).model_fields if f"\n{key} =" not in text and f"\n# {key} =" not in text]
         assert missing in ([], ["preset"])  # every key stands in every recipe
 

@@ -1,68 +1,62 @@
-"""Order, noise and times of a preference run, and the guard."""
+"""Order, noise and times of a run, and the guard."""
 
 import math
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from likeness.core.errors import DivergenceError
-from likeness.train.draws import PairOrder, draw_pair, draw_time
+from likeness.train.draws import RowOrder, draw_row
 from likeness.train.guard import MIN_STEPS, SpikeGuard, checkpoint_text
 
 SHAPES = ["one"] * 7 + ["two"] * 3 + ["three"]
-SHIFT = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
 
 
-def test_a_batch_has_one_shape_and_an_epoch_has_every_pair() -> None:
-    order = PairOrder(SHAPES, batch_size=4, seed=1)
+def test_a_batch_has_one_shape_and_an_epoch_has_every_row() -> None:
+    order = RowOrder(SHAPES, batch_size=4, seed=1)
     assert order.num_batches == 2 + 1 + 1
     epoch = [order.batch(step) for step in range(order.num_batches)]
     assert all(len(batch) == 4 and len({SHAPES[i] for i in batch}) == 1 for batch in epoch)
     seen = Counter(i for batch in epoch for i in batch)
     assert set(seen) == set(range(len(SHAPES)))
-    assert seen[10] == 4  # the only pair of its shape fills its batch
+    assert seen[10] == 4  # the only row of its shape fills its batch
     assert sum(seen[i] for i in range(7)) == 8
 
 
 def test_the_order_is_a_function_of_seed_and_step() -> None:
-    first, second = (PairOrder(SHAPES, batch_size=2, seed=1) for _ in range(2))
+    first, second = (RowOrder(SHAPES, batch_size=2, seed=1) for _ in range(2))
     steps = list(range(40))
     forward = [first.batch(step) for step in steps]
     assert [second.batch(step) for step in reversed(steps)] == forward[::-1]
-    assert [PairOrder(SHAPES, batch_size=2, seed=2).batch(step) for step in steps] != forward
+    assert [RowOrder(SHAPES, batch_size=2, seed=2).batch(step) for step in steps] != forward
     assert forward[: first.num_batches] != forward[first.num_batches : 2 * first.num_batches]  # epochs differ
 
 
-@pytest.mark.parametrize("sampler", ["uno_shift", "uniform", "logit_normal"])
-def test_times_lie_inside_and_follow_their_law(sampler: str) -> None:
-    generator = torch.Generator().manual_seed(0)
-    times = [draw_time(generator, sampler=sampler, num_tokens=1024, shift=SHIFT) for _ in range(4000)]
-    assert 1e-3 <= min(times) <= 0.05
-    assert 0.95 <= max(times) <= 1 - 1e-3
-    # note section 1.4: mean 0.604 for UNO's list at 1024 tokens; the others are symmetric about a half
-    assert sum(times) / 4000 == pytest.approx(0.604 if sampler == "uno_shift" else 0.5, abs=0.015)
+class Clock:
+    """Of a backbone, what draws need: latents per token, and times that show grid, law and generator."""
+
+    facts = SimpleNamespace(latents_per_token=2)
+
+    def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
+        assert (grid, law) == ((3, 4), "uniform")
+        return float(torch.rand((), generator=generator))
 
 
-def test_uno_times_are_entries_1_to_998_of_its_list() -> None:
-    plain = torch.linspace(1, 0, 1000, dtype=torch.float64)
-    mu = 0.5 + (1024 - 256) * 0.65 / 3840
-    shifted = math.exp(mu) / (math.exp(mu) + 1 / plain[1:999] - 1)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(200):
-        t = draw_time(generator, sampler="uno_shift", num_tokens=1024, shift=SHIFT)
-        assert float((shifted - t).abs().min()) < 2e-4  # bfloat-free: only clamping and rounding
+def test_noise_and_time_depend_on_seed_step_and_position_alone() -> None:
+    def draw(step: int, position: int, *, seed: int = 3) -> tuple[list[float], float]:
+        backbone: Any = Clock()
+        found = draw_row(backbone, seed=seed, step=step, position=position, shape=(4, 6, 8), law="uniform")
+        assert found.eps.shape == (4, 6, 8)
+        return found.eps.flatten().tolist(), found.t
 
-
-def test_noise_depends_on_step_and_position_alone() -> None:
-    def draw(step: int, position: int) -> torch.Tensor:
-        options = {"seed": 3, "shape": (4, 6, 6), "sampler": "uniform", "shift": SHIFT}
-        return draw_pair(step=step, position=position, **options).eps
-
-    assert torch.equal(draw(5, 1), draw(5, 1))
-    assert not torch.equal(draw(5, 1), draw(5, 0))
-    assert not torch.equal(draw(5, 1), draw(6, 1))
+    assert draw(5, 1) == draw(5, 1)
+    for other in (draw(5, 0), draw(6, 1), draw(5, 1, seed=4)):
+        assert other[0] != draw(5, 1)[0]
+        assert other[1] != draw(5, 1)[1]
 
 
 def check(guard: SpikeGuard, step: int, loss: float) -> None:

@@ -12,7 +12,7 @@ from preference_runs import same, train
 from scripts import HELPERS, child_environment
 
 from likeness.core.errors import DivergenceError
-from likeness.train import run as running
+from likeness.train.pairs.task import PairsTask
 from likeness.train.state import load_state
 
 SCRIPT = HELPERS / "preference_runs.py"
@@ -21,15 +21,17 @@ SCRIPT = HELPERS / "preference_runs.py"
 def test_a_diverging_run_stops_with_its_last_good_state(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = running.PreferenceTraining.compute
+    step, steps = PairsTask.step, 0
 
-    def spoilt(self: Any, batch: Any) -> Any:
-        outcome = compute(self, batch)
-        if self.step == 3:
-            outcome.loss.data.fill_(torch.nan)
-        return outcome
+    def spoilt(self: Any, batch: Any, **others: Any) -> Any:
+        nonlocal steps
+        found, steps = step(self, batch, **others), steps + 1
+        if steps == 4:
+            found.loss.data.fill_(torch.nan)
+            found.logged["loss"].data.fill_(torch.nan)
+        return found
 
-    monkeypatch.setattr(running.PreferenceTraining, "compute", spoilt)
+    monkeypatch.setattr(PairsTask, "step", spoilt)
     with pytest.raises(DivergenceError, match=r"step 4: expected a finite number as loss.*state \(step 2\).*lower"):
         train(recipe, tmp_path / "run")
     state = load_state(tmp_path / "run" / "state")

@@ -105,9 +105,9 @@ def test_layers_that_no_block_has_are_refused_before_anything_is_written(recipe:
     with pytest.raises(
         ConfigError, match=r"names from transformer_blocks\.0 to single_transformer_blocks\.0, got 'no'"
     ):
-        train(recipe, tmp_path / "run", "focus.layers=no")
+        train(recipe, tmp_path / "run", "objective.focus.layers=no")
     assert not (tmp_path / "run").exists()
-    train(recipe, tmp_path / "run", "focus.layers=single_.*", "train.steps=1")
+    train(recipe, tmp_path / "run", "objective.focus.layers=single_.*", "train.steps=1")
 
 
 def test_a_missing_base_is_refused(recipe: Path, tmp_path: Path) -> None:

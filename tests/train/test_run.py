@@ -22,7 +22,7 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tiny_flux: Path, tmp_path: 
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert made.last == rows[-1]
-    assert (made.steps, made.num_pairs, made.lora) == (4, 6, run / "lora")
+    assert (made.steps, made.num_rows, made.lora) == (4, 6, run / "lora")
     facts = adapter_metadata(made.lora)
     identity = json.loads((run / "run.json").read_text())
     assert facts["base_sha256"] == identity["model"]["sha256"]

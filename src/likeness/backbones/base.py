@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, get_args, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    runtime_checkable,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -35,19 +46,18 @@ class TokenGrid(NamedTuple):
 class BackboneFacts:
     """What callers need to know of an open backbone instead of its class.
 
-    `kind` is its key in BACKBONES. `px_per_token` divides the sides of every picture. `adapter_targets` matches in full
-    the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files. `time_laws` are
-    what `draw_t` draws from, the usual one first, and `layers` the names a watch is told, in the order of a pass.
+    `kind` is its key in BACKBONES. `px_per_token` divides the sides of every picture; a token
+    is `latents_per_token` cells of the latent grid wide and high. `adapter_targets` matches in full
+    the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files.
     """
 
     kind: str
     prediction: Literal["velocity", "noise"]
     px_per_token: int
+    latents_per_token: int
     max_references: int
     adapter_targets: str
     adapter_prefix: Literal["transformer", "unet"]
-    time_laws: tuple[str, ...]
-    layers: tuple[str, ...]
 
 
 @runtime_checkable
@@ -67,6 +77,7 @@ class Watch(Protocol):
         ...
 
 
+@runtime_checkable
 class Backbone(Protocol[ConditionT]):
     """A frozen or trainable generator of pictures from a prompt and reference images.
 
@@ -74,9 +85,21 @@ class Backbone(Protocol[ConditionT]):
     predictions are latents (B, C, h, w), `t` is (B,) or a scalar tensor.
     """
 
+    time_laws: ClassVar[tuple[str, ...]]
+    """What `draw_t` draws from, the usual one first."""
     facts: BackboneFacts
     network: nn.Module
     """The part that training changes."""
+
+    @classmethod
+    def load(cls, spec: str | Path, *, device: str, dtype: torch.dtype, loras: Sequence[str | Path]) -> Self:
+        """The frozen backbone of a folder, with adapters that all act. Raises: WeightsError."""
+        ...
+
+    @classmethod
+    def layers_of(cls, folder: Path) -> tuple[str, ...]:
+        """The names that a watch on the folder's network is told, in the order of a pass; loads no weights."""
+        ...
 
     def fit_references(self, references: Sequence[Image]) -> list[Image]:
         """Reference images at the size the model reads. Raises: DataError for more than `max_references`."""
@@ -121,6 +144,10 @@ class Backbone(Protocol[ConditionT]):
         Each layer is reported once per call, also when gradient checkpointing runs it again later.
         Raises: ConfigError for a watch of unknown features.
         """
+        ...
+
+    def encode_exactly(self) -> None:
+        """From now on latents are encoded in fp32, whatever the network computes in."""
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from likeness.backbones.base import Backbone
 
-__all__ = ["kind_of", "open_backbone", "options_of"]
+__all__ = ["backbone_class", "kind_of", "open_backbone", "options_of"]
 
 
 def kind_of(folder: Path) -> str:
@@ -36,6 +36,11 @@ def kind_of(folder: Path) -> str:
     if name not in kinds:
         raise WeightsError(f"{wanted}, got {name or 'one that names no pipeline'}; name another folder.")
     return kinds[name]
+
+
+def backbone_class(folder: Path) -> type[Backbone[Any]]:
+    """The class that opens the folder; nothing is loaded. Raises: WeightsError, DataError as `kind_of`."""
+    return resolve_name(BACKBONES[kind_of(folder)].load)
 
 
 def options_of(kind: str) -> type[Options]:
@@ -57,5 +62,4 @@ def open_backbone(
     """
     device, folder = pick_device(device), resolve_weights(str(spec))
     precision = pick_dtype(device, dtype) if isinstance(dtype, str) else dtype
-    backbone = resolve_name(BACKBONES[kind_of(folder)].load)
-    return backbone.load(folder, device=device, dtype=precision, loras=loras)
+    return backbone_class(folder).load(folder, device=device, dtype=precision, loras=loras)

@@ -44,7 +44,7 @@ alpha = {rank}.0
 pairs = {pairs}
 
 [objective]
-name = "focus_dpo"
+kind = "focus_dpo"
 beta = {beta}
 sft_anchor = {anchor}
 
@@ -158,7 +158,7 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
     comparison = out / within / "comparison.json"
     compare_runs([out / name for name in limits], runs, out=comparison)
     note = f"The same cases and seeds, drawn by the untuned model and after {made.steps} steps of FocusDPO on "
-    note += f"{made.num_pairs} pairs of other subjects. How the tuning went: {within}/training/report.html."
+    note += f"{made.num_rows} pairs of other subjects. How the tuning went: {within}/training/report.html."
     return Tuned(tuple(runs), comparison, note)
 
 

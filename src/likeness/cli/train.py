@@ -56,10 +56,10 @@ def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
         "report": page,
         "lora": made.lora,
         "steps": made.steps,
-        "num_pairs": made.num_pairs,
+        f"num_{made.noun}": made.num_rows,
         "last": last,
     }
     accuracy = last.get("accuracy")
     shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
-    text = f"{made.steps} steps on {made.num_pairs} pairs in {made.folder}: loss {last['loss']:.4f}{shown}. "
+    text = f"{made.steps} steps on {made.num_rows} {made.noun} in {made.folder}: loss {last['loss']:.4f}{shown}. "
     answer(facts, text=f"{text}Look at {page}. Next: likeness generate --lora {made.lora}", as_json=as_json)

@@ -8,12 +8,14 @@ from likeness.focus.complexity import KINDS, complexity, entropy
 from likeness.focus.field import FieldCollector
 from likeness.focus.fusion import MODES, FocusMaps, focus_maps, needs_scores
 from likeness.focus.masks import resolve_overlaps, token_mask
+from likeness.focus.options import FocusOptions
 
 __all__ = [
     "KINDS",
     "MODES",
     "FieldCollector",
     "FocusMaps",
+    "FocusOptions",
     "complexity",
     "entropy",
     "focus_maps",

@@ -1,8 +1,14 @@
 """FocusDPO: the preference loss over the tokens that matter at this noise level."""
 
+from typing import ClassVar, Literal
+
 from jaxtyping import Float
 from torch import Tensor
 
+from likeness.core.errors import DataError
+from likeness.focus.options import FocusOptions
+from likeness.objectives.base import PairLoss, PairSeen
+from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.pair import PairPredictions, PreferenceLoss, pair_errors, preference_loss, time_weight
 
 
@@ -24,3 +30,28 @@ def focus_dpo_loss(
     """
     errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
     return preference_loss(errors, beta=beta, weight=time_weight(t, weighting))
+
+
+class FocusDpo(PreferenceOptions):
+    """The preference loss over the tokens of the focus map, which [objective.focus] shapes."""
+
+    label: ClassVar[str] = "FocusDPO"
+    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "focus"
+
+    kind: Literal["focus_dpo"] = "focus_dpo"
+    focus: FocusOptions = FocusOptions()
+
+    def loss(self, seen: PairSeen) -> PairLoss:
+        """`focus_dpo_loss` of every pair. Raises: DataError without a focus map."""
+        if seen.focus is None:
+            raise DataError("FocusDPO: expected a focus map, got none; watch the forward pass.")
+        found = focus_dpo_loss(
+            seen.predictions,
+            seen.focus,
+            t=seen.t,
+            beta=self.beta,
+            weighting=self.weighting,
+            reduction=self.reduction,
+            weight_power=self.focus.weight_power,
+        )
+        return PairLoss(found.loss, found.inside, self.anchor(seen))

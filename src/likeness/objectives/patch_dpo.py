@@ -10,7 +10,7 @@ Shapes: B pairs, N patches of a picture, D features, L tokens of the latent grid
 """
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,16 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness.core.errors import DataError
+from likeness.objectives.base import Objective, PairLoss, PairSeen, PatchWeights
 from likeness.objectives.pair import velocity_errors
 
 _FLAT = 1e-6  # range of similarities below which all patches are alike
-
-
-class PatchWeights(NamedTuple):
-    """Weight in [0, 1] of every token of the two pictures."""
-
-    preferred: Float[Tensor, "B L"]
-    rejected: Float[Tensor, "B L"]
 
 
 def _best_match(features: Tensor, others: Tensor, mask: Tensor | None = None) -> Float[Tensor, "B N"]:
@@ -93,3 +87,27 @@ def patch_dpo_loss(
     preferred = velocity_errors(prediction_preferred, target_preferred, weights.preferred, weight_power=1)
     rejected = velocity_errors(prediction_rejected, target_rejected, weights.rejected, weight_power=1)
     return (preferred + rejected) / 2
+
+
+class PatchDpo(Objective):
+    """Squared error weighted by patch quality, on both pictures; `patch_encoder` is the ViT that gives the patches."""
+
+    label: ClassVar[str] = "PatchDPO"
+    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "patch"
+
+    kind: Literal["patch_dpo"] = "patch_dpo"
+    patch_encoder: str = "dino"
+
+    def loss(self, seen: PairSeen) -> PairLoss:
+        """`patch_dpo_loss` of every pair. Raises: DataError without the rejected picture or patch weights."""
+        if seen.patches is None or seen.policy_rejected is None or seen.target_rejected is None:
+            raise DataError("PatchDPO: expected patch weights in the cache, got none; encode the pairs with them.")
+        return PairLoss(
+            patch_dpo_loss(
+                prediction_preferred=seen.policy_preferred,
+                target_preferred=seen.target_preferred,
+                prediction_rejected=seen.policy_rejected,
+                target_rejected=seen.target_rejected,
+                weights=seen.patches,
+            )
+        )

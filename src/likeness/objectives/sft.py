@@ -1,9 +1,12 @@
 """Supervised fine-tuning: regression on the preferred picture."""
 
+from typing import ClassVar, Literal
+
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.objectives.pair import velocity_errors
+from likeness.objectives.base import Objective, PairLoss, PairSeen
+from likeness.objectives.pair import Reduction, velocity_errors
 
 
 def sft_loss(
@@ -18,3 +21,17 @@ def sft_loss(
     Source: rectified flow (arXiv:2209.03003) Eq. 1; the "+SFT" rows of FocusDPO (arXiv:2509.01181).
     """
     return velocity_errors(prediction_preferred, target_preferred, reduction=reduction)
+
+
+class Sft(Objective):
+    """Squared error on the preferred picture, summed over it by `reduction`."""
+
+    label: ClassVar[str] = "SFT"
+    needs_rejected: ClassVar[bool] = False
+
+    kind: Literal["sft"] = "sft"
+    reduction: Reduction = "mean"
+
+    def loss(self, seen: PairSeen) -> PairLoss:
+        """`sft_loss` of every pair."""
+        return PairLoss(sft_loss(seen.policy_preferred, seen.target_preferred, reduction=self.reduction))

@@ -230,10 +230,13 @@ def _fusion(run: TrainingRun) -> Finding | None:
     share, tau = float(np.nanmean(log["fused"])), run.setting("focus", "tau")
     numbers = f"{share:.1%} of pairs have A at or below tau = {tau:g}" if tau is not None else f"{share:.1%} of pairs"
     if share == 0:
-        text = "M_d never took part: the weight was M_s in every pair. Raise focus.tau, or try other focus.features or "
+        text = "M_d never took part: the weight was M_s in every pair. Raise objective.focus.tau, or "
+        text += "try other objective.focus.features or "
         return Finding("poor", "The fusion branch never fires", f"{text}layers until A falls below tau.", numbers)
     if share > ALWAYS_FUSED:
-        text = "M_s hardly ever decides: subjects count as located at nearly all noise levels. Lower focus.tau."
+        text = (
+            "M_s hardly ever decides: subjects count as located at nearly all noise levels. Lower objective.focus.tau."
+        )
         return Finding("poor", "The fusion branch fires almost always", text, numbers)
     return Finding("good", "Both branches are used", "M_s decides some pairs, M_s with M_d others.", numbers)
 
@@ -251,10 +254,12 @@ def _fall_with_t(run: TrainingRun) -> Finding | None:
         text = "Subjects are located as the noise goes, as the paper says."
         return Finding("good", "A_focus falls as t falls", text, numbers)
     if difference.low > 0:
-        text = "Subjects are located worse where there is less noise, against the paper. Try other focus.features."
+        text = "Subjects are located worse where there is less noise, against the paper. "
+        text += "Try other objective.focus.features."
         return Finding("poor", "A_focus rises as t falls", text, numbers)
-    text = "The attention field does not follow the noise level, so the mask is no curriculum. Try focus.center, "
-    return Finding("poor", "A_focus does not fall with t", f"{text}focus.layers or focus.features.", numbers)
+    text = "The attention field does not follow the noise level, so the mask is no curriculum. Try "
+    text += "objective.focus.center, objective.focus.layers or objective.focus.features."
+    return Finding("poor", "A_focus does not fall with t", text, numbers)
 
 
 def _by_half(table: NDArray[np.float64]) -> NDArray[np.float64]:

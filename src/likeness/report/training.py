@@ -24,22 +24,10 @@ from likeness.core.stats import mean_interval
 Json = dict[str, Any]  # what json.load gives
 Column = NDArray[np.float64]
 
-ERRORS = ("policy_preferred", "policy_rejected", "ref_preferred", "ref_rejected")
-NUMBERS = (
-    "loss",
-    "anchor",
-    "inside",
-    "accuracy",
-    "focus_share",
-    "fused",
-    "valid",
-    "t",
-    "gradient_norm",
-    "learning_rate",
-)
+NOT_COLUMNS = ("step", "seconds")  # numbers of a row that say nothing of what was learnt
 NUM_DECILES = 10
 MIN_STEPS = 20  # below this a run shows that it works, not how it learns
-PREFERENCE = ("dpo", "focus_dpo")  # objectives that have a reference policy, hence inside and accuracy
+OLD_PREFERENCE = ("dpo", "focus_dpo")  # what compared pictures in runs whose run.json does not say so
 NUM_RESAMPLES = 1000
 
 
@@ -67,10 +55,12 @@ class TrainingLog:
         return len(self.steps)
 
     def __getitem__(self, name: str) -> Column:
-        """The column `name`; "preferred" and "rejected" are errors of the policy minus the reference policy."""
+        """The column `name`, NaN where no row has it; "preferred" and "rejected" are errors of the policy minus
+        the reference policy.
+        """
         if name in ("preferred", "rejected"):
-            return self.columns[f"policy_{name}"] - self.columns[f"ref_{name}"]
-        return self.columns[name]
+            return self[f"policy_{name}"] - self[f"ref_{name}"]
+        return self.columns.get(name, np.full(len(self), np.nan))
 
     def has(self, name: str) -> bool:
         """Whether `name` was measured in any step."""
@@ -115,12 +105,18 @@ class TrainingRun:
     @property
     def objective(self) -> str:
         """Name of the objective."""
-        return str(self._table("objective").get("name", "unknown objective"))
+        table = self.table("objective")
+        return str(table.get("kind") or table.get("name") or "unknown objective")
+
+    @property
+    def label(self) -> str:
+        """What pages call the objective; runs made before they said so are called by its name."""
+        return str((self.identity.get("objective") or {}).get("label", self.objective))
 
     @property
     def is_preference(self) -> bool:
         """Whether the loss compares two pictures under a reference policy."""
-        return self.objective in PREFERENCE
+        return bool((self.identity.get("objective") or {}).get("compares", self.objective in OLD_PREFERENCE))
 
     @property
     def steps_wanted(self) -> int | None:
@@ -130,16 +126,18 @@ class TrainingRun:
 
     def setting(self, table: str, key: str) -> float | None:
         """A number of the config, None where it is not there."""
-        value = self._table(table).get(key)
+        value = self.table(table).get(key)
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
     def mode(self) -> str:
         """focus.mode, empty where the objective has no focus."""
-        return str(self._table("focus").get("mode", "")) if self.objective == "focus_dpo" else ""
+        return str(self.table("focus").get("mode", "")) if self.objective == "focus_dpo" else ""
 
-    def _table(self, name: str) -> Json:
-        return (self.identity.get("config") or {}).get(name) or {}
+    def table(self, name: str) -> Json:
+        """A table of the config; "focus" lies in the objective's, in runs made before beside it."""
+        config: Json = self.identity.get("config") or {}
+        return (name == "focus" and (config.get("objective") or {}).get(name)) or config.get(name) or {}
 
 
 def is_training_run(folder: Path) -> bool:
@@ -183,16 +181,32 @@ def read_log(path: Path) -> TrainingLog:
     """
     lines = read_text(path).split("\n") if path.is_file() else []
     rows = [_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()]
-    columns = {name: _column([row.get(name) for row in rows]) for name in NUMBERS}
-    columns |= {name: _column([(row.get("errors") or {}).get(name) for row in rows]) for name in ERRORS}
+    numbers = [_numbers(row) for row in rows]
+    names = dict.fromkeys(name for found in numbers for name in found)
     by_t = [row.get("focus_share_by_t") or {} for row in rows]
     return TrainingLog(
         steps=np.array([row["step"] for row in rows], dtype=np.int64),
-        pairs_seen=np.array([row.get("num_pairs_seen", 0) for row in rows], dtype=np.int64),
-        columns=columns,
+        pairs_seen=np.array([_seen(row) for row in rows], dtype=np.int64),
+        columns={name: _column([found.get(name) for found in numbers]) for name in names},
         by_t_sum=_deciles([found.get("sum") for found in by_t]),
         by_t_count=_deciles([found.get("count") for found in by_t]),
     )
+
+
+def _numbers(row: Json) -> Json:
+    """What was measured in a step: numbers by name, those of "errors" by their own, of other groups as "group/name"."""
+    found: Json = {}
+    for name, value in row.items():
+        if isinstance(value, dict) and not name.endswith("_by_t"):
+            found |= {inner if name == "errors" else f"{name}/{inner}": number for inner, number in value.items()}
+        elif isinstance(value, int | float) and name not in NOT_COLUMNS and not name.startswith("num_"):
+            found[name] = value
+    return found
+
+
+def _seen(row: Json) -> int:
+    """Rows of the data seen so far, whatever the task calls them."""
+    return next((row[name] for name in row if name.startswith("num_") and name.endswith("_seen")), 0)
 
 
 def _row(line: str, *, where: str) -> Json:

@@ -25,7 +25,6 @@ from likeness.report.training import NUM_DECILES, TrainingRun, ratio_means, read
 MAX_BINS = 24  # of the implicit accuracy: each must hold enough pairs for an interval
 BIN_PAIRS = 20
 
-OBJECTIVES = {"sft": "SFT", "dpo": "DPO", "patch_dpo": "PatchDPO", "focus_dpo": "FocusDPO"}
 LABELS = {
     "loss": "Loss",
     "anchor": "Anchor",
@@ -41,6 +40,7 @@ LABELS = {
     "fused": "Share of the fusion branch",
     "gradient_norm": "Gradient norm",
 }
+UNLISTED = ("valid", "t", "learning_rate")  # columns that are no result
 TILES = ("loss", "accuracy", "preferred", "rejected", "focus_share", "fused")
 PLAIN_TILES = ("loss", "policy_preferred", "policy_rejected", "gradient_norm")  # where there is no reference policy
 
@@ -78,12 +78,12 @@ def build_training_page(run_folder: Path, *, out: Path | None = None, title: str
     tiles = TILES if run.is_preference else PLAIN_TILES
     html = render(
         "training.html.j2",
-        title=title or f"{OBJECTIVES.get(run.objective, run.objective)} on {num_pairs} pairs",
+        title=title or f"{run.label} on {num_pairs} pairs",
         lead=_lead(run),
         findings=findings_of(run),
         summary=_summary(findings_of(run)),
         tiles=[number for name in tiles if (number := _number(run, name))],
-        numbers=[number for name in LABELS if (number := _number(run, name))],
+        numbers=[number for name in _names(run) if (number := _number(run, name))],
         window=run.log.window,
         drawings=drawings(run),
         by_t=_by_t(run),
@@ -125,6 +125,15 @@ def _summary(findings: list[Finding]) -> str:
 # numbers -------------------------------------------------------------------------------------------------------------
 
 
+def _names(run: TrainingRun) -> list[str]:
+    """The columns of the numbers table: those that the page knows, then what else the log has."""
+    return [*LABELS, *(name for name in run.log.columns if name not in {*LABELS, *UNLISTED})]
+
+
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
+
+
 def _number(run: TrainingRun, name: str) -> Number | None:
     log = run.log
     if not len(log) or not log.has(name):
@@ -133,7 +142,7 @@ def _number(run: TrainingRun, name: str) -> Number | None:
     signed = name in ("preferred", "rejected", "inside")
     value = "not measured" if math.isnan(last.mean) else f"{last.mean:{'+' if signed else ''}.3g}"
     interval = "no interval" if math.isnan(last.low) else f"{last.low:.3g} to {last.high:.3g}"
-    return Number(LABELS[name], value, interval, shown(first, signed=signed), shown(last, signed=signed), last.n)
+    return Number(_label(name), value, interval, shown(first, signed=signed), shown(last, signed=signed), last.n)
 
 
 # curves --------------------------------------------------------------------------------------------------------------
@@ -298,8 +307,8 @@ def _facts(run: TrainingRun) -> list[tuple[str, list[tuple[str, str]]]]:
     tables = {
         "Model": {**(run.identity.get("model") or {}), **(config.get("model") or {})},
         "Pairs": run.identity.get("data"),
-        "Objective": config.get("objective"),
-        "Focus": config.get("focus"),
+        "Objective": {key: value for key, value in run.table("objective").items() if key != "focus"},
+        "Focus": run.table("focus"),
         "Training": {**steps, **(config.get("train") or {}), **(run.identity.get("settings") or {})},
         "Versions": run.identity.get("versions"),
     }

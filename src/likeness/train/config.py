@@ -1,27 +1,26 @@
 """The TOML file of `likeness train`: one frozen table per part, unknown keys refused with the closest known one.
 
+The task says what [data] and [objective] may hold; `kind` chooses the objective, whose options stand beside it.
 Defaults stand where a paper or the design note gives one: FocusDPO (arXiv:2509.01181v1) section 5.1 for rank, tau,
 gamma and steps; Diffusion-DPO (arXiv:2311.12908) for beta's scale; UNO (arXiv:2504.02160) for times and optimizer.
 """
 
 import difflib
 import json
-import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal  # Any: parsed TOML is open until the tables have checked it
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from likeness.core.errors import ConfigError
+from likeness.core.spec import Spec
+from likeness.train.task import TASKS, task_of
 
 __all__ = [
     "LEARNING_RATES",
-    "DataTable",
-    "FocusTable",
     "ModelTable",
-    "ObjectiveTable",
     "TrainConfig",
     "TrainTable",
     "config_toml",
@@ -36,12 +35,7 @@ LEARNING_RATES = {
 """What the presets stand for. Source: note section 5."""
 
 
-class _Table(BaseModel):
-    # strict: "true" is no boolean and 1.5 no count; whole numbers are read where fractions may stand
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ModelTable(_Table):
+class ModelTable(Spec):
     """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha."""
 
     base: str = Field(min_length=1)
@@ -50,73 +44,7 @@ class ModelTable(_Table):
     alpha: float = Field(default=32.0, gt=0)
 
 
-class DataTable(_Table):
-    """`pairs`: folder with pairs.jsonl. `cache`: where encoded pairs are kept (default: `pairs`/cache).
-
-    `split` names the rows used. `size`: long side of the pictures in px, None for their own. `limit`: the first rows.
-    """
-
-    pairs: str = Field(min_length=1)
-    cache: str | None = None
-    split: Literal["train", "validation", "test"] = "train"
-    size: int | None = Field(default=None, ge=16)
-    limit: int | None = Field(default=None, ge=1)
-
-
-class ObjectiveTable(_Table):
-    """The loss. `sft_anchor` times the policy's error on the preferred picture is added, against falling likelihoods.
-
-    `patch_encoder` gives PatchDPO its patch features.
-    """
-
-    name: Literal["sft", "dpo", "patch_dpo", "focus_dpo"]
-    beta: float = Field(default=2000.0, gt=0)
-    weighting: Literal["uniform", "eps", "elbo"] = "uniform"
-    reduction: Literal["mean", "sum", "area"] = "mean"
-    sft_anchor: float = Field(default=0.0, ge=0)
-    patch_encoder: str = "dino"
-
-    @model_validator(mode="after")
-    def _sets_only_what_it_reads(self) -> "ObjectiveTable":
-        for key in _UNREAD.get(self.name, ()):
-            default, given = type(self).model_fields[key].default, getattr(self, key)
-            if given != default:
-                raise ValueError(
-                    f"{key}: expected {default!r}, since {self.name} does not read it, got {given!r}; delete it"
-                )
-        return self
-
-
-_UNREAD = {"sft": ("weighting", "sft_anchor"), "patch_dpo": ("weighting", "reduction", "sft_anchor")}
-"""Keys of [objective] that an objective ignores."""
-
-
-class FocusTable(_Table):
-    """The focus maps (note section 4). Read by focus_dpo; the others only show them in their maps."""
-
-    mode: Literal["full", "prior", "md", "no_prior", "no_ms", "no_md", "uniform"] = "full"
-    tau: float = Field(default=0.1, ge=0, le=1)
-    gamma: float = Field(default=0.3, ge=0, le=1)
-    features: Literal["attention_input", "block_output", "attention_output", "query", "key"] = "attention_input"
-    layers: str | None = None
-    center: bool = False
-    per_subject: bool = True
-    exclusive: bool = False
-    source: Literal["policy", "ref"] = "policy"
-    entropy: Literal["kde32", "hist256"] = "kde32"
-    weight_power: Literal[1, 2] = 2
-
-    @field_validator("layers")
-    @classmethod
-    def _is_a_pattern(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"expected a regular expression, got {value!r} ({error}); correct it") from None
-        return value
-
-
-class TrainTable(_Table):
+class TrainTable(Spec):
     """The loop. One step takes batch_size x accumulation x processes pairs. Times t lie in [0.001, 0.999].
 
     `learning_rate` excludes `preset`. `ema` averages the adapter with that decay (None: off). `spike_factor` stops a
@@ -134,7 +62,7 @@ class TrainTable(_Table):
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     gradient_checkpointing: bool = False
-    t_sampler: Literal["uno_shift", "uniform", "logit_normal"] = "uno_shift"
+    t_sampler: str = "uno_shift"
     guidance: float = Field(default=1.0, ge=0)
     seed: int = Field(default=42, ge=0)
     spike_factor: float = Field(default=100.0, ge=0)
@@ -153,23 +81,18 @@ class TrainTable(_Table):
         return LEARNING_RATES[self.preset or "practical"] if self.learning_rate is None else self.learning_rate
 
 
-class TrainConfig(_Table):
+class TrainConfig(Spec):
     """Everything that decides what a run computes."""
 
+    task: str = "pairs"
     model: ModelTable
-    data: DataTable
-    objective: ObjectiveTable
-    focus: FocusTable = FocusTable()
+    data: SerializeAsAny[Spec]
+    objective: SerializeAsAny[Spec]
     train: TrainTable = TrainTable()
 
 
-_TABLES: dict[str, type[_Table]] = {
-    "model": ModelTable,
-    "data": DataTable,
-    "objective": ObjectiveTable,
-    "focus": FocusTable,
-    "train": TrainTable,
-}
+Tables = dict[str, type[Spec]]
+"""The class of every table by its dotted name, as far as the values of a config choose it."""
 
 
 def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig:
@@ -181,14 +104,70 @@ def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig
     said = {change.partition("=")[0].strip() for change in changes}
     for change in changes:
         _change(values, change, said=said)
-    try:
-        return TrainConfig.model_validate(values)
-    except ValidationError as error:
-        mistakes = [_mistake(item) for item in error.errors()]
+    mistakes, config = _validated(values)
+    if config is not None:
+        return config
     if len(mistakes) == 1:
         raise ConfigError(f"{path}, {mistakes[0]}")
     lines = "".join(f"\n  {mistake}" for mistake in mistakes)
     raise ConfigError(f"{path}: expected a sound config, got {len(mistakes)} mistakes; correct each:{lines}")
+
+
+def _validated(values: dict[str, Any]) -> tuple[list[str], TrainConfig | None]:
+    """The mistakes of all tables, or the config where there is none."""
+    task = values.get("task", "pairs")
+    if task not in TASKS:
+        return [f"task: expected {_one_of(TASKS)}, got {task!r}; {_nearest(str(task), list(TASKS))}."], None
+    mistakes = [_moved(key) for key in values if key not in {"task", "model", "data", "objective", "train"}]
+    tables: Tables = {"model": ModelTable, "data": task_of(task).data, "train": TrainTable}
+    kinds, given = task_of(task).objectives, values.get("objective")
+    kind = str(given.get("kind")) if isinstance(given, dict) else ""
+    if kind in kinds:
+        tables["objective"] = kinds[kind]()
+    else:
+        mistakes.append(_no_kind(given, kinds=list(kinds)))
+    tables = {name: tables[name] for name in ("model", "data", "objective", "train") if name in tables}
+    found: dict[str, Spec] = {}
+    for name, table in tables.items():
+        try:
+            found[name] = table.model_validate(values.get(name, {}))
+        except ValidationError as error:
+            mistakes += [_mistake(item, table=name, tables=_with_inner(tables)) for item in error.errors()]
+    return mistakes, None if mistakes else TrainConfig(task=task, **found)  # pyright: ignore[reportArgumentType] by name
+
+
+def _moved(key: str) -> str:
+    """What is wrong with a table that is none of a config's."""
+    if key == "focus":
+        return "focus: expected no such table, since it is part of the objective; write it as [objective.focus]."
+    known = ["model", "data", "objective", "train"]
+    return f"{key}: expected a known key, got {key!r}; {_nearest(key, known)}."
+
+
+def _no_kind(given: Any, *, kinds: list[str]) -> str:
+    """What is wrong with an objective whose options cannot be told."""
+    if isinstance(given, dict) and "kind" not in given and "name" in given:
+        return f'objective.name: expected kind, got name; write kind = "{given["name"]}".'
+    if not isinstance(given, dict) or "kind" not in given:
+        return "objective.kind: expected a value, got none; add it."
+    kind = given["kind"]
+    return f"objective.kind: expected {_one_of(kinds)}, got {kind!r}; {_nearest(str(kind), kinds)}."
+
+
+def _one_of(names: Mapping[str, Any] | Sequence[str]) -> str:
+    *most, last = (repr(name) for name in names)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _with_inner(tables: Tables) -> Tables:
+    """The tables and those inside them, by dotted names."""
+    inner = {
+        f"{name}.{key}": field.annotation
+        for name, table in tables.items()
+        for key, field in table.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec)
+    }
+    return tables | inner
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -204,13 +183,18 @@ def _read(path: Path) -> dict[str, Any]:
 def _change(values: dict[str, Any], change: str, *, said: set[str]) -> None:
     """Sets one value; a key of the file that excludes it makes way, unless the command line `said` that one too."""
     name, equals, text = change.partition("=")
-    table, dot, key = name.strip().partition(".")
-    if not (equals and dot and key and text.strip()):
+    table, _, key = name.strip().rpartition(".")
+    if not (equals and table and key and text.strip()):
         raise ConfigError(f"--set: expected table.key=value, got {change!r}; for example objective.beta=500.")
-    if table not in _TABLES:
-        near = _nearest(table, list(_TABLES))
-        raise ConfigError(f"--set {change}: expected a table among {', '.join(_TABLES)}, got {table}; {near}.")
-    inside = values.setdefault(table, {})
+    first = table.partition(".")[0]
+    known = ["model", "data", "objective", "train"]
+    if first not in known and first != "focus":
+        raise ConfigError(
+            f"--set {change}: expected a table among {', '.join(known)}, got {first}; {_nearest(first, known)}."
+        )
+    inside: Any = values
+    for part in table.split("."):
+        inside = inside.setdefault(part, {}) if isinstance(inside, dict) else None
     if isinstance(inside, dict):
         inside[key] = _value(text.strip())
         other = _ALTERNATIVES.get(key, "")
@@ -229,45 +213,46 @@ def _value(text: str) -> Any:
         return text
 
 
-def _mistake(item: Any) -> str:
+def _mistake(item: Any, *, table: str, tables: Tables) -> str:
     """One mistake of pydantic's list as "key: expected X, got Y; what to do."."""
-    key = ".".join(str(part) for part in item["loc"])
+    key = ".".join([table, *map(str, item["loc"])])
     message, kind = item["msg"].removeprefix("Value error, "), item["type"]
     if kind == "extra_forbidden":
-        table, _, name = key.rpartition(".")
-        return f"{key}: expected a known key, got {name!r}; {_nearest(name, _known(table), table=table)}."
+        place, _, name = key.rpartition(".")
+        elsewhere = [other for other, fields in tables.items() if name in fields.model_fields and other != place]
+        known = list(tables[place].model_fields)
+        advice = f"did you mean {elsewhere[0]}.{name}" if elsewhere else _nearest(name, known)
+        return f"{key}: expected a known key, got {name!r}; {advice}."
     if kind == "missing":
         return f"{key}: expected a value, got none; add it."
     if kind == "value_error":
         return f"{key}: {message}."
     lowered = message[:1].lower() + message[1:]
-    wanted = lowered.removeprefix("input should be ")
-    return f"{key}: expected {wanted}, got {item['input']!r}; correct it."
+    return f"{key}: expected {lowered.removeprefix('input should be ')}, got {item['input']!r}; correct it."
 
 
-def _known(table: str) -> list[str]:
-    return list(_TABLES[table].model_fields if table in _TABLES else _TABLES)
-
-
-def _nearest(name: str, known: list[str], *, table: str = "") -> str:
-    """Advice: the same name in another table, the closest known one, or all there are."""
-    elsewhere = [other for other, fields in _TABLES.items() if name in fields.model_fields and other != table]
-    if elsewhere:
-        return f"did you mean {elsewhere[0]}.{name}"
+def _nearest(name: str, known: list[str]) -> str:
+    """Advice: the closest known name, or all there are."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]}"
-    return f"known are {', '.join(known)}"
+    return f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
 
 
 def config_toml(config: TrainConfig) -> str:
     """The config as TOML that reads back equal; what is None is left out."""
-    lines: list[str] = []
-    for table, values in config.model_dump().items():
-        lines.append(f"[{table}]")
-        lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value is not None]
-        lines.append("")
+    tables = config.model_dump()
+    task = tables.pop("task")
+    lines = [] if task == "pairs" else [f"task = {_toml(task)}", ""]
+    for name, values in tables.items():
+        lines += _table(name, values)
     return "\n".join(lines)
+
+
+def _table(name: str, values: dict[str, Any]) -> list[str]:
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and value is not None}
+    inner = [
+        line for key, value in values.items() if isinstance(value, dict) for line in _table(f"{name}.{key}", value)
+    ]
+    return [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in plain.items()), "", *inner]
 
 
 def _toml(value: object) -> str:

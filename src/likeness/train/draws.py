@@ -1,34 +1,22 @@
-"""Which pairs a step sees, and their noise and times: functions of the seed and the step alone.
+"""Which rows a step sees, and their noise and times: functions of the seed and the step alone.
 
-So a resumed run needs no random state, and neither accumulation nor the number of processes changes a pair's noise.
+So a resumed run needs no random state, and neither accumulation nor the number of processes changes a row's noise.
 """
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any  # a condition of whichever backbone
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from likeness.backbones.flux.tokens import schedule_shift, time_shift
+from likeness.backbones.base import Backbone
 from likeness.core.rng import seed_for
-
-T_MIN, T_MAX = 1e-3, 1 - 1e-3
-UNO_ENTRIES = 1000
-"""Length of UNO's list of times; entries 1 to 998 are drawn, since the first is pure noise and the last the picture."""
+from likeness.train.task import Draw
 
 
-class Draw(NamedTuple):
-    """Noise (C, h, w) and time in [0.001, 0.999] of one pair, shared by its preferred and its rejected picture."""
-
-    eps: Float[Tensor, "C h w"]
-    t: float
-
-
-class PairOrder:
-    """Batches of pairs of one shape; every pair comes at least once an epoch, a short last batch is filled up.
+class RowOrder:
+    """Batches of rows of one shape; every row comes at least once an epoch, a short last batch is filled up.
 
     `shapes[i]` is what must agree within a batch (the network has no attention mask, so it cannot pad).
     """
@@ -42,7 +30,7 @@ class PairOrder:
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def batch(self, step: int) -> list[int]:
-        """The pairs of training step `step` (counted from 0), all of one shape."""
+        """The rows of training step `step` (counted from 0), all of one shape."""
         epoch, index = divmod(step, self.num_batches)
         return self._epoch(epoch)[index]
 
@@ -56,29 +44,9 @@ class PairOrder:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def draw_pair(
-    *, seed: int, step: int, position: int, shape: tuple[int, int, int], sampler: str, shift: dict[str, float]
-) -> Draw:
-    """Noise and time of the pair at `position` of the whole batch of `step`.
-
-    `shape` is (C, h, w); `shift` holds the scheduler's numbers for "uno_shift".
-    """
+def draw_row(backbone: Backbone[Any], *, seed: int, step: int, position: int, shape: tuple[int, ...], law: str) -> Draw:
+    """Noise and time of the row at `position` of the whole batch of `step`; `shape` is (C, h, w) of its latents."""
     generator = torch.Generator().manual_seed(seed_for(seed, "train", step, position))
-    t = draw_time(generator, sampler=sampler, num_tokens=shape[1] * shape[2] // 4, shift=shift)
+    side = backbone.facts.latents_per_token
+    t = backbone.draw_t(generator, grid=(shape[1] // side, shape[2] // side), law=law)
     return Draw(torch.randn(shape, generator=generator), t)
-
-
-def draw_time(generator: torch.Generator, *, sampler: str, num_tokens: int, shift: dict[str, float]) -> float:
-    """One time: UNO's shifted list without its ends, or uniform, or the sigmoid of a normal number.
-
-    Source: UNO's training script (note section 1.4); logit-normal as in Stable Diffusion 3 (arXiv:2403.03206).
-    """
-    if sampler == "uno_shift":
-        entry = torch.randint(1, UNO_ENTRIES - 1, (), generator=generator)
-        plain = 1 - entry.double() / (UNO_ENTRIES - 1)
-        t = time_shift(plain, mu=schedule_shift(num_tokens, **shift))  # pyright: ignore[reportArgumentType] counts are whole numbers
-    elif sampler == "uniform":
-        t = torch.rand((), generator=generator, dtype=torch.float64)
-    else:
-        t = torch.sigmoid(torch.randn((), generator=generator, dtype=torch.float64))
-    return min(max(float(t), T_MIN), T_MAX)

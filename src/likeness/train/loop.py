@@ -1,40 +1,35 @@
 """The training itself: steps, their numbers for the log, and a state from which a run goes on bit by bit.
 
-Nothing here depends on when it runs: the pairs, noise and times of a step follow from the seed and the step.
-Several processes (accelerate) take their share of each batch; only the adapter's gradients travel between them.
+Nothing here depends on when it runs: the rows, noise and times of a step follow from the seed and the step. Nothing
+here knows a task: it gives batches, losses and columns. Several processes (accelerate) take their share of each batch;
+only the gradients of what is trained travel between them.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple  # Any: nested optimizer state, JSON rows
+from typing import Any, NamedTuple  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
 
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.backbones.flux.uno import FluxUno
-from likeness.backbones.lora import adapter_parameters
+from likeness.backbones.base import Backbone
 from likeness.core.errors import WeightsError
-from likeness.objectives.pair import implicit_accuracy
 from likeness.train.config import TrainConfig
-from likeness.train.draws import PairOrder, draw_pair
+from likeness.train.draws import RowOrder, draw_row
 from likeness.train.guard import SpikeGuard
-from likeness.train.pairs.cache import PairCache
-from likeness.train.pairs.step import ADAPTER, Batch, StepOutcome, collect_batch, compute_step
 from likeness.train.schedule import Ema
+from likeness.train.task import Step, Task, Trainable
 
-__all__ = ["PreferenceTraining"]
+__all__ = ["Training"]
 
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
-_SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-_ERRORS = ("policy_preferred", "policy_rejected", "ref_preferred", "ref_rejected")
-_COLUMNS = ("loss", "anchor", "inside", *_ERRORS, "focus_share", "fused", "valid", "t")
 NUM_DECILES = 10
 
 
 class _Share(NamedTuple):
-    """Which positions of the whole batch this process computes: `batches` micro-batches of `size` pairs."""
+    """Which positions of the whole batch this process computes: `batches` micro-batches of `size` rows."""
 
     size: int
     batches: int
@@ -43,7 +38,7 @@ class _Share(NamedTuple):
 
     @property
     def whole(self) -> int:
-        """Pairs of one training step over all processes."""
+        """Rows of one training step over all processes."""
         return self.size * self.batches * self.processes
 
     def positions(self, batch: int) -> range:
@@ -52,32 +47,33 @@ class _Share(NamedTuple):
         return range(first, first + self.size)
 
 
-class PreferenceTraining:
-    """A run in memory: the backbone with its adapter, the optimizer, the step it is at."""
+class Training:
+    """A run in memory: the backbone, what is trained of it, the optimizer, the step it is at.
+
+    Raises: ConfigError for a law of times that the backbone does not have.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         *,
-        backbone: FluxUno,
-        cache: PairCache,
+        task: Task[Any],
+        backbone: Backbone[Any],
+        trainable: Trainable,
         accelerator: Accelerator,
-        precision: torch.dtype,
     ) -> None:
         table = config.train
-        self.config, self.backbone, self.cache, self.precision = config, backbone, cache, precision
+        self.config, self.task, self.backbone, self.trainable = config, task, backbone, trainable
         self.accelerator, self.step = accelerator, 0
-        self.named = list(adapter_parameters(backbone.network, ADAPTER).items())
+        self.named = trainable.named
         self._parameters = [parameter for _, parameter in self.named]
         self._share = _Share(table.batch_size, table.accumulation, accelerator.process_index, accelerator.num_processes)
-        self._order = PairOrder(cache.shapes, batch_size=self._share.whole, seed=table.seed)
+        self._order = RowOrder(task.shapes, batch_size=self._share.whole, seed=table.seed)
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=table.rate, betas=BETAS, eps=ADAM_EPS, weight_decay=table.weight_decay, fused=True
         )
         self.ema = None if table.ema is None else Ema(self.named, decay=table.ema)
         self.guard = SpikeGuard(factor=table.spike_factor)
-        stock = backbone.parts.scheduler.config
-        self._shift = {name: stock[name] for name in _SHIFT_NAMES if name in stock}
 
     # one step --------------------------------------------------------------------------------------------------------
 
@@ -91,44 +87,36 @@ class PreferenceTraining:
         tables: list[Tensor] = []
         for number in range(self._share.batches):
             batch = self.batch_of(chosen, self._share.positions(number))
-            outcome = self.compute(batch)
-            (outcome.total / self._share.batches).backward()
-            tables.append(_table(batch, outcome))
+            found = self.task.step(batch, backbone=self.backbone, trainable=self.trainable)
+            (found.loss / self._share.batches).backward()
+            tables.append(_table(found, columns=self.task.columns))
         self._average_gradients()
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.config.train.clip))
-        pairs: Tensor = self.accelerator.gather(torch.cat(tables))  # pyright: ignore[reportAssignmentType] any tree
-        row = _summary(pairs)
-        watched = {"loss": row["loss"] + (row["anchor"] or 0.0), "gradient norm": norm}
-        self.guard.check(self.step + 1, watched, checkpoint=checkpoint)
+        rows: Tensor = self.accelerator.gather(torch.cat(tables))  # pyright: ignore[reportAssignmentType] any tree
+        row = _summary(rows, columns=self.task.columns, by_t=self.task.by_t)
+        minimised = row["loss"] + sum(row[name] or 0.0 for name in self.task.added)
+        self.guard.check(self.step + 1, {"loss": minimised, "gradient norm": norm}, checkpoint=checkpoint)
         rate = self._update()
         self.step += 1
-        place = {"step": self.step, "num_pairs_seen": self.step * self._share.whole}
+        place = {"step": self.step, f"num_{self.task.noun}_seen": self.step * self._share.whole}
         timing = {"gradient_norm": norm, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 4)}
         return {**place, **row, **timing}
 
-    def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Batch:
-        """The pairs at `positions` of a step's batch `chosen`, with the noise and times of those positions."""
-        table = self.config.train
-        pairs = [self.cache[chosen[position]] for position in positions]
+    def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Any:
+        """The task's batch of the rows at `positions` of a step's `chosen`, with the noise and times of those."""
+        table, rows = self.config.train, [chosen[position] for position in positions]
         draws = [
-            draw_pair(
+            draw_row(
+                self.backbone,
                 seed=table.seed,
                 step=self.step,
                 position=position,
-                shape=(pair.preferred.shape[0], pair.preferred.shape[1], pair.preferred.shape[2]),
-                sampler=table.t_sampler,
-                shift=self._shift,
+                shape=self.task.shapes[row][0],
+                law=table.t_sampler,
             )
-            for pair, position in zip(pairs, positions, strict=True)
+            for row, position in zip(rows, positions, strict=True)
         ]
-        return collect_batch(pairs, draws, backbone=self.backbone, guidance=table.guidance)
-
-    def compute(self, batch: Batch) -> StepOutcome:
-        """The loss of a micro-batch under this run's objective."""
-        config = self.config
-        return compute_step(
-            self.backbone, batch, objective=config.objective, focus=config.focus, precision=self.precision
-        )
+        return self.task.batch(rows, draws, backbone=self.backbone)
 
     def _average_gradients(self) -> None:
         """Mean over processes; one process has nothing to do."""
@@ -186,39 +174,31 @@ class PreferenceTraining:
 
 
 @torch.no_grad()
-def _table(batch: Batch, outcome: StepOutcome) -> Float[Tensor, "B columns"]:
-    """One row per pair; what the objective does not have is NaN."""
-    maps = outcome.maps
-    columns: dict[str, Tensor] = {"loss": outcome.loss.detach().expand(batch.size), "t": batch.t, **outcome.errors}
-    if outcome.anchor is not None:
-        columns["anchor"] = outcome.anchor.detach().expand(batch.size)
-    if outcome.inside is not None:
-        columns["inside"] = outcome.inside
-    if maps is not None:
-        columns |= {"focus_share": maps.focus_share, "fused": maps.fused, "valid": maps.valid}
-    nothing = torch.full((batch.size,), torch.nan, device=batch.t.device)
-    return torch.stack([columns.get(name, nothing).float() for name in _COLUMNS], dim=1)
+def _table(step: Step, *, columns: Sequence[str]) -> Float[Tensor, "B columns"]:
+    """One line per row of the micro-batch; what the step does not give is NaN."""
+    nothing = torch.full_like(step.logged["t"], torch.nan)
+    return torch.stack([step.logged.get(name, nothing).float() for name in columns], dim=1)
 
 
-def _summary(pairs: Float[Tensor, "pairs columns"]) -> dict[str, Any]:
-    """Means over pairs for the log; null where nothing was measured."""
-    columns = dict(zip(_COLUMNS, pairs.double().cpu().unbind(1), strict=True))
-    inside = columns["inside"]
-    row: dict[str, Any] = {"loss": float(columns["loss"].mean()), "anchor": _mean(columns["anchor"])}
-    row["inside"] = _mean(inside)
-    row["accuracy"] = None if bool(inside.isnan().all()) else float(implicit_accuracy(inside).mean())
-    row["errors"] = {name: _mean(columns[name]) for name in _ERRORS}
-    row["focus_share"] = _mean(columns["focus_share"])
-    row["focus_share_by_t"] = _by_decile(columns["t"], columns["focus_share"])
-    return {**row, "fused": _mean(columns["fused"]), "valid": _mean(columns["valid"]), "t": float(columns["t"].mean())}
+def _summary(rows: Float[Tensor, "rows columns"], *, columns: Sequence[str], by_t: Sequence[str]) -> dict[str, Any]:
+    """Means over rows for the log, "a/b" as b inside a; null where nothing was measured."""
+    values = dict(zip(columns, rows.double().cpu().unbind(1), strict=True))
+    row: dict[str, Any] = {}
+    for name, column in values.items():
+        group, slash, inner = name.partition("/")
+        mean = float(column.mean()) if name == "loss" else _mean(column)  # a loss of NaN must reach the guard
+        (row.setdefault(group, {}) if slash else row)[inner or name] = mean
+        if name in by_t:
+            row[f"{name}_by_t"] = _by_decile(values["t"], column)
+    return row
 
 
-def _mean(values: Float[Tensor, " pairs"]) -> float | None:
+def _mean(values: Float[Tensor, " rows"]) -> float | None:
     kept = values[~values.isnan()]
     return float(kept.mean()) if len(kept) else None
 
 
-def _by_decile(t: Float[Tensor, " pairs"], values: Float[Tensor, " pairs"]) -> dict[str, list[float]] | None:
+def _by_decile(t: Float[Tensor, " rows"], values: Float[Tensor, " rows"]) -> dict[str, list[float]] | None:
     """Sums and counts for t in [0, 0.1), [0.1, 0.2) ... so that any stretch of the log can be averaged."""
     kept = ~values.isnan()
     if not bool(kept.any()):

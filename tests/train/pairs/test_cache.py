@@ -35,7 +35,7 @@ def test_a_cache_is_read_again_only_for_the_same_inputs(recipe: Path, tmp_path: 
     everything = [f"p{i}" for i in range(6)]
     assert trained("first") == everything
     assert trained("again", "objective.beta=9", "train.seed=1") == []
-    assert trained("entropy", "focus.entropy=hist256") == everything
+    assert trained("entropy", "objective.focus.entropy=hist256") == everything
     assert trained("size", "data.size=32") == everything
     assert trained("size-again", "data.size=32") == []
     repaint(tmp_path / "pairs" / "p3-rejected.png")

@@ -14,15 +14,18 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from likeness.backbones.flux.uno import FluxUno
-from likeness.backbones.lora import adapter_parameters, add_adapter
 from likeness.core.pairs import read_pairs
 from likeness.focus import token_mask
-from likeness.train.config import TrainConfig
-from likeness.train.draws import Draw
-from likeness.train.loop import PreferenceTraining
+from likeness.objectives import objective_of
+from likeness.objectives.base import Objective
+from likeness.train.config import ModelTable, TrainConfig, TrainTable
+from likeness.train.loop import Training
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings
-from likeness.train.pairs.step import ADAPTER, Batch, collect_batch, maps_of
+from likeness.train.pairs.step import Batch, StepOutcome, collect_batch, compute_step, focus_of, maps_of
+from likeness.train.pairs.task import COLUMNS, DataTable, PairsTask
+from likeness.train.task import Draw
+from likeness.train.trainable.lora import LoraAdapter
 
 SETTINGS = EncodeSettings(None, "torch.float32", "kde32")
 FP32 = torch.float32
@@ -55,46 +58,65 @@ def loaded(tiny_flux: Path) -> FluxUno:
 
 
 @pytest.fixture
-def training(tiny_flux: Path, loaded: FluxUno, cache: PairCache) -> Callable[..., PreferenceTraining]:
+def training(tiny_flux: Path, loaded: FluxUno, cache: PairCache) -> Callable[..., Training]:
     """A run by tables, its adapter started by one seed."""
 
-    def make(*, adapter: float = 0.0, **tables: dict[str, Any]) -> PreferenceTraining:
+    def make(*, adapter: float = 0.0, **tables: dict[str, Any]) -> Training:
         base = {name: values | tables.get(name, {}) for name, values in runs.RECIPE.items()}
-        base["model"] |= {"base": tiny_flux.as_posix()}
-        base["data"] |= {"pairs": "unused"}
-        config = TrainConfig.model_validate(base)
+        if base["objective"]["kind"] in ("dpo", "focus_dpo"):
+            base["objective"] = {"beta": 500.0, **base["objective"]}
+        config = TrainConfig(
+            model=ModelTable(base=tiny_flux.as_posix(), **base["model"]),
+            data=DataTable(pairs="unused"),
+            objective=objective_of(base["objective"]["kind"]).model_validate(base["objective"]),
+            train=TrainTable(**base["train"]),
+        )
         backbone = FluxUno(replace(loaded.parts, transformer=copy.deepcopy(loaded.network)))
-        add_adapter(backbone.network, facts=backbone.facts, rank=4, alpha=4.0, init_seed=1)
-        shake(backbone, adapter)
-        accelerator = Accelerator(cpu=True)
-        return PreferenceTraining(config, backbone=backbone, cache=cache, accelerator=accelerator, precision=FP32)
+        trainable = LoraAdapter(backbone, rank=4, alpha=4.0, init_seed=1)
+        shake(trainable, adapter)
+        accelerator, task = Accelerator(cpu=True), EncodedPairs(config, cache)
+        return Training(config, task=task, backbone=backbone, trainable=trainable, accelerator=accelerator)
 
     return make
 
 
-def shake(backbone: FluxUno, size: float) -> None:
+class EncodedPairs(PairsTask):
+    """Pairs of a cache that is there already."""
+
+    def __init__(self, config: TrainConfig, cache: PairCache) -> None:
+        self._config, self._cache, self._precision = config, cache, FP32
+        assert isinstance(config.objective, Objective)
+        self.objective, self.columns = config.objective, (*COLUMNS, *config.objective.columns)
+
+
+def compute(run: Training, batch: Batch) -> StepOutcome:
+    """The loss of a batch under the run's objective."""
+    return compute_step(run.backbone, batch, objective=run.task.objective, trainable=run.trainable, precision=FP32)
+
+
+def shake(trainable: LoraAdapter, size: float) -> None:
     """B away from 0 by normal numbers times `size`."""
     generator = torch.Generator().manual_seed(5)
-    for name, parameter in adapter_parameters(backbone.network, ADAPTER).items():
+    for name, parameter in trainable.named:
         if "lora_B" in name:
             parameter.data += size * torch.randn(parameter.shape, generator=generator)
 
 
-def gradients(run: PreferenceTraining) -> list[Tensor]:
+def gradients(run: Training) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for _, p in run.named]
 
 
-def weights(run: PreferenceTraining) -> list[Tensor]:
+def weights(run: Training) -> list[Tensor]:
     return [p.detach().clone() for _, p in run.named]
 
 
-def first_batch(run: PreferenceTraining, positions: range = range(2)) -> Batch:
+def first_batch(run: Training, positions: range = range(2)) -> Batch:
     return run.batch_of([0, 2], positions)
 
 
 @pytest.mark.parametrize("name", ["dpo", "focus_dpo"])
-def test_the_loss_starts_at_ln_2(training: Callable[..., PreferenceTraining], name: str) -> None:
-    run = training(objective={"name": name})
+def test_the_loss_starts_at_ln_2(training: Callable[..., Training], name: str) -> None:
+    run = training(objective={"kind": name})
     row = run.train_step(checkpoint="none yet")
     assert row["loss"] == float(torch.tensor(math.log(2.0)))  # exactly, in fp32
     assert row["inside"] == 0.0
@@ -103,21 +125,21 @@ def test_the_loss_starts_at_ln_2(training: Callable[..., PreferenceTraining], na
     assert run.train_step(checkpoint="none yet")["loss"] != row["loss"]
 
 
-def test_weight_1_everywhere_is_dpo_bit_for_bit(training: Callable[..., PreferenceTraining]) -> None:
-    uniform, plain = training(focus={"mode": "uniform"}), training(objective={"name": "dpo"})
+def test_weight_1_everywhere_is_dpo_bit_for_bit(training: Callable[..., Training]) -> None:
+    uniform, plain = training(objective={"focus": {"mode": "uniform"}}), training(objective={"kind": "dpo"})
     for _ in range(3):
         first, second = (run.train_step(checkpoint="none yet") for run in (uniform, plain))
         assert (first["loss"], first["gradient_norm"]) == (second["loss"], second["gradient_norm"])
     assert all(torch.equal(a, b) for a, b in zip(weights(uniform), weights(plain), strict=True))
 
 
-def test_swapping_the_pair_flips_inside(training: Callable[..., PreferenceTraining]) -> None:
+def test_swapping_the_pair_flips_inside(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     batch = first_batch(run)
-    inside = run.compute(batch).inside
+    inside = compute(run, batch).inside
     swapped = Batch(**{**vars(batch), "preferred": batch.rejected, "rejected": batch.preferred})
-    dpo = training(adapter=0.05, objective={"name": "dpo"})
-    forward, backward = dpo.compute(batch).inside, dpo.compute(swapped).inside
+    dpo = training(adapter=0.05, objective={"kind": "dpo"})
+    forward, backward = compute(dpo, batch).inside, compute(dpo, swapped).inside
     assert forward is not None
     assert backward is not None
     assert inside is not None
@@ -126,10 +148,8 @@ def test_swapping_the_pair_flips_inside(training: Callable[..., PreferenceTraini
 
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "patch_dpo", "focus_dpo"])
-def test_every_objective_moves_the_adapter_and_nothing_else(
-    training: Callable[..., PreferenceTraining], name: str
-) -> None:
-    run = training(objective={"name": name})
+def test_every_objective_moves_the_adapter_and_nothing_else(training: Callable[..., Training], name: str) -> None:
+    run = training(objective={"kind": name})
     frozen = {key: p.detach().clone() for key, p in run.backbone.network.named_parameters() if not p.requires_grad}
     before = weights(run)
     row = run.train_step(checkpoint="none yet")
@@ -142,7 +162,7 @@ def test_every_objective_moves_the_adapter_and_nothing_else(
     assert (row["focus_share"] is None) == (name != "focus_dpo")
 
 
-def test_accumulation_is_a_larger_batch(training: Callable[..., PreferenceTraining]) -> None:
+def test_accumulation_is_a_larger_batch(training: Callable[..., Training]) -> None:
     whole, parts = (
         training(adapter=0.02, train={"batch_size": size, "accumulation": 2 // size, "learning_rate": 1e-2})
         for size in (2, 1)
@@ -157,13 +177,13 @@ def test_accumulation_is_a_larger_batch(training: Callable[..., PreferenceTraini
         assert torch.allclose(a, b, atol=2e-4)  # Adam turns rounding of tiny gradients into steps
 
 
-def test_a_pair_does_not_notice_its_neighbours(training: Callable[..., PreferenceTraining]) -> None:
+def test_a_pair_does_not_notice_its_neighbours(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     both = run.batch_of([1, 3], range(2))
     alone = [run.batch_of([1, 3], [position]) for position in range(2)]
-    together = run.compute(both)
+    together = compute(run, both)
     for position, batch in enumerate(alone):
-        single = run.compute(batch)
+        single = compute(run, batch)
         assert together.maps is not None
         assert single.maps is not None
         assert torch.equal(together.maps.weight[position], single.maps.weight[0])
@@ -173,8 +193,8 @@ def test_a_pair_does_not_notice_its_neighbours(training: Callable[..., Preferenc
         assert float(together.inside[position]) == pytest.approx(float(single.inside[0]), abs=2e-3)
 
 
-def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., PreferenceTraining]) -> None:
-    run = training(adapter=0.05, focus={"mode": "prior"})
+def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Training]) -> None:
+    run = training(adapter=0.05, objective={"focus": {"mode": "prior"}})
     batch = first_batch(run)
     seen: list[Tensor] = []
     predict = run.backbone.predict
@@ -187,7 +207,7 @@ def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Prefere
         return answer
 
     run.backbone.predict = spy  # type: ignore[method-assign]
-    outcome = run.compute(batch)
+    outcome = compute(run, batch)
     outcome.loss.backward()
     assert outcome.maps is not None
     inside = outcome.maps.prior.reshape(2, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3).repeat(2, 1, 1, 1)
@@ -196,26 +216,26 @@ def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Prefere
     assert bool((seen[0].grad[inside.expand_as(seen[0])] != 0).any())
 
 
-def test_an_empty_prior_teaches_nothing(training: Callable[..., PreferenceTraining]) -> None:
+def test_an_empty_prior_teaches_nothing(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     batch = first_batch(run)
     empty = Batch(**{**vars(batch), "subject_masks": torch.zeros_like(batch.subject_masks)})
-    outcome = run.compute(empty)
+    outcome = compute(run, empty)
     outcome.loss.backward()
     assert float(outcome.loss.detach()) == pytest.approx(math.log(2), abs=1e-7)
     assert all(not bool(g.any()) for g in gradients(run))
 
 
-def test_the_anchor_adds_the_preferred_pictures_error(training: Callable[..., PreferenceTraining]) -> None:
+def test_the_anchor_adds_the_preferred_pictures_error(training: Callable[..., Training]) -> None:
     plain, anchored = training(adapter=0.05), training(adapter=0.05, objective={"sft_anchor": 0.25})
     batch = first_batch(plain)
-    first, second = plain.compute(batch), anchored.compute(batch)
+    first, second = compute(plain, batch), compute(anchored, batch)
     expected = float(first.loss.detach()) + 0.25 * float(first.errors["policy_preferred"].mean())
     assert float(second.total.detach()) == pytest.approx(expected, rel=1e-6)
     assert float(second.loss.detach()) == float(first.loss.detach()) == float(first.total.detach())
 
 
-def test_the_anchor_has_a_column_of_its_own(training: Callable[..., PreferenceTraining]) -> None:
+def test_the_anchor_has_a_column_of_its_own(training: Callable[..., Training]) -> None:
     """The loss of an anchored run starts at ln 2 as well, or its log would look like one that diverges."""
     row = training(objective={"sft_anchor": 10.0}).train_step(checkpoint="none yet")
     assert row["loss"] == float(torch.tensor(math.log(2.0)))
@@ -223,20 +243,23 @@ def test_the_anchor_has_a_column_of_its_own(training: Callable[..., PreferenceTr
     assert training().train_step(checkpoint="none yet")["anchor"] is None
 
 
-def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., PreferenceTraining]) -> None:
+def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., Training]) -> None:
     start = training()
-    moved = {source: training(adapter=0.3, focus={"source": source}) for source in ("policy", "ref")}
+    moved = {source: training(adapter=0.3, objective={"focus": {"source": source}}) for source in ("policy", "ref")}
     batch = first_batch(start)
-    untouched = start.compute(batch).maps
-    by_ref = moved["ref"].compute(batch).maps
+    untouched = compute(start, batch).maps
+    by_ref = compute(moved["ref"], batch).maps
     assert untouched is not None
     assert by_ref is not None
     assert torch.equal(by_ref.matched, untouched.matched)  # the reference policy is the untuned network
-    scores = [maps_of(run.backbone, batch, focus=run.config.focus, precision=FP32)[1] for run in (start, moved["ref"])]
+    scores = [
+        maps_of(run.backbone, batch, focus=focus_of(run.task.objective), precision=FP32)[1]
+        for run in (start, moved["ref"])
+    ]
     assert not torch.allclose(*scores, atol=1e-4)  # whereas the policy's own field has moved
 
 
-def test_gradient_checkpointing_changes_no_bit(training: Callable[..., PreferenceTraining]) -> None:
+def test_gradient_checkpointing_changes_no_bit(training: Callable[..., Training]) -> None:
     plain, saving = training(adapter=0.05), training(adapter=0.05)
     saving.backbone.network.enable_gradient_checkpointing()
     rows = [run.train_step(checkpoint="none yet") for run in (plain, saving)]
@@ -244,7 +267,7 @@ def test_gradient_checkpointing_changes_no_bit(training: Callable[..., Preferenc
     assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(saving), strict=True))
 
 
-def test_the_row_of_the_log(training: Callable[..., PreferenceTraining]) -> None:
+def test_the_row_of_the_log(training: Callable[..., Training]) -> None:
     run = training(train={"batch_size": 1, "accumulation": 3, "warmup": 4})
     row = run.train_step(checkpoint="none yet")
     assert (row["step"], row["num_pairs_seen"], row["learning_rate"]) == (1, 3, 1e-3 / 4)
@@ -265,7 +288,9 @@ def test_what_a_batch_holds_is_what_the_files_say(cache: PairCache) -> None:
     half = torch.zeros(64, 64, dtype=torch.bool)
     half[16:48, 32:] = True
     assert torch.equal(pair.subject_masks[1], token_mask(half, (4, 4)))
-    assert [tuple(reference.shape) for reference in pair.references] == [(16, 4, 4)] * 2
+    assert [tuple(tensor.shape) for key, tensor in pair.condition.items() if key.startswith("reference")] == [
+        (16, 4, 4)
+    ] * 2
     assert all(bool(mask.all()) and len(mask) == 4 for mask in pair.reference_masks)  # no mask: the whole picture
     difference = (pair.preferred - pair.rejected).abs().amax(0)
     assert float(difference[2:6, :4].mean()) > 2 * float(difference[:, 6:].mean())
@@ -276,14 +301,14 @@ def test_batches_of_different_shapes_are_never_mixed(cache: PairCache) -> None:
     assert len(cache.shapes[1]) == 3  # the target and two references
 
 
-def test_an_unseen_field_reads_the_same_with_more_rows(training: Callable[..., PreferenceTraining]) -> None:
+def test_an_unseen_field_reads_the_same_with_more_rows(training: Callable[..., Training]) -> None:
     """The maps of the report come from one row, those of training from rows of pairs: they agree."""
     run = training(adapter=0.05)
     batch = run.batch_of([1, 3], range(2))
     draws = [Draw(batch.eps[i], float(batch.t[i])) for i in range(2)]
-    maps = run.compute(batch).maps
+    maps = compute(run, batch).maps
     assert maps is not None
     for i, index in enumerate([1, 3]):
-        single = collect_batch([run.cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)
-        shown, _ = maps_of(run.backbone, single, focus=run.config.focus, precision=FP32)
+        single = collect_batch([run.task.cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)
+        shown, _ = maps_of(run.backbone, single, focus=focus_of(run.task.objective), precision=FP32)
         assert torch.equal(shown.weight[0], maps.weight[i])

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -40,17 +40,14 @@ from likeness.backbones.flux.tokens import (
 )
 from likeness.backbones.flux.watch import layer_names, watching
 from likeness.backbones.lora import add_loras
+from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
+from likeness.core.files import read_json
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
 _SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-
-
-def to_pixels(images: Sequence[Image]) -> Float[Tensor, "B 3 H W"]:
-    """RGB pictures of one size as numbers in [-1, 1]."""
-    return torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def _references(row: Mapping[str, Tensor]) -> list[Tensor]:
@@ -64,6 +61,8 @@ def _column(t: Tensor | float, like: Tensor) -> Tensor:
 class FluxUno:
     """A `Backbone` over the parts of a FluxPipeline folder; its `network` is the transformer."""
 
+    time_laws: ClassVar[tuple[str, ...]] = TIME_LAWS
+
     def __init__(self, parts: FluxParts) -> None:
         self.parts = parts
         self.settings = parts.settings
@@ -72,11 +71,10 @@ class FluxUno:
             kind="flux_uno",
             prediction="velocity",
             px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            latents_per_token=2,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,
             adapter_prefix="transformer",
-            time_laws=TIME_LAWS,
-            layers=tuple(layer_names(self.network.config)),
         )
         self._images = VaeImageProcessor(vae_scale_factor=self.facts.px_per_token)
         self._ids: dict[tuple[TokenGrid, ...], Tensor] = {}
@@ -89,7 +87,7 @@ class FluxUno:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         loras: Sequence[str | Path] = (),
-    ) -> FluxUno:
+    ) -> Self:
         """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
 
         Raises: WeightsError listing missing parts or naming the damaged file.
@@ -97,6 +95,11 @@ class FluxUno:
         backbone = cls(load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
         add_loras(backbone, loras)
         return backbone
+
+    @classmethod
+    def layers_of(cls, folder: Path) -> tuple[str, ...]:
+        """Names of the blocks, double ones first, from the transformer's config."""
+        return tuple(layer_names(read_json(folder / "transformer" / "config.json")))
 
     def add_lora(self, spec: str | Path, *, name: str) -> None:
         """The transformer carries the LoRA as the frozen, active adapter `name`; see `folder.add_lora`."""
@@ -265,6 +268,10 @@ class FluxUno:
         return self._ids[grids]
 
     # pixels ----------------------------------------------------------------------------------------------------------
+
+    def encode_exactly(self) -> None:
+        """The VAE computes in fp32 from now on."""
+        self.parts.vae.float()
 
     @torch.no_grad()
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.base import Backbone
 from likeness.core.errors import WeightsError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import file_sha256, folder_sha256, json_sha256, short
@@ -31,21 +31,23 @@ __all__ = ["CachedPair", "PairCache", "build_cache", "pair_sha256", "pairs_sha25
 VERSION = 1
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64
-ENCODING_PARTS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+NOT_ENCODING = {"transformer", "unet", "scheduler"}
+"""Parts of a pipeline folder on which no encoded pair depends."""
+OWN = ("preferred", "rejected", "subject_masks", "disrupted", "complexity", "patch_preferred", "patch_rejected")
+"""Tensors of a pair beside its condition and the masks of its references."""
 
 
 @dataclass(frozen=True)
 class CachedPair:
     """One pair as a training step reads it. Reference i belongs to row i of the subject masks; patch weights or None.
 
-    `subject_masks` are empty rows for references that no subject of the picture shows.
+    `condition` is what the backbone prepared of prompt and references. `subject_masks` are empty rows for references
+    that no subject of the picture shows.
     """
 
     preferred: Float[Tensor, "C h w"]
     rejected: Float[Tensor, "C h w"]
-    embeds: Float[Tensor, "T D"]
-    pooled: Float[Tensor, " P"]
-    references: tuple[Float[Tensor, "C _ _"], ...]
+    condition: dict[str, Tensor]
     reference_masks: tuple[Bool[Tensor, " _"], ...]
     subject_masks: Bool[Tensor, "R L"]
     disrupted: Bool[Tensor, " R"]
@@ -73,7 +75,8 @@ def cache_key(
     digests: Sequence[str], *, model: Path, settings: EncodeSettings, patch_encoder: str | None
 ) -> dict[str, Any]:  # JSON values
     """Everything the numbers of a cache depend on."""
-    parts = {part: folder_sha256(model / part) for part in ENCODING_PARTS}
+    folders = sorted(path.name for path in model.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+    parts = {part: folder_sha256(model / part) for part in folders if part not in NOT_ENCODING}
     facts = model / "likeness.json"
     return {
         "version": VERSION,
@@ -89,7 +92,7 @@ def build_cache(
     *,
     folder: Path,
     key: dict[str, Any],
-    backbone: FluxUno,
+    backbone: Backbone[Any],
     settings: EncodeSettings,
     patch: PatchFeatures | None = None,
     progress: Progress | None = None,
@@ -150,31 +153,22 @@ class PairCache:
         return self._files[index // PAIRS_PER_SHARD].get_tensor(f"{index}/{name}")
 
     def _shape(self, index: int) -> tuple[tuple[int, ...], ...]:
-        """Sizes of the target and of every reference."""
+        """Sizes of the target and of every tensor of the condition."""
         file = self._files[index // PAIRS_PER_SHARD]
-        names = ["preferred", *(f"reference{i}" for i in range(self._num_references(index)))]
+        names = ["preferred", *self._conditions(index)]
         return tuple(tuple(file.get_slice(f"{index}/{name}").get_shape()) for name in names)
 
-    def _num_references(self, index: int) -> int:
-        return sum(name.startswith("reference_mask") for name in self._names[index])
+    def _conditions(self, index: int) -> list[str]:
+        found = self._names[index].difference(OWN)
+        return sorted(name for name in found if not name.startswith("reference_mask"))
 
     def __getitem__(self, index: int) -> CachedPair:
-        def get(name: str) -> Tensor:
-            return self._tensor(index, name)
-
-        count, names = self._num_references(index), self._names[index]
+        names = self._names[index]
+        masks = sum(name.startswith("reference_mask") for name in names)
         return CachedPair(
-            preferred=get("preferred"),
-            rejected=get("rejected"),
-            embeds=get("embeds"),
-            pooled=get("pooled"),
-            references=tuple(get(f"reference{i}") for i in range(count)),
-            reference_masks=tuple(get(f"reference_mask{i}") for i in range(count)),
-            subject_masks=get("subject_masks"),
-            disrupted=get("disrupted"),
-            complexity=get("complexity"),
-            patch_preferred=get("patch_preferred") if "patch_preferred" in names else None,
-            patch_rejected=get("patch_rejected") if "patch_rejected" in names else None,
+            **{name: self._tensor(index, name) for name in OWN if name in names},
+            condition={name: self._tensor(index, name) for name in self._conditions(index)},
+            reference_masks=tuple(self._tensor(index, f"reference_mask{i}") for i in range(masks)),
         )
 
 

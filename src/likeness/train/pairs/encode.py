@@ -4,15 +4,15 @@ Pictures and masks of the target share one transform, pictures and masks of a re
 them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10, 10.1.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: a condition of whichever backbone
 
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from likeness.backbones.flux.tokens import TokenGrid, token_grid
-from likeness.backbones.flux.uno import FluxUno, to_pixels
+from likeness.backbones.base import Backbone, TokenGrid
+from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
 from likeness.core.masks import inside, load_mask
@@ -41,7 +41,7 @@ class PatchFeatures(Protocol):
 
 
 def encode_pair(
-    backbone: FluxUno, pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None = None
+    backbone: Backbone[Any], pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None = None
 ) -> dict[str, Tensor]:
     """Tensors on the CPU by the names of `cache.CachedPair`, references numbered ("reference0", "reference_mask0").
 
@@ -55,31 +55,29 @@ def encode_pair(
 
 @torch.no_grad()
 def _encode(
-    backbone: FluxUno, pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None
+    backbone: Backbone[Any], pair: PreferencePair, *, settings: EncodeSettings, patch: PatchFeatures | None
 ) -> dict[str, Tensor]:
     preferred, rejected = load_image(pair.preferred), load_image(pair.rejected)
     if preferred.size != pair.size or rejected.size != pair.size:
         got = f"{preferred.size} and {rejected.size}"
         raise DataError(f"pictures: expected both of {pair.size[0]} x {pair.size[1]} px as the row says, got {got}.")
-    targets = [_fit(image, size=settings.size, multiple=backbone.facts.px_per_token) for image in (preferred, rejected)]
-    references = backbone.fit_references([load_image(reference.image) for reference in pair.references])
-    latents = [_latents(backbone, image) for image in (*targets, *references)]
-    grid = token_grid(latents[0][None])
-    subject_masks, disrupted = _subject_masks(pair, backbone=backbone, size=settings.size, grid=grid)
-    text = backbone.embed_text([pair.prompt])
+    facts = backbone.facts
+    targets = [_fit(image, size=settings.size, multiple=facts.px_per_token) for image in (preferred, rejected)]
+    originals = [load_image(reference.image) for reference in pair.references]
+    latents = [_latents(backbone, image) for image in targets]
+    grid = _grid(targets[0].size, px=facts.px_per_token)
+    subject_masks, disrupted = _subject_masks(pair, px=facts.px_per_token, size=settings.size, grid=grid)
+    references, masks = backbone.fit_references(originals), _reference_masks(pair, originals, backbone=backbone)
     tensors = {
         "preferred": latents[0],
         "rejected": latents[1],
-        "embeds": text.embeds[0],
-        "pooled": text.pooled[0],
+        **backbone.prepare(pair.prompt, originals),
         "subject_masks": subject_masks,
         "disrupted": disrupted,
-        "complexity": _complexity(targets[0], patch_px=backbone.facts.px_per_token, kind=settings.entropy),
+        "complexity": _complexity(targets[0], patch_px=facts.px_per_token, kind=settings.entropy),
     }
-    masks = _reference_masks(pair, backbone=backbone)
     for number, mask in enumerate(masks):
-        tokens = _tokens_inside(mask, TokenGrid(*token_grid(latents[2 + number][None])))
-        tensors |= {f"reference{number}": latents[2 + number], f"reference_mask{number}": tokens}
+        tensors[f"reference_mask{number}"] = _tokens_inside(mask, _grid(references[number].size, px=facts.px_per_token))
     if patch is not None:
         tensors |= _patch_weights(patch, targets=targets, references=references, masks=masks, grid=grid)
     return {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -95,7 +93,12 @@ def _fit(image: Image.Image, *, size: int | None, multiple: int) -> Image.Image:
     return image
 
 
-def _latents(backbone: FluxUno, image: Image.Image) -> Float[Tensor, "C h w"]:
+def _grid(size: tuple[int, int], *, px: int) -> TokenGrid:
+    """Tokens of a picture of (width, height) px."""
+    return TokenGrid(size[1] // px, size[0] // px)
+
+
+def _latents(backbone: Backbone[Any], image: Image.Image) -> Float[Tensor, "C h w"]:
     return backbone.encode(to_pixels([image]))[0].float()
 
 
@@ -104,7 +107,7 @@ def _complexity(image: Image.Image, *, patch_px: int, kind: str) -> Float[Tensor
 
 
 def _subject_masks(
-    pair: PreferencePair, *, backbone: FluxUno, size: int | None, grid: TokenGrid
+    pair: PreferencePair, *, px: int, size: int | None, grid: TokenGrid
 ) -> tuple[Bool[Tensor, "R L"], Bool[Tensor, " R"]]:
     """Per reference the tokens of its subjects in the preferred picture, and whether one of them is disrupted."""
     masks = torch.zeros(len(pair.references), grid.rows * grid.columns, dtype=torch.bool)
@@ -115,7 +118,7 @@ def _subject_masks(
         for subject in subjects:
             if subject.disrupted or not disrupted[index]:
                 mask = load_mask(subject.mask, size=pair.size, what="subject mask")
-                fitted = _fit(mask, size=size, multiple=backbone.facts.px_per_token)
+                fitted = _fit(mask, size=size, multiple=px)
                 masks[index] |= token_mask(torch.from_numpy(inside(fitted)), grid)
     return masks, disrupted
 
@@ -124,9 +127,10 @@ def _shown_by(pair: PreferencePair, index: int) -> list[PairSubject]:
     return [subject for subject in pair.subjects if subject.reference_index == index]
 
 
-def _reference_masks(pair: PreferencePair, *, backbone: FluxUno) -> list[Bool[Tensor, "_ _"]]:
+def _reference_masks(
+    pair: PreferencePair, originals: list[Image.Image], *, backbone: Backbone[Any]
+) -> list[Bool[Tensor, "_ _"]]:
     """Per reference, fitted as its picture is, the pixels that show the subject: all of them without a mask."""
-    originals = [load_image(reference.image) for reference in pair.references]
     masks = [_full_or_given(reference, like=image) for reference, image in zip(pair.references, originals, strict=True)]
     return [torch.from_numpy(inside(mask)) for mask in backbone.fit_references(masks)]
 

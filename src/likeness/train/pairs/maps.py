@@ -22,22 +22,22 @@ Pictures lie in RUN/maps/pictures, copies at their own size. Step 0 is the untun
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any  # JSON values
+from typing import Any, cast  # Any: JSON values, a condition of whichever backbone
 
 import torch
 from torch import Tensor
 
-from likeness.backbones.flux.tokens import TokenGrid, token_grid
-from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.base import Backbone, TokenGrid
 from likeness.core.files import atomic_write_text, canonical_json
 from likeness.core.images import load_image, save_png
 from likeness.core.pairs import PreferencePair
 from likeness.core.rng import seed_for
 from likeness.focus import FocusMaps
+from likeness.objectives.base import Objective
 from likeness.train.config import TrainConfig
-from likeness.train.draws import Draw
-from likeness.train.pairs.cache import PairCache
-from likeness.train.pairs.step import collect_batch, maps_of
+from likeness.train.pairs.cache import CachedPair, PairCache
+from likeness.train.pairs.step import collect_batch, focus_of, maps_of
+from likeness.train.task import Draw
 
 __all__ = ["NUM_PAIRS", "TIMES", "copy_pictures", "maps_file", "pick_pairs", "write_maps"]
 
@@ -83,17 +83,15 @@ def write_maps(
     pairs: Sequence[PreferencePair],
     indices: Sequence[int],
     cache: PairCache,
-    backbone: FluxUno,
+    backbone: Backbone[Any],
     config: TrainConfig,
     precision: torch.dtype,
 ) -> Path:
     """The maps of `pairs[i]` for i in `indices` under the present policy; noise depends on the pair alone."""
-    rows = [
-        _pair_row(pairs[i], index=i, cache=cache, backbone=backbone, config=config, precision=precision)
-        for i in indices
-    ]
-    focus = config.focus
-    head = {"version": 1, "step": step, "objective": config.objective.name, "mode": focus.mode}
+    rows = [_pair_row(pairs[i], entry=cache[i], backbone=backbone, config=config, precision=precision) for i in indices]
+    objective = cast(Objective, config.objective)
+    focus = focus_of(objective)
+    head = {"version": 1, "step": step, "objective": objective.kind, "mode": focus.mode}
     facts = {**head, "tau": focus.tau, "gamma": focus.gamma, "times": list(TIMES), "pairs": rows}
     path = maps_file(folder, step)
     atomic_write_text(path, canonical_json(facts) + "\n")
@@ -103,21 +101,20 @@ def write_maps(
 def _pair_row(
     pair: PreferencePair,
     *,
-    index: int,
-    cache: PairCache,
-    backbone: FluxUno,
+    entry: CachedPair,
+    backbone: Backbone[Any],
     config: TrainConfig,
     precision: torch.dtype,
 ) -> dict[str, Any]:
-    entry = cache[index]
-    grid = token_grid(entry.preferred[None])
+    side, objective = backbone.facts.latents_per_token, cast(Objective, config.objective)
+    grid = TokenGrid(entry.preferred.shape[-2] // side, entry.preferred.shape[-1] // side)
     generator = torch.Generator().manual_seed(seed_for(config.train.seed, "maps", pair.id))
     eps = torch.randn(entry.preferred.shape, generator=generator)
     levels: list[dict[str, Any]] = []
     maps = None
     for t in TIMES:
         batch = collect_batch([entry], [Draw(eps, t)], backbone=backbone, guidance=config.train.guidance)
-        maps, scores = maps_of(backbone, batch, focus=config.focus, precision=precision)
+        maps, scores = maps_of(backbone, batch, focus=focus_of(objective), precision=precision)
         levels.append(_level(maps, scores, t=t, grid=grid))
     assert maps is not None
     pictures = list(_pictures(pair))

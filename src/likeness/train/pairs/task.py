@@ -1,0 +1,197 @@
+"""Preference pairs as a task: the loop draws them, the objective of the config says what is learnt from them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast  # Any: identities are JSON; a condition of whichever backbone
+
+import torch
+from pydantic import Field
+
+from likeness.backbones.base import FEATURES, Backbone
+from likeness.backbones.open import backbone_class
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.hashing import folder_sha256, json_sha256
+from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
+from likeness.core.spec import Spec
+from likeness.core.weights import public_name, resolve_weights
+from likeness.objectives import OBJECTIVES, objective_of
+from likeness.objectives.base import Objective
+from likeness.objectives.pair import implicit_accuracy
+from likeness.objectives.patch_dpo import PatchDpo
+from likeness.train.config import TrainConfig
+from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
+from likeness.train.pairs.encode import EncodeSettings
+from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
+from likeness.train.pairs.patches import load_patch_features
+from likeness.train.pairs.step import Batch, StepOutcome, collect_batch, compute_step, focus_of
+from likeness.train.task import Draw, Progress, Step, Trainable
+
+COLUMNS = (
+    *("loss", "anchor", "inside", "accuracy", "errors/policy_preferred", "errors/policy_rejected"),
+    *("errors/ref_preferred", "errors/ref_rejected", "focus_share", "fused", "valid", "t"),
+)
+"""What every objective of pairs logs, null where it has no such thing."""
+
+
+class DataTable(Spec):
+    """`pairs`: folder with pairs.jsonl. `cache`: where encoded pairs are kept (default: `pairs`/cache).
+
+    `split` names the rows used. `size`: long side of the pictures in px, None for their own. `limit`: the first rows.
+    """
+
+    pairs: str = Field(min_length=1)
+    cache: str | None = None
+    split: Literal["train", "validation", "test"] = "train"
+    size: int | None = Field(default=None, ge=16)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class PairsTask:
+    """The pairs of a config; once prepared, encoded and ready to be drawn."""
+
+    data: ClassVar[type[Spec]] = DataTable
+    objectives: ClassVar[Mapping[str, Callable[[], type[Spec]]]] = {
+        kind: partial(objective_of, kind) for kind in OBJECTIVES
+    }
+    noun: ClassVar[str] = "pairs"
+    added: ClassVar[Sequence[str]] = ("anchor",)
+    by_t: ClassVar[Sequence[str]] = ("focus_share",)
+
+    def __init__(self, config: TrainConfig, *, model: Path, precision: torch.dtype) -> None:
+        self._config, self._model, self._precision = config, model, precision
+        self._data, self.objective = cast(DataTable, config.data), cast(Objective, config.objective)
+        self.pairs = _read_pairs(self._data)
+        focus = focus_of(self.objective)
+        _check_features(focus.features)
+        _check_layers(focus.layers, model=model)
+        self._digests = pairs_sha256(self.pairs)
+        encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
+        self._patch_encoder = encoder
+        self._patch_sha256 = None if encoder is None else folder_sha256(resolve_weights(encoder))
+        self._shown = pick_pairs(self.pairs, seed=config.train.seed)
+        self._cache: PairCache | None = None
+        self.columns: Sequence[str] = (*COLUMNS, *self.objective.columns)
+
+    @classmethod
+    def find(cls, config: TrainConfig, *, model: Path, precision: torch.dtype) -> "PairsTask":
+        """The pairs of a config, before any weights are loaded. Raises: ConfigError, DataError, WeightsError."""
+        return cls(config, model=model, precision=precision)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def cache(self) -> PairCache:
+        """The encoded pairs, after `prepare`."""
+        assert self._cache is not None, "prepare first"
+        return self._cache
+
+    @property
+    def shapes(self) -> Sequence[tuple[tuple[int, ...], ...]]:
+        """Sizes of the target and of the condition's tensors, per pair."""
+        return self.cache.shapes
+
+    def identity(self) -> dict[str, Any]:
+        """The pairs by their hash, the patch encoder, and what pages say of the objective."""
+        rows = [[pair.id, digest] for pair, digest in zip(self.pairs, self._digests, strict=True)]
+        data = {"id": public_name(self._data.pairs), "num_pairs": len(rows), "sha256": json_sha256(rows)}
+        return {
+            "data": {**data, "split": self._data.split, "size": self._data.size},
+            "objective": {"label": self.objective.label, "compares": self.objective.needs_ref_policy},
+            "settings": {"patch_encoder_sha256": self._patch_sha256},
+        }
+
+    def prepare(self, backbone: Backbone[Any], *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
+        """Encoded pairs: the main process makes what is missing, then all read. Raises: ConfigError, DataError."""
+        settings = EncodeSettings(self._data.size, str(self._precision), focus_of(self.objective).entropy)
+        place = Path(self._data.cache or Path(self._data.pairs) / "cache").expanduser()
+        key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
+        if is_main:
+            device = str(next(backbone.network.parameters()).device)
+            patch = None if self._patch_encoder is None else load_patch_features(self._patch_encoder, device=device)
+            build_cache(
+                self.pairs,
+                folder=place,
+                key=key,
+                backbone=backbone,
+                settings=settings,
+                patch=patch,
+                progress=progress("encoding pairs"),
+            )
+        wait()
+        self._cache = PairCache(place / json_sha256(key)[:12], count=len(self.pairs))
+
+    def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Backbone[Any]) -> Batch:
+        """The pairs with their noise and times."""
+        pairs = [self.cache[row] for row in rows]
+        return collect_batch(pairs, draws, backbone=backbone, guidance=self._config.train.guidance)
+
+    def step(self, batch: Batch, *, backbone: Backbone[Any], trainable: Trainable) -> Step:
+        """The loss of a micro-batch under this run's objective."""
+        outcome = compute_step(
+            backbone, batch, objective=self.objective, trainable=trainable, precision=self._precision
+        )
+        return Step(outcome.total, _logged(batch, outcome))
+
+    def show(self, folder: Path, *, step: int, backbone: Backbone[Any]) -> None:
+        """RUN/maps: the maps of this step, and the pictures they are of."""
+        copy_pictures([self.pairs[i] for i in self._shown], folder)
+        if not maps_file(folder, step).is_file():
+            write_maps(
+                folder,
+                step=step,
+                pairs=self.pairs,
+                indices=self._shown,
+                cache=self.cache,
+                backbone=backbone,
+                config=self._config,
+                precision=self._precision,
+            )
+
+
+@torch.no_grad()
+def _logged(batch: Batch, outcome: StepOutcome) -> dict[str, torch.Tensor]:
+    """One number per pair and column; what the objective does not have is absent."""
+    columns = {"loss": outcome.loss.detach().expand(batch.size), "t": batch.t}
+    columns |= {f"errors/{name}": values for name, values in outcome.errors.items()}
+    if outcome.anchor is not None:
+        columns["anchor"] = outcome.anchor.detach().expand(batch.size)
+    if outcome.inside is not None:
+        columns |= {"inside": outcome.inside, "accuracy": implicit_accuracy(outcome.inside)}
+    if outcome.maps is not None:
+        columns |= {name: getattr(outcome.maps, name) for name in ("focus_share", "fused", "valid")}
+    return columns | (outcome.more or {})
+
+
+def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
+    place = Path(table.pairs).expanduser()
+    if not place.exists() or (place.is_dir() and not (place / PAIRS_NAME).is_file()):
+        wanted = f"a folder with {PAIRS_NAME}"
+        raise ConfigError(f"data.pairs: expected {wanted}, got nothing at {place}; make one with `likeness data dip`.")
+    found = read_pairs(place)
+    if found.left_out:
+        got = f"{len(found.left_out)} bad; first: {found.left_out[0].reason}"
+        raise DataError(f"{place}: expected sound rows only, got {got}; see `likeness data lint {place}`.")
+    pairs = tuple(pair for pair in found.pairs if pair.split == table.split)[: table.limit]
+    if not pairs:
+        splits = ", ".join(sorted({pair.split for pair in found.pairs}))
+        raise ConfigError(f"data.split: expected pairs of {table.split}, got only {splits}; choose another.")
+    return pairs
+
+
+def _check_features(features: str) -> None:
+    if features not in FEATURES:
+        known = ", ".join(FEATURES)
+        raise ConfigError(f"objective.focus.features: expected one of {known}, got {features!r}; choose one.")
+
+
+def _check_layers(pattern: str | None, *, model: Path) -> None:
+    """Some layer has a name that `focus.layers` matches. Raises: ConfigError naming the first and the last."""
+    if pattern is None:
+        return
+    names = backbone_class(model).layers_of(model)
+    if not any(re.fullmatch(pattern, name) for name in names):
+        wanted = f"objective.focus.layers: expected a pattern for names from {names[0]} to {names[-1]}, got {pattern!r}"
+        raise ConfigError(f"{wanted}, which matches none; correct it.")
