@@ -33,8 +33,8 @@ def seen_by(objective: Objective, *, same: bool = False) -> PairSeen:
     return PairSeen(torch.tensor([0.3, 0.8]), **given, **weights.get(objective.weights, {}))
 
 
-def objective(kind: str, **options: Any) -> Objective:
-    return objective_of(kind).model_validate(options)
+def objective(key: str, /, **options: Any) -> Objective:
+    return objective_of(key).model_validate(options)
 
 
 def test_the_order_of_the_table() -> None:

@@ -7,6 +7,7 @@ import pytest
 from scripts import ROOT
 
 from likeness.core.errors import ConfigError
+from likeness.core.spec import Spec
 from likeness.objectives.dpo import Dpo
 from likeness.objectives.focus_dpo import FocusDpo
 from likeness.train.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
@@ -177,9 +178,18 @@ def test_the_recipes_are_sound(path: Path) -> None:
     config = read_train_config(path)
     assert path.stem == f"{config.objective.model_dump()['kind']}_world"
     text = path.read_text()
-    for table in (config.model, config.data, config.objective, config.train):
-        missing = [key for key in type(table).model_fields if f"\n{key} =" not in text and f"\n# {key} =" not in text]
+    tables = [config.model, config.data, config.objective, config.train, *inner_tables(config.objective)]
+    for table in tables:
+        missing = [key for key in type(table).model_fields if not stands(key, text)]
         assert missing in ([], ["preset"])  # every key stands in every recipe
+
+
+def inner_tables(table: Spec) -> list[Spec]:
+    return [value for _, value in table if isinstance(value, Spec)]
+
+
+def stands(key: str, text: str) -> bool:
+    return any(line in text for line in (f"\n{key} =", f"\n# {key} =", f"\n[objective.{key}]"))
 
 
 def test_recipes_differ_in_the_objective_only() -> None:

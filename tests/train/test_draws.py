@@ -46,6 +46,7 @@ class Clock:
         return float(torch.rand((), generator=generator))
 
 
+@pytest.mark.usefixtures("unchecked")  # the clock is no whole backbone
 def test_noise_and_time_depend_on_seed_step_and_position_alone() -> None:
     def draw(step: int, position: int, *, seed: int = 3) -> tuple[list[float], float]:
         backbone: Any = Clock()

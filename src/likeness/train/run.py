@@ -147,7 +147,8 @@ def _run(
 ) -> TuneSummary:
     config, task = inputs.config, inputs.task
     loras = [] if inputs.adapter is None else [inputs.adapter]
-    backbone = open_backbone(inputs.model, device=str(accelerator.device), dtype=inputs.precision, loras=loras)
+    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
+    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras)
     backbone.encode_exactly()
     bar: Progress = progress or (lambda _: lambda _done, _total: None)
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)
