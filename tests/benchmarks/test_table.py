@@ -71,7 +71,7 @@ def test_the_command_line_measures_an_added_benchmark_by_its_domain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, str]] = []
-    monkeypatch.setattr("likeness.evaluate.run.load_encoders", lambda specs, **_: asked.append(specs) or {})
+    monkeypatch.setattr("likeness.evaluate.folder.load_encoders", lambda specs, **_: asked.append(specs) or {})
     (tmp_path / "made").mkdir()
     Image.new("RGB", (16, 16), "red").save(tmp_path / "made" / "toy-v1-0.png")
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "made"), "--benchmark", "toy-colours", "--json"])
