@@ -15,8 +15,9 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 
-__all__ = ["MAX_SIDE", "fit_reference", "load_image", "png_text", "save_png", "to_rgb"]
+__all__ = ["MAX_SIDE", "fit_reference", "load_image", "pictures_in", "png_text", "save_png", "to_rgb"]
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_SIDE = 20_000
 """Longest accepted side in px; larger files are refused before any pixel is decoded."""
 
@@ -61,6 +62,12 @@ def load_image(path: Path | str) -> Image.Image:
     except _DAMAGED as error:
         raise DataError(f"{path}: expected a whole picture, got a damaged one ({error}); replace it.") from error
     return upright.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else upright
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The png, jpg and webp files of a folder of pictures by name, of its images/ where it has one."""
+    inside = folder / "images" if (folder / "images").is_dir() else folder
+    return sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _require_content(path: Path) -> None:

@@ -8,9 +8,8 @@ from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl
+from likeness.core.images import pictures_in
 from likeness.core.records import Case
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
         raise DataError(f"{folder}: expected a folder of pictures, found none; check the path.")
     manifest = folder / "manifest.jsonl"
     by_id = {case.id: case for case in cases}
-    pictures = _pictures(folder)
+    pictures = pictures_in(folder)
     if manifest.is_file():
         claimed, absent, foreign = _from_manifest(manifest, cases=by_id)
         listed = {path.resolve() for path in (*(sample.image for sample in claimed), *foreign)}
@@ -52,11 +51,6 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     placed = {path: _place(path.stem, cases=by_id) for path in pictures}
     claimed = [Sample(f"{p[0].id}-{p[1]}", p[0], p[1], path) for path, p in placed.items() if p]
     return _ordered(claimed, cases=cases, absent=[], extra=[path for path, p in placed.items() if not p], folder=folder)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    inside = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:

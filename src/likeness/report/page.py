@@ -80,7 +80,6 @@ class Card:
 class Section:
     """One run as the template sees it."""
 
-    name: str
     anchor: str
     run: Run
     cards: tuple[Card, ...]
@@ -161,7 +160,6 @@ def _section(run: Run, *, index: int) -> Section:
     extremes = min(NUM_EXTREMES, len(ranked) // 2)
     metric = ranking_metric(run)
     return Section(
-        name=run.name,
         anchor=anchor,
         run=run,
         cards=tuple(cards.values()),
@@ -265,9 +263,12 @@ def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
 def _command_lines(run: Run) -> tuple[str, ...]:
     """The commands recorded in the folder; for a step without record, one that repeats it with its settings."""
     folder = shlex.quote(run.folder.name or ".")
+    # a run.json says which benchmark it is, if any, and `likeness evaluate` finds it there
+    name = shlex.quote(str((run.summary or {}).get("benchmark")))
+    benchmark = "" if "benchmark" in run.identity else f" --benchmark {name}"
     steps = {
         "generate": _repeating(run, folder=folder) if run.identity else "",
-        "evaluate": f"likeness evaluate {folder}{_benchmark_flag(run)}" if run.summary is not None else "",
+        "evaluate": f"likeness evaluate {folder}{benchmark}" if run.summary is not None else "",
     }
     recorded = [str(run.commands.get(step) or guess) for step, guess in steps.items()]
     return (*(line for line in recorded if line), f"likeness report {folder}")
@@ -279,9 +280,3 @@ def _repeating(run: Run, *, folder: str) -> str:
     flags = [f"--{flag.replace('_', '-')} {shlex.quote(str(value))}" for flag, value in given if value is not None]
     model = shlex.quote(str(run.model.get("id") or "flux"))
     return f"likeness generate --cases {folder}/cases.jsonl --model {model} {' '.join(flags)} --out repeated"
-
-
-def _benchmark_flag(run: Run) -> str:
-    """Nothing where run.json says which benchmark it is, if any: `likeness evaluate` finds it there."""
-    name = str((run.summary or {}).get("benchmark"))
-    return "" if "benchmark" in run.identity else f" --benchmark {shlex.quote(name)}"

@@ -17,11 +17,10 @@ from typing import Any
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
+from likeness.core.images import pictures_in
 from likeness.core.records import Case, case_file, read_cases
 
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     cases_file = read_cases(cases or case_file(folder))
     summary = _read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
-    unreadable = [(item.where, item.reason) for item in cases_file.left_out]
+    rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
     return Run(
         folder=folder,
         identity=_read_object(folder / "run.json") or {},
@@ -128,9 +127,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
         lines=score_lines((summary or {}).get("rows", []), metrics=(summary or {}).get("metrics") or {}),
-        rejected=tuple(
-            [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")] + unreadable
-        ),
+        rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
         commands=_read_object(folder / "commands.json") or {},
@@ -226,10 +223,7 @@ def _read_object(path: Path) -> Json | None:
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:
     """Manifest rows for pictures made elsewhere, found by the names that `likeness evaluate` accepts."""
-    inside = folder / "images" if (folder / "images").is_dir() else folder
-    files = {
-        path.stem: path.relative_to(folder) for path in sorted(inside.iterdir()) if path.suffix.lower() in SUFFIXES
-    }
+    files = {path.stem: path.relative_to(folder) for path in pictures_in(folder)}
     absent = Path("images/absent")
     return [{**row, "image": files.get(row["id"]) or files.get(row["case_id"], absent)} for row in scores]
 
