@@ -60,8 +60,8 @@ def benchmark_names(*, needs_data: bool) -> list[str]:
 def benchmark_cases(
     name: str,
     *,
-    folder: Path,
-    data: Path | None = None,
+    folder: Path | str,
+    data: Path | str | None = None,
     limit: int | None = None,
     split: Split = "test",
     progress: Progress = unseen,
@@ -77,7 +77,14 @@ def benchmark_cases(
     if known.needs_data and data is None:
         raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
     build: Callable[..., CasesFile] = resolve_name(known.build)
-    return build(name, folder=folder, data=data, limit=limit, split=split, progress=progress)
+    return build(
+        name,
+        folder=Path(folder),
+        data=None if data is None else Path(data),
+        limit=limit,
+        split=split,
+        progress=progress,
+    )
 
 
 def copy_truth(folder: Path, *, run: Path) -> None:

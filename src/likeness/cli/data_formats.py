@@ -73,12 +73,12 @@ def lint(
 ) -> None:
     """What is wrong with a pair set: masks, leakage, who wins, order of subjects, duplicates, benchmarks, balance."""
     from likeness.cli.progress import progress_bars
-    from likeness.data.lint.run import lint as find_faults
+    from likeness.data.lint.run import lint_pairs
 
     place = tempfile.TemporaryDirectory() if benchmark else nullcontext("")
     with place as built, progress_bars() as bar:
         drawn = [_built(name, Path(built) / name, progress=bar(f"drawing {name}")) for name in benchmark or []]
-        report = find_faults(
+        report = lint_pairs(
             folder,
             benchmarks=[*(cases or []), *drawn],
             encode=_encode(encoder),

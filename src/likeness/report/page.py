@@ -116,12 +116,12 @@ class Tuned:
     note: str
 
 
-def build_report(run_folder: Path, *, cases: Path | None = None) -> Path:
+def build_report(run_folder: Path | str, *, cases: Path | None = None) -> Path:
     """The path of RUN/report.html, written from the files of the run folder alone (`cases`: a case file elsewhere).
 
     Raises: DataError when the folder is not a run; OutputError when it cannot be written.
     """
-    return build_index([run_folder], out=run_folder / "report.html", cases=cases)
+    return build_index([Path(run_folder)], out=Path(run_folder) / "report.html", cases=cases)
 
 
 def build_index(

@@ -67,11 +67,12 @@ class Number:
     n: int
 
 
-def build_training_page(run_folder: Path, *, out: Path | None = None, title: str | None = None) -> Path:
+def build_training_page(run_folder: Path | str, *, out: Path | None = None, title: str | None = None) -> Path:
     """The path of the page (default: RUN/report.html), written from the files of the run folder alone.
 
     Raises: DataError when the folder is no training run; OutputError when the page cannot be written.
     """
+    run_folder = Path(run_folder)
     run = read_training_run(run_folder)
     out = out or run_folder / "report.html"
     num_pairs = (run.identity.get("data") or {}).get("num_pairs", "unknown")

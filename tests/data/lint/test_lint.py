@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.data.lint.findings import CODES, LintReport
 from likeness.data.lint.mask_evidence import best_shift, changes_outside, moved
-from likeness.data.lint.run import lint
+from likeness.data.lint.run import lint_pairs
 
 Row = dict[str, Any]
 Plant = Callable[[Row, Path, np.random.Generator], bool]
@@ -240,11 +240,11 @@ def sixty(tmp_path_factory: pytest.TempPathFactory, write_set: Callable[..., Pat
 def planted_report(sixty: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LintReport, dict[str, str]]:
     folder = tmp_path_factory.mktemp("planted") / "set"
     planted = plant(sixty, folder, every=2)
-    return lint(folder), planted
+    return lint_pairs(folder), planted
 
 
 def test_clean_pairs_give_no_findings(clean_set: Path) -> None:
-    report = lint(clean_set)
+    report = lint_pairs(clean_set)
     assert report.findings == ()
     assert report.num_pairs == 12
     assert report.counts["subset"] == {"single": 6, "multi": 6}
@@ -287,10 +287,10 @@ def test_a_thousand_pairs_of_the_recipe(tmp_path: Path) -> None:
     from likeness.data.pairs.dip import make_pairs
 
     make_pairs(1000, out=tmp_path / "clean", seed=1)
-    assert lint(tmp_path / "clean").num_errors == 0
+    assert lint_pairs(tmp_path / "clean").num_errors == 0
     planted = plant(tmp_path / "clean", tmp_path / "planted", every=3)
     assert set(planted.values()) == {*FAULTS, "duplicate"}
-    assert_found_and_nothing_else(lint(tmp_path / "planted"), planted)
+    assert_found_and_nothing_else(lint_pairs(tmp_path / "planted"), planted)
 
 
 # -- single rules ----------------------------------------------------------------------------------------------
@@ -310,14 +310,14 @@ def test_a_repeated_id_is_no_other_bad_row(clean_set: Path, tmp_path: Path) -> N
     folder = changed_copy(
         clean_set, tmp_path / "set", lambda rows: rows.append(rows[0] | {"preferred": rows[1]["preferred"]})
     )
-    assert codes(lint(folder)) == [(read_jsonl(folder / "pairs.jsonl")[0]["id"], "duplicate_id")]
+    assert codes(lint_pairs(folder)) == [(read_jsonl(folder / "pairs.jsonl")[0]["id"], "duplicate_id")]
 
 
 def test_pictures_in_exchanged_roles_are_duplicates_too(clean_set: Path, tmp_path: Path) -> None:
     def add(rows: list[Row]) -> None:
         rows.append(rows[0] | {"id": "twin", "preferred": rows[0]["rejected"], "rejected": rows[0]["preferred"]})
 
-    assert ("twin", "duplicate_pair") in codes(lint(changed_copy(clean_set, tmp_path / "set", add)))
+    assert ("twin", "duplicate_pair") in codes(lint_pairs(changed_copy(clean_set, tmp_path / "set", add)))
 
 
 def test_one_winner_with_two_losers_is_a_warning(clean_set: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_one_winner_with_two_losers_is_a_warning(clean_set: Path, tmp_path: Path
     write_jsonl(
         folder / "pairs.jsonl", [*rows, rows[0] | {"id": "twin", "rejected": write(folder, rows[0], "other", loser)}]
     )
-    report = lint(folder)
+    report = lint_pairs(folder)
     assert codes(report) == [("twin", "repeated_picture")]
     assert report.num_errors == 0
 
@@ -346,7 +346,7 @@ def test_subjects_of_a_benchmark_are_known_by_id_and_by_picture(clean_set: Path,
     ]
     case = {"id": "bench-1", "prompt": "x", "subjects": subjects}
     write_jsonl(tmp_path / "cases.jsonl", [case])
-    report = lint(clean_set, benchmarks=[tmp_path / "cases.jsonl"])
+    report = lint_pairs(clean_set, benchmarks=[tmp_path / "cases.jsonl"])
     overlapping = [found.pair for found in report.findings if found.code == "benchmark_overlap"]
     assert overlapping == [rows[0]["id"], rows[2]["id"], rows[4]["id"]]
     assert all("bench-1" in found.what for found in report.findings)
@@ -359,7 +359,7 @@ def test_balance_is_judged_from_thirty_pairs(sixty: Path, tmp_path: Path) -> Non
     def findings_of(rows: list[Row]) -> list[str]:
         shutil.rmtree(tmp_path / "set", ignore_errors=True)
         folder = changed_copy(sixty, tmp_path / "set", lambda kept: kept.__setitem__(slice(None), rows))
-        return [found.what for found in lint(folder).findings if found.what.startswith("pairs per subset")]
+        return [found.what for found in lint_pairs(folder).findings if found.what.startswith("pairs per subset")]
 
     assert findings_of([*single[:25], *multi[:5]]) == ["pairs per subset: single 25, multi 5"]
     assert findings_of([*single[:24], *multi[:5]]) == []
@@ -375,7 +375,7 @@ def test_low_scores_and_scores_in_the_wrong_order(clean_set: Path, tmp_path: Pat
             count = len(row["subjects"])
             row["qa"] = {"preferred": score(preferred, count), "rejected": score(rejected, count)}
 
-    found = codes(lint(changed_copy(clean_set, tmp_path / "set", judge)))
+    found = codes(lint_pairs(changed_copy(clean_set, tmp_path / "set", judge)))
     names = [row["id"] for row in read_jsonl(clean_set / "pairs.jsonl")[:4]]
     assert found == [(names[1], "gate_failed"), (names[2], "gate_failed"), (names[3], "swapped_winner")]
 
@@ -385,8 +385,8 @@ def test_tolerance_forgives_what_lossy_files_change(clean_set: Path, tmp_path: P
     (row,) = read_jsonl(folder / "pairs.jsonl")
     leaked_everywhere(row, folder, np.random.default_rng(0))
     write_jsonl(folder / "pairs.jsonl", [row])
-    assert [code for _, code in codes(lint(folder))] == ["leaked_background"]
-    assert codes(lint(folder, tolerance=1)) == []
+    assert [code for _, code in codes(lint_pairs(folder))] == ["leaked_background"]
+    assert codes(lint_pairs(folder, tolerance=1)) == []
 
 
 def test_an_encoder_decides_in_place_of_colours(clean_set: Path) -> None:
@@ -397,7 +397,7 @@ def test_an_encoder_decides_in_place_of_colours(clean_set: Path) -> None:
         asked.extend(images)
         return np.ones((len(images), 1))
 
-    assert lint(clean_set, encode=blind).findings == ()
+    assert lint_pairs(clean_set, encode=blind).findings == ()
     assert asked
     assert all(image.width == image.height for image in asked)
     single = [row["id"] for row in read_jsonl(clean_set / "pairs.jsonl") if row["subset"] == "single"]
@@ -418,7 +418,7 @@ def lint_of(clean: Path, rows: list[Row], encode: Any) -> LintReport:
     path = clean / "some.jsonl"
     write_jsonl(path, rows)
     try:
-        return lint(path, encode=encode)
+        return lint_pairs(path, encode=encode)
     finally:
         path.unlink()
 
@@ -495,4 +495,4 @@ def test_a_patch_beyond_an_occluder_is_allowed_when_it_was_recorded(clean_set: P
             if subject["disrupted"]:
                 subject["disruption"] = {"reach": int(distance.max()), "apart": apart}
         write_jsonl(folder / "pairs.jsonl", [row])
-        assert [code for _, code in codes(lint(folder)) if code == "leaked_background"] == expected
+        assert [code for _, code in codes(lint_pairs(folder)) if code == "leaked_background"] == expected

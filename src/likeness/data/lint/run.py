@@ -25,14 +25,14 @@ from likeness.data.lint.findings import Finding, LintReport, finding
 from likeness.data.lint.pair import LoadedPair, PairRules, load_pair, pair_findings
 from likeness.data.lint.subjects import Encode
 
-__all__ = ["lint"]
+__all__ = ["lint_pairs"]
 
 FEWEST_FOR_BALANCE = 30
 """Below this many pairs, counts say nothing about balance."""
 IMBALANCE = 2.0
 
 
-def lint(
+def lint_pairs(
     folder: Path | str,
     *,
     benchmarks: Sequence[Path] = (),
