@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow golden lint check clean
+.PHONY: install demo test test-slow test-older-diffusers golden lint check clean
 
 install: $(STAMP)
 
@@ -22,6 +22,10 @@ test: install
 
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
+
+test-older-diffusers: install  # the oldest minor that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/older 'diffusers==0.41.*'
+	PYTHONPATH=$(VENV)/older OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto tests/backbones tests/generate
 
 golden: install
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/golden.py
