@@ -164,6 +164,12 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
     reasons = [table["changes"] for table in plan["why"].values()]
     for changes in [plan["train"], *settings, *reasons, *plan["ablations"].values()]:
         read_train_config(recipe, changes=[f"{key}={value}" for key, value in changes.items()])
+    experiment = run.Experiment(plan=plan, out=ROOT / "out", workers=1, results=ROOT / "results")
+    for method, tries in plan["search"].items():
+        for changes in tries:
+            made = run.variant(experiment, "name", method, cases="test", changes=changes, seed=1)
+            config = read_train_config(recipe, changes=[f"{key}={run._toml(value)}" for key, value in made.changes])
+            assert config.objective.model_dump()["kind"] == method
 
 
 def test_a_moved_picture_keeps_who_and_what_is_in_it() -> None:

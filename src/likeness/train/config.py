@@ -98,12 +98,15 @@ Tables = dict[str, type[Spec]]
 def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig:
     """The validated config, with `changes` ("table.key=value", as --set takes them) laid over the file.
 
+    Under another objective.kind, keys of the file's [objective] that this one does not have make way.
     Raises: ConfigError naming the file or flag, the key, the value and, for an unknown key, the closest known one.
     """
     values = _read(path)
     said = {change.partition("=")[0].strip() for change in changes}
     for change in changes:
         _change(values, change, said=said)
+    if "objective.kind" in said:
+        _make_way(values, said=said)
     mistakes, config = _validated(values)
     if config is not None:
         return config
@@ -200,6 +203,16 @@ def _change(values: dict[str, Any], change: str, *, said: set[str]) -> None:
         other = _ALTERNATIVES.get(key, "")
         if f"{table}.{other}" not in said:
             inside.pop(other, None)
+
+
+def _make_way(values: dict[str, Any], *, said: set[str]) -> None:
+    """[objective] without keys that its kind does not have, but for those that the command line said."""
+    task, table = values.get("task", "pairs"), values["objective"]
+    kinds = task_of(task).objectives if task in TASKS and isinstance(table, dict) else {}
+    kind = next((kind for kind in kinds if kind == table["kind"]), None)
+    for key in [] if kind is None else [key for key in table if key not in kinds[kind]().model_fields]:
+        if not any(f"{name}.".startswith(f"objective.{key}.") for name in said):
+            del table[key]
 
 
 _ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
