@@ -159,10 +159,8 @@ def test_code_places_exist(page: Path) -> None:
 
 
 def is_defined(path: Path, *, name: str) -> bool:
-    if not path.is_file():
-        return (ROOT / path.relative_to(ROOMS)).is_file()  # benchmarks/ is a room and a folder of the repository
-    pattern = rf"^(def|class) {name}\b|^{name}\b.*="
-    return not name or re.search(pattern, path.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
+    pattern = rf"^(def|class) {name}\b|^{name}\b.*=" if name else ""
+    return path.is_file() and re.search(pattern, path.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
 
 
 def rooms_of_the_house() -> list[Path]:

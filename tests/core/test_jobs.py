@@ -159,7 +159,9 @@ def start(tmp_path: Path, *, seconds: float) -> tuple[subprocess.Popen[bytes], l
     """A process whose two workers are in the middle of jobs of that length, and its children."""
     psutil = pytest.importorskip("psutil")
     command = [sys.executable, str(HELPERS / "pool_jobs.py"), str(tmp_path), str(seconds)]
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     process = subprocess.Popen(command, env=child_environment())
+    signal.signal(signal.SIGINT, heard)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("started-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)

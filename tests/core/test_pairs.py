@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from likeness.core.errors import DataError
-from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_row, read_pairs
+from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_files, pair_row, read_pairs, with_files
 
 ROW: dict[str, Any] = {
     "id": "pair-1",
@@ -69,6 +69,17 @@ def test_a_pair_is_read_with_its_paths_found(folder: Path) -> None:
     assert pair.references[1].mask is None
     assert pair.disrupted == (0,)
     assert read_pairs(folder / PAIRS_NAME) == found
+
+
+def test_every_file_of_a_pair_has_a_slot_and_only_files_change() -> None:
+    pair = PreferencePair.model_validate(ROW)
+    slots = {"reference_0": "r0.png", "reference_mask_0": "m0.png", "reference_1": "r1.png"}
+    slots |= {"subject_mask_0": "s0.png", "subject_mask_1": "s1.png"}
+    slots |= {"preferred": "w.png", "rejected": "l.png", "prior_mask": "p.png"}
+    assert pair_files(pair) == {slot: Path(name) for slot, name in slots.items()}
+    moved = with_files(pair, lambda slot, path: Path(slot) / path)
+    assert pair_files(moved) == {slot: Path(slot) / name for slot, name in slots.items()}
+    assert with_files(moved, lambda _, path: Path(path.name)) == pair
 
 
 def test_a_pair_written_and_read_again_is_the_same(folder: Path) -> None:

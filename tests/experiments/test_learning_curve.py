@@ -1,4 +1,4 @@
-"""The laws of benchmarks/learning_curve.py: found again, drawn, and silent where there is none."""
+"""The laws of figures/learning_curve.py: found again, drawn, and silent where there is none."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def curve_truth(leakage: float = 0.01) -> dict[str, dict[str, Any]]:
 
 
 def test_the_laws_of_the_learning_curve_are_found_again() -> None:
-    curve = load_script("benchmarks/learning_curve.py")
+    curve = load_script("figures/learning_curve.py")
     single, multi, leakage = curve.laws(curve_rows(), true=curve_truth())
     for law, goal in ((single, 0.97), (multi, 0.95)):
         assert (law["metric"], law["goal"]) == ("attribute_accuracy", goal)
@@ -42,19 +42,19 @@ def test_the_laws_of_the_learning_curve_are_found_again() -> None:
 
 
 def test_a_goal_that_true_pictures_miss_is_never_met() -> None:
-    curve = load_script("benchmarks/learning_curve.py")
+    curve = load_script("figures/learning_curve.py")
     assert curve.laws(curve_rows(), true=curve_truth(leakage=0.03))[2]["pictures_at_goal"] is None
 
 
 def test_the_learning_curve_is_drawn(tmp_path: Path) -> None:
-    curve = load_script("benchmarks/learning_curve.py")
+    curve = load_script("figures/learning_curve.py")
     curve.draw(curve_rows(), true=curve_truth(), out=tmp_path / "curve.png")
     with Image.open(tmp_path / "curve.png") as drawn:
         assert drawn.size == (1210, 880)
 
 
 def test_a_miss_that_does_not_fall_has_no_goal() -> None:
-    curve = load_script("benchmarks/learning_curve.py")
+    curve = load_script("figures/learning_curve.py")
     assert curve.fit([1000, 2000], np.array([0.1, 0.2]), goal=0.05)["pictures_at_goal"] is None
     with pytest.raises(ValueError, match="more than 0"):
         curve.fit([1000, 2000], np.array([0.1, 0.0]), goal=0.05)

@@ -1,4 +1,4 @@
-"""Scripts beside the package (benchmarks/, experiments/, tests/helpers/): loaded as modules or run as processes."""
+"""Scripts beside the package (figures/, experiments/, tests/helpers/): loaded as modules or run as processes."""
 
 import importlib.util
 import os

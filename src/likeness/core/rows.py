@@ -3,7 +3,13 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable  # Any: parsed JSON is open until a record has checked it
+from typing import (  # Any: parsed JSON is open until a record has checked
+    Any,
+    Protocol,
+    Self,
+    TypeVar,
+    runtime_checkable,
+)
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,6 +25,11 @@ class LeftOut(BaseModel):
 
     where: str
     reason: str
+
+    @classmethod
+    def at(cls, where: Path | str, reason: object) -> Self:
+        """What was left out at `where`, which the reason begins with."""
+        return cls(where=str(where), reason=f"{where}: {reason}")
 
 
 @runtime_checkable
@@ -48,7 +59,7 @@ def sift_rows(
             if record.id.casefold() in seen:
                 raise DataError(f"{what} id: expected each id once (case is ignored), got {record.id!r} again.")
         except DataError as error:
-            left_out.append(LeftOut(where=f"{path}:{number}", reason=f"{path}:{number}: {error}"))
+            left_out.append(LeftOut.at(f"{path}:{number}", error))
         else:
             seen.add(record.id.casefold())
             kept.append(record)

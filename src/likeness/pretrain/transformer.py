@@ -32,7 +32,7 @@ SAVE_EVERY_BATCHES = 250
 NUM_VALIDATION = 96
 PARTS = ("transformer", "text_encoder", "text_encoder_2")
 CFG_SCALES = {"default_cfg_scale": 2.5, "default_reference_cfg_scale": 3.5}
-"""Chosen on validation cases by benchmarks/guidance.py (docs/log.md)."""
+"""Chosen on validation cases by figures/guidance.py (docs/log.md)."""
 
 
 def prepare_folder(config: PretrainConfig) -> Path:

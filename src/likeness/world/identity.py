@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from typing import cast
 
-from likeness.core.kinds import Split
+from likeness.core.kinds import Category, Split
 from likeness.world.pen import Color
 
 PALETTE: dict[str, Color] = {
@@ -36,7 +36,7 @@ HAIR: dict[str, Color] = {
 ANIMALS = ("cat", "dog", "rabbit", "bear", "duck", "fox", "frog", "pig")
 HUMANS = ("person",)
 OBJECTS = ("robot", "teapot")
-CATEGORY: dict[str, str] = {
+CATEGORY: dict[str, Category] = {
     **dict.fromkeys(ANIMALS, "animal"),
     **dict.fromkeys(HUMANS, "human"),
     **dict.fromkeys(OBJECTS, "object"),
@@ -89,7 +89,7 @@ class Identity:
         return self.species
 
     @property
-    def category(self) -> str:
+    def category(self) -> Category:
         """One of "animal", "human" and "object"."""
         return CATEGORY[self.species]
 

@@ -30,16 +30,12 @@ def kohya(source: Path) -> Iterator[LayoutRow | LeftOut]:
         for stem, path in pictures_by_stem(folder / "w").items():
             prompt = text_beside(path) or text_beside(folder / "l" / f"{stem}.png")
             if prompt is None:
-                yield _rejected(path, f"expected a caption in {path.stem}.txt or {path.stem}.caption, got none")
+                yield LeftOut.at(path, f"expected a caption in {path.stem}.txt or {path.stem}.caption, got none.")
             elif stem not in losers:
-                yield _rejected(path, f"expected a picture {stem} in {folder / 'l'}, got none")
+                yield LeftOut.at(path, f"expected a picture {stem} in {folder / 'l'}, got none.")
             else:
                 class_name = re.sub(r"^\d+_", "", folder.name)
                 yield LayoutRow(str(path), stem, prompt, path, losers[stem], class_name=class_name)
-
-
-def _rejected(where: Path | str, reason: str) -> LeftOut:
-    return LeftOut(where=str(where), reason=f"{where}: {reason}.")
 
 
 def simpletuner(source: Path) -> Iterator[LayoutRow | LeftOut]:
@@ -89,9 +85,9 @@ def _simpletuner_rows(
     for stem, path in pictures_by_stem(_data_folder(backend, folder)).items():
         prompt = _simpletuner_caption(backend, path)
         if stem not in losers:
-            yield _rejected(path, f"expected a picture {stem} in {rejected}, got none")
+            yield LeftOut.at(path, f"expected a picture {stem} in {rejected}, got none.")
         elif not prompt:
-            yield _rejected(path, f"expected a caption by {backend.get('caption_strategy', 'textfile')}, got none")
+            yield LeftOut.at(path, f"expected a caption by {backend.get('caption_strategy', 'textfile')}, got none.")
         else:
             yield LayoutRow(str(path), stem, prompt, path, losers[stem], mask=covers.get(stem))
 
@@ -121,7 +117,7 @@ def patchdpo(source: Path) -> Iterator[LayoutRow | LeftOut]:
         elif match["kind"] == "gen":
             entity = pictures.get(f"{stem[: -len(path.stem)]}{match['prompt']}_entity_0")
             if entity is None:
-                yield _rejected(path, f"expected {match['prompt']}_entity_0 beside it, got none")
+                yield LeftOut.at(path, f"expected {match['prompt']}_entity_0 beside it, got none.")
             else:
                 yield LayoutRow(str(path), stem, match["prompt"], entity, path, (entity,))
 
@@ -136,7 +132,7 @@ def uno(source: Path) -> Iterator[LayoutRow | LeftOut]:
         where = f"{source}:{number}"
         paths, target, prompt = row.get("image_paths") or [], row.get("image_tgt_path"), row.get("prompt")
         if not isinstance(prompt, str) or not isinstance(target, str) or not isinstance(paths, list) or not paths:
-            yield _rejected(where, "expected prompt, image_paths and image_tgt_path, got a row without one of them")
+            yield LeftOut.at(where, "expected prompt, image_paths and image_tgt_path, got a row without one of them.")
             continue
         loser = row.get("image_rejected_path")
         references = tuple(source.parent / str(path) for path in paths)
@@ -159,9 +155,9 @@ def dreambench_plus(source: Path) -> Iterator[LayoutRow | LeftOut]:
         kind: Category | None = next((known for word in words for known in CATEGORIES if known == word), None)
         prompt = text_beside(source / "text" / f"{stem}.png")
         if kind is None:
-            yield _rejected(path, f"expected an animal, human or object in the folder's name, got {collection}")
+            yield LeftOut.at(path, f"expected an animal, human or object in the folder's name, got {collection}.")
         elif stem not in references or not prompt:
-            yield _rejected(path, f"expected src_image/{stem} and text/{stem}.txt, got one or none of them")
+            yield LeftOut.at(path, f"expected src_image/{stem} and text/{stem}.txt, got one or none of them.")
         else:
             subject = re.sub(r"^.*?_\d+_", "", collection).replace("_", " ")
             own = (references[stem],)
@@ -177,7 +173,7 @@ def geneval(source: Path) -> Iterator[LayoutRow | LeftOut]:
         rows = read_jsonl(folder / "metadata.jsonl")
         prompt = rows[0].get("prompt") if rows and isinstance(rows[0], dict) else None
         if not isinstance(prompt, str):
-            yield _rejected(folder / "metadata.jsonl", "expected one object with a prompt, got none")
+            yield LeftOut.at(folder / "metadata.jsonl", "expected one object with a prompt, got none.")
             continue
         for stem, path in pictures_by_stem(folder / "samples").items():
             yield LayoutRow(str(path), f"{folder.name}/{stem}", prompt, path)
@@ -193,6 +189,6 @@ def stellar(source: Path) -> Iterator[LayoutRow | LeftOut]:
         row = read_json(beside) if beside.is_file() else {}
         prompt = row.get("prompt") or row.get("caption") if isinstance(row, dict) else None
         if not isinstance(prompt, str):
-            yield _rejected(path, f"expected a prompt in {beside.name}, got none")
+            yield LeftOut.at(path, f"expected a prompt in {beside.name}, got none.")
         else:
             yield LayoutRow(str(path), stem, prompt, path, class_name="person", category="human")

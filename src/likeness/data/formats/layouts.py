@@ -79,9 +79,7 @@ def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutR
         loser = row.rejected or losers.get(row.name) or losers.get(f"{row.name}-0")
         if loser is None:
             need = f"{layout} has none, and --rejected none of that name" if losers else "add --rejected FOLDER"
-            yield LeftOut(
-                where=row.where, reason=f"{row.where}: expected a rejected picture {row.name}, got none; {need}."
-            )
+            yield LeftOut.at(row.where, f"expected a rejected picture {row.name}, got none; {need}.")
             continue
         mask = row.mask or masks.get(row.name)
         own = row.references or _references(references, name=row.name)

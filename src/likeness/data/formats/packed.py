@@ -160,8 +160,7 @@ def write_set(
         try:
             rows.append(make(number, item))
         except DataError as error:
-            where = item.where or f"{source}:{number}"
-            left_out.append(LeftOut(where=where, reason=f"{where}: {error}"))
+            left_out.append(LeftOut.at(item.where or f"{source}:{number}", error))
     if not rows:
         first = left_out[0].reason if left_out else f"{source} holds no pairs"
         raise DataError(f"{source}: expected at least one usable pair, got {len(left_out)} bad rows; first: {first}")

@@ -27,9 +27,9 @@ def pickapic(source: Path) -> Iterator[LayoutRow | LeftOut]:
         label = cells["label_0"]
         pictures = [_bytes(cells["jpg_0"]), _bytes(cells["jpg_1"])]
         if cells.get("has_label") is False or label not in (0, 1):
-            yield LeftOut(where=where, reason=f"{where}: expected label_0 of 0 or 1, got {label}: a tie or no label.")
+            yield LeftOut.at(where, f"expected label_0 of 0 or 1, got {label}: a tie or no label.")
         elif pictures[0] is None or pictures[1] is None:
-            yield LeftOut(where=where, reason=f"{where}: expected bytes in jpg_0 and jpg_1, got an empty cell.")
+            yield LeftOut.at(where, "expected bytes in jpg_0 and jpg_1, got an empty cell.")
         else:
             winner, loser = pictures if label == 1 else reversed(pictures)
             name = where.rpartition(":")[2]
@@ -46,12 +46,12 @@ def subjects200k(source: Path) -> Iterator[LayoutRow | LeftOut]:
         description, data = cells["description"] or {}, _bytes(cells["image"])
         prompt = description.get("description_1")
         if data is None or not prompt:
-            yield LeftOut(where=where, reason=f"{where}: expected image and description_1, got an empty cell.")
+            yield LeftOut.at(where, "expected image and description_1, got an empty cell.")
             continue
         try:
             left, right = _halves(data)
         except (OSError, SyntaxError, ValueError) as error:
-            yield LeftOut(where=where, reason=f"{where}: expected two pictures side by side, got {error}.")
+            yield LeftOut.at(where, f"expected two pictures side by side, got {error}.")
             continue
         name, item = where.rpartition(":")[2], str(description.get("item") or "")
         yield LayoutRow(where, name, str(prompt), right, references=(left,), class_name=item)

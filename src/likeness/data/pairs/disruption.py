@@ -12,7 +12,7 @@ Leakage is what preference tuning is to cure, so leak and trace make up half of 
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 from likeness.core.kinds import Category, Split
 from likeness.data.judging.questions import expected_score
@@ -59,7 +59,7 @@ class Target(NamedTuple):
     @property
     def category(self) -> Category:
         """Which ten questions it is asked."""
-        return cast(Category, self.identity.category)
+        return self.identity.category
 
 
 def disrupt(

@@ -320,7 +320,7 @@ def _views(draft: _Draft) -> list[SubjectView]:
     return [
         SubjectView(
             picture=picture,
-            category=_category(who),
+            category=who.category,
             box=_box(subject.visible_mask),
             head=subject.head,
             wanted=subject.attributes,
@@ -328,10 +328,6 @@ def _views(draft: _Draft) -> list[SubjectView]:
         )
         for index, (who, subject) in enumerate(zip(draft.scenario.identities, draft.labels.subjects, strict=True))
     ]
-
-
-def _category(who: Identity) -> Category:
-    return next(category for category in CATEGORIES if category == who.category)
 
 
 def _check_preferred(draft: _Draft, recipe: WorldRecipe) -> str | None:
@@ -375,7 +371,7 @@ def _made(draft: _Draft, *, recipe: WorldRecipe, judge: Judge) -> MadePair:
                 image=keep(f"images/{name}-reference-{i}.png", photo),
                 mask=keep(f"masks/{name}-reference-{i}.png", _photo_mask(draft, i, recipe=recipe)),
                 phrase=describe(who),
-                category=_category(who),
+                category=who.category,
                 class_name=who.class_name,
                 id=who.id,
             )

@@ -1,7 +1,7 @@
-"""The pictures of the README from the runs that benchmarks/figures.py made.
+"""The pictures of the README from the runs that figures/results.py made.
 
-    python benchmarks/pictures.py runs/figures                       # docs/pictures/contact_sheet.png, unpicked
-    python benchmarks/pictures.py runs/figures --top world-multi:3 world-single:0   # docs/pictures/readme.png
+    python figures/pictures.py runs/figures                       # docs/pictures/contact_sheet.png, unpicked
+    python figures/pictures.py runs/figures --top world-multi:3 world-single:0   # docs/pictures/readme.png
 
 The sheet shows the first 16 cases of world-single and of world-multi: references, the true picture, the generated one.
 """

@@ -1,6 +1,6 @@
 """How the embedded generator got better with training, and where the curves point.
 
-    python benchmarks/learning_curve.py --checkpoint 72000=old/flux --checkpoint 256000=flux --cases 256 --write
+    python figures/learning_curve.py --checkpoint 72000=old/flux --checkpoint 256000=flux --cases 256 --write
 
 Each checkpoint (pictures seen = embedded name or folder) draws the same validation cases. The law that is fitted is
 miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
@@ -13,8 +13,6 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: JSON
 
@@ -22,6 +20,8 @@ import numpy as np
 from ceilings import measure_ceiling
 from numpy.typing import ArrayLike, NDArray
 from validation import BENCHMARKS, METRICS, validation_scores
+
+from likeness.core.jobs import always, run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / "src" / "likeness" / "assets" / "embedded" / "logs"
@@ -171,8 +171,8 @@ def main() -> None:
         for n, m in sorted(given)
         for name in BENCHMARKS
     ]
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(measure, jobs))
+    measured = run_jobs(jobs, load=always(measure), engine="processes", workers=options.workers, in_order=True)
+    rows = [row for _, row in measured]
     true = {n: _true_pictures(n, out=options.out.resolve(), pictures=min(given)[0]) for n in BENCHMARKS}
     stored = {
         "split": "validation",

@@ -1,6 +1,6 @@
 """The figures of the README: draws and measures every world benchmark, then prints and stores one table.
 
-    python benchmarks/figures.py --cases 256 --workers 2 --out runs/figures
+    python figures/results.py --cases 256 --workers 2 --out runs/figures
 
 Ratios of attribute accuracy are to the probe's accuracy on true pictures of the same cases passed through the same
 autoencoder, a line of its own. Stopped half-way, the same command continues. `--write` also fills README.md.
@@ -137,7 +137,7 @@ def main() -> None:
         figures += benchmark_figures(name, summary, ceiling)
     print(table(figures))
     if options.write:
-        command = f"python benchmarks/figures.py --cases {options.cases} --workers {options.workers} --write"
+        command = f"python figures/results.py --cases {options.cases} --workers {options.workers} --write"
         stored = {"command": command, "figures": [f._asdict() for f in figures]}
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
         readme = (ROOT / "README.md").read_text()

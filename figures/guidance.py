@@ -1,19 +1,18 @@
 """How strongly prompt and references should guide a model: attributes, leakage and action on validation cases.
 
-    python benchmarks/guidance.py --scales 2.5:2.5 --scales 2.5:3.5 --cases 128 --steps 8
+    python figures/guidance.py --scales 2.5:2.5 --scales 2.5:3.5 --cases 128 --steps 8
 
 Each pair is `cfg_scale:reference_cfg_scale`; every pair draws the same cases from the same seeds.
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any  # JSON
 
 from validation import BENCHMARKS, METRICS, validation_scores
 
 from likeness.core.hashing import folder_sha256, short
+from likeness.core.jobs import always, run_jobs
 from likeness.core.weights import resolve_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,10 +45,10 @@ def main() -> None:
     made_by = f"{short(folder_sha256(resolve_weights(options.model)))}-{options.cases}-{options.steps}"
     out = options.out.resolve() / made_by
     jobs = [(s, name, options.model, options.cases, options.steps, out) for s in options.scales for name in BENCHMARKS]
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        for (scales, benchmark, *_), scores in zip(jobs, pool.map(measure, jobs), strict=True):
-            shown = [f"{metric} {scores[metric]['mean']:.3f}" for metric in METRICS if scores[metric]["n"]]
-            print(f"{scales[0]:g}:{scales[1]:<6g} {benchmark:12} {', '.join(shown)}", flush=True)
+    measured = run_jobs(jobs, load=always(measure), engine="processes", workers=options.workers, in_order=True)
+    for (scales, benchmark, *_), scores in measured:
+        shown = [f"{metric} {scores[metric]['mean']:.3f}" for metric in METRICS if scores[metric]["n"]]
+        print(f"{scales[0]:g}:{scales[1]:<6g} {benchmark:12} {', '.join(shown)}", flush=True)
 
 
 if __name__ == "__main__":
