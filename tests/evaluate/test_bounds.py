@@ -1,13 +1,15 @@
 """Who stands in for whom: with few candidates the smallest hash of all, with many one of the 32 behind the subject."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from likeness.core.records import Case, Subject
 from likeness.core.rng import seed_for
-from likeness.evaluate.bounds import MOST_CANDIDATES, make_pool, other_subject, other_truth
+from likeness.evaluate.bounds import MOST_CANDIDATES, MOST_LOOKED_AT, make_pool, other_subject, other_truth
 
 CLASSES = ("cat", "dog", "teapot")
 
@@ -97,3 +99,27 @@ def test_a_choice_asks_for_at_most_32_hashes(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("likeness.evaluate.bounds.seed_for", counted)
     other_subject(people[0], case=cases[0], pool=pool)
     assert len(asked) == MOST_CANDIDATES
+
+
+def test_a_case_without_subjects_is_not_its_own_floor(tmp_path: Path) -> None:
+    cases = [Case(id=f"case-{i}", prompt="x") for i in range(2)]
+    for case in cases:
+        (tmp_path / f"{case.id}.png").touch()
+    pool = make_pool(cases, truth_folder=tmp_path)
+    assert [other_truth(case, pool=pool) for case in cases] == [tmp_path / "case-1.png", tmp_path / "case-0.png"]
+
+
+def test_where_all_cases_share_a_subject_the_search_ends(tmp_path: Path) -> None:
+    who = Subject(id="who", class_name="cat", reference_image=tmp_path / "who.png")
+    cases = [Case(id=f"case-{i}", prompt="x", subjects=(who,)) for i in range(4 * MOST_LOOKED_AT)]
+    for case in cases:
+        (tmp_path / f"{case.id}.png").touch()
+    pool, asked = make_pool(cases, truth_folder=tmp_path), Counter[str]()
+
+    class Asked(dict[str, Case]):
+        def __getitem__(self, name: str) -> Case:
+            asked[name] += 1
+            return super().__getitem__(name)
+
+    assert other_truth(cases[0], pool=replace(pool, cases=Asked(pool.cases))) is None
+    assert 0 < asked.total() < 2 * MOST_LOOKED_AT  # of four times as many; who checks annotations looks at a few too

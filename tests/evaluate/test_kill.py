@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scripts import HELPERS, child_environment
 
 from likeness.evaluate import evaluate_run, load_encoders
+from likeness.metrics import METRICS
 
 SCRIPT = HELPERS / "kill_evaluation.py"
 
@@ -52,3 +54,25 @@ def test_parts_of_other_inputs_are_not_used(make_benchmark, make_pictures, weigh
     shutil.rmtree(pictures / "evaluation")
     evaluate_run(pictures, **settings)
     assert files_below(pictures / "evaluation") == after
+
+
+def test_parts_without_a_new_metric_are_not_used(
+    make_benchmark, make_pictures, weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark, pictures = make_benchmark(num_cases=2), make_pictures(num_cases=2, per_case=1)
+    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": load_encoders(weights)}
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        evaluate_run(pictures, **settings, batch_size=1, progress=stop)
+    facts = replace(METRICS["leakage"].facts, name="toy")
+    monkeypatch.setitem(METRICS, "toy", replace(METRICS["leakage"], facts=facts))
+    evaluate_run(pictures, **settings, batch_size=1)
+    rows = [json.loads(line) for line in (pictures / "evaluation" / "scores.jsonl").read_text().splitlines()]
+    assert ["toy" in row["values"] for row in rows] == [True, True]

@@ -21,6 +21,8 @@ NO_TRUTH = not_measured("the benchmark has no true picture of this case")
 NO_OTHER_PHOTO = not_measured("the subject has no photo besides the conditioning one")
 MOST_CANDIDATES = 32
 """Stand-ins that one subject is chosen from: with more, choosing for all of a large benchmark would be quadratic."""
+MOST_LOOKED_AT = 256
+"""Places of a ring where they are looked for: where nearly all cases share a subject, looking further would be too."""
 
 
 class Ring:
@@ -33,7 +35,9 @@ class Ring:
     def after(self, name: str, *, allowed: Callable[[str], bool]) -> list[str]:
         """The first allowed names behind `name` (behind the last name, when it is not in the ring), at most 32."""
         start = self._place.get(name, -1) + 1
-        turned = (self._names[(start + step) % len(self._names)] for step in range(len(self._names)))
+        turned = (
+            self._names[(start + step) % len(self._names)] for step in range(min(len(self._names), MOST_LOOKED_AT))
+        )
         return list(islice(filter(allowed, turned), MOST_CANDIDATES))
 
 
@@ -76,7 +80,7 @@ def other_subject(subject: Subject, *, case: Case, pool: Pool) -> Subject | None
 
 
 def other_truth(case: Case, *, pool: Pool) -> Path | None:
-    """The true picture of a case with as many subjects, none of them shared, chosen by hash of the ids.
+    """The true picture of another case with as many subjects, none of them shared, chosen by hash of the ids.
 
     Of more than 32 candidates those 32 compete that follow the case on the ring of cases with as many subjects.
     """
@@ -86,7 +90,7 @@ def other_truth(case: Case, *, pool: Pool) -> Path | None:
         return None
 
     def is_apart(name: str) -> bool:
-        return present.isdisjoint(s.id for s in pool.cases[name].subjects)
+        return name != case.id and present.isdisjoint(s.id for s in pool.cases[name].subjects)
 
     others = ring.after(case.id, allowed=is_apart)
     chosen = min(others, key=lambda name: (seed_for("floor-labels", case.id, name), name), default=None)

@@ -97,7 +97,7 @@ class Panel:
     def measure(self, metric: Metric, evidence: Evidence) -> Measured:
         """The metric's values, or why there are none."""
         absent = [name for name in metric.facts.needs if name not in self.eyes.encoders]
-        if absent:
+        if absent and (evidence.case.subjects or metric.facts.kind != "subject"):
             return unmeasured(metric, evidence.case, not_measured(f"no {ENCODERS[absent[0]].noun} was given"))
         try:
             return metric.measure(evidence)

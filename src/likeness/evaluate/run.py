@@ -122,8 +122,10 @@ def _plan(
     candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
     labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
+    panel = Panel(eyes, labelled=labelled)
     facts: dict[str, Any] = {
         "benchmark": benchmark,
+        "metrics": [metric.facts.key for metric in panel.metrics],  # parts hold a value of each
         "encoders": _encoder_ids(eyes.encoders),
         "versions": package_versions(*PACKAGES),
         "protocol": PROTOCOL,
@@ -132,7 +134,7 @@ def _plan(
         "files": _file_hashes(found.samples, pool=pool),
     }
     identity = json_sha256(facts if bounds else facts | {"bounds": False})
-    return _Plan(listed.cases, found, pool, Panel(eyes, labelled=labelled), bounds, identity)
+    return _Plan(listed.cases, found, pool, panel, bounds, identity)
 
 
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
