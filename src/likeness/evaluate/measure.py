@@ -11,7 +11,7 @@ from likeness.core.images import load_image
 from likeness.core.records import Case, Subject
 from likeness.encoders import ENCODERS
 from likeness.metrics import METRICS
-from likeness.metrics.base import Evidence, Measured, Metric, Seen, SubjectEvidence, Value, not_measured
+from likeness.metrics.base import Evidence, Measured, Metric, Seen, SubjectEvidence, Value, not_measured, of_subjects
 
 Encoders = Mapping[str, Any]
 """The encoders at hand, by their names in ENCODERS; metrics of an absent one are not measured."""
@@ -97,7 +97,9 @@ class Panel:
     def measure(self, metric: Metric, evidence: Evidence) -> Measured:
         """The metric's values, or why there are none."""
         absent = [name for name in metric.facts.needs if name not in self.eyes.encoders]
-        if absent and (evidence.case.subjects or metric.facts.kind != "subject"):
+        if metric.facts.kind == "subject" and not evidence.case.subjects:
+            return of_subjects([])
+        if absent:
             return unmeasured(metric, evidence.case, not_measured(f"no {ENCODERS[absent[0]].noun} was given"))
         try:
             return metric.measure(evidence)
