@@ -142,7 +142,8 @@ def _validated(values: dict[str, Any]) -> tuple[list[str], TrainConfig | None]:
 def _moved(key: str) -> str:
     """What is wrong with a table that is none of a config's."""
     if key == "focus":
-        return "focus: expected no such table, since it is part of the objective; write it as [objective.focus]."
+        wanted = "focus: expected no such table, since it is part of the objective"
+        return f"{wanted}; write it as [objective.focus] for focus_dpo, delete it for others."
     known = ["model", "data", "objective", "train"]
     return f"{key}: expected a known key, got {key!r}; {_nearest(key, known)}."
 
