@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -192,6 +193,12 @@ def rows(run: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
+def step_times(run: Path) -> tuple[int, float]:
+    """How many steps a run took, and the median of what one took, in seconds: the start of a run is not a step."""
+    seconds = [json.loads(line)["seconds"] for line in (run / "log.jsonl").read_text().splitlines()]
+    return len(seconds), statistics.median(seconds)
+
+
 def main(recipe: Path, folder: Path, *, count: int, seed: int) -> int:
     """How many of `count` runs were killed before their end."""
     import torch
@@ -200,17 +207,15 @@ def main(recipe: Path, folder: Path, *, count: int, seed: int) -> int:
 
     torch.set_num_threads(1)
     assert run.tune
-    rng = random.Random(seed)
-    began, killed = time.monotonic(), 0
+    rng, killed = random.Random(seed), 0
     ended_well(train_in_child(recipe, folder / "whole"))
-    num_steps = rows(folder / "whole")
-    step = (time.monotonic() - began) / num_steps  # seconds, start and end included
+    num_steps, seconds = step_times(folder / "whole")
     for number in range(count):
         out = folder / f"run{number}"
-        child, steps = train_in_child(recipe, out), rng.randrange(num_steps)
+        child, steps = train_in_child(recipe, out), rng.randrange(num_steps - 2)  # two steps left, one to be killed in
         while rows(out) < steps:
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, step))
+        time.sleep(rng.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
         killed += not ended_well(child)
         ended_well(train_in_child(recipe, out))
