@@ -40,7 +40,7 @@ def test_focus_maps_want_one_complexity_per_picture_and_masks_of_bools() -> None
 
 def test_every_room_but_world_is_checked(pytestconfig: pytest.Config) -> None:
     rooms = {f"likeness.{file.parent.name}" for file in (SRC / "likeness").glob("*/__init__.py")}
-    *checked, _ = pytestconfig.getoption("--jaxtyping-packages").split(",")
+    *checked, _ = str(pytestconfig.getoption("--jaxtyping-packages")).split(",")
     assert set(checked) == rooms - {"likeness.world"}
     assert not [file for file in FILES if file.is_relative_to(SRC / "likeness" / "world")], "check `world` as well"
 

@@ -89,8 +89,9 @@ def documented_commands() -> list[tuple[str, str]]:
 def parse(line: str) -> None:
     """The line's words and flags are accepted, without running anything. Raises: UsageError."""
     words = shlex.split(line.partition("|")[0], comments=True)[1:]
-    command, name = typer.main.get_command(app), "likeness"
-    while hasattr(command, "commands") and words and words[0] in command.commands:
+    command: Any = typer.main.get_command(app)
+    name = "likeness"
+    while words and words[0] in getattr(command, "commands", {}):
         name = words.pop(0)
         command = command.commands[name]
     if words not in (["--help"], ["--version"], []):

@@ -113,7 +113,7 @@ def test_off_equals_no_adapter_and_disabled_adapters_and_scaling_0(
     with adapter_off(transformer, "focus"):
         assert torch.equal(answer(transformer, inputs), base)
     assert torch.equal(answer(transformer, inputs), tuned)
-    layers = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
+    layers: list[Any] = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
     for layer in layers:
         layer.scaling["focus"] = 0.0
     assert torch.equal(answer(transformer, inputs), base)
@@ -130,7 +130,7 @@ def test_off_leaves_every_flag_as_it_was_also_after_an_error(
     add_adapter(transformer, facts=facts, rank=4, alpha=4.0)
 
     def flags() -> list[Any]:
-        layers = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
+        layers: list[Any] = [layer for layer in transformer.modules() if isinstance(layer, BaseTunerLayer)]
         return [(layer.active_adapters, dict(layer.scaling), layer.disable_adapters) for layer in layers] + [
             parameter.requires_grad for parameter in transformer.parameters()
         ]
@@ -194,7 +194,7 @@ def saved(
 
 def _with_pipeline(folder: Path, lora: Path) -> Any:
     pipeline = FluxPipeline.from_pretrained(folder)
-    pipeline.load_lora_weights(lora)
+    pipeline.load_lora_weights(str(lora))
     return pipeline.transformer
 
 
@@ -261,9 +261,9 @@ def test_the_embedded_model_draws_the_same_picture_with_stock_diffusers(tmp_path
     add_adapter(ours.network, facts=ours.facts, rank=4, alpha=4.0)
     shake(ours.network, "focus", seed=4)
     save_adapter(ours.network, tmp_path, facts=ours.facts)
-    stock = FluxPipeline.from_pretrained(embedded("flux"))
+    stock: Any = FluxPipeline.from_pretrained(embedded("flux"))
     stock.set_progress_bar_config(disable=True)
-    stock.load_lora_weights(tmp_path)
+    stock.load_lora_weights(str(tmp_path))
     picture = ours.generate("a cat in the snow", seed=3, options=FluxOptions(steps=4, cfg_scale=1.0))
     generator = torch.Generator().manual_seed(3)
     settings = ours.settings

@@ -10,7 +10,7 @@ from likeness.benchmarks import BENCHMARKS, benchmark_cases
 from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE
 from likeness.core.errors import ConfigError, OutputError
 from likeness.core.files import read_jsonl
-from likeness.core.records import Case, read_cases
+from likeness.core.records import Case, Labels, read_cases
 from likeness.world.identity import Identity, split_of_identity, split_of_pair
 from likeness.world.render import render
 from likeness.world.scenario import caption, relation_bench
@@ -54,7 +54,7 @@ def test_subjects_are_test_identities_and_attributes_are_labels(folders: dict[st
             assert split_of_identity(who) == "test"
             assert (subject.id, subject.class_name) == (who.id, who.species)
             assert subject.attributes == label.attributes
-            assert Identity(**{**subject.attributes, "pattern": who.pattern}) == who
+            assert Identity(**{**(subject.attributes or {}), "pattern": who.pattern}) == who
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,7 +116,10 @@ def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_
 def first_cases(name: str, count: int) -> list[Case]:
     """The first scenarios of a benchmark as cases without pictures."""
     scenarios = [SCENARIOS[name](index, "test") for index in range(count)]
-    return [Case(id=str(i), prompt=caption(s), action=s.action, scene=s.scene) for i, s in enumerate(scenarios)]
+    return [
+        Case(id=str(i), prompt=caption(s), labels=Labels(action=s.action, scene=s.scene))
+        for i, s in enumerate(scenarios)
+    ]
 
 
 def test_single_and_multi_hold_test_pairs_and_no_outfits() -> None:
@@ -129,7 +132,7 @@ def test_single_and_multi_hold_test_pairs_and_no_outfits() -> None:
 
 
 def test_hard_is_hard() -> None:
-    scenarios = [SCENARIOS["world-hard"](index) for index in range(120)]
+    scenarios = [SCENARIOS["world-hard"](index, "test") for index in range(120)]
     counts = [len(s.identities) for s in scenarios]
     assert [counts.count(n) for n in (2, 3, 4)] == [60, 40, 20]
     alike = [s for s in scenarios if s.identities[0].species == s.identities[1].species]
@@ -139,7 +142,7 @@ def test_hard_is_hard() -> None:
 
 
 def test_relationbench_asks_each_of_25_prompts_four_times_with_other_subjects() -> None:
-    scenarios = [SCENARIOS["world-relationbench"](index) for index in range(100)]
+    scenarios = [SCENARIOS["world-relationbench"](index, "test") for index in range(100)]
     assert NUM_CASES["world-relationbench"] == 100
     for index, scenario in enumerate(scenarios):
         expected = relation_bench(scenario.identities, 1 + index % 25, seed=index)

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_encoders as tiny
-from click.testing import Result
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from likeness.cli import app
 from likeness.core.files import read_json, read_jsonl

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-import likeness.evaluate.folder  # noqa: F401 - before its parts are replaced below
+import likeness.evaluate.folder  # noqa: F401 # pyright: ignore[reportUnusedImport] - before its parts are replaced
 from likeness.cli import app
 from likeness.cli.checks import EMBEDDED
 from likeness.cli.demo import TUNING_PAIRS

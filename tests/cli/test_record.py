@@ -173,7 +173,7 @@ def test_dreambench_cases_are_kept_beside_pictures_made_elsewhere(
     for _ in range(2):
         result = runner.invoke(app, ["evaluate", str(elsewhere / "pictures"), *words])
         assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["benchmark"] == "dreambench-single"
+        assert json.loads(result.stdout)["benchmark"] == "dreambench-single"
     assert not (elsewhere / "pictures" / "cases.jsonl").exists()
     moved = elsewhere.rename(elsewhere.with_name(f"{elsewhere.name}-moved"))
     assert read_cases(moved / "pictures-cases" / "dreambench-single" / "cases.jsonl").left_out == ()

@@ -149,7 +149,7 @@ def test_less_than_one_worker_is_a_config_error() -> None:
 # -- who is left -----------------------------------------------------------------------------------------------------
 def test_workers_are_gone_when_the_caller_stops_half_way() -> None:
     psutil = pytest.importorskip("psutil")
-    running = run_jobs(range(1000), load=always(pool_jobs.whose), ahead=4, **PROCESSES)
+    running: Any = run_jobs(range(1000), load=always(pool_jobs.whose), ahead=4, **PROCESSES)
     workers = {next(running)[1][1] for _ in range(20)}
     running.close()
     assert [pid for pid in workers if psutil.pid_exists(pid)] == []

@@ -35,7 +35,9 @@ def test_full_row_round_trips_through_json(folder: Path) -> None:
     subject = Subject(
         id="s", class_name="dog", reference_image=Path("cat.png"), photos=(Path("dog/00.png"),), attributes={"a": "b"}
     )
-    case = Case(id="a-1.b_c", prompt="a dog", subjects=(subject,), seed=2**63 - 1, action="sit", scene="park")
+    case = Case(
+        id="a-1.b_c", prompt="a dog", subjects=(subject,), seed=2**63 - 1, labels=Labels(action="sit", scene="park")
+    )
     read = read_cases(written(folder, case.model_dump(mode="json")))
     assert read.left_out == ()
     [found] = read.cases
@@ -49,7 +51,7 @@ LABELS = {"triplets": [["cat", "hug", "dog"]], "objects": ["sofa"], "predicate":
 
 
 def test_a_case_without_further_labels_is_written_as_before_there_were_labels() -> None:
-    row = {"id": "a", "prompt": "a dog", "subjects": [], "seed": 3, "action": None, "scene": "park"}
+    row: dict[str, Any] = {"id": "a", "prompt": "a dog", "subjects": [], "seed": 3, "action": None, "scene": "park"}
     assert list(Case(**row).model_dump(mode="json").items()) == list(row.items())
     assert Case(**row) == Case(id="a", prompt="a dog", seed=3, labels=Labels(scene="park"))
     assert canonical_json(Case(**row).model_dump(mode="json", exclude={"subjects": True})) == (

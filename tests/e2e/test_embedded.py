@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_stock_pipeline_makes_the_same_picture_without_references(dtype: str, cf
     prompt = "A cat is hugging a duck in the forest."
     backbone = FluxUno.load("flux", dtype=getattr(torch, dtype))
     settings = backbone.settings
-    pipeline = FluxPipeline.from_pretrained(embedded("flux"), torch_dtype=getattr(torch, dtype))
+    pipeline: Any = FluxPipeline.from_pretrained(embedded("flux"), torch_dtype=getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         prompt,
@@ -70,9 +71,9 @@ def test_stock_pipeline_opens_without_being_told_a_precision() -> None:
 
     backbone = FluxUno.load("flux")
     settings = backbone.settings
-    pipeline = FluxPipeline.from_pretrained(embedded("flux"))
+    pipeline: Any = FluxPipeline.from_pretrained(embedded("flux"))
     pipeline.set_progress_bar_config(disable=True)
-    options = {"height": settings.size, "width": settings.size, "num_inference_steps": 3}
+    options: dict[str, Any] = {"height": settings.size, "width": settings.size, "num_inference_steps": 3}
     options |= {"guidance_scale": settings.guidance, "max_sequence_length": settings.max_sequence_length}
     theirs = pipeline("a dog", generator=torch.Generator("cpu").manual_seed(1), **options).images[0]
     ours = backbone.generate("a dog", seed=1, options=FluxOptions(steps=3, cfg_scale=1.0))

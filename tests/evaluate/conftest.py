@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_encoders as tiny
+from fixture_types import Maker
 from PIL import Image
 
 from likeness.evaluate import Encoders, load_encoders
@@ -51,7 +52,7 @@ def _subject(number: int, *, photos: int, labelled: bool) -> dict[str, object]:
 
 
 @pytest.fixture
-def make_benchmark(tmp_path: Path):
+def make_benchmark(tmp_path: Path) -> Maker:
     """Writes a benchmark folder with `num_cases` cases: case i has subjects i % 6 and, when multi, (i + 1) % 6."""
 
     def make(
@@ -78,7 +79,7 @@ def make_benchmark(tmp_path: Path):
 
 
 @pytest.fixture
-def make_pictures(tmp_path: Path):
+def make_pictures(tmp_path: Path) -> Maker:
     """Writes a folder of pictures named <case_id>-<k>.png."""
 
     def make(*, num_cases: int = 6, per_case: int = 2) -> Path:

@@ -92,7 +92,7 @@ def test_a_choice_asks_for_at_most_32_hashes(monkeypatch: pytest.MonkeyPatch) ->
     pool = make_pool(cases, truth_folder=None)
     asked: list[object] = []
 
-    def counted(*names: object) -> int:
+    def counted(*names: str | int) -> int:
         asked.append(names)
         return seed_for(*names)
 

@@ -49,8 +49,8 @@ def only(rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
 def test_the_difference_is_the_mean_of_paired_differences(run_maker: RunMaker, tmp_path: Path) -> None:
     eighths = [{"attribute_accuracy": 1 - k / 8, "leakage": 0.25, "clip_t": None} for k in range(8)]
     raised = [{**row} for row in eighths]
-    raised[7]["attribute_accuracy"] += 0.25
-    raised[1]["attribute_accuracy"] -= 0.125
+    raised[7]["attribute_accuracy"] = 1 - 7 / 8 + 0.25
+    raised[1]["attribute_accuracy"] = 1 - 1 / 8 - 0.125
     before, after = run_maker("before", eighths), run_maker("after", raised)
     found = compare_runs([before], [after], out=tmp_path / "comparison.json")
     assert read_json(tmp_path / "comparison.json") == found

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fixture_types import Maker
 from scripts import HELPERS, child_environment
 
 from likeness.evaluate import evaluate_run, load_encoders
@@ -20,7 +22,9 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_twenty_kills_change_no_byte(make_benchmark, make_pictures, weights: dict[str, str], tmp_path: Path) -> None:
+def test_twenty_kills_change_no_byte(
+    make_benchmark: Maker, make_pictures: Maker, weights: dict[str, str], tmp_path: Path
+) -> None:
     benchmark, pictures = make_benchmark(num_cases=12, truth=True), make_pictures(num_cases=12, per_case=1)
     whole = shutil.copytree(pictures, tmp_path / "whole")
     cases = benchmark / "cases.jsonl"
@@ -33,10 +37,17 @@ def test_twenty_kills_change_no_byte(make_benchmark, make_pictures, weights: dic
     assert files_below(pictures / "evaluation") == files_below(whole / "evaluation")
 
 
-def test_parts_of_other_inputs_are_not_used(make_benchmark, make_pictures, weights: dict[str, str]) -> None:
+def test_parts_of_other_inputs_are_not_used(
+    make_benchmark: Maker, make_pictures: Maker, weights: dict[str, str]
+) -> None:
     benchmark, pictures = make_benchmark(num_cases=4), make_pictures(num_cases=4, per_case=1)
     encoders = load_encoders(weights)
-    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders, "batch_size": 1}
+    settings: dict[str, Any] = {
+        "benchmark": "small",
+        "cases": benchmark / "cases.jsonl",
+        "encoders": encoders,
+        "batch_size": 1,
+    }
 
     class Stop(Exception):
         pass
@@ -57,10 +68,17 @@ def test_parts_of_other_inputs_are_not_used(make_benchmark, make_pictures, weigh
 
 
 def test_parts_without_a_new_metric_are_not_used(
-    make_benchmark, make_pictures, weights: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    make_benchmark: Maker,
+    make_pictures: Maker,
+    weights: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     benchmark, pictures = make_benchmark(num_cases=2), make_pictures(num_cases=2, per_case=1)
-    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": load_encoders(weights)}
+    settings: dict[str, Any] = {
+        "benchmark": "small",
+        "cases": benchmark / "cases.jsonl",
+        "encoders": load_encoders(weights),
+    }
 
     class Stop(Exception):
         pass

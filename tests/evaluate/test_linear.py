@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Maker
 from PIL import Image
 
 from likeness.core.files import write_jsonl
@@ -30,7 +31,7 @@ class Colour:
     id = "colour"
 
     def look(self, images: list[Image.Image]) -> list[Any]:
-        return [np.array([1.0, *image.getpixel((0, 0))], dtype=np.float32) for image in images]
+        return [np.array([1.0, *np.asarray(image)[0, 0]], dtype=np.float32) for image in images]
 
 
 class Nothing:
@@ -95,7 +96,7 @@ def test_work_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("truth", [False, True])
 def test_every_picture_is_decoded_once(
-    make_benchmark, make_pictures, encoders: Encoders, monkeypatch: pytest.MonkeyPatch, truth: bool
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders, monkeypatch: pytest.MonkeyPatch, truth: bool
 ) -> None:
     benchmark, pictures = make_benchmark(truth=truth), make_pictures()
     decoded: Counter[Path] = Counter()

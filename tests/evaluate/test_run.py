@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fixture_types import Maker
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
@@ -16,16 +18,16 @@ from likeness.evaluate import Encoders, Eyes, evaluate_run, load_encoders
 from likeness.evaluate.bounds import make_pool, other_subject, other_truth
 
 
-def rows_of(folder: Path, name: str = "scores.jsonl") -> dict[str, dict]:
+def rows_of(folder: Path, name: str = "scores.jsonl") -> dict[str, dict[str, Any]]:
     lines = (folder / "evaluation" / name).read_text().splitlines()
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
-def table_of(summary: dict) -> dict[tuple[str, str, str], dict]:
+def table_of(summary: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any]]:
     return {(row["row"], row["metric"], row["column"]): row for row in summary["rows"]}
 
 
-def test_values_are_cosines_by_hand(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_values_are_cosines_by_hand(make_benchmark: Maker, make_pictures: Maker, encoders: Encoders) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
     summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
     rows = rows_of(pictures)
@@ -52,7 +54,7 @@ def test_values_are_cosines_by_hand(make_benchmark, make_pictures, encoders: Enc
 
 
 def test_a_copied_photo_reaches_one_and_beats_shuffled_pictures(
-    make_benchmark, make_pictures, encoders: Encoders
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:
     benchmark = make_benchmark(multi=False, labelled=False)
     pictures = make_pictures(per_case=0)
@@ -68,7 +70,7 @@ def test_a_copied_photo_reaches_one_and_beats_shuffled_pictures(
             assert shuffled[key]["value"] < own[key]["value"]
 
 
-def test_bounds_without_true_pictures(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_bounds_without_true_pictures(make_benchmark: Maker, make_pictures: Maker, encoders: Encoders) -> None:
     benchmark, pictures = make_benchmark(multi=False), make_pictures()
     summary = evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
     bounds = rows_of(pictures, "bounds.jsonl")
@@ -90,7 +92,7 @@ def test_bounds_without_true_pictures(make_benchmark, make_pictures, encoders: E
 
 
 def test_true_pictures_are_the_ceiling_and_another_cases_the_floor_of_labels(
-    make_benchmark, make_pictures, encoders: Encoders
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:
     benchmark, pictures = make_benchmark(truth=True), make_pictures(per_case=1)
     for i in range(6):  # generated pictures are the true ones: both rows must agree
@@ -113,7 +115,7 @@ def test_true_pictures_are_the_ceiling_and_another_cases_the_floor_of_labels(
         assert {s.id for s in chosen.subjects}.isdisjoint(s.id for s in case.subjects)
 
 
-def test_the_floor_prefers_the_same_class_and_never_the_case_itself(make_benchmark) -> None:
+def test_the_floor_prefers_the_same_class_and_never_the_case_itself(make_benchmark: Maker) -> None:
     cases = read_cases(make_benchmark() / "cases.jsonl").cases
     pool = make_pool(cases, truth_folder=None)
     for case in cases:
@@ -128,7 +130,9 @@ def test_the_floor_prefers_the_same_class_and_never_the_case_itself(make_benchma
     assert other_subject(cases[0].subjects[0], case=cases[0], pool=two) == cases[4].subjects[0]
 
 
-def test_values_do_not_depend_on_other_cases_or_parts(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_values_do_not_depend_on_other_cases_or_parts(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
     listed = benchmark / "cases.jsonl"
     evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, batch_size=1)
@@ -144,13 +148,14 @@ def test_values_do_not_depend_on_other_cases_or_parts(make_benchmark, make_pictu
 
 
 def test_without_bounds_the_scores_are_the_same_and_eyes_may_be_shared(
-    make_benchmark, make_pictures, encoders: Encoders
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
     listed = benchmark / "cases.jsonl"
     evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders)
     scores = (pictures / "evaluation" / "scores.jsonl").read_bytes()
     eyes = Eyes(encoders)
+    summary: dict[str, Any] = {}
     for _ in range(2):
         summary = evaluate_run(pictures, benchmark="small", cases=listed, encoders=eyes, bounds=False)
     assert (pictures / "evaluation" / "scores.jsonl").read_bytes() == scores
@@ -158,7 +163,9 @@ def test_without_bounds_the_scores_are_the_same_and_eyes_may_be_shared(
     assert {row["row"] for row in summary["rows"]} == {"generated"}
 
 
-def test_absent_encoders_and_labels_give_reasons_or_no_rows(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_absent_encoders_and_labels_give_reasons_or_no_rows(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
     benchmark, pictures = make_benchmark(labelled=False), make_pictures()
     summary = evaluate_run(
         pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders={"dino": encoders["dino"]}
@@ -177,7 +184,7 @@ class KnownReadings:
 
     id = "known readings"
 
-    def __init__(self, config, readings: dict[tuple[int, ...], Reading]) -> None:
+    def __init__(self, config: Any, readings: dict[object, Reading]) -> None:
         self.config, self.readings = config, readings
 
     def look(self, images: list[Image.Image]) -> list[Reading]:
@@ -189,7 +196,7 @@ def certain(labels: dict[str, tuple[str, ...]], **values: str) -> SubjectReading
     return SubjectReading((0.5, 0.5), 1.0, attributes)
 
 
-def test_labels_are_read_matched_and_averaged(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_labels_are_read_matched_and_averaged(make_benchmark: Maker, make_pictures: Maker, encoders: Encoders) -> None:
     benchmark, pictures = make_benchmark(num_cases=2), make_pictures(num_cases=2, per_case=1)
     labels = encoders["probe"].config.attributes
     # case-0: a red cat; case-1: a green dog and a red teapot, of which the teapot reads green (the dog's colour)
@@ -198,7 +205,7 @@ def test_labels_are_read_matched_and_averaged(make_benchmark, make_pictures, enc
     pot = certain(labels, species="teapot", color="green", hat="none", hat_color="red")
     places = [load_image(pictures / f"case-{i}-0.png").getpixel((0, 0)) for i in range(2)]
     actions, scenes = {"hug": 0.9, "chase": 0.1}, {"beach": 0.2, "forest": 0.8}
-    readings = {
+    readings: dict[object, Reading] = {
         places[0]: Reading(actions, scenes, (cat,), labels),
         places[1]: Reading(actions, scenes, (pot, dog), labels),
     }
@@ -230,7 +237,9 @@ def test_labels_are_read_matched_and_averaged(make_benchmark, make_pictures, enc
     assert summary["attributes"]["color"] == {"share_right": pytest.approx(2 / 3), "n": 3}
 
 
-def test_a_label_the_probe_does_not_know_gives_a_reason(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_a_label_the_probe_does_not_know_gives_a_reason(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
     benchmark, pictures = make_benchmark(num_cases=1), make_pictures(num_cases=1, per_case=1)
     path = benchmark / "cases.jsonl"
     path.write_text(path.read_text().replace('"red"', '"purple"'))
@@ -240,10 +249,12 @@ def test_a_label_the_probe_does_not_know_gives_a_reason(make_benchmark, make_pic
     assert values["action_recognised"]["value"] is not None
 
 
-def test_missing_pictures_are_an_error_unless_allowed(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_missing_pictures_are_an_error_unless_allowed(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
     benchmark, pictures = make_benchmark(), make_pictures(num_cases=4, per_case=1)
     (pictures / "stranger.png").write_bytes((pictures / "case-0-0.png").read_bytes())
-    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders}
+    settings: dict[str, Any] = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders}
     with pytest.raises(DataError, match=r"2 are missing \(first: case-4\)"):
         evaluate_run(pictures, **settings)
     summary = evaluate_run(pictures, **settings, allow_missing=True)
@@ -253,9 +264,16 @@ def test_missing_pictures_are_an_error_unless_allowed(make_benchmark, make_pictu
     assert (row["n"], row["missing"], row["reason"]) == (4, 2, "2 x picture missing")
 
 
-def test_no_picture_at_all_and_damaged_pictures_are_named(make_benchmark, make_pictures, encoders: Encoders) -> None:
+def test_no_picture_at_all_and_damaged_pictures_are_named(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
-    settings = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders, "allow_missing": True}
+    settings: dict[str, Any] = {
+        "benchmark": "small",
+        "cases": benchmark / "cases.jsonl",
+        "encoders": encoders,
+        "allow_missing": True,
+    }
     (pictures / "case-3-1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"case-3-1\.png"):
         evaluate_run(pictures, **settings)
@@ -266,7 +284,7 @@ def test_no_picture_at_all_and_damaged_pictures_are_named(make_benchmark, make_p
 
 
 def test_a_run_folder_needs_no_case_file_and_progress_ends_at_the_end(
-    make_benchmark, tmp_path: Path, make_pictures, encoders: Encoders
+    make_benchmark: Maker, tmp_path: Path, make_pictures: Maker, encoders: Encoders
 ) -> None:
     benchmark = make_benchmark()
     make_pictures().rename(benchmark / "images")
@@ -288,7 +306,9 @@ def test_a_run_folder_needs_no_case_file_and_progress_ends_at_the_end(
     assert summary["num_samples"] == 12
 
 
-def test_case_without_subjects_has_prompt_fidelity_only(tmp_path: Path, make_pictures, encoders: Encoders) -> None:
+def test_case_without_subjects_has_prompt_fidelity_only(
+    tmp_path: Path, make_pictures: Maker, encoders: Encoders
+) -> None:
     pictures = make_pictures(num_cases=1, per_case=1)
     (tmp_path / "cases.jsonl").write_text('{"id": "case-0", "prompt": "a tree"}\n')
     evaluate_run(pictures, benchmark="small", cases=tmp_path / "cases.jsonl", encoders=encoders)

@@ -1,12 +1,14 @@
 """A metric is one line of METRICS and an encoder one line of ENCODERS: toys put there go through a whole evaluation."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from fixture_types import Maker
 from PIL import Image
 
 from likeness.core.errors import MeasurementError
@@ -14,6 +16,8 @@ from likeness.encoders import ENCODERS, EncoderFacts
 from likeness.evaluate import Encoders, evaluate_run
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_measured
+
+Evaluate = Callable[[Metric, dict[str, Any]], tuple[dict[str, Any], list[Any], list[Any]]]
 
 FACTS = Facts("toy", "Toy", "Toy", "How red is it?", ("red",), "prompt")
 RED = EncoderFacts("nowhere:Red", "red encoder", "the share of red", None, None, "none")
@@ -25,7 +29,7 @@ class Red:
     id = "red"
 
     def look(self, images: Sequence[Image.Image]) -> list[float]:
-        return [image.getpixel((0, 0))[0] / 255 for image in images]
+        return [np.asarray(image)[0, 0, 0].item() / 255 for image in images]
 
 
 class Scorer:
@@ -34,7 +38,9 @@ class Scorer:
     id = "scorer"
 
     def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
-        return [image.getpixel((0, 0))[0] + 1000.0 * len(text) for image, text in zip(images, texts, strict=True)]
+        return [
+            np.asarray(image)[0, 0, 0].item() + 1000.0 * len(text) for image, text in zip(images, texts, strict=True)
+        ]
 
 
 def redness(evidence: Evidence) -> Measured:
@@ -47,7 +53,7 @@ def above_the_mean_is_out(values: Sequence[Value]) -> list[Value]:
 
 
 @pytest.fixture
-def run(make_benchmark, make_pictures, monkeypatch: pytest.MonkeyPatch):
+def run(make_benchmark: Maker, make_pictures: Maker, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
     """Evaluates 12 pictures with one toy metric beside the known ones: its summary, rows and rows of bounds."""
     benchmark, pictures = make_benchmark(truth=True), make_pictures()
 
@@ -62,10 +68,10 @@ def run(make_benchmark, make_pictures, monkeypatch: pytest.MonkeyPatch):
 
 
 def first_red(path: Path) -> int:
-    return Image.open(path).convert("RGB").getpixel((0, 0))[0]
+    return int(np.asarray(Image.open(path).convert("RGB"))[0, 0, 0])
 
 
-def test_a_toy_encoder_and_its_metric(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_toy_encoder_and_its_metric(run: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(ENCODERS, "red", RED)
     summary, scores, _ = run(Metric(FACTS, redness), {"red": Red()})
     for row in scores:
@@ -80,7 +86,7 @@ def test_a_toy_encoder_and_its_metric(run, monkeypatch: pytest.MonkeyPatch, tmp_
     assert summary["metrics"]["toy"]["label"] == "Toy"
 
 
-def test_a_scorer_of_pairs(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_scorer_of_pairs(run: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(ENCODERS, "red", RED)
     _, scores, bounds = run(Metric(FACTS, lambda evidence: Measured(Value(evidence.scores["red"]))), {"red": Scorer()})
     for row in scores:
@@ -90,7 +96,7 @@ def test_a_scorer_of_pairs(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert truth["case-2"] == first_red(tmp_path / "benchmark" / "truth" / "case-2.png") + 7000
 
 
-def test_an_encoder_without_default_weights_is_not_missed(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_without_default_weights_is_not_missed(run: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "red", RED)
     summary, scores, _ = run(Metric(FACTS, redness), {})
     assert "toy" not in scores[0]["values"]
@@ -100,7 +106,7 @@ def test_an_encoder_without_default_weights_is_not_missed(run, monkeypatch: pyte
     assert scores[0]["values"]["toy"] == {"value": None, "note": "no red encoder was given", "status": "missing"}
 
 
-def test_a_rule_over_the_run_sees_each_kind_of_rows_by_itself(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rule_over_the_run_sees_each_kind_of_rows_by_itself(run: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, "red", RED)
     _, *raw = run(Metric(FACTS, redness), {"red": Red()})
     summary, *ruled = run(Metric(FACTS, redness, derive=above_the_mean_is_out), {"red": Red()})
@@ -117,7 +123,7 @@ def test_a_rule_over_the_run_sees_each_kind_of_rows_by_itself(run, monkeypatch: 
         assert table[kind]["reason"] == f"{sum(out)} x too red"
 
 
-def test_a_metric_that_fails_fails_alone(run, encoders: Encoders) -> None:
+def test_a_metric_that_fails_fails_alone(run: Evaluate, encoders: Encoders) -> None:
     def broken(evidence: Evidence) -> Measured:
         if evidence.case.id == "case-3":
             raise MeasurementError("no eyes to see")

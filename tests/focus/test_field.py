@@ -40,7 +40,7 @@ def loop_scores(tokens: Tokens, masks: list[Tensor], *, center: bool) -> Tensor:
             mean = target[row].double().mean(0) if center else 0
             for r, mask in enumerate(masks):
                 chosen = [i for i in range(mask.shape[1]) if mask[row, i]] or list(range(mask.shape[1]))
-                pooled = sum(references[r][row, i].double() for i in chosen) / len(chosen) - mean
+                pooled = torch.stack([references[r][row, i].double() for i in chosen]).mean(0) - mean
                 for p in range(length):
                     token = target[row, p].double() - mean
                     scores[row, r, p] += (token @ pooled) / (token.norm() * pooled.norm())

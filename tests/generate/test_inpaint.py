@@ -1,6 +1,7 @@
 """Regions drawn anew by a tiny FLUX: the original stays outside, references and seeds matter inside."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_outside_the_region_stand_the_latents_of_the_original(
 @torch.no_grad()
 @pytest.mark.parametrize("scales", [{}, {"cfg_scale": 2.0}, {"cfg_scale": 2.0, "reference_cfg_scale": 4.0}])
 def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
-    backbone: FluxUno, scales: dict[str, float]
+    backbone: FluxUno, scales: dict[str, Any]
 ) -> None:
     whole = job(region=np.ones((SIDE, SIDE), bool))
     options = FluxOptions(size=SIDE, steps=3, **scales)
@@ -106,7 +107,7 @@ def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
     ("settings", "message"),
     [({"strength": 0.0}, "strength: expected more than 0"), ({"strength": 1.1}, "got 1.1"), ({"steps": 0}, "steps:")],
 )
-def test_wrong_settings_are_told(folder: Path, settings: dict, message: str) -> None:
+def test_wrong_settings_are_told(folder: Path, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LoadInpainter(str(folder), device="cpu", **settings)()
 

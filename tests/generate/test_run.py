@@ -93,7 +93,7 @@ def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cas
 def test_pictures_are_what_the_maker_makes_and_carry_their_proof(
     tmp_path: Path, model: Path, cases: list[Case]
 ) -> None:
-    options = {"size": 24, "steps": 3, "guidance": 3.5, "cfg_scale": 2.0, "reference_cfg_scale": 4.0}
+    options: dict[str, Any] = {"size": 24, "steps": 3, "guidance": 3.5, "cfg_scale": 2.0, "reference_cfg_scale": 4.0}
     run(cases, tmp_path / "run", model, options=options)
     maker = fake_maker.load(model, device="cpu", dtype="float32")
     shown = [load_image(subject.reference_image) for subject in cases[1].subjects]

@@ -58,7 +58,7 @@ def load(folder: Path, /, *, device: str, dtype: str) -> FakeMaker:
     return FakeMaker(sleep=0, facts=f"{(folder / 'model.txt').read_text()} {device} {dtype}")
 
 
-load.options = FluxOptions  # checked before anything is loaded
+vars(load)["options"] = FluxOptions  # checked before anything is loaded
 
 
 def load_adapted(folder: Path, /, *, device: str, dtype: str, loras: tuple[Path, ...]) -> FakeMaker:

@@ -1,6 +1,7 @@
 """Writes tiny random encoders in stock transformers format, the same bytes every time. Loaded by path, not imported."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -24,7 +25,7 @@ ATTRIBUTES = {
 }
 ACTIONS = ("hug", "chase")
 SCENES = ("beach", "forest")
-SMALL = {"intermediate_size": 32, "num_attention_heads": 2, "hidden_size": 16, "num_hidden_layers": 2}
+SMALL: dict[str, Any] = {"intermediate_size": 32, "num_attention_heads": 2, "hidden_size": 16, "num_hidden_layers": 2}
 
 
 def tiny_tokenizer() -> CLIPTokenizer:

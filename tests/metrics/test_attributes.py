@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,8 @@ def reading(*, sure: float = 0.9, **values: str) -> SubjectReading:
 
 
 def read_as(expected: dict[str, str], **changes: str) -> SubjectReading:
-    return reading(**{name: value for name, value in (expected | changes).items() if value in LABELS[name]})
+    asked: dict[str, Any] = {n: value for n, value in (expected | changes).items() if value in LABELS[n]}
+    return reading(**asked)
 
 
 def test_attributes_that_do_not_apply_are_skipped() -> None:
@@ -164,7 +166,9 @@ def test_leakage_from_any_of_three() -> None:
         ([read_as(RED_CAT)] * 2, [RED_CAT, RED_CAT], "differ in no attribute"),
     ],
 )
-def test_leakage_that_cannot_be_seen_is_not_zero(matched, expected, reason: str) -> None:
+def test_leakage_that_cannot_be_seen_is_not_zero(
+    matched: list[SubjectReading | None], expected: list[dict[str, str]], reason: str
+) -> None:
     value = leakage(matched, expected, subject=0, labels=LABELS)
     assert math.isnan(value.value)
     assert reason in value.note

@@ -1,5 +1,7 @@
 """The four objectives: how they relate."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,8 @@ def gradients(loss: Tensor, p: PairPredictions) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_focus_of_ones_is_dpo_to_the_bit(reduction: str, weighting: str) -> None:
-    p, options = predictions(), {"t": T, "beta": 3.0, "weighting": weighting, "reduction": reduction}
+    p = predictions()
+    options: dict[str, Any] = {"t": T, "beta": 3.0, "weighting": weighting, "reduction": reduction}
     dpo, focus = dpo_loss(p, **options), focus_dpo_loss(p, torch.ones(2, L), **options)
     assert torch.equal(dpo.inside, focus.inside)
     assert torch.equal(dpo.loss, focus.loss)

@@ -29,7 +29,10 @@ def seen_by(objective: Objective, *, same: bool = False) -> PairSeen:
     if objective.needs_ref_policy:
         frozen = [each.detach().clone() for each in policy] if same else ref
         given |= {"ref_preferred": frozen[0].requires_grad_(), "ref_rejected": frozen[1].requires_grad_()}
-    weights = {"focus": {"focus": WEIGHTS}, "patch": {"patches": PatchWeights(WEIGHTS, 1 - WEIGHTS)}}
+    weights: dict[str | None, dict[str, Any]] = {
+        "focus": {"focus": WEIGHTS},
+        "patch": {"patches": PatchWeights(WEIGHTS, 1 - WEIGHTS)},
+    }
     return PairSeen(torch.tensor([0.3, 0.8]), **given, **weights.get(objective.weights, {}))
 
 

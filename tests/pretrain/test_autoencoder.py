@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from likeness.core.files import read_json
 from likeness.pretrain import autoencoder
 from likeness.pretrain.autoencoder import (
     _batch,
@@ -112,7 +114,7 @@ def test_a_finished_stage_leaves_its_export(work_copy: Callable[[str], PretrainC
 
 
 def test_the_export_has_unit_latents_and_averaged_weights(prepared: PretrainConfig) -> None:
-    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    vae: Any = AutoencoderKL.from_pretrained(prepared.work / "vae")
     state = load_state(prepared.work / "autoencoder.state")
     assert state is not None
     for name, p in vae.named_parameters():
@@ -127,12 +129,12 @@ def test_the_export_has_unit_latents_and_averaged_weights(prepared: PretrainConf
 def test_the_decoder_stage_keeps_the_exported_encoder_and_scale(work_copy: Callable[[str], PretrainConfig]) -> None:
     """Latents were cached with the exported (averaged) encoder, so it must not move, and the decoder must."""
     config = work_copy("decoder")
-    before, settings = weights(config.work / "vae"), AutoencoderKL.load_config(config.work / "vae")
+    before, settings = weights(config.work / "vae"), read_json(config.work / "vae" / "config.json")
     train_decoder(config, device="cpu")
     after = weights(config.work / "vae")
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
     assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith("decoder."))
-    kept = AutoencoderKL.load_config(config.work / "vae")
+    kept = read_json(config.work / "vae" / "config.json")
     assert (kept["shift_factor"], kept["scaling_factor"]) == (settings["shift_factor"], settings["scaling_factor"])
     train_decoder(config, device="cpu")  # finished: loaded, not trained
     again = weights(config.work / "vae")
@@ -141,7 +143,7 @@ def test_the_decoder_stage_keeps_the_exported_encoder_and_scale(work_copy: Calla
 
 def test_loss_by_hand(prepared: PretrainConfig) -> None:
     """A frozen encoder gets no gradient; weights of 0 leave the mean squared error."""
-    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    vae: Any = AutoencoderKL.from_pretrained(prepared.work / "vae")
     x = to_pixels(scenes(0, 2, size=32, split="train"))
     for frozen in (True, False):
         changes = {"freeze_encoder": frozen, "l1_weight": 0.0, "kl_weight": 0.0}
@@ -157,7 +159,7 @@ def test_loss_by_hand(prepared: PretrainConfig) -> None:
 
 
 def test_validation_psnr_of_each_picture(prepared: PretrainConfig) -> None:
-    vae = AutoencoderKL.from_pretrained(prepared.work / "vae")
+    vae: Any = AutoencoderKL.from_pretrained(prepared.work / "vae")
     told = validation_psnrs(vae, size=32, num_images=3)
     values = []
     for i in range(3):
@@ -170,6 +172,6 @@ def test_validation_psnr_of_each_picture(prepared: PretrainConfig) -> None:
 
 
 def test_the_export_is_stock(prepared: PretrainConfig) -> None:
-    settings = AutoencoderKL.load_config(prepared.work / "vae")
+    settings = read_json(prepared.work / "vae" / "config.json")
     assert settings["_class_name"] == "AutoencoderKL"
     assert settings["latent_channels"] == 16

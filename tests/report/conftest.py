@@ -78,7 +78,7 @@ def _values(index: int, num_cases: int) -> dict[str, dict[str, object]]:
 
 
 def _summary(n: int) -> dict[str, object]:
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             **{"row": kind, "metric": metric, "column": "all_photos" if metric == "dino" else ""},
             **{"mean": mean, "ci_low": low, "ci_high": high, "n": n, "n_subjects": 3, "missing": 0, "reason": ""},

@@ -20,7 +20,7 @@ DIFFERENCE = {
     **{"mean": 0.125, "ci_low": 0.0625, "ci_high": 0.1875},
     **{"n": 8, "n_subjects": 7, "missing": 0, "reason": ""},
 }
-ALONE = {"ci_low": None, "ci_high": None, "reason": "one subject: an interval needs at least two"}
+ALONE: dict[str, Any] = {"ci_low": None, "ci_high": None, "reason": "one subject: an interval needs at least two"}
 
 
 def row(*, higher_is_better: bool = False, **changes: Any) -> dict[str, Any]:

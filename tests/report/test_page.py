@@ -54,7 +54,7 @@ def test_the_interval_drawing_puts_the_mean_between_floor_and_ceiling(run_maker:
     label = "Attributes right: generated 0.812 \\(95% interval 0.761 to 0.859\\); floor 0.232"
     svg = re.search(f'<svg[^>]*aria-label="{label}.*?</svg>', html, flags=re.S)
     assert svg is not None
-    dot = float(re.search(r'class="dot" cx="([\d.]+)"', svg[0])[1])
+    (dot,) = map(float, re.findall(r'class="dot" cx="([\d.]+)"', svg[0]))
     # axis 0..1 over 300 px after a margin of 10 px
     assert dot == pytest.approx(10 + 0.8125 * 300, abs=0.01)
 
@@ -126,7 +126,13 @@ def restated(run: Path, **changes: dict[str, object] | None) -> Path:
 
 
 def test_what_a_metric_is_called_and_which_is_best_come_from_the_summary(run_maker: RunMaker) -> None:
-    facts = {"label": "Harm done", "short": "Harm", "shown_as": "number", "ranks": -1, "headline": -1}
+    facts: dict[str, object] = {
+        "label": "Harm done",
+        "short": "Harm",
+        "shown_as": "number",
+        "ranks": -1,
+        "headline": -1,
+    }
     html = page_of(restated(run_maker(num_cases=6), leakage=facts))  # leakage rises with the number of the case
     assert html[html.index('<dl class="tiles">') :].partition("<dt>")[2].startswith("Harm done</dt>")
     assert 'title="leakage = 0.05, mean of 1 picture(s)">Harm 0.050</li>' in html

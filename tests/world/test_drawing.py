@@ -74,7 +74,7 @@ def test_strips_in_front_are_strips(name: str) -> None:
     pen, front = Pen(48), SCENES[name].front
     assert front is not None
     front(pen, random.Random(0))
-    painted = pen.pixels().any(2)
+    painted = np.any(pen.pixels(), axis=2)
     assert 0 < painted.mean() < 0.3
     assert not painted[:24].any()
 

@@ -96,15 +96,16 @@ def test_more_pictures_begin_with_the_same_ones(tmp_path: Path) -> None:
         assert sheet.size == (8 * 32, 2 * 32)
 
 
-SMALL = {"split": "train", "size": 32, "seed": 0, "workers": 1}
+SMALL: dict[str, Any] = {"split": "train", "size": 32, "seed": 0, "workers": 1}
+TWO: dict[str, Any] = SMALL | {"n": 2}
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"size": 48}, {"split": "test"}, {"n": 3}])
 def test_the_folder_of_another_call_is_left_alone(tmp_path: Path, other: dict[str, Any]) -> None:
-    write_samples(2, out=tmp_path, **SMALL)
+    write_samples(out=tmp_path, **TWO)
     before = contents(tmp_path)
     with pytest.raises(OutputError, match=rf"{next(iter(other))}: .* there, .* here"):
-        write_samples(**{"n": 2, "out": tmp_path, **SMALL, **other})
+        write_samples(out=tmp_path, **(TWO | other))
     assert contents(tmp_path) == before
 
 

@@ -74,6 +74,7 @@ def test_time_shift_is_that_of_the_scheduler() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
     sigmas = np.linspace(1.0, 1 / 25, 25)
     scheduler.set_timesteps(sigmas=sigmas.tolist(), mu=0.63)
+    assert scheduler.sigmas is not None
     torch.testing.assert_close(time_shift(torch.from_numpy(sigmas), mu=0.63).float(), scheduler.sigmas[:-1])
 
 

@@ -41,8 +41,8 @@ def picture(seed: int, *, width: int = 96, height: int = 96) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def stock(tiny_folder: Path) -> FluxPipeline:
-    pipeline = FluxPipeline.from_pretrained(tiny_folder)
+def stock(tiny_folder: Path) -> Any:
+    pipeline: Any = FluxPipeline.from_pretrained(tiny_folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -50,7 +50,7 @@ def stock(tiny_folder: Path) -> FluxPipeline:
 @pytest.mark.parametrize("cfg_scale", [1.0, 3.5])
 @pytest.mark.parametrize(("size", "width"), [(128, 128), (64, 96)])
 def test_without_references_equals_the_stock_pipeline(
-    tiny: FluxUno, stock: FluxPipeline, *, cfg_scale: float, size: int, width: int
+    tiny: FluxUno, stock: Any, *, cfg_scale: float, size: int, width: int
 ) -> None:
     options = FluxOptions(size=size, width=width, steps=4, guidance=3.0, cfg_scale=cfg_scale)
     ours = tiny.generate(PROMPT, seed=7, options=options)
@@ -73,7 +73,7 @@ def test_without_references_equals_the_stock_pipeline(
 def test_bfloat16_equals_the_stock_pipeline_too(tiny_folder: Path) -> None:
     options = FluxOptions(size=64, steps=3)
     ours = FluxUno.load(tiny_folder, dtype=torch.bfloat16).generate(PROMPT, seed=7, options=options)
-    pipeline = FluxPipeline.from_pretrained(tiny_folder, torch_dtype=torch.bfloat16)
+    pipeline: Any = FluxPipeline.from_pretrained(tiny_folder, torch_dtype=torch.bfloat16)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         PROMPT, height=64, width=64, num_inference_steps=3, guidance_scale=4.0, max_sequence_length=32,
@@ -216,7 +216,7 @@ def test_the_guided_velocity_by_hand(tiny: FluxUno) -> None:
         ({"cfg_scale": 4.0, "reference_cfg_scale": 0.5}, (4.0, 0.5)),
     ],
 )
-def test_where_the_scales_come_from(tiny: FluxUno, *, asked: dict[str, float], scales: tuple[float, float]) -> None:
+def test_where_the_scales_come_from(tiny: FluxUno, *, asked: dict[str, Any], scales: tuple[float, float]) -> None:
     own = FluxUno(replace(tiny.parts, settings=FluxSettings(default_cfg_scale=2.5, default_reference_cfg_scale=3.5)))
     guided = own.guided(own.condition(PROMPT, [picture(0)]), FluxOptions(**asked))
     assert (guided.cfg_scale, guided.reference_cfg_scale) == scales
@@ -247,7 +247,7 @@ def test_two_scales_weigh_three_velocities(
 
 
 def test_references_without_weight_leave_the_picture_of_the_prompt(tiny: FluxUno) -> None:
-    def drawn(references: list[Image.Image], **scale: float) -> np.ndarray:
+    def drawn(references: list[Image.Image], **scale: Any) -> np.ndarray:
         options = FluxOptions(size=64, steps=2, cfg_scale=2.0, **scale)
         return np.asarray(tiny.generate(PROMPT, references, seed=5, options=options), int)
 
@@ -305,7 +305,7 @@ def test_select_repeats_and_reorders_rows(tiny: FluxUno) -> None:
 
 
 @pytest.mark.parametrize("references", [[[picture(0)], []], [[picture(0)], [picture(1, width=48)]]])
-def test_unequal_batches_are_refused(tiny: FluxUno, references: list[list]) -> None:
+def test_unequal_batches_are_refused(tiny: FluxUno, references: list[list[Image.Image]]) -> None:
     with pytest.raises(DataError, match="one set of sizes"):
         tiny.generate_batch([PROMPT, PROMPT], references, seeds=[1, 2])
 

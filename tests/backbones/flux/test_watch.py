@@ -188,7 +188,7 @@ def test_tokens_carry_gradient_only_where_the_watch_wants_it(
         watch = Seeing(features, detached=False)
         run(backbone, condition, watch=watch)
         loss = torch.stack([tokens.square().mean() for layer in watch.layers.values() for tokens in layer]).sum()
-        found = torch.autograd.grad(loss, list(adapter.values()), allow_unused=True)
+        found: Any = torch.autograd.grad(loss, list(adapter.values()), allow_unused=True)
         return {key: gradient for key, gradient in zip(adapter, found, strict=True) if gradient is not None}
 
     plain = gradients()

@@ -13,7 +13,7 @@ from likeness.core.pairs import PictureScore
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.judging.judges import LoadProbeJudge, ProbeJudge, SubjectView
 from likeness.data.judging.questions import QUESTIONS, expected_score
-from likeness.data.pairs.disruption import KINDS, Target, disrupt, is_drawable, is_still_there
+from likeness.data.pairs.disruption import KINDS, Kind, Target, disrupt, is_drawable, is_still_there
 from likeness.data.pairs.paste import dilate, paste
 from likeness.world.identity import ATTRIBUTES, Identity, draw_identity, sample_identity, split_of_identity
 from likeness.world.render import render
@@ -138,12 +138,12 @@ def test_impostors_fail_the_questions_and_belong_to_the_split(kind: str) -> None
 def test_parts_change_less_than_a_new_drawing() -> None:
     rng = random.Random(0)
 
-    def changes(kind: str) -> float:
+    def changes(kind: Kind) -> float:
         numbers: list[int] = []
         for _ in range(80):
             who = sample_identity(rng, split="train", species="cat")
             new = disrupt(Target(who, who.attributes()), kind=kind, neighbour=None, rng=rng, split="train",
-                          max_score=6)  # type: ignore[arg-type]  # fmt: skip
+                          max_score=6)  # fmt: skip
             assert new is not None
             numbers.append(sum(new.attributes()[k] != v for k, v in who.attributes().items()))
         return float(np.mean(numbers))

@@ -69,7 +69,7 @@ def leaked_patch(row: Row, folder: Path, rng: np.random.Generator) -> bool:
     """A few pixels of the background, away from what else differs, a little brighter or darker."""
     loser = pixels(folder, row["rejected"]).copy()
     differs = (loser != pixels(folder, row["preferred"])).any(-1) | (pixels(folder, row["prior_mask"]) > 127)
-    free = ~binary_dilation(differs, iterations=4, structure=np.ones((3, 3)))
+    free = ~np.asarray(binary_dilation(differs, iterations=4, structure=np.ones((3, 3))), bool)
     side = int(rng.integers(2, 9))
     places = np.argwhere(free[:-side, :-side] & free[side:, side:] & free[:-side, side:] & free[side:, :-side])
     if not len(places):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_the_record_says_how_far_changes_reach_and_how_many_touch_nothing(pairs:
         assert not differs[~grown(mask, reach)].any()
         assert reach == 0 or differs[~grown(mask, reach - 1)].any()
         near = binary_dilation(differs | mask, np.ones((3, 3)))
-        touching = binary_propagation(mask, structure=np.ones((3, 3)), mask=near)
+        touching = np.asarray(binary_propagation(mask, structure=np.ones((3, 3)), mask=near), bool)
         recorded = {s.disruption["apart"] for s in pair.subjects if s.disruption}
         assert recorded == {int((differs & ~touching).sum())}
 
@@ -265,18 +266,20 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(tmp_
     ("settings", "message"),
     [
         ({"n": 0}, "n: expected at least 1, got 0"),
-        ({"workers": 0}, "workers: expected at least 1"),
-        ({"size": 8}, "size: expected at least 16, got 8"),
-        ({"reference_size": 8}, "reference_size: expected at least 16 px"),
-        ({"subset": "pairs"}, "subset: expected one of single, multi, both, got 'pairs'"),
-        ({"losers": "found"}, "losers: expected one of drawn, regenerated, mixed"),
-        ({"losers": "mixed"}, "losers: expected a model to regenerate with, got none for 'mixed'"),
-        ({"thresholds": Thresholds(6, 6)}, "0 <= rejected_max < preferred_min <= 10"),
-        ({"thresholds": Thresholds(11, 6)}, "got rejected_max 6, preferred_min 11"),
-        ({"thresholds": Thresholds(9, -1)}, "got rejected_max -1"),
+        ({"n": 1, "workers": 0}, "workers: expected at least 1"),
+        ({"n": 1, "size": 8}, "size: expected at least 16, got 8"),
+        ({"n": 1, "reference_size": 8}, "reference_size: expected at least 16 px"),
+        ({"n": 1, "subset": "pairs"}, "subset: expected one of single, multi, both, got 'pairs'"),
+        ({"n": 1, "losers": "found"}, "losers: expected one of drawn, regenerated, mixed"),
+        ({"n": 1, "losers": "mixed"}, "losers: expected a model to regenerate with, got none for 'mixed'"),
+        ({"n": 1, "thresholds": Thresholds(6, 6)}, "0 <= rejected_max < preferred_min <= 10"),
+        ({"n": 1, "thresholds": Thresholds(11, 6)}, "got rejected_max 6, preferred_min 11"),
+        ({"n": 1, "thresholds": Thresholds(9, -1)}, "got rejected_max -1"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_written(tmp_path: Path, settings: dict, message: str) -> None:
+def test_wrong_settings_are_told_before_anything_is_written(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_pairs(**{"n": 1, "out": tmp_path / "p", **settings})
+        make_pairs(out=tmp_path / "p", **settings)
     assert not (tmp_path / "p").exists()

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,18 @@ class EncodedPairs(PairsTask):
     def __init__(self, config: TrainConfig, cache: PairCache) -> None:
         self._config, self._cache, self._precision = config, cache, FP32
         assert isinstance(config.objective, Objective)
-        self.objective, self.columns = config.objective, (*COLUMNS, *config.objective.columns)
+        self.objective = config.objective
+        self.columns: Sequence[str] = (*COLUMNS, *config.objective.columns)
+
+
+def task_of(run: Training) -> PairsTask:
+    assert isinstance(run.task, PairsTask)
+    return run.task
 
 
 def compute(run: Training, batch: Batch) -> StepOutcome:
     """The loss of a batch under the run's objective."""
-    return compute_step(run.backbone, batch, objective=run.task.objective, trainable=run.trainable, precision=FP32)
+    return compute_step(run.backbone, batch, objective=task_of(run).objective, trainable=run.trainable, precision=FP32)
 
 
 def shake(trainable: LoraAdapter, size: float) -> None:
@@ -137,7 +143,7 @@ def test_swapping_the_pair_flips_inside(training: Callable[..., Training]) -> No
     run = training(adapter=0.05)
     batch = first_batch(run)
     inside = compute(run, batch).inside
-    swapped = Batch(**{**vars(batch), "preferred": batch.rejected, "rejected": batch.preferred})
+    swapped = replace(batch, preferred=batch.rejected, rejected=batch.preferred)
     dpo = training(adapter=0.05, objective={"kind": "dpo"})
     forward, backward = compute(dpo, batch).inside, compute(dpo, swapped).inside
     assert forward is not None
@@ -219,7 +225,7 @@ def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Trainin
 def test_an_empty_prior_teaches_nothing(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     batch = first_batch(run)
-    empty = Batch(**{**vars(batch), "subject_masks": torch.zeros_like(batch.subject_masks)})
+    empty = replace(batch, subject_masks=torch.zeros_like(batch.subject_masks))
     outcome = compute(run, empty)
     outcome.loss.backward()
     assert float(outcome.loss.detach()) == pytest.approx(math.log(2), abs=1e-7)
@@ -252,16 +258,17 @@ def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., T
     assert untouched is not None
     assert by_ref is not None
     assert torch.equal(by_ref.matched, untouched.matched)  # the reference policy is the untuned network
-    scores = [
-        maps_of(run.backbone, batch, focus=focus_of(run.task.objective), precision=FP32)[1]
+    before, after = (
+        maps_of(run.backbone, batch, focus=focus_of(task_of(run).objective), precision=FP32)[1]
         for run in (start, moved["ref"])
-    ]
-    assert not torch.allclose(*scores, atol=1e-4)  # whereas the policy's own field has moved
+    )
+    assert not torch.allclose(before, after, atol=1e-4)  # whereas the policy's own field has moved
 
 
 def test_gradient_checkpointing_changes_no_bit(training: Callable[..., Training]) -> None:
     plain, saving = training(adapter=0.05), training(adapter=0.05)
-    saving.backbone.network.enable_gradient_checkpointing()
+    network: Any = saving.backbone.network
+    network.enable_gradient_checkpointing()
     rows = [run.train_step(checkpoint="none yet") for run in (plain, saving)]
     assert rows[0]["loss"] == rows[1]["loss"]
     assert all(torch.equal(a, b) for a, b in zip(weights(plain), weights(saving), strict=True))
@@ -309,6 +316,6 @@ def test_an_unseen_field_reads_the_same_with_more_rows(training: Callable[..., T
     maps = compute(run, batch).maps
     assert maps is not None
     for i, index in enumerate([1, 3]):
-        single = collect_batch([run.task.cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)
-        shown, _ = maps_of(run.backbone, single, focus=focus_of(run.task.objective), precision=FP32)
+        single = collect_batch([task_of(run).cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)
+        shown, _ = maps_of(run.backbone, single, focus=focus_of(task_of(run).objective), precision=FP32)
         assert torch.equal(shown.weight[0], maps.weight[i])
