@@ -11,7 +11,17 @@ from likeness.core.images import load_image
 from likeness.core.records import Case, Subject
 from likeness.encoders import ENCODERS
 from likeness.metrics import METRICS
-from likeness.metrics.base import Evidence, Measured, Metric, Seen, SubjectEvidence, Value, not_measured, of_subjects
+from likeness.metrics.base import (
+    Evidence,
+    Measured,
+    Metric,
+    NotApplicableError,
+    Seen,
+    SubjectEvidence,
+    Value,
+    not_measured,
+    of_subjects,
+)
 
 Encoders = Mapping[str, Any]
 """The encoders at hand, by their names in ENCODERS; metrics of an absent one are not measured."""
@@ -104,7 +114,8 @@ class Panel:
         try:
             return metric.measure(evidence)
         except MeasurementError as error:
-            return unmeasured(metric, evidence.case, not_measured(str(error), status="failed"))
+            status = "not_applicable" if isinstance(error, NotApplicableError) else "failed"
+            return unmeasured(metric, evidence.case, not_measured(str(error), status=status))
 
     def measure_picture(self, path: Path, case: Case) -> dict[str, Measured]:
         """Every metric of one picture, by key."""

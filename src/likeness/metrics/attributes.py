@@ -13,7 +13,16 @@ import numpy as np
 
 from likeness.core.errors import MeasurementError
 from likeness.encoders.reading import Reading, SubjectReading, best_answer
-from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_measured, of_subjects
+from likeness.metrics.base import (
+    Evidence,
+    Facts,
+    Measured,
+    Metric,
+    NotApplicableError,
+    Value,
+    not_measured,
+    of_subjects,
+)
 
 PROTOCOL = "share of applicable attributes read right by the probe, subjects matched by log-probability"
 NOT_FOUND = "not found"
@@ -124,12 +133,12 @@ def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind
 def _matched(evidence: Evidence) -> tuple[list[SubjectReading | None], list[Attributes], Labels]:
     """The reading that plays each subject, the subjects' attributes, and the probe's labels.
 
-    Raises: MeasurementError when a subject has no attributes, or one that the probe does not know.
+    Raises: NotApplicableError when a subject has no attributes; MeasurementError for one that the probe does not know.
     """
     reading: Reading = evidence.picture["probe"]
     expected: list[Attributes] = [s.attributes for s in evidence.case.subjects if s.attributes is not None]
     if len(expected) < len(evidence.case.subjects):
-        raise MeasurementError("the case does not name every subject's attributes")
+        raise NotApplicableError("the case does not name every subject's attributes")
     matched = match_subjects(reading.subjects[: len(expected)], expected, labels=reading.labels)
     return matched, expected, reading.labels
 

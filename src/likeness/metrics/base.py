@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from likeness.core.errors import MeasurementError
 from likeness.core.records import Case, Subject
 
 Status = Literal["measured", "not_applicable", "nothing_found", "missing", "excluded", "failed"]
@@ -118,12 +119,17 @@ class Facts:
         return kept | {"range": list(self.range)}
 
 
+class NotApplicableError(MeasurementError):
+    """The question does not arise for this case."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One line of METRICS.
 
-    `measure` is a pure function of the evidence for one picture. Raises: MeasurementError, which becomes a value with
-    status "failed". `derive` is a rule over a run: all values of one kind of rows, in case order, to as many new ones.
+    `measure` is a pure function of the evidence for one picture. Raises: NotApplicableError, which becomes a value
+    with status "not_applicable"; any other MeasurementError, which becomes one with status "failed".
+    `derive` is a rule over a run: all values of one kind of rows, in case order, to as many new ones.
     `tallied` names the table of summary.json that counts the true parts of the values per subject.
     """
 

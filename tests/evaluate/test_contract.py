@@ -1,0 +1,86 @@
+"""What every metric of the table keeps, asked of a small benchmark and the encoders it needs."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from PIL import Image
+
+from likeness.core.records import Case, Subject, read_cases
+from likeness.encoders import ENCODERS
+from likeness.evaluate.measure import Encoders, Eyes, Panel
+from likeness.metrics import METRICS
+from likeness.metrics.base import Evidence, Measured, Metric, Status
+
+
+@pytest.fixture(params=sorted(METRICS))
+def metric(request: pytest.FixtureRequest) -> Metric:
+    return METRICS[request.param]
+
+
+@pytest.fixture
+def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
+    """Six cases, of one subject and of two in turn, and a picture of each."""
+    cases = read_cases(make_benchmark() / "cases.jsonl").cases
+    pictures = make_pictures(per_case=1)
+    panel = Panel(Eyes(encoders), labelled=True)
+    return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+
+
+def check(metric: Metric, found: Measured, case: Case) -> None:
+    """A number inside the range, or none with a status and a note; one value per subject where the facts say so."""
+    lowest, highest = metric.facts.range
+    for value in (found.value, *found.per_subject):
+        assert value.status in get_args(Status)
+        assert value.measured == (value.status == "measured")
+        assert lowest <= value.value <= highest if value.measured else value.note
+        json.dumps(value.to_json(), allow_nan=False)
+    assert len(found.per_subject) == (len(case.subjects) if metric.facts.per_subject else 0)
+
+
+def test_a_value_is_inside_its_range_or_says_why_there_is_none(metric: Metric, evidence: list[Evidence]) -> None:
+    found = [metric.measure(each) for each in evidence]
+    for each, seen in zip(found, evidence, strict=True):
+        check(metric, each, seen.case)
+    assert any(each.value.measured for each in found), "no picture of the benchmark could be measured"
+
+
+def test_a_value_follows_from_the_evidence_alone(metric: Metric, evidence: list[Evidence]) -> None:
+    forwards = [metric.measure(each) for each in evidence]
+    backwards = [metric.measure(each) for each in evidence[::-1]][::-1]
+    assert [each.value.to_json() for each in backwards] == [each.value.to_json() for each in forwards]
+
+
+def test_a_case_without_subjects_or_labels_is_answered(metric: Metric, encoders: Encoders, tmp_path: Path) -> None:
+    Image.new("RGB", (48, 48), "orange").save(tmp_path / "cat.png")
+    cat = Subject(id="cat", class_name="cat", reference_image=tmp_path / "cat.png")
+    for subjects in ((), (cat,)):
+        case = Case(id="bare", prompt="a cat", subjects=subjects)
+        panel = Panel(Eyes(encoders), labelled=True)
+        found = panel.measure(metric, panel.evidence(case, picture=tmp_path / "cat.png"))
+        check(metric, found, case)
+        assert found.value.measured or found.value.status in ("not_applicable", "nothing_found")
+
+
+def test_without_an_encoder_it_is_missing_and_says_which(
+    metric: Metric, encoders: Encoders, evidence: list[Evidence]
+) -> None:
+    assert metric.facts.needs
+    for name in metric.facts.needs:
+        panel = Panel(Eyes({key: each for key, each in encoders.items() if key != name}), labelled=True)
+        found = panel.measure(metric, evidence[1])
+        check(metric, found, evidence[1].case)
+        assert found.value.status == "missing"
+        assert ENCODERS[name].noun in found.value.note
+
+
+def test_facts_tell_what_a_reader_must_know(metric: Metric) -> None:
+    facts = metric.facts
+    assert facts.label
+    assert facts.short
+    assert facts.question.endswith("?")
+    assert facts.unit
+    assert facts.range[0] < facts.range[1]
+    assert set(facts.needs) <= ENCODERS.keys()
+    json.dumps(facts.shown(), allow_nan=False)
