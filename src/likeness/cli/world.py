@@ -21,6 +21,12 @@ SAMPLE_EXAMPLES = (
     "likeness world sample 20 --split test --size 256 --seed 7 --out large\n\n"
     "Stopped half-way? The same command again continues."
 )
+PORTRAIT_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    'likeness world portrait "a red cat with a blue hat" --out cat.png\n\n'
+    'likeness world portrait "a bearded person with blond hair" --seed 3 --out person.png\n\n'
+    "Colours stand before what they colour. What you leave out is drawn from the seed."
+)
 PRETRAIN_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness world pretrain configs/world_cpu.toml\n\n"
@@ -45,6 +51,28 @@ def sample(
     with progress_bars() as bar:
         write_samples(n, out=out, split=split, size=size, seed=seed, workers=workers, progress=bar("drawing pictures"))
     answer({"out": out, "num_images": n, "split": split}, text=f"{n} pictures in {out}", as_json=as_json)
+
+
+@app.command(epilog=PORTRAIT_EXAMPLES)
+def portrait(
+    phrase: Annotated[str, typer.Argument(metavar="PHRASE", help="Who to draw, in a few words.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")],
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Side of the picture in px.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal pictures.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """A reference picture of one character of the world, such as "a red cat with a blue hat"."""
+    from PIL import Image
+
+    from likeness.core.images import save_png
+    from likeness.world.portrait import read_identity
+    from likeness.world.render import render_reference
+
+    who = read_identity(phrase, seed=seed)
+    save_png(Image.fromarray(render_reference(who, seed=seed, size=size)), out)
+    seen = {name: value for name, value in who.attributes().items() if value != "none"}
+    shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in seen.items())
+    answer({"out": out, "attributes": seen}, text=f"{out}: {shown}", as_json=as_json)
 
 
 @app.command(epilog=PRETRAIN_EXAMPLES)
