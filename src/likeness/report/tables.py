@@ -117,12 +117,12 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         )
     manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
     cases_file = read_cases(cases or case_file(folder))
-    summary = _read_object(evaluation / "summary.json")
+    summary = read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
     rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
     return Run(
         folder=folder,
-        identity=_read_object(folder / "run.json") or {},
+        identity=read_object(folder / "run.json") or {},
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
@@ -130,7 +130,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
-        commands=_read_object(folder / "commands.json") or {},
+        commands=read_object(folder / "commands.json") or {},
     )
 
 
@@ -212,7 +212,7 @@ def _read_rows(path: Path) -> list[Json]:
     return read_jsonl(path) if path.is_file() else []
 
 
-def _read_object(path: Path) -> Json | None:
+def read_object(path: Path) -> Json | None:
     """The JSON object of a file, None where there is none. Raises: DataError for JSON of another kind."""
     found = read_json(path) if path.is_file() else None
     if found is not None and not isinstance(found, dict):
