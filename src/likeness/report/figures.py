@@ -16,6 +16,7 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
 from likeness.core.records import Case
+from likeness.report.curves import Ends
 from likeness.report.tables import Point, Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
@@ -37,13 +38,6 @@ class Captioned(NamedTuple):
 
     picture: InlinePicture
     caption: str
-
-
-class Axis(NamedTuple):
-    """Ends of the scale on which one score line is drawn."""
-
-    low: float
-    high: float
 
 
 def inline_picture(path: Path, *, long_side: int) -> InlinePicture:
@@ -77,16 +71,14 @@ def png_uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def axis_for(line: ScoreLine) -> Axis:
+def axis_for(line: ScoreLine) -> Ends:
     """0 to 1 for shares; for a cosine or an open scale the points with a margin, as 0 to 1 would hide differences."""
-    ends = [end for point in line.points for end in (point.low, point.high)]
-    if not ends:
-        return Axis(0.0, 1.0)
-    if "cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1:
-        return Axis(0.0, 1.0)
+    ends = [end for point in line.points.values() for end in (point.low, point.high)]
+    if not ends or ("cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1):
+        return Ends(0.0, 1.0)
     step = 10.0 ** math.floor(math.log10(max(max(ends) - min(ends), 1e-6)))
     low, high = (math.floor(min(ends) / step - 0.25)) * step, (math.ceil(max(ends) / step + 0.25)) * step
-    return Axis(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Axis(low, high)
+    return Ends(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Ends(low, high)
 
 
 def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
@@ -98,11 +90,10 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
         return f"{10 + share * (width - 20):.2f}"
 
     parts = [f'<line class="axis" x1="10" x2="{width - 10}" y1="{middle}" y2="{middle}"/>']
-    for name, point in (("floor", line.floor), ("ceiling", line.ceiling)):
-        if point is not None:
-            parts.append(
-                f'<line class="{name}" x1="{x(point.mean)}" x2="{x(point.mean)}" y1="{middle - 9}" y2="{middle + 9}"/>'
-            )
+    for name, point in line.points.items():
+        if name != "generated":
+            at = x(point.mean)
+            parts.append(f'<line class="{name}" x1="{at}" x2="{at}" y1="{middle - 9}" y2="{middle + 9}"/>')
     if line.generated is not None:
         parts += _dot(line.generated, x=x, middle=middle)
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
@@ -115,8 +106,7 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
 
 def spoken(line: ScoreLine) -> str:
     """The score line as a sentence for a screen reader."""
-    named = (("generated", line.generated), ("floor", line.floor), ("ceiling", line.ceiling))
-    said = [f"{name} {number(point.mean)}" + _spoken_interval(point) for name, point in named if point is not None]
+    said = [f"{name} {number(point.mean)}{_spoken_interval(point)}" for name, point in line.points.items()]
     return f"{line.label}: " + ("; ".join(said) or f"not measured, {line.reason or 'no reason given'}")
 
 

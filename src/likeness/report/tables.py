@@ -69,9 +69,10 @@ class ScoreLine:
     reason: str
 
     @property
-    def points(self) -> list[Point]:
-        """The measured points of the line."""
-        return [point for point in (self.generated, self.floor, self.ceiling) if point is not None]
+    def points(self) -> dict[str, Point]:
+        """The measured points of the line by name."""
+        named = {"generated": self.generated, "floor": self.floor, "ceiling": self.ceiling}
+        return {name: point for name, point in named.items() if point is not None}
 
 
 @dataclass(frozen=True)
@@ -173,10 +174,13 @@ def case_mean(samples: Sequence[ScoredSample], metric: str) -> float | None:
 
 def ranking_metric(run: Run) -> str | None:
     """The metric that orders best and worst cases: the first in the order "ranks" that was measured on any sample."""
-    measured = {
-        name for samples in run.samples.values() for s in samples for name, v in s.values.items() if v is not None
-    }
+    measured = measured_on(sample for samples in run.samples.values() for sample in samples)
     return next((metric for metric in in_order(run.metrics, "ranks") if metric in measured), None)
+
+
+def measured_on(samples: Iterable[ScoredSample]) -> set[str]:
+    """The metrics that have a value on any of the samples."""
+    return {name for sample in samples for name, value in sample.values.items() if value is not None}
 
 
 def ranked_cases(run: Run) -> list[Case]:
@@ -198,11 +202,8 @@ def ranked_cases(run: Run) -> list[Case]:
 def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JSON value
     """A JSON value as (dotted key, text) pairs in the order of the file."""
     if isinstance(value, dict) and value:
-        return [
-            pair
-            for key, item in value.items()
-            for pair in flatten(item, prefix=f"{prefix}.{key}" if prefix else str(key))
-        ]
+        named = [(f"{prefix}.{key}" if prefix else str(key), item) for key, item in value.items()]
+        return [pair for name, item in named for pair in flatten(item, prefix=name)]
     if isinstance(value, list):
         return [(prefix, ", ".join(str(item) for item in value) or "none")]
     return [(prefix, "none" if value is None or value == {} else str(value))]
@@ -232,18 +233,11 @@ def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) 
     measured = {row["id"]: row.get("values", {}) for row in scores}
     by_case: dict[str, list[ScoredSample]] = defaultdict(list)
     for row in manifest:
-        by_case[row["case_id"]].append(_sample(row, folder=folder, values=measured.get(row["id"], {})))
+        values = {name: _finite(item.get("value")) for name, item in measured.get(row["id"], {}).items()}
+        notes = tuple(row.get("notes") or ())
+        sample = ScoredSample(row["id"], row["case_id"], folder / row["image"], values, notes)
+        by_case[row["case_id"]].append(sample)
     return {case_id: tuple(samples) for case_id, samples in by_case.items()}
-
-
-def _sample(row: Json, *, folder: Path, values: Mapping[str, Json]) -> ScoredSample:
-    return ScoredSample(
-        id=row["id"],
-        case_id=row["case_id"],
-        image=folder / row["image"],
-        values={name: _finite(item.get("value")) for name, item in values.items()},
-        notes=tuple(row.get("notes") or ()),
-    )
 
 
 def _score_line(kinds: Mapping[str, Json], *, key: str, metrics: Json) -> ScoreLine:

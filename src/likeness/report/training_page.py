@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
 from likeness.report.tables import flatten
-from likeness.report.training import NUM_DECILES, TrainingRun, ratio_means, read_training_run, wilson
+from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
 
 MAX_BINS = 24  # of the implicit accuracy: each must hold enough pairs for an interval
 BIN_PAIRS = 20
@@ -73,17 +74,17 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
     run_folder = Path(run_folder)
     run = read_training_run(run_folder)
     out = out or run_folder / "report.html"
-    tiles = TILES if run.is_preference else PLAIN_TILES
+    findings = findings_of(run)
     html = render(
         "training.html.j2",
         title=title or f"{run.label} on {run.part('data').get('num_pairs', 'unknown')} pairs",
         lead=_lead(run),
-        findings=findings_of(run),
-        summary=_summary(findings_of(run)),
-        tiles=[number for name in tiles if (number := _number(run, name))],
-        numbers=[number for name in _names(run) if (number := _number(run, name))],
+        findings=findings,
+        summary=_summary(findings),
+        tiles=_numbers(run, TILES if run.is_preference else PLAIN_TILES),
+        numbers=_numbers(run, dict.fromkeys([*LABELS, *run.log.columns])),
         window=run.log.window,
-        charts=_charts(run) if len(run.log) else [],
+        charts=_charts(run),
         by_t=_by_t(run),
         figures=pair_figures(run.folder, run.maps),
         facts=_facts(run),
@@ -123,24 +124,18 @@ def _summary(findings: list[Finding]) -> str:
 # numbers -------------------------------------------------------------------------------------------------------------
 
 
-def _names(run: TrainingRun) -> list[str]:
-    """The columns of the numbers table: those that the page knows, then what else the log has."""
-    return [*LABELS, *(name for name in run.log.columns if name not in {*LABELS, *UNLISTED})]
+def _numbers(run: TrainingRun, names: Iterable[str]) -> list[Number]:
+    """Those of the columns `names` that were measured and are a result."""
+    return [_number(run.log, name) for name in names if name not in UNLISTED and run.log.has(name)]
 
 
-def _label(name: str) -> str:
-    return LABELS.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
-
-
-def _number(run: TrainingRun, name: str) -> Number | None:
-    log = run.log
-    if not len(log) or not log.has(name):
-        return None
+def _number(log: TrainingLog, name: str) -> Number:
+    label = LABELS.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
     first, last = log.first(name), log.last(name)
     signed = name in ("preferred", "rejected", "inside")
     value = "not measured" if math.isnan(last.mean) else f"{last.mean:{'+' if signed else ''}.3g}"
     interval = "no interval" if math.isnan(last.ci_low) else f"{last.ci_low:.3g} to {last.ci_high:.3g}"
-    return Number(_label(name), value, interval, shown(first, signed=signed), shown(last, signed=signed), last.n)
+    return Number(label, value, interval, shown(first, signed=signed), shown(last, signed=signed), last.n)
 
 
 # curves --------------------------------------------------------------------------------------------------------------
@@ -215,12 +210,10 @@ def _accuracy(run: TrainingRun) -> Chart | None:
         found = wilson(measured_mean(log["accuracy"][start:stop]), log.pairs_in(start, stop))
         places.append(Place(float(log.steps[start:stop].mean()), found.mean, found.ci_low, found.ci_high))
     line = Line(LABELS["accuracy"], "first", places, intervals="band")
-    caption = (
-        f"Share of pairs with inside above 0, by {size} steps, with its 95% interval. A flat line at 1 is no news."
-    )
+    caption = f"Share of pairs with inside above 0, by {size} steps, with its 95% interval. "
+    caption += "A flat line at 1 is no news."
     spoken = f"Implicit accuracy: at the end {shown(log.last_accuracy)}"
-    rule = Rule(0.5, "chance")
-    return Chart(LABELS["accuracy"], caption, [line], _steps(run), spoken, y=Ends(0, 1.02), rule=rule)
+    return Chart(LABELS["accuracy"], caption, [line], _steps(run), spoken, y=Ends(0, 1.02), rule=Rule(0.5, "chance"))
 
 
 # noise levels --------------------------------------------------------------------------------------------------------
