@@ -79,11 +79,12 @@ def _tone(row: Json) -> str:
 
 def _cards(pair: Pair, metric: str | None) -> list[BeforeAfterCard]:
     cases = pair.before.cases
-    means = {case.id: _means(pair, case, metric) for case in cases}
-    moved = [case for case in cases if _change(means[case.id])]
-    moved = sorted(moved, key=lambda case: -abs(_change(means[case.id])))[:NUM_CHANGED]
+    means = {case.id: found for case in cases if (found := _means(pair, case, metric))}
+    change = {name: after - before for name, (before, after) in means.items()}
+    moved = [case for case in cases if change.get(case.id)]
+    moved = sorted(moved, key=lambda case: -abs(change[case.id]))[:NUM_CHANGED]
     others = [case for case in cases if case not in moved][: NUM_FIRST + NUM_CHANGED - len(moved)]
-    return [_card(pair, case, metric=metric, means=means[case.id]) for case in [*moved, *others]]
+    return [_card(pair, case, metric=metric, means=means.get(case.id)) for case in [*moved, *others]]
 
 
 def _means(pair: Pair, case: Case, metric: str | None) -> tuple[float, float] | None:
@@ -92,23 +93,19 @@ def _means(pair: Pair, case: Case, metric: str | None) -> tuple[float, float] | 
     return None if before is None or after is None else (before, after)
 
 
-def _change(means: tuple[float, float] | None) -> float:
-    return means[1] - means[0] if means else 0.0
-
-
 def _card(pair: Pair, case: Case, *, metric: str | None, means: tuple[float, float] | None) -> BeforeAfterCard:
-    text, tone, change = "", "plain", _change(means)
+    change, tone = "", "plain"
     if metric is not None and means is not None:
-        facts = pair.before.metrics[metric]
-        text = f"{facts['label']}: {shown(means[0], facts)} before, {shown(means[1], facts)} after"
-        tone = "plain" if not change else "good" if (change > 0) == facts["higher_is_better"] else "poor"
+        facts, (before, after) = pair.before.metrics[metric], means
+        change = f"{facts['label']}: {shown(before, facts)} before, {shown(after, facts)} after"
+        tone = "plain" if before == after else "good" if (after > before) == facts["higher_is_better"] else "poor"
     return BeforeAfterCard(
         prompt=case.prompt,
         references=reference_pictures(case),
         before=_first_picture(pair.before, case),
         after=_first_picture(pair.after, case),
         truth=true_picture(pair.before, case),
-        change=text,
+        change=change,
         tone=tone,
     )
 

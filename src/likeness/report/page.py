@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from markupsafe import Markup
-
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.comparison import Pair, read_comparison
@@ -22,7 +20,6 @@ from likeness.report.figures import (
     Captioned,
     InlinePicture,
     inline_picture,
-    interval_svg,
     reference_pictures,
     true_picture,
 )
@@ -33,8 +30,8 @@ from likeness.report.tables import (
     ScoredSample,
     ScoreLine,
     case_mean,
-    flatten,
     in_order,
+    measured_on,
     metric_label,
     ranked_cases,
     ranking_metric,
@@ -66,7 +63,6 @@ class Chip:
 class Card:
     """One case: what was asked, what came out, what is true, how it scored."""
 
-    case_id: str
     anchor: str
     prompt: str
     references: tuple[Captioned, ...]
@@ -84,11 +80,10 @@ class Section:
     run: Run
     cards: tuple[Card, ...]
     rule: str
-    scores: tuple[tuple[ScoreLine, Markup], ...]
     best: tuple[Card, ...]
     worst: tuple[Card, ...]
     ranked_by: str
-    facts: tuple[tuple[str, list[tuple[str, str]]], ...]
+    facts: Json
     command_lines: tuple[str, ...]
 
     @property
@@ -100,7 +95,7 @@ class Section:
     @property
     def attributes(self) -> list[tuple[str, float, int]]:
         """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
-        rows = (self.run.summary or {}).get("attributes") or {}
+        rows = self.run.summary.get("attributes") or {}
         return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
 
 
@@ -164,7 +159,6 @@ def _section(run: Run, *, index: int) -> Section:
         run=run,
         cards=tuple(cards.values()),
         rule=rule,
-        scores=tuple((line, interval_svg(line)) for line in run.lines),
         best=tuple(cards[case.id] for case in ranked[:extremes]),
         worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
         ranked_by=metric_label(run.metrics, metric).lower() if metric else "",
@@ -191,7 +185,6 @@ def _card(run: Run, case: Case, *, anchor: str) -> Card:
     pictures = [inline_picture(sample.image, long_side=RESULT_SIDE) for sample in samples[:MAX_SAMPLES]]
     places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
     return Card(
-        case_id=case.id,
         anchor=f"{anchor}-{case.id}",
         prompt=case.prompt,
         references=reference_pictures(case),
@@ -204,7 +197,7 @@ def _card(run: Run, case: Case, *, anchor: str) -> Card:
 
 def _chips(run: Run, samples: Sequence[ScoredSample]) -> tuple[Chip, ...]:
     first = ranking_metric(run)
-    measured = {name for sample in samples for name, value in sample.values.items() if value is not None}
+    measured = measured_on(samples)
     cards = [name for name, facts in run.metrics.items() if facts["card"] and name in measured]
     names = cards or [name for name in in_order(run.metrics, "headline") if name in measured]
     names.sort(key=lambda name: name != first)  # the ranking metric first
@@ -248,27 +241,25 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]],
     return pictures, note
 
 
-def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
-    summary = run.summary or {}
-    tables = (
-        ("Model", run.model),
-        ("Settings", {key: value for key, value in run.identity.items() if key not in {"model", "versions", "kind"}}),
-        ("Encoders", summary.get("encoders") or {}),
-        ("Protocol", summary.get("protocol") or {}),
-        ("Versions", summary.get("versions") or run.versions),
-    )
-    return tuple((name, flatten(table)) for name, table in tables if table)
+def _facts(run: Run) -> Json:
+    return {
+        "Model": run.model,
+        "Settings": {key: value for key, value in run.identity.items() if key not in {"model", "versions", "kind"}},
+        "Encoders": run.summary.get("encoders"),
+        "Protocol": run.summary.get("protocol"),
+        "Versions": run.summary.get("versions") or run.versions,
+    }
 
 
 def _command_lines(run: Run) -> tuple[str, ...]:
     """The commands recorded in the folder; for a step without record, one that repeats it with its settings."""
     folder = shlex.quote(run.folder.name or ".")
     # a run.json says which benchmark it is, if any, and `likeness evaluate` finds it there
-    name = shlex.quote(str((run.summary or {}).get("benchmark")))
+    name = shlex.quote(str(run.summary.get("benchmark")))
     benchmark = "" if "benchmark" in run.identity else f" --benchmark {name}"
     steps = {
         "generate": _repeating(run, folder=folder) if run.identity else "",
-        "evaluate": f"likeness evaluate {folder}{benchmark}" if run.summary is not None else "",
+        "evaluate": f"likeness evaluate {folder}{benchmark}" if run.summary else "",
     }
     recorded = [str(run.commands.get(step) or guess) for step, guess in steps.items()]
     return (*(line for line in recorded if line), f"likeness report {folder}")

@@ -83,22 +83,22 @@ class Run:
     identity: Json
     cases: tuple[Case, ...]
     samples: Mapping[str, tuple[ScoredSample, ...]]
-    summary: Json | None
+    summary: Json
     lines: tuple[ScoreLine, ...]
     rejected: tuple[tuple[str, str], ...]
     model: Json
     versions: Json
-    commands: Json = field(default_factory=dict)
+    commands: Json
 
     @property
     def name(self) -> str:
         """The benchmark's name where one was evaluated, else the folder's."""
-        return str((self.summary or {}).get("benchmark") or self.folder.name)
+        return str(self.summary.get("benchmark") or self.folder.name)
 
     @property
     def metrics(self) -> Json:
         """Key of a sample's values -> what summary.json says of the metric; empty where it says nothing."""
-        return (self.summary or {}).get("metrics") or {}
+        return self.summary.get("metrics") or {}
 
     @property
     def num_samples(self) -> int:
@@ -123,15 +123,15 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
     return Run(
         folder=folder,
-        identity=read_object(folder / "run.json") or {},
+        identity=read_object(folder / "run.json"),
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
-        lines=score_lines((summary or {}).get("rows", []), metrics=(summary or {}).get("metrics") or {}),
+        lines=score_lines(summary.get("rows", []), metrics=summary.get("metrics") or {}),
         rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
-        commands=read_object(folder / "commands.json") or {},
+        commands=read_object(folder / "commands.json"),
     )
 
 
@@ -213,13 +213,13 @@ def _read_rows(path: Path) -> list[Json]:
     return read_jsonl(path) if path.is_file() else []
 
 
-def read_object(path: Path) -> Json | None:
-    """The JSON object of a file, None where there is none. Raises: DataError for JSON of another kind."""
+def read_object(path: Path) -> Json:
+    """The JSON object of a file, empty where there is none. Raises: DataError for JSON of another kind."""
     found = read_json(path) if path.is_file() else None
     if found is not None and not isinstance(found, dict):
         wanted = f"expected a JSON object, got {type(found).__name__}"
         raise DataError(f"{path}: {wanted}; correct the file, or remove it and repeat the command that writes it.")
-    return found
+    return found or {}
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:

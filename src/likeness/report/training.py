@@ -159,7 +159,7 @@ def read_training_run(folder: Path) -> TrainingRun:
         config=_read_config(folder / "config.toml"),
         log=read_log(folder / "log.jsonl"),
         maps=tuple(read_json(path) for path in (*maps[:1], *maps[1:][-1:])),
-        commands=read_object(folder / "commands.json") or {},
+        commands=read_object(folder / "commands.json"),
     )
 
 

@@ -18,7 +18,7 @@ from likeness.report.curves import Chart, Ends, Line, Place, Rule, RulePlace, li
 from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
-from likeness.report.tables import flatten
+from likeness.report.tables import Json
 from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
 
 MAX_BINS = 24  # of the implicit accuracy: each must hold enough pairs for an interval
@@ -246,9 +246,9 @@ def _by_t(run: TrainingRun) -> tuple[Chart, list[tuple[str, str, int]]] | None:
 # what was run --------------------------------------------------------------------------------------------------------
 
 
-def _facts(run: TrainingRun) -> list[tuple[str, list[tuple[str, str]]]]:
+def _facts(run: TrainingRun) -> Json:
     steps = {"steps": run.steps_wanted} if run.steps_wanted else {}
-    tables = {
+    return {
         "Model": run.part("model") | run.table("model"),
         "Pairs": run.part("data"),
         "Objective": {key: value for key, value in run.table("objective").items() if key != "focus"},
@@ -256,7 +256,6 @@ def _facts(run: TrainingRun) -> list[tuple[str, list[tuple[str, str]]]]:
         "Training": steps | run.table("train") | run.part("settings"),
         "Versions": run.part("versions"),
     }
-    return [(name, flatten(table)) for name, table in tables.items() if table]
 
 
 def _command_lines(run: TrainingRun) -> list[str]:
