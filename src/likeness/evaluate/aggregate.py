@@ -1,7 +1,7 @@
 """Rows of samples in, rows of the table out: means with intervals resampled by subject, never a silent gap."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any  # rows of scores.jsonl and summary.json are JSON
 
@@ -55,11 +55,8 @@ def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) 
 
 def _reasons(rows: Sequence[Row], *, key: str, num_missing: int) -> list[str]:
     """Why values are missing, each reason once with its count."""
-    counts: dict[str, int] = defaultdict(int)
-    for row in rows:
-        if row["values"][key]["value"] is None:
-            counts[row["values"][key]["note"]] += 1
-    reasons = [f"{count} x {note}" for note, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    notes = Counter(row["values"][key]["note"] for row in rows if row["values"][key]["value"] is None)
+    reasons = [f"{count} x {note}" for note, count in sorted(notes.items(), key=lambda item: (-item[1], item[0]))]
     return reasons + ([f"{num_missing} x picture missing"] if num_missing else [])
 
 

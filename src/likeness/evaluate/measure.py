@@ -129,9 +129,8 @@ def to_row(measured: Mapping[str, Measured], case: Case) -> Row:
 
 def derived(rows: Sequence[Row], metric: Metric) -> None:
     """The metric's rule over the run is applied to its values in `rows`, which are of one kind and in case order."""
-    if metric.derive is None:
-        return
-    values = [row["values"] for row in rows]
-    found = metric.derive([Value.from_json(each[metric.facts.key]) for each in values])
-    for each, value in zip(values, found, strict=True):
-        each[metric.facts.key] = value.to_json()
+    key = metric.facts.key
+    if metric.derive is not None:
+        found = metric.derive([Value.from_json(row["values"][key]) for row in rows])
+        for row, value in zip(rows, found, strict=True):
+            row["values"][key] = value.to_json()

@@ -85,8 +85,13 @@ def evaluate_run(
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
     eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
-    options = {"allow_missing": allow_missing, "bounds": bounds}
-    plan = _plan(run_folder, cases=cases, truth=truth, benchmark=benchmark, eyes=eyes, **options)
+    path = cases or run_folder / "cases.jsonl"
+    listed = read_cases(path)
+    found = find_samples(run_folder, cases=listed.cases)
+    _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
+    candidates = [truth] if truth else [path.parent / "truth", run_folder / "truth"]
+    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
+    plan = _plan(found, pool=pool, benchmark=benchmark, eyes=eyes, bounds=bounds)
     output = run_folder / "evaluation"
     if output.is_dir():
         remove_stale_temporaries(output)
@@ -105,23 +110,9 @@ def evaluate_run(
     return summary
 
 
-def _plan(
-    folder: Path,
-    *,
-    cases: Path | None,
-    truth: Path | None,
-    allow_missing: bool,
-    benchmark: str,
-    eyes: Eyes,
-    bounds: bool,
-) -> _Plan:
-    path = cases or folder / "cases.jsonl"
-    listed = read_cases(path)
-    found = find_samples(folder, cases=listed.cases)
-    _require_complete(listed, found, allow_missing=allow_missing, folder=folder)
-    candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
-    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
-    labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
+def _plan(found: Found, *, pool: Pool, benchmark: str, eyes: Eyes, bounds: bool) -> _Plan:
+    cases = list(pool.cases.values())
+    labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in cases)
     panel = Panel(eyes, labelled=labelled)
     facts: dict[str, Any] = {
         "benchmark": benchmark,
@@ -129,12 +120,11 @@ def _plan(
         "encoders": _encoder_ids(eyes.encoders),
         "versions": package_versions(*PACKAGES),
         "protocol": PROTOCOL,
-        "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
+        "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in cases],
         "samples": [sample.id for sample in found.samples],
         "files": _file_hashes(found.samples, pool=pool),
     }
-    identity = json_sha256(facts if bounds else facts | {"bounds": False})
-    return _Plan(listed.cases, found, pool, panel, bounds, identity)
+    return _Plan(found, pool, panel, bounds, json_sha256(facts if bounds else facts | {"bounds": False}))
 
 
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:

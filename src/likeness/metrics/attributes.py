@@ -59,9 +59,8 @@ def match_subjects(
 
     wanted = [applicable(attributes, labels=labels) for attributes in expected]
     matched: list[SubjectReading | None] = [None] * len(wanted)
-    if not readings or not wanted:
-        return matched
     scores = np.array([[_log_probability(reading, attributes) for reading in readings] for attributes in wanted])
+    scores = scores.reshape(len(wanted), len(readings))  # also where one of them is empty
     for subject, reading in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
         matched[subject] = readings[reading]
     return matched
@@ -70,7 +69,7 @@ def match_subjects(
 def right_attributes(reading: SubjectReading | None, expected: Attributes, *, labels: Labels) -> dict[str, bool]:
     """Applicable attribute -> whether the probe's most probable value is the expected one; all False if not found."""
     return {
-        name: reading is not None and best_answer(reading.attributes[name]).value == value
+        name: reading is not None and best_answer(reading.attributes[name]) == value
         for name, value in applicable(expected, labels=labels).items()
     }
 
@@ -106,7 +105,7 @@ def leakage(
     foreign = {name: {o[name] for o in others if name in o} - {value, ABSENT} for name, value in own.items()}
     if not any(foreign.values()):
         return not_measured("the subjects differ in no attribute", status="not_applicable")
-    return Value(float(any(best_answer(reading.attributes[name]).value in values for name, values in foreign.items())))
+    return Value(float(any(best_answer(reading.attributes[name]) in values for name, values in foreign.items())))
 
 
 def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
@@ -118,7 +117,7 @@ def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind
         return not_measured(f"the case names no {kind}", status="not_applicable")
     if expected not in probabilities:
         return not_measured(f"the probe has no {kind} {expected!r}", status="not_applicable")
-    return Value(float(best_answer(dict(probabilities)).value == expected))
+    return Value(float(best_answer(probabilities) == expected))
 
 
 def _matched(evidence: Evidence) -> tuple[list[SubjectReading | None], list[Attributes], Labels]:
@@ -158,7 +157,6 @@ ATTRIBUTES = (
             protocol={"attributes": PROTOCOL},
             headline=0,
             ranks=0,
-            compared=0,
         ),
         _accuracy,
         tallied="attributes",
@@ -171,7 +169,6 @@ ATTRIBUTES = (
             question="What share of subjects carries an attribute of another subject of the picture?",
             higher_is_better=False,
             headline=1,
-            compared=1,
         ),
         _leakage,
     ),
@@ -182,7 +179,6 @@ ATTRIBUTES = (
             short="Action",
             question="Does the probe read the right action?",
             headline=2,
-            compared=2,
         ),
         lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
     ),
