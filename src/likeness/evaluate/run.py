@@ -44,7 +44,6 @@ _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    cases: tuple[Case, ...]
     found: Found
     pool: Pool
     panel: Panel
@@ -158,30 +157,27 @@ def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
 
 def _all_rows(plan: _Plan, *, parts: Path, batch_size: int, progress: Progress) -> list[dict[str, Any]]:
     """The rows of all parts in case order; parts that exist are read, the others are measured and written."""
-    samples: dict[str, list[Sample]] = {case.id: [] for case in plan.cases}
+    cases = list(plan.pool.cases.values())
+    samples: dict[str, list[Sample]] = {case.id: [] for case in cases}
     for sample in plan.found.samples:
         samples[sample.case.id].append(sample)
     rows: list[dict[str, Any]] = []
     with one_thread():
-        for start in range(0, len(plan.cases), batch_size):
+        for start in range(0, len(cases), batch_size):
             part = parts / f"{start:06d}.jsonl"
-            batch = plan.cases[start : start + batch_size]
+            batch = cases[start : start + batch_size]
             if not part.is_file():
-                measured = [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)]
-                write_jsonl(part, measured)
+                write_jsonl(part, [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)])
             rows.extend(read_jsonl(part))
-            progress(start + len(batch), len(plan.cases))
+            progress(start + len(batch), len(cases))
     return rows
 
 
 def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan) -> list[dict[str, Any]]:
-    panel, rows = plan.panel, list[dict[str, Any]]()
-    for sample in samples:
-        measured = panel.measure_picture(sample.image, case)
-        rows.append(_row(sample.id, case, kind="generated", measured=measured))
+    panel, pool = plan.panel, plan.pool
+    rows = [_row(each.id, case, kind="generated", measured=panel.measure_picture(each.image, case)) for each in samples]
     if plan.bounds:
-        floor = measure_floor(case, pool=plan.pool, panel=panel)
-        ceiling = measure_ceiling(case, pool=plan.pool, panel=panel)
+        floor, ceiling = measure_floor(case, pool=pool, panel=panel), measure_ceiling(case, pool=pool, panel=panel)
         rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
         rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
     return rows
@@ -208,7 +204,7 @@ def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]], benc
     return {
         "benchmark": benchmark,
         "inputs_sha256": plan.identity,
-        "num_cases": len(plan.cases),
+        "num_cases": len(plan.pool.cases),
         "num_samples": len(plan.found.samples),
         "missing_images": list(plan.found.missing),
         "extra_images": list(plan.found.extra),
