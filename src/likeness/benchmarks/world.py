@@ -86,8 +86,8 @@ def _cases(name: str, count: int, *, split: Split, folder: Path, progress: Progr
 
 
 def _case_id(name: str, index: int, *, split: Split) -> str:
-    start = f"{name}-v{BENCHMARKS[name].version}"
-    return f"{start}-{index:04d}" if split == "test" else f"{start}-{split}-{index:04d}"
+    kind = "" if split == "test" else f"{split}-"
+    return f"{name}-v{BENCHMARKS[name].version}-{kind}{index:04d}"
 
 
 def _truth_name(case_id: str) -> str:

@@ -144,8 +144,21 @@ def _leakage(evidence: Evidence) -> Measured:
     return of_subjects([leakage(matched, expected, subject=i, labels=labels) for i in range(len(expected))])
 
 
-_of_subjects = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="percent", per_subject=True)
-_of_picture = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="yes_no")
+_of_probe = partial(Facts, needs=("probe",), kind="labels", card=True)
+_of_subjects = partial(_of_probe, shown_as="percent", per_subject=True)
+
+
+def _recognition(kind: str, *, headline: int | None = None) -> Metric:
+    """Whether the probe reads the right "action" or "scene"."""
+    name, question = kind.capitalize(), f"Does the probe read the right {kind}?"
+    facts = _of_probe(f"{kind}_recognised", f"{name} recognised", name, question, shown_as="yes_no", headline=headline)
+
+    def measure(evidence: Evidence) -> Measured:
+        probabilities, expected = getattr(evidence.picture["probe"], kind), getattr(evidence.case, kind)
+        return Measured(recognised(probabilities, expected, kind=kind))
+
+    return Metric(facts, measure)
+
 
 ATTRIBUTES = (
     Metric(
@@ -172,18 +185,6 @@ ATTRIBUTES = (
         ),
         _leakage,
     ),
-    Metric(
-        _of_picture(
-            name="action_recognised",
-            label="Action recognised",
-            short="Action",
-            question="Does the probe read the right action?",
-            headline=2,
-        ),
-        lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
-    ),
-    Metric(
-        _of_picture("scene_recognised", "Scene recognised", "Scene", "Does the probe read the right scene?"),
-        lambda evidence: Measured(recognised(evidence.picture["probe"].scene, evidence.case.scene, kind="scene")),
-    ),
+    _recognition("action", headline=2),
+    _recognition("scene"),
 )

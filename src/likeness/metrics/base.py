@@ -117,6 +117,9 @@ class Facts:
         return kept | {"range": list(self.range), "compared": self.headline}
 
 
+COSINE = ("cosine", (-1.0, 1.0))  # unit and range
+
+
 @dataclass(frozen=True)
 class Metric:
     """One line of METRICS.
@@ -168,31 +171,21 @@ def of_subjects(values: Sequence[Value]) -> Measured:
 
 
 def photo_metrics(
-    encoder: str, *, name: str, short: str, question: str, protocol: str, headline: int, ranks: int
+    name: str, short: str, question: str, *, encoder: str, protocol: str, headline: int, ranks: int
 ) -> tuple[Metric, Metric]:
     """Mean cosine of what `encoder` saw of the picture and of a subject's photos: of all, and of the conditioning one.
 
     The second has no place in an order.
     """
-    facts = Facts(
-        name=name,
-        label=f"Subject fidelity ({short})",
-        short=short,
-        question=question,
-        needs=(encoder,),
-        kind="subject",
-        unit="cosine",
-        range=(-1.0, 1.0),
-        protocol={name: protocol},
-        per_subject=True,
-    )
+    label = f"Subject fidelity ({short})"
+    facts = Facts(name, label, short, question, (encoder,), "subject", *COSINE, per_subject=True)
 
     def mean_to(photos: Callable[[SubjectEvidence], Sequence[Seen]]) -> Callable[[Evidence], Measured]:
         return lambda evidence: of_subjects(
             [mean_cosine(evidence.picture[encoder], [photo[encoder] for photo in photos(s)]) for s in evidence.subjects]
         )
 
-    whole = replace(facts, column="all_photos", headline=headline, ranks=ranks)
+    whole = replace(facts, column="all_photos", protocol={name: protocol}, headline=headline, ranks=ranks)
     alone = replace(facts, column="conditioning_photo")
     return (
         Metric(whole, mean_to(lambda subject: subject.photos)),

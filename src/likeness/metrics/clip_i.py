@@ -6,10 +6,10 @@ Source: DreamBooth (arXiv:2208.12242), section 4.1; whole pictures without masks
 from likeness.metrics.base import photo_metrics
 
 CLIP_I = photo_metrics(
-    "clip",
-    name="clip_i",
-    short="CLIP-I",
-    question="Does the picture look like the subject's photos to CLIP?",
+    "clip_i",
+    "CLIP-I",
+    "Does the picture look like the subject's photos to CLIP?",
+    encoder="clip",
     protocol="cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone",
     headline=4,
     ranks=2,

@@ -7,9 +7,9 @@ from likeness.metrics.base import photo_metrics
 
 DINO = photo_metrics(
     "dino",
-    name="dino",
-    short="DINO",
-    question="Is the subject the same individual as in its photos?",
+    "DINO",
+    "Is the subject the same individual as in its photos?",
+    encoder="dino",
     protocol="as clip_i, with the CLS feature",
     headline=3,
     ranks=1,

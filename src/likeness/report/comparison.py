@@ -12,15 +12,8 @@ from typing import NamedTuple
 
 from likeness.core.files import read_json
 from likeness.core.records import Case
-from likeness.report.figures import (
-    RESULT_SIDE,
-    Captioned,
-    InlinePicture,
-    inline_picture,
-    reference_pictures,
-    true_picture,
-)
-from likeness.report.tables import Json, Run, case_mean, metric_label, ranking_metric, shown
+from likeness.report.figures import Captioned, InlinePicture, inline_picture, reference_pictures, true_picture
+from likeness.report.tables import Json, Run, case_mean, metric_label, shown
 
 NUM_CHANGED, NUM_FIRST = 4, 2  # cards per benchmark: most changed either way, then in case order
 
@@ -58,7 +51,7 @@ class Comparison:
 def read_comparison(path: Path, *, pairs: Sequence[Pair], note: str) -> Comparison:
     """The comparison file of `pairs` with their pictures; `note` says what was done in between."""
     facts = pairs[0].before.metrics
-    ranking = [metric for pair in pairs if (metric := ranking_metric(pair.before)) is not None]
+    ranking = [metric for pair in pairs if (metric := pair.before.ranking_metric) is not None]
     metric = min(ranking, key=lambda key: facts[key]["ranks"], default=None)
     rule = f"per benchmark the first {NUM_CHANGED + NUM_FIRST} cases"
     if metric is not None:
@@ -111,6 +104,5 @@ def _card(pair: Pair, case: Case, *, metric: str | None, means: tuple[float, flo
 
 
 def _first_picture(run: Run, case: Case) -> InlinePicture:
-    if samples := run.samples.get(case.id, ()):
-        return inline_picture(samples[0].image, long_side=RESULT_SIDE)
-    return InlinePicture(uri="", width=0, height=0, problem="not generated yet")
+    samples = run.samples.get(case.id)
+    return inline_picture(samples[0].image) if samples else InlinePicture(problem="not generated yet")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from likeness.core.errors import DataError
 from likeness.core.images import load_image
 from likeness.core.records import Case
 from likeness.report.curves import Ends
-from likeness.report.tables import Point, Run, ScoreLine, number
+from likeness.report.tables import Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
 REFERENCE_SIDE = 160
@@ -27,9 +27,9 @@ REFERENCE_SIDE = 160
 class InlinePicture:
     """One inlined picture, or the reason why there is none (then `uri` is empty)."""
 
-    uri: str
-    width: int
-    height: int
+    uri: str = ""
+    width: int = 0
+    height: int = 0
     problem: str = ""
 
 
@@ -40,12 +40,12 @@ class Captioned(NamedTuple):
     caption: str
 
 
-def inline_picture(path: Path, *, long_side: int) -> InlinePicture:
+def inline_picture(path: Path, *, long_side: int = RESULT_SIDE) -> InlinePicture:
     """The picture at `path`, never enlarged, as a data URI; a missing or damaged file becomes a stated problem."""
     try:
         image = load_image(path)
     except DataError as error:
-        return InlinePicture(uri="", width=0, height=0, problem=str(error))
+        return InlinePicture(problem=str(error))
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
 
@@ -61,7 +61,7 @@ def reference_pictures(case: Case) -> tuple[Captioned, ...]:
 def true_picture(run: Run, case: Case) -> InlinePicture | None:
     """The true picture of a case, None where the benchmark has none."""
     path = run.folder / "truth" / f"{case.id}.png"
-    return inline_picture(path, long_side=RESULT_SIDE) if path.is_file() else None
+    return inline_picture(path) if path.is_file() else None
 
 
 def png_uri(image: Image.Image) -> str:
@@ -95,7 +95,12 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
             at = x(point.mean)
             parts.append(f'<line class="{name}" x1="{at}" x2="{at}" y1="{middle - 9}" y2="{middle + 9}"/>')
     if line.generated is not None:
-        parts += _dot(line.generated, x=x, middle=middle)
+        low, high, at = (x(value) for value in (line.generated.low, line.generated.high, line.generated.mean))
+        if line.generated.has_interval:
+            parts.append(f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>')
+            ends = f'y1="{middle - 5}" y2="{middle + 5}"'
+            parts += [f'<line class="whisker" x1="{end}" x2="{end}" {ends}/>' for end in (low, high)]
+        parts.append(f'<circle class="dot" cx="{at}" cy="{middle}" r="5.5"/>')
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
     parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
     head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
@@ -106,7 +111,11 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
 
 def spoken(line: ScoreLine) -> str:
     """The score line as a sentence for a screen reader."""
-    said = [f"{name} {number(point.mean)}{_spoken_interval(point)}" for name, point in line.points.items()]
+    said = [
+        f"{name} {number(point.mean)}"
+        + (f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else "")
+        for name, point in line.points.items()
+    ]
     return f"{line.label}: " + ("; ".join(said) or f"not measured, {line.reason or 'no reason given'}")
 
 
@@ -129,16 +138,3 @@ def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 19
         left, top = gap + column * (cell + gap), gap + row * (cell + gap)
         sheet.paste(fitted, (left + (cell - fitted.width) // 2, top + (cell - fitted.height) // 2))
     return sheet
-
-
-def _dot(point: Point, *, x: Callable[[float], str], middle: int) -> list[str]:
-    dot = f'<circle class="dot" cx="{x(point.mean)}" cy="{middle}" r="5.5"/>'
-    if not point.has_interval:
-        return [dot]
-    low, high = x(point.low), x(point.high)
-    ends = [f'<line class="whisker" x1="{at}" x2="{at}" y1="{middle - 5}" y2="{middle + 5}"/>' for at in (low, high)]
-    return [f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>{"".join(ends)}', dot]
-
-
-def _spoken_interval(point: Point) -> str:
-    return f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else ""

@@ -15,38 +15,14 @@ from pathlib import Path
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.comparison import Pair, read_comparison
-from likeness.report.figures import (
-    RESULT_SIDE,
-    Captioned,
-    InlinePicture,
-    inline_picture,
-    reference_pictures,
-    true_picture,
-)
+from likeness.report.figures import Captioned, InlinePicture, inline_picture, reference_pictures, true_picture
 from likeness.report.html import render
-from likeness.report.tables import (
-    Json,
-    Run,
-    ScoredSample,
-    ScoreLine,
-    case_mean,
-    in_order,
-    measured_on,
-    metric_label,
-    ranked_cases,
-    ranking_metric,
-    read_run,
-    shown,
-)
+from likeness.report.tables import Json, Run, case_mean, in_order, measured_on, metric_label, read_run, shown
 
 MAX_CARDS = 48  # cards inlined per run; the page says how many there are in all and by which rule these were chosen
 MAX_SAMPLES = 8  # pictures inlined per card
-NUM_HEADLINES = 4  # numbers set large; the score table has them all
 NUM_EXTREMES = 6  # best and worst cases
 NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
-GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
-
-
 GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "dtype", "device")
 
 
@@ -85,18 +61,6 @@ class Section:
     ranked_by: str
     facts: Json
     command_lines: tuple[str, ...]
-
-    @property
-    def headlines(self) -> list[ScoreLine]:
-        """The few numbers to set large: the first measured ones in the order "headline"."""
-        lines = {line.metric: line for line in self.run.lines if line.generated}
-        return [lines[name] for name in in_order(self.run.metrics, "headline") if name in lines][:NUM_HEADLINES]
-
-    @property
-    def attributes(self) -> list[tuple[str, float, int]]:
-        """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
-        rows = self.run.summary.get("attributes") or {}
-        return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
 
 
 @dataclass(frozen=True)
@@ -148,12 +112,12 @@ def build_index(
 
 
 def _section(run: Run, *, index: int) -> Section:
-    ranked = ranked_cases(run)
+    ranked = run.ranked_cases
     chosen, rule = _chosen(run.cases, ranked)
     anchor = f"run{index + 1}"
     cards = {case.id: _card(run, case, anchor=anchor) for case in chosen}
     extremes = min(NUM_EXTREMES, len(ranked) // 2)
-    metric = ranking_metric(run)
+    metric = run.ranking_metric
     return Section(
         anchor=anchor,
         run=run,
@@ -182,7 +146,7 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
 
 def _card(run: Run, case: Case, *, anchor: str) -> Card:
     samples = run.samples.get(case.id, ())
-    pictures = [inline_picture(sample.image, long_side=RESULT_SIDE) for sample in samples[:MAX_SAMPLES]]
+    pictures = [inline_picture(sample.image) for sample in samples[:MAX_SAMPLES]]
     places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
     return Card(
         anchor=f"{anchor}-{case.id}",
@@ -191,39 +155,23 @@ def _card(run: Run, case: Case, *, anchor: str) -> Card:
         results=tuple(Captioned(picture, f"generated{place}") for picture, place in zip(pictures, places, strict=True)),
         num_hidden=max(0, len(samples) - MAX_SAMPLES),
         truth=true_picture(run, case),
-        chips=_chips(run, samples),
+        chips=_chips(run, case),
     )
 
 
-def _chips(run: Run, samples: Sequence[ScoredSample]) -> tuple[Chip, ...]:
-    first = ranking_metric(run)
-    measured = measured_on(samples)
-    cards = [name for name, facts in run.metrics.items() if facts["card"] and name in measured]
-    names = cards or [name for name in in_order(run.metrics, "headline") if name in measured]
-    names.sort(key=lambda name: name != first)  # the ranking metric first
-    lines = {line.metric: line for line in run.lines}
+def _chips(run: Run, case: Case) -> tuple[Chip, ...]:
+    samples, metrics = run.samples.get(case.id, ()), run.metrics
+    measured, lines = measured_on(samples), {line.metric: line for line in run.lines}
+    cards = [name for name, facts in metrics.items() if facts["card"] and name in measured]
+    names = cards or [name for name in in_order(metrics, "headline") if name in measured]
+    chips: list[Chip] = []
+    for name in sorted(names, key=lambda name: name != run.ranking_metric):
+        value = case_mean(samples, name) or 0.0  # measured on at least one sample, or there would be no chip
+        text = f"{metric_label(metrics, name, form='short')} {shown(value, metrics[name])}"
+        tone = lines[name].tone(value) if name in lines else "plain"
+        chips.append(Chip(text, tone, f"{name} = {value!r}, mean of {len(samples)} picture(s)"))
     remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
-    noted = [Chip(text=remark, tone="plain", title="noted while generating") for remark in remarks]
-    return (*(_chip(name, samples, metrics=run.metrics, line=lines.get(name)) for name in names), *noted)
-
-
-def _chip(metric: str, samples: Sequence[ScoredSample], *, metrics: Json, line: ScoreLine | None) -> Chip:
-    value = case_mean(samples, metric) or 0.0  # measured on at least one sample, or there would be no chip
-    return Chip(
-        text=f"{metric_label(metrics, metric, form='short')} {shown(value, metrics[metric])}",
-        tone=_tone(value, line),
-        title=f"{metric} = {value!r}, mean of {len(samples)} picture(s)",
-    )
-
-
-def _tone(value: float, line: ScoreLine | None) -> str:
-    """Where `value` lies between floor and ceiling; plain when either is unknown or they stand the wrong way round."""
-    if line is None or line.floor is None or line.ceiling is None:
-        return "plain"
-    if line.ceiling.mean == line.floor.mean or (line.ceiling.mean > line.floor.mean) != line.higher_is_better:
-        return "plain"
-    share = (value - line.floor.mean) / (line.ceiling.mean - line.floor.mean)
-    return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
+    return (*chips, *(Chip(remark, "plain", "noted while generating") for remark in remarks))
 
 
 def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]], str]:

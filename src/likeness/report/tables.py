@@ -20,6 +20,7 @@ from likeness.core.files import read_json, read_jsonl
 from likeness.core.images import pictures_in
 from likeness.core.records import Case, case_file, read_cases
 
+GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
 
 
@@ -68,6 +69,16 @@ class ScoreLine:
     missing: int
     reason: str
 
+    def tone(self, value: float) -> str:
+        """Where a value lies between floor and ceiling; plain when one is unknown or they stand the wrong way round."""
+        if self.floor is None or self.ceiling is None:
+            return "plain"
+        span = self.ceiling.mean - self.floor.mean
+        if span == 0 or (span > 0) != self.higher_is_better:
+            return "plain"
+        share = (value - self.floor.mean) / span
+        return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
+
     @property
     def points(self) -> dict[str, Point]:
         """The measured points of the line by name."""
@@ -99,6 +110,40 @@ class Run:
     def metrics(self) -> Json:
         """Key of a sample's values -> what summary.json says of the metric; empty where it says nothing."""
         return self.summary.get("metrics") or {}
+
+    @property
+    def headlines(self) -> list[ScoreLine]:
+        """The metrics measured on generated pictures that have a place in the order "headline"."""
+        lines = {line.metric: line for line in self.lines if line.generated}
+        return [lines[name] for name in in_order(self.metrics, "headline") if name in lines]
+
+    @property
+    def attributes(self) -> list[tuple[str, float, int]]:
+        """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
+        rows = self.summary.get("attributes") or {}
+        return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
+
+    @property
+    def ranking_metric(self) -> str | None:
+        """The metric that orders best and worst cases: the first in the order "ranks" measured on any sample."""
+        measured = measured_on(sample for samples in self.samples.values() for sample in samples)
+        return next((metric for metric in in_order(self.metrics, "ranks") if metric in measured), None)
+
+    @property
+    def ranked_cases(self) -> list[Case]:
+        """Measured cases from best to worst by the ranking metric.
+
+        Ties go to less of the first metric on cards of which less is better, such as leakage, then to case order.
+        """
+        metric = self.ranking_metric
+        if metric is None:
+            return []
+        sign = 1 if self.metrics[metric]["higher_is_better"] else -1
+        less = next((key for key, facts in self.metrics.items() if facts["card"] and not facts["higher_is_better"]), "")
+        scored = [(case, case_mean(self.samples.get(case.id, ()), metric)) for case in self.cases]
+        measured = [(case, value) for case, value in scored if value is not None]
+        measured.sort(key=lambda item: (-sign * item[1], case_mean(self.samples[item[0].id], less) or 0.0))
+        return [case for case, _ in measured]
 
     @property
     def num_samples(self) -> int:
@@ -172,31 +217,9 @@ def case_mean(samples: Sequence[ScoredSample], metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def ranking_metric(run: Run) -> str | None:
-    """The metric that orders best and worst cases: the first in the order "ranks" that was measured on any sample."""
-    measured = measured_on(sample for samples in run.samples.values() for sample in samples)
-    return next((metric for metric in in_order(run.metrics, "ranks") if metric in measured), None)
-
-
 def measured_on(samples: Iterable[ScoredSample]) -> set[str]:
     """The metrics that have a value on any of the samples."""
     return {name for sample in samples for name, value in sample.values.items() if value is not None}
-
-
-def ranked_cases(run: Run) -> list[Case]:
-    """Measured cases from best to worst by the ranking metric.
-
-    Ties go to less of the first metric on cards of which less is better, such as leakage, then to case order.
-    """
-    metric = ranking_metric(run)
-    if metric is None:
-        return []
-    sign = 1 if run.metrics[metric]["higher_is_better"] else -1
-    less = next((key for key, facts in run.metrics.items() if facts["card"] and not facts["higher_is_better"]), "")
-    scored = [(case, case_mean(run.samples.get(case.id, ()), metric)) for case in run.cases]
-    measured = [(case, value) for case, value in scored if value is not None]
-    measured.sort(key=lambda item: (-sign * item[1], case_mean(run.samples[item[0].id], less) or 0.0))
-    return [case for case, _ in measured]
 
 
 def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JSON value
