@@ -95,9 +95,8 @@ def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
     """Rows divided by their length, in float32. Raises: MeasurementError for rows without finite length above 0."""
     lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise MeasurementError(
-            "Encoder: expected finite features that are not all 0, got others; check the weights for damage."
-        )
+        wanted = "finite features that are not all 0"
+        raise MeasurementError(f"Encoder: expected {wanted}, got others; check the weights for damage.")
     return (features / lengths).astype(np.float32)
 
 
@@ -125,10 +124,8 @@ class FeatureEncoder(ABC):
         try:
             return cls(folder, device=device, spec=spec)
         except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
-            raise WeightsError(
-                f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}; "
-                "pass a folder in stock transformers format."
-            ) from error
+            what = f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}"
+            raise WeightsError(f"{what}; pass a folder in stock transformers format.") from error
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
         """The picture as the model sees it."""

@@ -179,10 +179,9 @@ class AttributeProbe(nn.Module):
             probe = cls(ProbeConfig.model_validate(read_json(folder / "config.json")))
             probe.load_state_dict(load_file(folder / "model.safetensors"))
         except (DataError, ValidationError, RuntimeError, OSError) as error:
-            raise WeightsError(
-                f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
-                f"got {short_reason(error)}; pass a folder written by AttributeProbe.save_pretrained."
-            ) from error
+            what = f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
+            what += f"got {short_reason(error)}"
+            raise WeightsError(f"{what}; pass a folder written by AttributeProbe.save_pretrained.") from error
         probe.id = encoder_id("probe", spec=spec, folder=folder, preprocessing=PREPROCESSING)
         return probe.to(device).eval()
 

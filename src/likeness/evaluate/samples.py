@@ -59,11 +59,8 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     order = {case.id: index for index, case in enumerate(cases)}
     covered = {sample.case.id for sample in (*claimed, *absent)}
     missing = sorted(sample.id for sample in absent) + [case.id for case in cases if case.id not in covered]
-    return Found(
-        samples=tuple(sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))),
-        missing=tuple(missing),
-        extra=tuple(sorted(_relative(path, folder) for path in extra)),
-    )
+    samples = sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))
+    return Found(tuple(samples), tuple(missing), tuple(sorted(_relative(path, folder) for path in extra)))
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:

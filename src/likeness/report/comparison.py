@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from likeness.core.files import read_json
 from likeness.core.records import Case
-from likeness.report.figures import Captioned, InlinePicture, inline_picture, reference_pictures, true_picture
+from likeness.report.figures import InlinePicture, inline_picture, reference_pictures, true_picture
 from likeness.report.tables import Json, Run, case_mean, metric_label, shown
 
 NUM_CHANGED, NUM_FIRST = 4, 2  # cards per benchmark: most changed either way, then in case order
@@ -25,17 +25,22 @@ class Pair(NamedTuple):
     after: Run
 
 
-@dataclass(frozen=True)
 class BeforeAfterCard:
-    """One case: references, the picture before, after, and the true one; `change` is empty where not measured."""
+    """One case: references, the picture before, after, and the true one; `change` is empty where not measured.
 
-    prompt: str
-    references: tuple[Captioned, ...]
-    before: InlinePicture
-    after: InlinePicture
-    truth: InlinePicture | None
-    change: str
-    tone: str
+    `means` are those of the metric before and after.
+    """
+
+    def __init__(self, pair: Pair, case: Case, *, metric: str | None, means: tuple[float, float] | None) -> None:
+        self.prompt, self.references = case.prompt, reference_pictures(case)
+        self.before, self.after = (_first_picture(run, case) for run in pair)
+        self.truth = true_picture(pair.before, case)
+        self.change, self.tone = "", "plain"
+        if metric is not None and means is not None:
+            facts, (before, after) = pair.before.metrics[metric], means
+            self.change = f"{facts['label']}: {shown(before, facts)} before, {shown(after, facts)} after"
+            if before != after:
+                self.tone = "good" if (after > before) == facts["higher_is_better"] else "poor"
 
 
 @dataclass(frozen=True)
@@ -77,30 +82,13 @@ def _cards(pair: Pair, metric: str | None) -> list[BeforeAfterCard]:
     moved = [case for case in cases if change.get(case.id)]
     moved = sorted(moved, key=lambda case: -abs(change[case.id]))[:NUM_CHANGED]
     others = [case for case in cases if case not in moved][: NUM_FIRST + NUM_CHANGED - len(moved)]
-    return [_card(pair, case, metric=metric, means=means.get(case.id)) for case in [*moved, *others]]
+    return [BeforeAfterCard(pair, case, metric=metric, means=means.get(case.id)) for case in [*moved, *others]]
 
 
 def _means(pair: Pair, case: Case, metric: str | None) -> tuple[float, float] | None:
     """The metric before and after, over the pictures of a case; None unless both were measured."""
     before, after = (case_mean(run.samples.get(case.id, ()), metric or "") for run in pair)
     return None if before is None or after is None else (before, after)
-
-
-def _card(pair: Pair, case: Case, *, metric: str | None, means: tuple[float, float] | None) -> BeforeAfterCard:
-    change, tone = "", "plain"
-    if metric is not None and means is not None:
-        facts, (before, after) = pair.before.metrics[metric], means
-        change = f"{facts['label']}: {shown(before, facts)} before, {shown(after, facts)} after"
-        tone = "plain" if before == after else "good" if (after > before) == facts["higher_is_better"] else "poor"
-    return BeforeAfterCard(
-        prompt=case.prompt,
-        references=reference_pictures(case),
-        before=_first_picture(pair.before, case),
-        after=_first_picture(pair.after, case),
-        truth=true_picture(pair.before, case),
-        change=change,
-        tone=tone,
-    )
 
 
 def _first_picture(run: Run, case: Case) -> InlinePicture:

@@ -89,9 +89,9 @@ class Chart:
         return head + Markup("".join(marks)) + Markup("</svg>")
 
 
-def line_over_steps(steps: NDArray[np.int64], values: NDArray[np.float64], *, name: str, css: str, window: int) -> Line:
-    """The column as logged (faint) and its mean over `window` steps to either side together (bold)."""
-    averaged = _places(steps, running_mean(values, window=window))
+def line_over_steps(steps: NDArray[np.int64], values: NDArray[np.float64], *, name: str, css: str) -> Line:
+    """The column as logged (faint) and its mean over a twentieth of all steps (bold)."""
+    averaged = _places(steps, running_mean(values, window=max(1, len(steps) // 20)))
     return Line(name, css, averaged, faint=_places(steps, values))
 
 

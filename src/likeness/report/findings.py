@@ -84,9 +84,8 @@ def _unfinished(run: TrainingRun) -> Findings:
 def _not_finite(run: TrainingRun) -> Findings:
     bad = run.log.steps[~np.isfinite(run.log["loss"])]
     if len(bad):
-        text = (
-            "Some steps have no finite loss. Lower train.learning_rate or objective.beta, and do not use the adapter."
-        )
+        text = "Some steps have no finite loss. Lower train.learning_rate or objective.beta, "
+        text += "and do not use the adapter."
         yield Finding("poor", "The loss is not a number", text, f"{len(bad)} steps, the first is step {bad[0]}")
 
 

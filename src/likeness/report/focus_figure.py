@@ -43,30 +43,38 @@ class MapRow:
 
     name: str
     meaning: str
-    panels: tuple[Panel, ...]
+    panels: Sequence[Panel]
 
 
-@dataclass(frozen=True)
 class MapBlock:
-    """All maps of a pair at one step; `times` from noise to picture."""
+    """All maps of a pair at the step of a file; `times` from noise to picture."""
 
-    step: int
-    times: tuple[str, ...]
-    rows: tuple[MapRow, ...]
+    def __init__(self, file: Json, pair: Json) -> None:
+        levels = pair["levels"]
+        self.step, self.times = int(file["step"]), [f"{level['t']:g}" for level in levels]
+        fields = [_panel("M_s", level, level["field"], note=_share_text(level)) for level in levels]
+        weights = [_panel("M", level, level["weight"], note=_branch_text(level, file)) for level in levels]
+        broken = [i for i, is_broken in enumerate(pair["disrupted"]) if is_broken]
+        self.rows = [row for i in broken for row in _reference_rows(pair, index=i)]
+        self.rows.append(MapRow("M_s", "subject tokens not located yet; A is their share of M_prior", fields))
+        self.rows.append(MapRow("M", "what the loss is multiplied by", weights))
 
 
-@dataclass(frozen=True)
 class PairFigure:
-    """A pair with its pictures, the maps that do not depend on t, and one block per shown step."""
+    """A pair with its pictures, the maps that do not depend on t, and a block per file of `maps` that has the pair."""
 
-    pair_id: str
-    prompt: str
-    references: tuple[tuple[InlinePicture, str], ...]
-    preferred: InlinePicture
-    rejected: InlinePicture
-    prior: Panel
-    complexity: Panel
-    blocks: tuple[MapBlock, ...]
+    def __init__(self, folder: Path, pair: Json, *, maps: Sequence[Json]) -> None:
+        self.pair_id, self.prompt = pair["id"], pair["prompt"]
+        references = zip(pair["references"], pair["subjects"], pair["disrupted"], strict=True)
+        self.references = [
+            (_picture(folder, name), phrase if broken else f"{phrase} (kept)") for name, phrase, broken in references
+        ]
+        self.preferred, self.rejected = (_picture(folder, pair[name]) for name in ("preferred", "rejected"))
+        prior = np.array(pair["prior"], dtype=np.float64)
+        tokens = f"{int(prior.sum())} of {prior.size} tokens"
+        self.prior = Panel(heat_uri(prior), tokens, "M_prior: where identity was broken")
+        self.complexity = Panel(heat_uri(pair["complexity"]), "entropy, 0 to 1", "M_d: where the picture has detail")
+        self.blocks = [MapBlock(file, other) for file in maps for other in file["pairs"] if other["id"] == pair["id"]]
 
 
 def pair_figures(folder: Path, maps: Sequence[Json]) -> list[PairFigure]:
@@ -75,50 +83,16 @@ def pair_figures(folder: Path, maps: Sequence[Json]) -> list[PairFigure]:
     Raises: DataError when a file does not follow the schema.
     """
     try:
-        return [_figure(folder, pair, maps=maps) for pair in maps[0]["pairs"]] if maps else []
+        return [PairFigure(folder, pair, maps=maps) for pair in maps[0]["pairs"]] if maps else []
     except (KeyError, TypeError, IndexError, ValueError) as error:
         problem = f"{type(error).__name__} {error}"
         raise DataError(f"{folder / 'maps'}: expected maps of version 1, got {problem}; write them anew.") from None
-
-
-def _figure(folder: Path, pair: Json, *, maps: Sequence[Json]) -> PairFigure:
-    prior = np.array(pair["prior"], dtype=np.float64)
-    inside = f"{int(prior.sum())} of {prior.size} tokens"
-    references = [_picture(folder, name) for name in pair["references"]]
-    return PairFigure(
-        pair_id=pair["id"],
-        prompt=pair["prompt"],
-        references=tuple(zip(references, _labels(pair), strict=True)),
-        preferred=_picture(folder, pair["preferred"]),
-        rejected=_picture(folder, pair["rejected"]),
-        prior=Panel(heat_uri(prior), inside, "M_prior: where identity was broken"),
-        complexity=Panel(heat_uri(pair["complexity"]), "entropy, 0 to 1", "M_d: where the picture has detail"),
-        blocks=tuple(_block(file, other) for file in maps for other in file["pairs"] if other["id"] == pair["id"]),
-    )
 
 
 def _picture(folder: Path, name: str) -> InlinePicture:
     """The picture by its name in the run folder; a problem names it likewise, since the page tells no absolute path."""
     found = inline_picture(folder / name, long_side=PICTURE_SIDE)
     return found if found.uri else replace(found, problem=f"{name}: no readable picture")
-
-
-def _labels(pair: Json) -> list[str]:
-    return [
-        phrase if broken else f"{phrase} (kept)"
-        for phrase, broken in zip(pair["subjects"], pair["disrupted"], strict=True)
-    ]
-
-
-def _block(file: Json, pair: Json) -> MapBlock:
-    levels = pair["levels"]
-    broken = [i for i, is_broken in enumerate(pair["disrupted"]) if is_broken]
-    rows = [row for i in broken for row in _reference_rows(pair, index=i)]
-    fields = tuple(_panel("M_s", level, level["field"], note=_share_text(level)) for level in levels)
-    weights = tuple(_panel("M", level, level["weight"], note=_branch_text(level, file)) for level in levels)
-    rows.append(MapRow("M_s", "subject tokens not located yet; A is their share of M_prior", fields))
-    rows.append(MapRow("M", "what the loss is multiplied by", weights))
-    return MapBlock(step=int(file["step"]), times=tuple(f"{level['t']:g}" for level in levels), rows=tuple(rows))
 
 
 def _reference_rows(pair: Json, *, index: int) -> list[MapRow]:
@@ -134,10 +108,8 @@ def _reference_rows(pair: Json, *, index: int) -> list[MapRow]:
         spoken = f"M' of {name} at t = {level['t']:g}: {inside} tokens inside M_prior"
         matched.append(Panel(heat_uri(match), f"{inside} inside", spoken))
     meaning = "mean cosine over layers; clear up to the median, full at the largest"
-    return [
-        MapRow(f"Similarity{with_}", meaning, tuple(scores)),
-        MapRow(f"M'{of}", "the tokens most like the reference, as many as the subject has", tuple(matched)),
-    ]
+    most_like = MapRow(f"M'{of}", "the tokens most like the reference, as many as the subject has", matched)
+    return [MapRow(f"Similarity{with_}", meaning, scores), most_like]
 
 
 def _panel(name: str, level: Json, values: ArrayLike, *, note: str, color: Color = WEIGHT_COLOR) -> Panel:

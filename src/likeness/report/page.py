@@ -35,32 +35,35 @@ class Chip:
     title: str
 
 
-@dataclass(frozen=True)
 class Card:
     """One case: what was asked, what came out, what is true, how it scored."""
 
-    anchor: str
-    prompt: str
-    references: tuple[Captioned, ...]
-    results: tuple[Captioned, ...]
-    num_hidden: int
-    truth: InlinePicture | None
-    chips: tuple[Chip, ...]
+    def __init__(self, run: Run, case: Case, *, anchor: str) -> None:
+        samples = run.samples.get(case.id, ())
+        self.anchor, self.prompt = anchor, case.prompt
+        self.references = reference_pictures(case)
+        places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(samples) + 1)]
+        shown_samples = list(zip(samples, places, strict=True))[:MAX_SAMPLES]
+        self.results = [Captioned(inline_picture(each.image), f"generated{place}") for each, place in shown_samples]
+        self.num_hidden = max(0, len(samples) - MAX_SAMPLES)
+        self.truth = true_picture(run, case)
+        self.chips = _chips(run, case)
 
 
-@dataclass(frozen=True)
 class Section:
     """One run as the template sees it."""
 
-    anchor: str
-    run: Run
-    cards: tuple[Card, ...]
-    rule: str
-    best: tuple[Card, ...]
-    worst: tuple[Card, ...]
-    ranked_by: str
-    facts: Json
-    command_lines: tuple[str, ...]
+    def __init__(self, run: Run, *, index: int) -> None:
+        ranked, metric = run.ranked_cases, run.ranking_metric
+        chosen, self.rule = _chosen(run.cases, ranked)
+        self.run, self.anchor = run, f"run{index + 1}"
+        cards = {case.id: Card(run, case, anchor=f"{self.anchor}-{case.id}") for case in chosen}
+        extremes = min(NUM_EXTREMES, len(ranked) // 2)
+        self.cards = list(cards.values())
+        self.best = [cards[case.id] for case in ranked[:extremes]]
+        self.worst = [cards[case.id] for case in ranked[::-1][:extremes]]
+        self.ranked_by = metric_label(run.metrics, metric).lower() if metric else ""
+        self.facts, self.command_lines = _facts(run), _command_lines(run)
 
 
 @dataclass(frozen=True)
@@ -101,34 +104,18 @@ def build_index(
         after = [read_run(folder, cases=cases) for folder in tuned.folders]
         pairs = [Pair(*pair) for pair in zip(runs, after, strict=True)]
         comparison = read_comparison(tuned.comparison, pairs=pairs, note=tuned.note)
-    sections = [_section(run, index=index) for index, run in enumerate(runs)]
+    sections = [Section(run, index=index) for index, run in enumerate(runs)]
     hero, hero_note = _hero(sections)
-    name = title or runs[0].name
     html = render(
-        "report.html.j2", title=name, sections=sections, hero=hero, hero_note=hero_note, comparison=comparison
+        "report.html.j2",
+        title=title or runs[0].name,
+        sections=sections,
+        hero=hero,
+        hero_note=hero_note,
+        comparison=comparison,
     )
     atomic_write_text(out, html)
     return out
-
-
-def _section(run: Run, *, index: int) -> Section:
-    ranked = run.ranked_cases
-    chosen, rule = _chosen(run.cases, ranked)
-    anchor = f"run{index + 1}"
-    cards = {case.id: _card(run, case, anchor=anchor) for case in chosen}
-    extremes = min(NUM_EXTREMES, len(ranked) // 2)
-    metric = run.ranking_metric
-    return Section(
-        anchor=anchor,
-        run=run,
-        cards=tuple(cards.values()),
-        rule=rule,
-        best=tuple(cards[case.id] for case in ranked[:extremes]),
-        worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
-        ranked_by=metric_label(run.metrics, metric).lower() if metric else "",
-        facts=_facts(run),
-        command_lines=_command_lines(run),
-    )
 
 
 def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], str]:
@@ -144,22 +131,7 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
     return [case for case in cases if case.id in keep], rule
 
 
-def _card(run: Run, case: Case, *, anchor: str) -> Card:
-    samples = run.samples.get(case.id, ())
-    pictures = [inline_picture(sample.image) for sample in samples[:MAX_SAMPLES]]
-    places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
-    return Card(
-        anchor=f"{anchor}-{case.id}",
-        prompt=case.prompt,
-        references=reference_pictures(case),
-        results=tuple(Captioned(picture, f"generated{place}") for picture, place in zip(pictures, places, strict=True)),
-        num_hidden=max(0, len(samples) - MAX_SAMPLES),
-        truth=true_picture(run, case),
-        chips=_chips(run, case),
-    )
-
-
-def _chips(run: Run, case: Case) -> tuple[Chip, ...]:
+def _chips(run: Run, case: Case) -> list[Chip]:
     samples, metrics = run.samples.get(case.id, ()), run.metrics
     measured, lines = measured_on(samples), {line.metric: line for line in run.lines}
     cards = [name for name, facts in metrics.items() if facts["card"] and name in measured]
@@ -171,7 +143,7 @@ def _chips(run: Run, case: Case) -> tuple[Chip, ...]:
         tone = lines[name].tone(value) if name in lines else "plain"
         chips.append(Chip(text, tone, f"{name} = {value!r}, mean of {len(samples)} picture(s)"))
     remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
-    return (*chips, *(Chip(remark, "plain", "noted while generating") for remark in remarks))
+    return chips + [Chip(remark, "plain", "noted while generating") for remark in remarks]
 
 
 def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]], str]:
@@ -179,9 +151,8 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]],
     ranked = all(section.best for section in sections)
     rows = [section.best if ranked else section.cards for section in sections]
     cards = [card for card in chain.from_iterable(zip_longest(*rows)) if card is not None]
-    pictures = [
-        (card.results[0].picture, card.prompt) for card in cards if card.results and card.results[0].picture.uri
-    ]
+    pictures = [(card.results[0].picture, card.prompt) for card in cards if card.results]
+    pictures = [(picture, prompt) for picture, prompt in pictures if picture.uri]
     pictures = pictures[: NUM_HERO if len(pictures) >= NUM_HERO else HERO_ROW]
     note = "The first cases in case order; nothing was picked, because these pictures have not been evaluated."
     if ranked:

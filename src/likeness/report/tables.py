@@ -28,8 +28,6 @@ Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as 
 class ScoredSample:
     """One generated picture with the values measured on it (None where not) and the generator's notes."""
 
-    id: str
-    case_id: str
     image: Path
     values: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -49,25 +47,23 @@ class Point:
         return self.high > self.low
 
 
-@dataclass(frozen=True)
 class ScoreLine:
     """One metric as the score table shows it: generated pictures between floor and ceiling, all from summary.json.
 
-    `metric` is its key in a sample's values.
+    `metric` is its key in a sample's values, `rows` are those of the metric by kind.
     """
 
-    metric: str
-    label: str
-    column: str
-    unit: str
-    higher_is_better: bool
-    generated: Point | None
-    floor: Point | None
-    ceiling: Point | None
-    n: int
-    n_subjects: int
-    missing: int
-    reason: str
+    def __init__(self, metric: str, *, label: str, rows: Mapping[str, Json]) -> None:
+        first = rows.get("generated") or next(iter(rows.values()))
+        self.metric, self.label = metric, label
+        self.column = str(first.get("column") or "").replace("_", " ")
+        self.unit = str(first.get("unit") or "")
+        self.higher_is_better = bool(first.get("higher_is_better", True))
+        self.generated, self.floor, self.ceiling = (
+            _point(rows.get(kind)) for kind in ("generated", "floor", "ceiling")
+        )
+        self.n, self.n_subjects, self.missing = (int(first.get(name) or 0) for name in ("n", "n_subjects", "missing"))
+        self.reason = str(first.get("reason") or "")
 
     def tone(self, value: float) -> str:
         """Where a value lies between floor and ceiling; plain when one is unknown or they stand the wrong way round."""
@@ -158,9 +154,8 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     """
     evaluation = folder / "evaluation"
     if not (folder / "manifest.jsonl").is_file() and not (evaluation / "scores.jsonl").is_file():
-        raise DataError(
-            f"{folder}: expected a run, got no manifest.jsonl; name the --out folder of `likeness generate`."
-        )
+        what = f"{folder}: expected a run, got no manifest.jsonl"
+        raise DataError(f"{what}; name the --out folder of `likeness generate`.")
     manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
     cases_file = read_cases(cases or case_file(folder))
     summary = read_object(evaluation / "summary.json")
@@ -186,7 +181,8 @@ def score_lines(rows: Iterable[Json], *, metrics: Json) -> tuple[ScoreLine, ...]
     grouped: dict[tuple[str, str], dict[str, Json]] = defaultdict(dict)
     for row in rows:
         grouped[row["metric"], row.get("column") or ""][row["row"]] = row
-    return tuple(_score_line(kinds, key=keys.get(at, at[0]), metrics=metrics) for at, kinds in grouped.items())
+    named = [(keys.get(at, at[0]), kinds) for at, kinds in grouped.items()]
+    return tuple(ScoreLine(key, label=metric_label(metrics, key), rows=kinds) for key, kinds in named)
 
 
 def metric_label(metrics: Json, key: str, *, form: str = "label") -> str:
@@ -258,27 +254,8 @@ def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) 
     for row in manifest:
         values = {name: _finite(item.get("value")) for name, item in measured.get(row["id"], {}).items()}
         notes = tuple(row.get("notes") or ())
-        sample = ScoredSample(row["id"], row["case_id"], folder / row["image"], values, notes)
-        by_case[row["case_id"]].append(sample)
+        by_case[row["case_id"]].append(ScoredSample(folder / row["image"], values, notes))
     return {case_id: tuple(samples) for case_id, samples in by_case.items()}
-
-
-def _score_line(kinds: Mapping[str, Json], *, key: str, metrics: Json) -> ScoreLine:
-    first = kinds.get("generated") or next(iter(kinds.values()))
-    return ScoreLine(
-        metric=key,
-        label=metric_label(metrics, key),
-        column=(first.get("column") or "").replace("_", " "),
-        unit=first.get("unit") or "",
-        higher_is_better=bool(first.get("higher_is_better", True)),
-        generated=_point(kinds.get("generated")),
-        floor=_point(kinds.get("floor")),
-        ceiling=_point(kinds.get("ceiling")),
-        n=int(first.get("n") or 0),
-        n_subjects=int(first.get("n_subjects") or 0),
-        missing=int(first.get("missing") or 0),
-        reason=first.get("reason") or "",
-    )
 
 
 def _point(row: Json | None) -> Point | None:

@@ -32,15 +32,16 @@ OLD_PREFERENCE = ("dpo", "focus_dpo")  # what compared pictures in runs whose ru
 NUM_RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
 class TrainingLog:
     """The rows of log.jsonl as columns; `by_t_sum` and `by_t_count` (steps, 10) hold A_focus per tenth of t."""
 
-    steps: NDArray[np.int64]
-    pairs_seen: NDArray[np.int64]
-    columns: dict[str, Column]
-    by_t_sum: NDArray[np.float64]
-    by_t_count: NDArray[np.float64]
+    def __init__(self, rows: Sequence[Json]) -> None:
+        numbers, by_t = [_numbers(row) for row in rows], [row.get("focus_share_by_t") or {} for row in rows]
+        names = dict.fromkeys(name for found in numbers for name in found)
+        self.columns = {name: _column([found.get(name) for found in numbers]) for name in names}
+        self.steps = np.array([row["step"] for row in rows], dtype=np.int64)
+        self.pairs_seen = np.array([_seen(row) for row in rows], dtype=np.int64)
+        self.by_t_sum, self.by_t_count = (_deciles([found.get(name) for found in by_t]) for name in ("sum", "count"))
 
     def __len__(self) -> int:
         """Steps logged."""
@@ -84,11 +85,14 @@ class TrainingLog:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Everything the page says about one run; `maps` are those of the first and the last step that has any."""
+    """Everything the page says about one run.
+
+    `steps_wanted` is train.steps of config.toml; `maps` are those of the first and the last step that has any.
+    """
 
     folder: Path
     identity: Json
-    config: Json
+    steps_wanted: int | None
     log: TrainingLog
     maps: tuple[Json, ...]
     commands: Json
@@ -108,12 +112,6 @@ class TrainingRun:
     def is_preference(self) -> bool:
         """Whether the loss compares two pictures under a reference policy."""
         return bool(self.part("objective").get("compares", self.objective in OLD_PREFERENCE))
-
-    @property
-    def steps_wanted(self) -> int | None:
-        """train.steps of config.toml."""
-        steps = (self.config.get("train") or {}).get("steps")
-        return steps if isinstance(steps, int) else None
 
     def setting(self, table: str, key: str) -> float | None:
         """A number of the config, None where it is not there."""
@@ -152,11 +150,12 @@ def read_training_run(folder: Path) -> TrainingRun:
     """
     if not is_training_run(folder):
         raise DataError(f"{folder}: expected a training run, got no run.json of one; name the --out of likeness train.")
+    steps = (_read_config(folder / "config.toml").get("train") or {}).get("steps")
     maps = sorted((folder / "maps").glob("*.json"))
     return TrainingRun(
         folder=folder,
         identity=recorded_run(folder),
-        config=_read_config(folder / "config.toml"),
+        steps_wanted=steps if isinstance(steps, int) else None,
         log=read_log(folder / "log.jsonl"),
         maps=tuple(read_json(path) for path in (*maps[:1], *maps[1:][-1:])),
         commands=read_object(folder / "commands.json"),
@@ -176,17 +175,7 @@ def read_log(path: Path) -> TrainingLog:
     Raises: DataError for any other line that is no row.
     """
     lines = read_text(path).split("\n") if path.is_file() else []
-    rows = [_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()]
-    numbers = [_numbers(row) for row in rows]
-    names = dict.fromkeys(name for found in numbers for name in found)
-    by_t = [row.get("focus_share_by_t") or {} for row in rows]
-    return TrainingLog(
-        steps=np.array([row["step"] for row in rows], dtype=np.int64),
-        pairs_seen=np.array([_seen(row) for row in rows], dtype=np.int64),
-        columns={name: _column([found.get(name) for found in numbers]) for name in names},
-        by_t_sum=_deciles([found.get("sum") for found in by_t]),
-        by_t_count=_deciles([found.get("count") for found in by_t]),
-    )
+    return TrainingLog([_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()])
 
 
 def _numbers(row: Json) -> Json:

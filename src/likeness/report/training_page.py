@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -54,16 +53,16 @@ TILES = ("loss", "accuracy", "preferred", "rejected", "focus_share", "fused")
 PLAIN_TILES = ("loss", "policy_preferred", "policy_rejected", "gradient_norm")  # where there is no reference policy
 
 
-@dataclass(frozen=True)
 class Number:
-    """A quantity at the start and at the end of a run, as text with intervals; `value` alone is set large."""
+    """A column at the start and at the end of a run, as text with intervals; `value` alone is set large."""
 
-    label: str
-    value: str
-    interval: str
-    first: str
-    last: str
-    n: int
+    def __init__(self, log: TrainingLog, name: str) -> None:
+        self.label = LABELS.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
+        first, last = log.first(name), log.last(name)
+        signed = name in ("preferred", "rejected", "inside")
+        self.first, self.last, self.n = shown(first, signed=signed), shown(last, signed=signed), last.n
+        self.value = "not measured" if math.isnan(last.mean) else f"{last.mean:{'+' if signed else ''}.3g}"
+        self.interval = "no interval" if math.isnan(last.ci_low) else f"{last.ci_low:.3g} to {last.ci_high:.3g}"
 
 
 def build_training_page(run_folder: Path | str, *, out: Path | None = None, title: str | None = None) -> Path:
@@ -126,16 +125,7 @@ def _summary(findings: list[Finding]) -> str:
 
 def _numbers(run: TrainingRun, names: Iterable[str]) -> list[Number]:
     """Those of the columns `names` that were measured and are a result."""
-    return [_number(run.log, name) for name in names if name not in UNLISTED and run.log.has(name)]
-
-
-def _number(log: TrainingLog, name: str) -> Number:
-    label = LABELS.get(name, name.replace("_", " ").replace("/", ", ").capitalize())
-    first, last = log.first(name), log.last(name)
-    signed = name in ("preferred", "rejected", "inside")
-    value = "not measured" if math.isnan(last.mean) else f"{last.mean:{'+' if signed else ''}.3g}"
-    interval = "no interval" if math.isnan(last.ci_low) else f"{last.ci_low:.3g} to {last.ci_high:.3g}"
-    return Number(label, value, interval, shown(first, signed=signed), shown(last, signed=signed), last.n)
+    return [Number(run.log, name) for name in names if name not in UNLISTED and run.log.has(name)]
 
 
 # curves --------------------------------------------------------------------------------------------------------------
@@ -182,11 +172,9 @@ def _over_steps(
     measured = [name for name in names if log.has(name)]
     if not measured:
         return None
-    title, window = title or LABELS[names[0]], max(1, len(log) // 20)
+    title = title or LABELS[names[0]]
     lines = [
-        line_over_steps(
-            log.steps, log[name], name=LABELS[name], css="second" if "preferred" in name else "first", window=window
-        )
+        line_over_steps(log.steps, log[name], name=LABELS[name], css="second" if "preferred" in name else "first")
         for name in measured
     ]
     said = "; ".join(f"{LABELS[name]} at the end {shown(log.last(name))}" for name in measured)
