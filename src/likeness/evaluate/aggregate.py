@@ -1,9 +1,10 @@
 """Rows of samples in, rows of the table out: means with intervals resampled by subject, never a silent gap."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any  # rows of scores.jsonl and summary.json are JSON
+
+import numpy as np
 
 from likeness.core.stats import Interval, mean_interval
 from likeness.metrics import METRICS
@@ -35,7 +36,7 @@ def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list
 
 def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) -> Row:
     facts = METRICS[key].facts
-    values = [math.nan if row["values"][key]["value"] is None else row["values"][key]["value"] for row in rows]
+    values = np.array([row["values"][key]["value"] for row in rows], dtype=np.float64)  # null becomes NaN
     interval = mean_interval(values, [row["group"] for row in rows])
     reason = "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason
     return {

@@ -66,8 +66,7 @@ def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
 
     Raises: ConfigError for another name, WeightsError for weights that cannot be had.
     """
-    unknown = sorted(set(specs) - set(ENCODERS))
-    if unknown:
+    if unknown := sorted(set(specs) - set(ENCODERS)):
         raise ConfigError(f"Encoders: expected one of {', '.join(ENCODERS)}, got {unknown[0]}; correct the name.")
     return {name: load_encoder(name, specs[name], device=device) for name in ENCODERS if name in specs}
 

@@ -60,7 +60,8 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     covered = {sample.case.id for sample in (*claimed, *absent)}
     missing = sorted(sample.id for sample in absent) + [case.id for case in cases if case.id not in covered]
     samples = sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))
-    return Found(tuple(samples), tuple(missing), tuple(sorted(_relative(path, folder) for path in extra)))
+    names = (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name for path in extra)
+    return Found(tuple(samples), tuple(missing), tuple(sorted(names)))
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
@@ -100,7 +101,3 @@ def _require_apart(samples: Sequence[Sample]) -> None:
         if sample.id in seen:
             raise DataError(f"{sample.image}: expected one picture for {sample.id}, got {seen[sample.id].name} too.")
         seen[sample.id] = sample.image
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

@@ -30,8 +30,7 @@ def applicable(expected: Attributes, *, labels: Labels) -> dict[str, str]:
     Raises: MeasurementError for an attribute or value that the probe has no label for.
     """
     kept: dict[str, str] = {}
-    unknown = sorted(set(expected) - set(labels))
-    if unknown:
+    if unknown := sorted(set(expected) - set(labels)):
         known = ", ".join(labels)
         raise MeasurementError(f"Attributes: expected {known}, got {unknown[0]}; train a probe that reads it.")
     for name, values in labels.items():

@@ -187,7 +187,4 @@ def photo_metrics(
 
     whole = replace(facts, column="all_photos", protocol={name: protocol}, headline=headline, ranks=ranks)
     alone = replace(facts, column="conditioning_photo")
-    return (
-        Metric(whole, mean_to(lambda subject: subject.photos)),
-        Metric(alone, mean_to(lambda subject: (subject.conditioning,))),
-    )
+    return Metric(whole, mean_to(lambda seen: seen.photos)), Metric(alone, mean_to(lambda seen: (seen.conditioning,)))

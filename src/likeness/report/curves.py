@@ -80,13 +80,11 @@ class Chart:
         frame = _Frame(self.x, self.y or _y_ends(self))
         clip = "clip-" + re.sub(r"[^a-z]+", "-", self.title.lower())
         drawn = "".join(mark for line in self.lines for mark in _line(line, frame=frame))
-        head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-            WIDTH, HEIGHT, self.spoken
-        )
         box = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
         clipped = f'<clipPath id="{clip}"><rect {box}/></clipPath><g clip-path="url(#{clip})">{drawn}</g>'
         marks = [*_grid(frame, chart=self), clipped, *_rule(self.rule, frame=frame)]
-        return head + Markup("".join(marks)) + Markup("</svg>")
+        svg = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+        return svg.format(WIDTH, HEIGHT, self.spoken, Markup("".join(marks)))
 
 
 def line_over_steps(steps: NDArray[np.int64], values: NDArray[np.float64], *, name: str, css: str) -> Line:

@@ -50,12 +50,9 @@ def inline_picture(path: Path, *, long_side: int = RESULT_SIDE) -> InlinePicture
     return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
 
 
-def reference_pictures(case: Case) -> tuple[Captioned, ...]:
+def reference_pictures(case: Case) -> list[Captioned]:
     """The reference picture of each subject, with its class name."""
-    return tuple(
-        Captioned(inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), subject.class_name)
-        for subject in case.subjects
-    )
+    return [Captioned(inline_picture(s.reference_image, long_side=REFERENCE_SIDE), s.class_name) for s in case.subjects]
 
 
 def true_picture(run: Run, case: Case) -> InlinePicture | None:
@@ -103,10 +100,8 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
         parts.append(f'<circle class="dot" cx="{at}" cy="{middle}" r="5.5"/>')
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
     parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
-    head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        width, height, spoken(line)
-    )
-    return head + Markup("".join(parts)) + Markup("</svg>")
+    svg = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return svg.format(width, height, spoken(line), Markup("".join(parts)))
 
 
 def spoken(line: ScoreLine) -> str:
@@ -132,9 +127,8 @@ def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 19
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
         scale = cell / max(image.size)
-        fitted = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-        )
+        width, height = (max(1, round(side * scale)) for side in image.size)
         left, top = gap + column * (cell + gap), gap + row * (cell + gap)
-        sheet.paste(fitted, (left + (cell - fitted.width) // 2, top + (cell - fitted.height) // 2))
+        fitted = image.resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(fitted, (left + (cell - width) // 2, top + (cell - height) // 2))
     return sheet

@@ -42,9 +42,10 @@ class Card:
         samples = run.samples.get(case.id, ())
         self.anchor, self.prompt = anchor, case.prompt
         self.references = reference_pictures(case)
-        places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(samples) + 1)]
-        shown_samples = list(zip(samples, places, strict=True))[:MAX_SAMPLES]
-        self.results = [Captioned(inline_picture(each.image), f"generated{place}") for each, place in shown_samples]
+        self.results: list[Captioned] = []
+        for k, sample in enumerate(samples[:MAX_SAMPLES], start=1):
+            place = f", {k} of {len(samples)}" if len(samples) > 1 else ""
+            self.results.append(Captioned(inline_picture(sample.image), f"generated{place}"))
         self.num_hidden = max(0, len(samples) - MAX_SAMPLES)
         self.truth = true_picture(run, case)
         self.chips = _chips(run, case)
@@ -106,15 +107,8 @@ def build_index(
         comparison = read_comparison(tuned.comparison, pairs=pairs, note=tuned.note)
     sections = [Section(run, index=index) for index, run in enumerate(runs)]
     hero, hero_note = _hero(sections)
-    html = render(
-        "report.html.j2",
-        title=title or runs[0].name,
-        sections=sections,
-        hero=hero,
-        hero_note=hero_note,
-        comparison=comparison,
-    )
-    atomic_write_text(out, html)
+    views = {"sections": sections, "hero": hero, "hero_note": hero_note, "comparison": comparison}
+    atomic_write_text(out, render("report.html.j2", title=title or runs[0].name, **views))
     return out
 
 
@@ -132,12 +126,12 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
 
 
 def _chips(run: Run, case: Case) -> list[Chip]:
-    samples, metrics = run.samples.get(case.id, ()), run.metrics
+    samples, metrics, first = run.samples.get(case.id, ()), run.metrics, run.ranking_metric
     measured, lines = measured_on(samples), {line.metric: line for line in run.lines}
     cards = [name for name, facts in metrics.items() if facts["card"] and name in measured]
     names = cards or [name for name in in_order(metrics, "headline") if name in measured]
     chips: list[Chip] = []
-    for name in sorted(names, key=lambda name: name != run.ranking_metric):
+    for name in sorted(names, key=lambda name: name != first):
         value = case_mean(samples, name) or 0.0  # measured on at least one sample, or there would be no chip
         text = f"{metric_label(metrics, name, form='short')} {shown(value, metrics[name])}"
         tone = lines[name].tone(value) if name in lines else "plain"

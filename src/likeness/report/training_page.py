@@ -70,9 +70,8 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
 
     Raises: DataError when the folder is no training run; OutputError when the page cannot be written.
     """
-    run_folder = Path(run_folder)
-    run = read_training_run(run_folder)
-    out = out or run_folder / "report.html"
+    run = read_training_run(Path(run_folder))
+    out = out or run.folder / "report.html"
     findings = findings_of(run)
     html = render(
         "training.html.j2",
