@@ -15,10 +15,7 @@ from likeness.core.jobs import Progress
 from likeness.core.records import Case, CasesFile, Subject
 from likeness.world.identity import Split
 
-LISTS: dict[str, str] = {
-    "dreambench-single": "dreambench_singleip.json",
-    "dreambench-multi": "dreambench_multiip.json",
-}
+LISTS = {"dreambench-single": "dreambench_singleip.json", "dreambench-multi": "dreambench_multiip.json"}
 
 
 def build(
