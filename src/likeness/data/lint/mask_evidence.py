@@ -103,11 +103,9 @@ def _correlation(
 
 def moved(mask: Bool[np.ndarray, "H W"], *, rows: int, columns: int) -> Bool[np.ndarray, "H W"]:
     """`mask` moved down and right; what leaves the picture is lost, what enters is empty."""
-    height, width = mask.shape
-    result = np.zeros_like(mask)
-    source = mask[max(-rows, 0) : height - max(rows, 0), max(-columns, 0) : width - max(columns, 0)]
-    result[max(rows, 0) : max(rows, 0) + source.shape[0], max(columns, 0) : max(columns, 0) + source.shape[1]] = source
-    return result
+    from scipy.ndimage import shift
+
+    return np.asarray(shift(mask, (rows, columns), order=0))
 
 
 def changed_pixels(

@@ -100,11 +100,11 @@ def _boxed_order(pair: PreferencePair, loaded: Masked) -> Iterator[Finding]:
 
 
 def _box(mask: Bool[np.ndarray, "H W"]) -> tuple[float, float, float, float] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
+    box = Image.fromarray(mask).getbbox()
+    if box is None:
         return None
     height, width = mask.shape
-    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+    return box[0] / width, box[1] / height, box[2] / width, box[3] / height
 
 
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
@@ -160,14 +160,12 @@ def _features(pictures: Sequence[MaskedPicture], encode: Encode) -> Float[np.nda
 def _cut_out(picture: MaskedPicture) -> Image.Image:
     """The square around the subject, on grey."""
     pixels, mask = _full(picture)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    cut_out = np.where(mask[..., None], pixels, BACKDROP).astype(np.uint8)
-    shown = cut_out[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    side = max(shown.shape[:2])
-    square = np.full((side, side, 3), BACKDROP, np.uint8)
-    top, left = (side - shown.shape[0]) // 2, (side - shown.shape[1]) // 2
-    square[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
-    return Image.fromarray(square)
+    cut_out = Image.fromarray(np.where(mask[..., None], pixels, BACKDROP).astype(np.uint8))
+    shown = cut_out.crop(Image.fromarray(mask).getbbox())
+    side = max(shown.size)
+    square = Image.new("RGB", (side, side), (BACKDROP,) * 3)
+    square.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
+    return square
 
 
 # -- winner ----------------------------------------------------------------------------------------------------
