@@ -54,6 +54,5 @@ def _overlay(picture: Image.Image, row: dict[str, Any], *, folder: Path) -> Imag
 
 def _caption(row: dict[str, Any]) -> str:
     disruption = next(subject["disruption"] for subject in row["subjects"] if subject["disrupted"])
-    return f"{disruption['kind']} (difficulty {disruption['difficulty']}), {disruption['source']}: {row['prompt']}"[
-        :110
-    ]
+    made = f"{disruption['kind']} (difficulty {disruption['difficulty']}), {disruption['source']}"
+    return f"{made}: {row['prompt']}"[:110]

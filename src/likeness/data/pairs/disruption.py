@@ -85,11 +85,9 @@ def is_still_there(target: Target, shown: Sequence[Identity], *, max_score: int)
 
 def is_drawable(identity: Identity) -> bool:
     """Whether the world could have drawn this identity: colours that stand out, no bearded child, no hatless hat."""
-    if identity.body_color in (identity.second_color, identity.accessory_color):
-        return False
-    if (identity.accessory == NOT_APPLICABLE) != (identity.accessory_color == NOT_APPLICABLE):
-        return False
-    return not (identity.age == "child" and identity.beard != "shaved")
+    clashes = identity.body_color in (identity.second_color, identity.accessory_color)
+    half_worn = (identity.accessory == NOT_APPLICABLE) != (identity.accessory_color == NOT_APPLICABLE)
+    return not (clashes or half_worn or (identity.age == "child" and identity.beard != "shaved"))
 
 
 def _candidates(who: Identity, *, kind: Kind, neighbour: Identity | None, rng: random.Random) -> Iterator[Identity]:
