@@ -82,12 +82,6 @@ class LintReport(_Row):
         """Findings that must not reach training."""
         return sum(found.severity == "error" for found in self.findings)
 
-    @property
-    def faulty_pairs(self) -> tuple[str, ...]:
-        """Ids of pairs with an error, in the order of the set."""
-        ids = (found.pair for found in self.findings if found.severity == "error")
-        return tuple(dict.fromkeys(name for name in ids if name is not None))
-
     def facts(self) -> dict[str, Any]:
         """The report as JSON."""
         by_code = Counter(found.code for found in self.findings)
@@ -97,7 +91,8 @@ class LintReport(_Row):
 
     def text(self, *, limit: int = 5) -> str:
         """The report for people: counts, then per kind of fault its meaning and the first `limit` findings."""
-        lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {self._num_warnings} warnings"]
+        num_warnings = len(self.findings) - self.num_errors
+        lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {num_warnings} warnings"]
         for name, counts in self.counts.items():
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
         if not self.num_benchmarks:
@@ -111,7 +106,3 @@ class LintReport(_Row):
             if len(own) > limit:
                 lines.append(f"  ... and {len(own) - limit} more; all of them with --json")
         return "\n".join(lines)
-
-    @property
-    def _num_warnings(self) -> int:
-        return len(self.findings) - self.num_errors

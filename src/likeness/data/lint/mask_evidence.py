@@ -66,18 +66,14 @@ def shrink(
 
 def _edge_strength(pixels: Float[np.ndarray, "H W 3"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Contrast in [0, 1] between each pixel and its right, and its lower neighbour."""
-    right, down = np.zeros(pixels.shape[:2], np.float32), np.zeros(pixels.shape[:2], np.float32)
-    right[:, :-1] = np.abs(np.diff(pixels, axis=1)).max(-1)
-    down[:-1] = np.abs(np.diff(pixels, axis=0)).max(-1)
+    right = np.abs(np.diff(pixels, axis=1, append=pixels[:, -1:])).max(-1)
+    down = np.abs(np.diff(pixels, axis=0, append=pixels[-1:])).max(-1)
     return np.minimum(right / EDGE_LEVELS, 1), np.minimum(down / EDGE_LEVELS, 1)
 
 
 def _outline(mask: Bool[np.ndarray, "H W"]) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Whether the mask ends between each pixel and its right, and its lower neighbour."""
-    right, down = np.zeros_like(mask), np.zeros_like(mask)
-    right[:, :-1] = mask[:, 1:] != mask[:, :-1]
-    down[:-1] = mask[1:] != mask[:-1]
-    return right, down
+    return np.diff(mask, axis=1, append=mask[:, -1:]), np.diff(mask, axis=0, append=mask[-1:])
 
 
 def _correlation(

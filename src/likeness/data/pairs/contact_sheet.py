@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from likeness.core.images import load_image, save_png
+from likeness.core.masks import read_mask
 
 __all__ = ["write_contact_sheet"]
 
@@ -45,8 +46,7 @@ def _strip(row: dict[str, Any], *, folder: Path) -> Image.Image:
 def _overlay(picture: Image.Image, row: dict[str, Any], *, folder: Path) -> Image.Image:
     pixels = np.asarray(picture.convert("L").convert("RGB")) * 0.35 + 160
     for subject in row["subjects"]:
-        with Image.open(folder / subject["mask"]) as image:
-            mask = np.asarray(image) > 127
+        mask = read_mask(folder / subject["mask"])
         color = np.array(DISRUPTED if subject["disrupted"] else KEPT, np.float32)
         pixels[mask] = 0.35 * pixels[mask] + 0.65 * color
     return Image.fromarray(pixels.astype(np.uint8))
