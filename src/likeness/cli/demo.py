@@ -34,28 +34,6 @@ BETA = 500.0
 ANCHOR = 10.0
 RANK = 32
 LOSERS = "drawn"
-RECIPE = """# Written by `likeness demo`; the recipes folder explains every key.
-[model]
-base = {model}
-rank = {rank}
-alpha = {rank}.0
-
-[data]
-pairs = {pairs}
-
-[objective]
-kind = "focus_dpo"
-beta = {beta}
-sft_anchor = {anchor}
-
-[train]
-steps = {steps}
-batch_size = {batch}
-learning_rate = {rate}
-warmup = {warmup}
-save_every = 25
-log_maps_every = {steps}
-"""
 
 
 def demo(
@@ -163,17 +141,28 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:
-    return RECIPE.format(
-        model=json.dumps(model),
-        pairs=json.dumps(str(pairs), ensure_ascii=False),
-        steps=steps,
-        rank=RANK,
-        beta=BETA,
-        anchor=ANCHOR,
-        batch=TUNING_BATCH,
-        rate=LEARNING_RATE,
-        warmup=TUNING_WARMUP,
-    )
+    return f"""# Written by `likeness demo`; the recipes folder explains every key.
+[model]
+base = {json.dumps(model)}
+rank = {RANK}
+alpha = {RANK}.0
+
+[data]
+pairs = {json.dumps(str(pairs), ensure_ascii=False)}
+
+[objective]
+kind = "focus_dpo"
+beta = {BETA}
+sft_anchor = {ANCHOR}
+
+[train]
+steps = {steps}
+batch_size = {TUNING_BATCH}
+learning_rate = {LEARNING_RATE}
+warmup = {TUNING_WARMUP}
+save_every = 25
+log_maps_every = {steps}
+"""
 
 
 def _write_sheet(runs: list[Path], *, out: Path) -> Path:

@@ -42,16 +42,13 @@ def examine() -> dict[str, list[Check]]:
         "published weights": checks.check_published,
         "disk": checks.check_disk,
     }
-    return {name: _examined(name, check=check) for name, check in groups.items()}
-
-
-def _examined(name: str, *, check: Callable[[], list[Check]]) -> list[Check]:
-    from likeness.cli.checks import Check
-
-    try:
-        return check()
-    except (ImportError, OSError) as error:
-        return [Check(name=name, status="broken", detail=str(error), fix="see the packages above", needed=True)]
+    found: dict[str, list[Check]] = {}
+    for name, check in groups.items():
+        try:
+            found[name] = check()
+        except (ImportError, OSError) as error:
+            found[name] = [checks.Check(name, "broken", str(error), fix="see the packages above", needed=True)]
+    return found
 
 
 def _print_findings(groups: dict[str, list[Check]], *, usable: bool) -> None:
@@ -63,12 +60,8 @@ def _print_findings(groups: dict[str, list[Check]], *, usable: bool) -> None:
         console.print(Text(f"\n{name}", style="bold"))
         for item in items:
             mark, color = MARKS[item.status]
-            line = (
-                Text(f"  {mark} ", style=color)
-                .append(f"{item.name:<40} ", style="default")
-                .append(item.detail, style="dim")
-            )
-            console.print(line)
+            line = Text(f"  {mark} ", style=color).append(f"{item.name:<40} ", style="default")
+            console.print(line.append(item.detail, style="dim"))
             if item.fix:
                 console.print(Text(f"    to get it: {item.fix}", style=color))
     verdict = (
