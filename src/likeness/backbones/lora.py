@@ -79,11 +79,8 @@ def _several_are_meant() -> Generator[None, None, None]:
 
 def adapter_parameters(network: torch.nn.Module, name: str) -> dict[str, torch.nn.Parameter]:
     """The matrices of one adapter by their full names, in the order of the network. Raises: WeightsError if none."""
-    found = {
-        key: parameter
-        for key, parameter in network.named_parameters()
-        if f".lora_A.{name}." in key or f".lora_B.{name}." in key
-    }
+    marks = (f".lora_A.{name}.", f".lora_B.{name}.")
+    found = {key: p for key, p in network.named_parameters() if any(mark in key for mark in marks)}
     if not found:
         present = ", ".join(getattr(network, "peft_config", {})) or "none"
         raise WeightsError(f"LoRA {name}: expected an adapter of the transformer, got {present}; add or load it first.")

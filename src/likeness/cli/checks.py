@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-    from likeness.core.devices import Device
-
 Status = Literal["ok", "absent", "broken"]
 EMBEDDED = {
     "flux": "draws the pictures",
@@ -102,13 +100,11 @@ def check_devices() -> list[Check]:
     from likeness.core.devices import describe_devices
 
     devices = describe_devices()
-    return [*(_described(device) for device in devices), _check_precision(devices[0].name)]
-
-
-def _described(device: Device) -> Check:
-    bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
-    detail = f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"
-    return Check(device.name, "ok", detail)
+    found: list[Check] = []
+    for device in devices:
+        bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
+        found.append(Check(device.name, "ok", f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"))
+    return [*found, _check_precision(devices[0].name)]
 
 
 def _check_precision(device: str) -> Check:

@@ -87,7 +87,6 @@ def _run_benchmark(
     run, built = out / within / name, out / "cases" / name
     shown, label = _shown(run), f"{name}, tuned" if lora else name
     found = benchmark_cases(name, folder=built, limit=limit)
-    drawing = bar(f"{label}: drawing")
     generate_run(
         found.cases,
         out=run,
@@ -95,7 +94,7 @@ def _run_benchmark(
         loras=[lora] if lora else [],
         benchmark=name,
         workers=workers,
-        progress=drawing,
+        progress=bar(f"{label}: drawing"),
     )
     copy_truth(built, run=run)
     adapter = f" --lora {_shown(lora)}" if lora else ""

@@ -13,6 +13,7 @@ import typer
 from likeness.benchmarks import BENCHMARKS, benchmark_names
 from likeness.cli.answer import Json, answer
 from likeness.core.errors import ConfigError
+from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
     from likeness.generate.run import RunSummary
@@ -111,7 +112,6 @@ def generate(
     from likeness.cli.cases import CaseSource, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
-    from likeness.core.runs import require_free
     from likeness.generate.run import generate_run
 
     quiet_libraries()

@@ -29,23 +29,20 @@ def read_references(cases: Iterable[Case]) -> References:
     kept: list[Case] = []
     left_out: list[LeftOut] = []
     digests: dict[Path, str] = {}
-    for case in cases:
-        try:
-            kept.append(_relative(case, digests=digests))
-        except DataError as error:
-            left_out.append(LeftOut(where=case.id, reason=str(error)))
-    sources = {_file(digest): source for source, digest in digests.items()}
-    by_file = {file: digests[source] for file, source in sources.items()}
-    return References(tuple(kept), tuple(left_out), sources, by_file)
 
-
-def _relative(case: Case, *, digests: dict[Path, str]) -> Case:
     def named(source: Path) -> Path:
         if source not in digests:
             digests[source] = pixels_sha256(load_image(source))
         return _file(digests[source])
 
-    return with_paths(case, named)
+    for case in cases:
+        try:
+            kept.append(with_paths(case, named))
+        except DataError as error:
+            left_out.append(LeftOut(where=case.id, reason=str(error)))
+    sources = {_file(digest): source for source, digest in digests.items()}
+    by_file = {file: digests[source] for file, source in sources.items()}
+    return References(tuple(kept), tuple(left_out), sources, by_file)
 
 
 def _file(digest: str) -> Path:

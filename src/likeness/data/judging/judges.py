@@ -116,7 +116,10 @@ class ProbeJudge:
                 )
         firsts = range(0, len(views), BATCH)
         readings = [reading for first in firsts for reading in self._read(views[first : first + BATCH])]
-        return [self._answers(view, reading) for view, reading in zip(views, readings, strict=True)]
+        return [
+            tuple(_answer(question, view.wanted or {}, reading) for question in QUESTIONS[view.category])
+            for view, reading in zip(views, readings, strict=True)
+        ]
 
     def _read(self, views: Sequence[SubjectView]) -> list[dict[str, dict[str, float]]]:
         """Attribute -> {value: probability} of up to B views."""
@@ -139,22 +142,19 @@ class ProbeJudge:
             for index in range(len(views))
         ]
 
-    def _answers(self, view: SubjectView, reading: dict[str, dict[str, float]]) -> Answers:
-        assert view.wanted is not None
-        return tuple(self._one(question, view.wanted, reading) for question in QUESTIONS[view.category])
 
-    def _one(self, question: Question, wanted: Mapping[str, str], reading: dict[str, dict[str, float]]) -> bool | None:
-        if not question.evidence:
-            return True if max(reading["species"].values()) >= SURE else None
-        names = [name for name in question.evidence if applies(name, wanted)]
-        for name in names:
-            if wanted[name] not in reading.get(name, {}):
-                what = f"expected a probe that knows {name} {wanted[name]!r}, got one without"
-                raise DataError(f"ProbeJudge: {what}; train it.")
-        support = [reading[name][wanted[name]] for name in names]
-        if any(probability <= DOUBT for probability in support):
-            return False
-        return True if all(probability >= SURE for probability in support) else None
+def _answer(question: Question, wanted: Mapping[str, str], reading: dict[str, dict[str, float]]) -> bool | None:
+    if not question.evidence:
+        return True if max(reading["species"].values()) >= SURE else None
+    names = [name for name in question.evidence if applies(name, wanted)]
+    for name in names:
+        if wanted[name] not in reading.get(name, {}):
+            what = f"expected a probe that knows {name} {wanted[name]!r}, got one without"
+            raise DataError(f"ProbeJudge: {what}; train it.")
+    support = [reading[name][wanted[name]] for name in names]
+    if any(probability <= DOUBT for probability in support):
+        return False
+    return True if all(probability >= SURE for probability in support) else None
 
 
 def _fused(probe: AttributeProbe) -> AttributeProbe:

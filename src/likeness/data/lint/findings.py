@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple  # Any: the JSON of the report
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 __all__ = ["CODES", "Code", "Finding", "LintReport", "finding"]
 
@@ -45,11 +45,7 @@ CODES: dict[str, Code] = {
 }
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Finding(_Row):
+class Finding(BaseModel, frozen=True, extra="forbid"):
     """One fault: the pair (None for the whole set), the code, what was seen, and the numbers behind it."""
 
     pair: str | None
@@ -65,7 +61,7 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
     return Finding(pair=pair, code=code, severity=CODES[code].severity, what=what, evidence=rounded)
 
 
-class LintReport(_Row):
+class LintReport(BaseModel, frozen=True, extra="forbid"):
     """Everything lint found in a set; `counts` are pairs by subset, category and split.
 
     `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
@@ -85,9 +81,8 @@ class LintReport(_Row):
     def facts(self) -> dict[str, Any]:
         """The report as JSON."""
         by_code = Counter(found.code for found in self.findings)
-        row = self.model_dump(mode="json")
         shown = {code: by_code[code] for code in CODES if by_code[code]}
-        return {**row, "num_errors": self.num_errors, "by_code": shown}
+        return {**self.model_dump(mode="json"), "num_errors": self.num_errors, "by_code": shown}
 
     def text(self, *, limit: int = 5) -> str:
         """The report for people: counts, then per kind of fault its meaning and the first `limit` findings."""

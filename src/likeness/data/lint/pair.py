@@ -92,8 +92,9 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
 def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
     """Scores in the wrong order mean swapped pictures; other low scores that the pair was never kept."""
     preferred, rejected = pair.qa.preferred, pair.qa.rejected
-    means = [_mean_score(score.judge, pair.disrupted) for score in (preferred, rejected)]
-    if means[0] is not None and means[1] is not None and means[0] < means[1]:
+    scores = [score.judge for score in (preferred, rejected) if score.judge]
+    means = [float(np.mean([answers[index].count(True) for index in pair.disrupted])) for answers in scores]
+    if len(means) == 2 and means[0] < means[1]:
         what = f"the judge gave the disrupted subjects {means[0]:.1f} of 10 as preferred, {means[1]:.1f} as rejected"
         yield finding(pair.id, "swapped_winner", what, preferred=means[0], rejected=means[1])
         return
@@ -102,10 +103,6 @@ def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
         refuse_rejected(rejected, disrupted=pair.disrupted, thresholds=thresholds),
     )
     yield from (finding(pair.id, "gate_failed", reason) for reason in reasons if reason is not None)
-
-
-def _mean_score(judge: tuple[tuple[bool | None, ...], ...], subjects: tuple[int, ...]) -> float | None:
-    return float(np.mean([sum(a is True for a in judge[index]) for index in subjects])) if judge else None
 
 
 def _sizes(loaded: LoadedPair) -> Iterator[Finding]:

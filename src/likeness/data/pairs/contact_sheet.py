@@ -34,8 +34,8 @@ def _strip(row: dict[str, Any], *, folder: Path) -> Image.Image:
     strip = Image.new("RGB", ((SLOTS + 3) * (CELL + GAP), CELL + CAPTION), "white")
     references = [load_image(folder / reference["image"]) for reference in row["references"][:SLOTS]]
     preferred, rejected = load_image(folder / row["preferred"]), load_image(folder / row["rejected"])
-    pictures = [*references, *[None] * (SLOTS - len(references)), preferred, rejected]
-    pictures.append(_overlay(preferred, row, folder=folder))
+    overlay = _overlay(preferred, row, folder=folder)
+    pictures = [*references, *[None] * (SLOTS - len(references)), preferred, rejected, overlay]
     for place, picture in enumerate(pictures):
         if picture is not None:
             strip.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (place * (CELL + GAP), 0))

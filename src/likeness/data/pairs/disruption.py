@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from likeness.core.kinds import Category, Split
+from likeness.core.kinds import Split
 from likeness.data.judging.questions import expected_score
 from likeness.world.identity import (
     ATTRIBUTES,
@@ -56,11 +56,6 @@ class Target(NamedTuple):
     identity: Identity
     visible: Mapping[str, str]
 
-    @property
-    def category(self) -> Category:
-        """Which ten questions it is asked."""
-        return self.identity.category
-
 
 def disrupt(
     target: Target, *, kind: Kind, neighbour: Identity | None, rng: random.Random, split: Split, max_score: int
@@ -79,7 +74,8 @@ def disrupt(
 def is_still_there(target: Target, shown: Sequence[Identity], *, max_score: int) -> bool:
     """Whether somebody among `shown` would get more than `max_score` as `target`, as when two look-alikes swap."""
     return any(
-        expected_score(target.category, wanted=target.visible, shown=who.attributes()) > max_score for who in shown
+        expected_score(target.identity.category, wanted=target.visible, shown=who.attributes()) > max_score
+        for who in shown
     )
 
 

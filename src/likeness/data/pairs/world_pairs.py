@@ -173,9 +173,8 @@ def _draw(asked: Asked, *, attempt: int, recipe: WorldRecipe) -> Step:
         return draft.refused("area", f"expected {wanted}, got {got}")
     tokens = min(covered_tokens(masks[index], token=min(TOKEN, recipe.size // 8))[0] for index in asked.struck)
     if tokens < FEWEST_TOKENS:
-        return draft.refused(
-            "area", f"expected every disrupted subject on at least {FEWEST_TOKENS} tokens, got {tokens}"
-        )
+        wanted = f"every disrupted subject on at least {FEWEST_TOKENS} tokens"
+        return draft.refused("area", f"expected {wanted}, got {tokens}")
     return draft
 
 
@@ -200,7 +199,8 @@ def _disrupt(draft: _Draft, *, regenerate: Regenerate | None) -> Step:
     references = tuple(_photo(draft, i, who) for i, who in enumerate(draft.scenario.identities))
     draft = replace(draft, impostors=impostors, references=references)
     if draft.asked.loser == "drawn":
-        return replace(draft, rejected=_drawn_loser(draft))
+        image = render_image(_shown(draft), size=draft.recipe.size)
+        return replace(draft, rejected=paste(image, draft.picture.image, region=_region(draft, edge=EDGE)))
     assert regenerate is not None, "the run loads it whenever losers are regenerated"
     return replace(draft, rejected=_regenerated_loser(draft, regenerate=regenerate))
 
@@ -238,14 +238,9 @@ def _struck_mask(draft: _Draft) -> NDArray[np.bool_]:
 
 def _region(draft: _Draft, *, edge: int) -> NDArray[np.bool_]:
     """Where the pictures may differ: the struck subjects' masks in either picture, grown by `edge` px."""
-    levels = subject_levels(_shown(draft), size=len(draft.picture.image))
+    levels = subject_levels(_shown(draft), size=draft.recipe.size)
     struck = np.isin(levels, [i + 1 for i in draft.asked.struck])
     return dilate(struck | _struck_mask(draft), radius=edge)
-
-
-def _drawn_loser(draft: _Draft) -> NDArray[np.uint8]:
-    image = render_image(_shown(draft), size=len(draft.picture.image))
-    return paste(image, draft.picture.image, region=_region(draft, edge=EDGE))
 
 
 def _regenerated_loser(draft: _Draft, *, regenerate: Regenerate) -> NDArray[np.uint8]:
@@ -279,6 +274,7 @@ def _judged(drafts: Sequence[_Draft], *, judge: Judge) -> Iterator[Step]:
 
 def _views(draft: _Draft) -> list[SubjectView]:
     picture = draft.picture.image if draft.rejected is None else draft.rejected
+    people, subjects = draft.scenario.identities, draft.picture.labels.subjects
     return [
         SubjectView(
             picture=picture,
@@ -286,11 +282,9 @@ def _views(draft: _Draft) -> list[SubjectView]:
             box=_box(subject.visible_mask),
             head=subject.head,
             wanted=subject.attributes,
-            reference=draft.references[index] if draft.references else None,
+            reference=reference,
         )
-        for index, (who, subject) in enumerate(
-            zip(draft.scenario.identities, draft.picture.labels.subjects, strict=True)
-        )
+        for who, subject, reference in zip(people, subjects, draft.references or [None] * len(people), strict=True)
     ]
 
 
