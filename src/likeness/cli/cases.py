@@ -37,8 +37,7 @@ def find_cases(
     if source.cases:
         found = read_cases(source.cases)
     else:
-        name = str(source.benchmark)
-        found = benchmark_cases(name, folder=folder, data=source.data, limit=limit, progress=progress)
+        found = benchmark_cases(str(source.benchmark), folder=folder, data=source.data, limit=limit, progress=progress)
     cases = found.cases[:limit]
     if seed is not None:
         cases = tuple(case.model_copy(update={"seed": seed_for("generate", seed, case.id)}) for case in cases)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.generate import DEFAULT_MODEL
+from likeness.cli.record import record_command
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -77,8 +79,6 @@ def _run_benchmark(
     With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
     """
     from likeness.benchmarks import benchmark_cases, copy_truth
-    from likeness.cli.generate import DEFAULT_MODEL
-    from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS
     from likeness.evaluate.run import evaluate_run, load_encoders
     from likeness.generate.run import generate_run
@@ -113,8 +113,6 @@ def _shown(path: Path) -> str:
 
 def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: Callable[[str], Progress]) -> Tuned:
     """Pairs made, the embedded model tuned on them, and every benchmark drawn again with the adapter."""
-    from likeness.cli.generate import DEFAULT_MODEL
-    from likeness.cli.record import record_command
     from likeness.core.files import atomic_write_text
     from likeness.data.pairs.dip import make_pairs
     from likeness.evaluate.compare import compare_runs

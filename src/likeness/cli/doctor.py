@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +19,6 @@ MARKS = {"ok": ("✓", "green"), "absent": ("–", "yellow"), "broken": ("✗", 
 
 def doctor(as_json: Json = False) -> None:
     """Versions, devices, speed, weights, disk. Ends with 0 when the embedded world can be used, else with 1."""
-    from dataclasses import asdict
-
     groups = examine()
     usable = all(item.status == "ok" for items in groups.values() for item in items if item.needed)
     if as_json:

@@ -5,7 +5,6 @@ whose), then the set as a whole (duplicates, benchmark subjects, balance). `find
 Nothing is mended and no picture is written.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.kinds import CATEGORIES, SPLITS, SUBSETS
 from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pairs
 from likeness.core.records import read_cases
+from likeness.core.rows import json_object
 from likeness.data.judging.gate import Thresholds
 from likeness.data.lint.findings import Finding, LintReport, finding
 from likeness.data.lint.pair import PairRules, load_pair, pair_findings
@@ -100,10 +100,10 @@ def _row_findings(folder: Path, found: PairsFile) -> list[Finding]:
 
 def _id_of(line: str) -> str | None:
     try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+        name = json_object(line).get("id")
+    except DataError:
         return None
-    return row["id"] if isinstance(row, dict) and isinstance(row.get("id"), str) else None
+    return name if isinstance(name, str) else None
 
 
 # -- duplicates ------------------------------------------------------------------------------------------------

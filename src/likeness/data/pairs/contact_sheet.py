@@ -24,8 +24,7 @@ def write_contact_sheet(rows: Sequence[dict[str, Any]], *, folder: Path, path: P
     width, height = (SLOTS + 3) * (CELL + GAP), CELL + CAPTION + GAP
     sheet = Image.new("RGB", (2 * width + GAP, lines * height + GAP), "white")
     for number, row in enumerate(shown):
-        strip = _strip(row, folder=folder)
-        sheet.paste(strip, (number % 2 * (width + GAP), number // 2 * height + GAP))
+        sheet.paste(_strip(row, folder=folder), (number % 2 * (width + GAP), number // 2 * height + GAP))
     save_png(sheet, path)
 
 
