@@ -46,11 +46,6 @@ def test_ids_of_the_worked_example() -> None:
     assert ids[-1].tolist() == [0, 10, 12]
 
 
-@pytest.mark.parametrize(("mode", "starts"), [("d", [4, 6]), ("h", [4, 0]), ("w", [0, 6]), ("o", [0, 0])])
-def test_modes_say_which_axes_are_offset(mode: str, starts: list[int]) -> None:
-    assert uno_position_ids((4, 6), [(5, 3)], mode=mode)[24].tolist() == [0, *starts]  # pyright: ignore[reportArgumentType]
-
-
 def test_target_ids_are_those_of_flux_pipeline() -> None:
     stock = FluxPipeline._prepare_latent_image_ids(1, 4, 6, torch.device("cpu"), torch.float32)
     assert torch.equal(uno_position_ids((4, 6)), stock)
