@@ -20,8 +20,9 @@ from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.config import AutoencoderTable, PretrainConfig
 from likeness.pretrain.log import TrainLog
+from likeness.pretrain.optim import update
 from likeness.pretrain.vae import WEIGHTS, decoded, has_vae, load_vae, on_device, posterior
-from likeness.train.schedule import Ema, learning_rate_factor, psnr
+from likeness.train.schedule import Ema, psnr
 from likeness.train.state import load_state, save_state
 from likeness.world.identity import sample_identity
 from likeness.world.render import render_image, render_reference
@@ -54,6 +55,12 @@ def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
     """(B, H, W, 3) uint8 -> float32 in [-1, 1]."""
     # Contiguous: group norm runs backward twice as fast on CPU as it does channels-last.
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+
+
+def to_pictures(pixels: Float[Tensor, "B 3 H W"]) -> NDArray[np.uint8]:
+    """Pixels, cut to [-1, 1], -> (B, H, W, 3) uint8."""
+    levels = (pixels.float().clamp(-1, 1) + 1) * 127.5
+    return levels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
 
 def scenes(first: int, count: int, *, size: int, split: Split) -> NDArray[np.uint8]:
@@ -162,17 +169,12 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     errors: list[Tensor] = []
     for images in _batches(config, table, seen=seen):
-        factor = learning_rate_factor(seen, total=table.total_images, warmup=800, decay_share=table.decay_share)
-        for group in optimizer.param_groups:
-            group["lr"] = table.learning_rate * factor
         torch.manual_seed(seed_for(config.seed, name, seen))
         with torch.autocast(device, torch.bfloat16):
             loss, mse = autoencoder_loss(vae, to_pixels(images).to(device), table=table)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update(named)
+        rates = [(optimizer, table.learning_rate)]
+        factor = update(named, rates, ema, table=table, seen=seen, warmup=800, clip=1.0)
         seen += table.batch_size
         errors.append(mse)
         if len(errors) == SAVE_EVERY_BATCHES or seen >= table.total_images:

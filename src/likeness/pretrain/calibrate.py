@@ -24,7 +24,7 @@ from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import match_subjects, recognised, right_attributes
-from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
+from likeness.pretrain.autoencoder import to_pictures, to_pixels, validation_psnrs
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -65,8 +65,7 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
     rows: list[NDArray[np.uint8]] = []
     for first in range(0, len(images), 16):
         z = posterior(vae, to_pixels(np.stack(images[first : first + 16])).to(vae.device)).mode()
-        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
-        rows += list(pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+        rows += list(to_pictures(decoded(vae, z)))
     return rows
 
 

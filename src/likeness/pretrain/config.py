@@ -40,6 +40,11 @@ class LatentsTable(Table):
     num_samples: int = Field(gt=0)
     shard_size: int = Field(gt=0)
 
+    @property
+    def num_shards(self) -> int:
+        """How many shards hold them."""
+        return -(-self.num_samples // self.shard_size)
+
 
 class TransformerTable(Table):
     """Stage "transformer": text encoders and transformer together."""

@@ -7,6 +7,7 @@ per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see ma
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
 
@@ -237,18 +238,13 @@ class _RunFolder:
             training = self.training
             training.task.show(self.folder, step=training.step, backbone=training.backbone)
 
-    @torch.no_grad()
     def _write_adapter(self) -> None:
         """RUN/lora: the adapter, or its average where train.ema is set."""
         if not self.accelerator.is_main_process:
             return
         training = self.training
-        kept = [parameter.detach().clone() for _, parameter in training.named]
-        if training.ema is not None:
-            training.ema.copy_to(training.named)
-        training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
-        for (_, parameter), old in zip(training.named, kept, strict=True):
-            parameter.copy_(old)
+        with nullcontext() if training.ema is None else training.ema.applied(training.named):
+            training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
 
     def _adapter_metadata(self) -> dict[str, Any]:
         """What the adapter belongs to and how it was made, for the header of its file."""

@@ -1,7 +1,8 @@
 """Learning-rate shape and weight averaging, both counted in images seen so that batch size does not matter."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -41,6 +42,16 @@ class Ema:
         """Writes the averages into the parameters."""
         for name, p in named:
             p.copy_(self.averages[name])
+
+    @contextmanager
+    def applied(self, named: Sequence[tuple[str, torch.nn.Parameter]]) -> Generator[None, None, None]:
+        """Within it the parameters hold the averages."""
+        kept = {name: p.detach().clone() for name, p in named}
+        self.copy_to(named)
+        yield
+        with torch.no_grad():
+            for name, p in named:
+                p.copy_(kept[name])
 
     def state(self) -> dict[str, object]:
         """What `restore` needs."""
