@@ -1,6 +1,6 @@
 """The update of every stage, and the loop shared by the encoders: AdamW, averaged weights, resumable state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -17,7 +17,7 @@ SAVE_EVERY_BATCHES = 100
 
 Drawn = TypeVar("Drawn")
 Named = list[tuple[str, nn.Parameter]]
-Optimizers = list[tuple[torch.optim.Optimizer, float]]
+Optimizers = Sequence[tuple[torch.optim.Optimizer, float]]
 """Each with its learning rate after warm-up."""
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast  # Any: identities are JSON; a condition of whichever backbone
+from typing import Any, ClassVar, cast  # Any: identities are JSON; a condition of whichever backbone
 
 import torch
 from pydantic import Field
@@ -13,19 +13,19 @@ from likeness.backbones.base import FEATURES, Backbone
 from likeness.backbones.open import backbone_class
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import folder_sha256, json_sha256
+from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.spec import Spec
 from likeness.core.weights import public_name, resolve_weights
 from likeness.objectives import OBJECTIVES, objective_of
 from likeness.objectives.base import Objective
-from likeness.objectives.pair import implicit_accuracy
 from likeness.objectives.patch_dpo import PatchDpo
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
 from likeness.train.pairs.patches import load_patch_features
-from likeness.train.pairs.step import Batch, StepOutcome, collect_batch, compute_step, focus_of
+from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
 from likeness.train.task import Draw, Progress, Step, Trainable
 
 COLUMNS = (
@@ -43,7 +43,7 @@ class DataTable(Spec):
 
     pairs: str = Field(min_length=1)
     cache: str | None = None
-    split: Literal["train", "validation", "test"] = "train"
+    split: Split = "train"
     size: int | None = Field(default=None, ge=16)
     limit: int | None = Field(default=None, ge=1)
 
@@ -130,10 +130,10 @@ class PairsTask:
 
     def step(self, batch: Batch, *, backbone: Backbone[Any], trainable: Trainable) -> Step:
         """The loss of a micro-batch under this run's objective."""
-        outcome = compute_step(
+        step, _ = compute_step(
             backbone, batch, objective=self.objective, trainable=trainable, precision=self._precision
         )
-        return Step(outcome.total, _logged(batch, outcome))
+        return step
 
     def show(self, folder: Path, *, step: int, backbone: Backbone[Any]) -> None:
         """RUN/maps: the maps of this step, and the pictures they are of."""
@@ -149,20 +149,6 @@ class PairsTask:
                 config=self._config,
                 precision=self._precision,
             )
-
-
-@torch.no_grad()
-def _logged(batch: Batch, outcome: StepOutcome) -> dict[str, torch.Tensor]:
-    """One number per pair and column; what the objective does not have is absent."""
-    columns = {"loss": outcome.loss.detach().expand(batch.size), "t": batch.t}
-    columns |= {f"errors/{name}": values for name, values in outcome.errors.items()}
-    if outcome.anchor is not None:
-        columns["anchor"] = outcome.anchor.detach().expand(batch.size)
-    if outcome.inside is not None:
-        columns |= {"inside": outcome.inside, "accuracy": implicit_accuracy(outcome.inside)}
-    if outcome.maps is not None:
-        columns |= {name: getattr(outcome.maps, name) for name in ("focus_share", "fused", "valid")}
-    return columns | (outcome.more or {})
 
 
 def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
