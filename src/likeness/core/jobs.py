@@ -88,13 +88,7 @@ def _given(work: Callable[[Job], Result], _: int) -> Callable[[Job], Result]:
 
 
 def _single_threaded(load: Load[Job, Result], worker: int) -> Callable[[Job], Result]:
-    work = load(worker)
-
-    def limited(job: Job) -> Result:
-        with one_thread():
-            return work(job)
-
-    return limited
+    return one_thread()(load(worker))
 
 
 def _here(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]:
@@ -237,8 +231,7 @@ def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         wait([parent.sentinel])
     os._exit(1)
 

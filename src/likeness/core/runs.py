@@ -123,9 +123,8 @@ def _lock(descriptor: int, *, folder: Path) -> None:
 
 def package_versions(*packages: str) -> dict[str, str]:
     """The versions of likeness, Python and `packages` ("not installed" for what is not there), for run.json."""
-    return {"likeness": __version__, "python": platform.python_version()} | {
-        package: _version(package) for package in packages
-    }
+    own = {"likeness": __version__, "python": platform.python_version()}
+    return own | {package: _version(package) for package in packages}
 
 
 def _version(package: str) -> str:
