@@ -11,8 +11,6 @@ from likeness.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Device", "describe_devices", "one_thread", "pick_device", "pick_dtype", "pick_dtype_name"]
-
 _DTYPES = ("float32", "bfloat16", "float16")
 
 

@@ -16,20 +16,6 @@ from typing import Any  # JSON values are open by nature
 
 from likeness.core.errors import DataError, OutputError
 
-__all__ = [
-    "atomic_write_bytes",
-    "atomic_write_text",
-    "canonical_json",
-    "read_json",
-    "read_jsonl",
-    "read_text",
-    "recover_folder",
-    "remove_stale_temporaries",
-    "replaced_folder",
-    "write_json",
-    "write_jsonl",
-]
-
 TEMPORARY_PATTERN = ".*.tmp"
 
 

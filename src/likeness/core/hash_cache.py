@@ -13,8 +13,6 @@ from likeness.core.errors import DataError, LikenessError
 from likeness.core.files import read_json, write_json
 from likeness.core.hashing import file_sha256, folder_sha256
 
-__all__ = ["remembered_sha256"]
-
 LARGE_BYTES = 64_000_000  # smaller files are read in a moment
 
 

@@ -15,8 +15,6 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 
-__all__ = ["MAX_SIDE", "fit_reference", "load_image", "pictures_in", "png_text", "save_png", "to_rgb"]
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_SIDE = 20_000
 """Longest accepted side in px; larger files are refused before any pixel is decoded."""

@@ -23,8 +23,6 @@ from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the
 from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, LikenessError
 
-__all__ = ["ENGINES", "Engine", "Load", "Progress", "always", "run_jobs", "unseen"]
-
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 

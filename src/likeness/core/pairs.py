@@ -18,21 +18,6 @@ from likeness.core.kinds import Category, Split, Subset
 from likeness.core.records import Box, Case
 from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
 
-__all__ = [
-    "NUM_QUESTIONS",
-    "PAIRS_NAME",
-    "PairReference",
-    "PairSubject",
-    "PairsFile",
-    "PictureScore",
-    "PreferencePair",
-    "QualityScores",
-    "pair_files",
-    "pair_row",
-    "read_pairs",
-    "with_files",
-]
-
 PAIRS_NAME = "pairs.jsonl"
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from likeness.core.errors import DataError
 
-__all__ = ["LeftOut", "existing_file", "json_object", "readable_mistakes", "sift_rows"]
-
 
 class Frozen(BaseModel):
     """Base of records: frozen, unknown keys refused."""

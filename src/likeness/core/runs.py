@@ -12,8 +12,6 @@ from likeness import __version__
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
 
-__all__ = ["hold_run", "open_run", "package_versions", "recorded_run", "require_free"]
-
 _ABSENT = "(absent)"
 
 

@@ -17,15 +17,6 @@ from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec, closest, wrong_value
 from likeness.train.task import TASKS, task_of
 
-__all__ = [
-    "LEARNING_RATES",
-    "ModelTable",
-    "TrainConfig",
-    "TrainTable",
-    "config_toml",
-    "read_train_config",
-]
-
 LEARNING_RATES = {
     "paper_literal": 1e-8,  # as printed; cannot move a LoRA (Adam moves an entry by at most lr a step)
     "paper_scaled": 1e-8 * 1 * 128 * 8,  # Diffusion-DPO's --scale_lr: batch x accumulation 128 x 8 GPUs

@@ -22,8 +22,6 @@ from likeness.train.guard import SpikeGuard
 from likeness.train.schedule import Ema
 from likeness.train.task import Step, Task, Trainable
 
-__all__ = ["Training"]
-
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 NUM_DECILES = 10
 

@@ -30,8 +30,6 @@ from likeness.train.state import load_state, save_state
 from likeness.train.task import Progress, Task, task_of
 from likeness.train.trainable.lora import LoraAdapter
 
-__all__ = ["TuneSummary", "pick_precision", "tune"]
-
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
 _NO_RESULT_DEPENDS = {"train": {"steps", "save_every", "log_maps_every", "preset", "learning_rate", "precision"}}
 

@@ -26,8 +26,6 @@ from likeness.core.jobs import Progress
 from likeness.core.pairs import PreferencePair
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, encode_pair
 
-__all__ = ["CachedPair", "PairCache", "build_cache", "pair_sha256", "pairs_sha256"]
-
 VERSION = 1
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64

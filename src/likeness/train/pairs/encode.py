@@ -20,8 +20,6 @@ from likeness.core.pairs import PairReference, PairSubject, PreferencePair
 from likeness.focus import complexity, token_mask
 from likeness.objectives.patch_dpo import patch_weights
 
-__all__ = ["EncodeSettings", "PatchFeatures", "encode_pair"]
-
 
 class EncodeSettings(NamedTuple):
     """What the numbers depend on beside pictures and model: long side in px or None, text precision, M_d's kind."""

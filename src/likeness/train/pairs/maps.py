@@ -39,8 +39,6 @@ from likeness.train.pairs.cache import CachedPair, PairCache
 from likeness.train.pairs.step import collect_batch, focus_of, maps_of
 from likeness.train.task import Draw
 
-__all__ = ["NUM_PAIRS", "TIMES", "copy_pictures", "maps_file", "pick_pairs", "write_maps"]
-
 TIMES = (0.95, 0.8, 0.6, 0.4, 0.2, 0.05)
 NUM_PAIRS = 4
 DIGITS = 4

@@ -23,8 +23,6 @@ from likeness.objectives.pair import implicit_accuracy, velocity_errors
 from likeness.train.pairs.cache import OWN, CachedPair
 from likeness.train.task import Draw, Step, Trainable
 
-__all__ = ["Batch", "autocast", "collect_batch", "compute_step", "focus_of", "maps_of"]
-
 
 @dataclass(frozen=True)
 class Batch:
