@@ -1,9 +1,7 @@
 """Stage "autoencoder": the world's AutoencoderKL, FLUX geometry (factor 8, 16 channels), trained on pixels."""
 
 import random
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.config import AutoencoderTable, PretrainConfig
 from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import update
+from likeness.pretrain.tiny_flux import vae_numbers
 from likeness.pretrain.vae import WEIGHTS, decoded, has_vae, load_vae, on_device, posterior
 from likeness.train.schedule import Ema, psnr
 from likeness.train.state import load_state, save_state
@@ -34,21 +33,8 @@ NUM_VALIDATION = 128
 
 def build_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """A stock AutoencoderKL with random weights drawn from the config's seed."""
-    channels = config.block_out_channels
-    settings: dict[str, Any] = {  # Any: diffusers annotates tuples of any length as tuples of one
-        "latent_channels": 16,
-        "block_out_channels": channels,
-        "layers_per_block": 1,
-        "norm_num_groups": 8,
-        "mid_block_add_attention": False,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "down_block_types": ("DownEncoderBlock2D",) * len(channels),
-        "up_block_types": ("UpDecoderBlock2D",) * len(channels),
-        "sample_size": config.size,
-    }
     torch.manual_seed(seed_for(config.seed, "autoencoder"))
-    return AutoencoderKL(**settings)
+    return AutoencoderKL(**vae_numbers({"block_out_channels": config.block_out_channels, "sample_size": config.size}))
 
 
 def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
@@ -72,11 +58,6 @@ def portraits(first: int, count: int, *, size: int, split: Split) -> NDArray[np.
     """Reference pictures number first .. first + count - 1 of a split, (B, H, W, 3)."""
     who = [sample_identity(random.Random(f"portrait/{split}/{first + i}"), split=split) for i in range(count)]
     return np.stack([render_reference(w, seed=first + i, size=size) for i, w in enumerate(who)])
-
-
-def _batches(config: PretrainConfig, table: AutoencoderTable, *, seen: int) -> Iterator[NDArray[np.uint8]]:
-    firsts = range(seen, table.total_images, table.batch_size)
-    return drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers)
 
 
 def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> NDArray[np.uint8]:
@@ -168,7 +149,8 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
         seen = state["seen"]
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     errors: list[Tensor] = []
-    for images in _batches(config, table, seen=seen):
+    firsts = range(seen, table.total_images, table.batch_size)
+    for images in drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers):
         torch.manual_seed(seed_for(config.seed, name, seen))
         with torch.autocast(device, torch.bfloat16):
             loss, mse = autoencoder_loss(vae, to_pixels(images).to(device), table=table)

@@ -202,7 +202,5 @@ def _by_decile(t: Float[Tensor, " rows"], values: Float[Tensor, " rows"]) -> dic
     if not bool(kept.any()):
         return None
     decile = (t[kept] * NUM_DECILES).long().clamp(0, NUM_DECILES - 1)
-    empty = torch.zeros(NUM_DECILES, dtype=torch.float64)
-    sums = empty.index_add(0, decile, values[kept])
-    counts = empty.index_add(0, decile, torch.ones_like(values[kept]))
-    return {"sum": sums.tolist(), "count": counts.tolist()}
+    sums = decile.bincount(values[kept], minlength=NUM_DECILES)
+    return {"sum": sums.tolist(), "count": decile.bincount(minlength=NUM_DECILES).double().tolist()}

@@ -199,10 +199,13 @@ class _RunFolder:
         table, training = self.inputs.config.train, self.training
         if training.step == 0:
             self._show()
-        with self._log_file() as file:
+        log = self.log if self.accelerator.is_main_process else Path(os.devnull)
+        with log.open("a", encoding="utf-8") as file:
             while training.step < table.steps:
                 row = training.train_step(checkpoint=checkpoint_text(self.state, step=self.saved_step))
-                self._report(row, file=file)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                self.accelerator.log(_flat(row), step=row["step"])
                 if training.step % table.log_maps_every == 0 or training.step == table.steps:
                     self._show()
                 if training.step % table.save_every == 0 or training.step == table.steps:
@@ -213,14 +216,6 @@ class _RunFolder:
         self.accelerator.end_training()
         rows = _rows_until(self.log, step=training.step)
         return json.loads(rows[-1]) if rows else {}
-
-    def _log_file(self) -> Any:  # a text file
-        return (self.log if self.accelerator.is_main_process else Path(os.devnull)).open("a", encoding="utf-8")
-
-    def _report(self, row: dict[str, Any], *, file: Any) -> None:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        self.accelerator.log(_flat(row), step=row["step"])
 
     def save(self) -> None:
         """The state first, then the adapter: a kill in between costs nothing, since the next save writes both."""

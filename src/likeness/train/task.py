@@ -7,15 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import (  # Any: identities are JSON
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    NamedTuple,
-    Protocol,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable  # Any: JSON
 
 from likeness.core.spec import Spec
 
@@ -26,9 +18,7 @@ if TYPE_CHECKING:
     from likeness.backbones.base import Backbone
     from likeness.train.config import TrainConfig
 
-TASKS: dict[str, str] = {
-    "pairs": "likeness.train.pairs.task:PairsTask",
-}
+TASKS: dict[str, str] = {"pairs": "likeness.train.pairs.task:PairsTask"}
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 
 BatchT = TypeVar("BatchT")
