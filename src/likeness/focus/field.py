@@ -78,17 +78,13 @@ class FieldCollector:
             return
         if layer in self._seen:
             raise MeasurementError(f"FieldCollector: expected one pass, got {layer} twice; make a new one per pass.")
-        self._check(reference_tokens)
+        got, expected = [t.shape[1] for t in reference_tokens], [weights.shape[-1] for weights in self._weights]
+        if got != expected:
+            raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
         self._seen.add(layer)
         with torch.autocast(target_tokens.device.type, enabled=False):  # bf16 scores would tie
             cosines = self._cosines(target_tokens, reference_tokens)
         self._sum = cosines if self._sum is None else self._sum.add_(cosines)
-
-    def _check(self, reference_tokens: Sequence[Tensor]) -> None:
-        got = [tokens.shape[1] for tokens in reference_tokens]
-        expected = [weights.shape[-1] for weights in self._weights]
-        if got != expected:
-            raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
 
     def _cosines(self, target_tokens: Tensor, reference_tokens: Sequence[Tensor]) -> Float[Tensor, "B R L"]:
         self._weights = [weights.to(target_tokens.device) for weights in self._weights]

@@ -115,18 +115,6 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
 
 
 # -- identity and text -----------------------------------------------------------------------------------------
-def _test_identities() -> list[Identity]:
-    """Equally many test identities of each species."""
-    species = ATTRIBUTES["species"]
-    rng = random.Random("calibration-identities")
-    return [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
-
-
-def _scene_of(who: Identity, index: int) -> Scenario:
-    plan = sample_scenario(FIRST + 10_000 + index, split="test", num_subjects=1, dressed=False)
-    return Scenario(plan.action, plan.scene, (who,), plan.seed)
-
-
 def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]) -> Card:
     """How well cosine of features tells a true scene of a subject from the most similar other of its species.
 
@@ -170,12 +158,16 @@ def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
 
 
 def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
-    people = _test_identities()
-    scenes = [Image.fromarray(render_image(_scene_of(who, i), size=size)) for i, who in enumerate(people)]
-    portraits = [
-        Image.fromarray(render_reference(who, seed=seed_for("calibration", who.id), size=size)) for who in people
+    """Equally many test identities of each species, a scene and a portrait of each."""
+    species, rng = ATTRIBUTES["species"], random.Random("calibration-identities")
+    people = [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
+    plans = [
+        sample_scenario(FIRST + 10_000 + i, split="test", num_subjects=1, dressed=False) for i in range(NUM_IDENTITIES)
     ]
-    return people, scenes, portraits
+    alone = [Scenario(plan.action, plan.scene, (who,), plan.seed) for plan, who in zip(plans, people, strict=True)]
+    scenes = [render_image(scenario, size=size) for scenario in alone]
+    portraits = [render_reference(who, seed=seed_for("calibration", who.id), size=size) for who in people]
+    return people, [Image.fromarray(scene) for scene in scenes], [Image.fromarray(portrait) for portrait in portraits]
 
 
 def dino_card(config: PretrainConfig, *, device: str) -> Card:

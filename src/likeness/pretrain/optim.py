@@ -52,7 +52,6 @@ def train_encoder(
     name: str,
     table: EncoderTable,
     config: PretrainConfig,
-    ema_decay: float = 0.995,
 ) -> None:
     """Trains `network` in place and leaves the averaged weights in it.
 
@@ -61,20 +60,19 @@ def train_encoder(
     """
     named = list(network.named_parameters())
     optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.98), fused=True)
-    ema, seen, folder = Ema(named, decay=ema_decay), 0, config.work / f"{name}.state"
+    ema, seen, folder = Ema(named, decay=0.995), 0, config.work / f"{name}.state"
     if state := load_state(folder):
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         ema.restore(state["ema"])
         seen = state["seen"]
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
-    losses: list[Tensor] = []
+    rates, losses = [(optimizer, table.learning_rate)], list[Tensor]()
     network.train()
     for batch in drawn_ahead(draw, range(seen, table.total_images, table.batch_size), workers=workers):
         torch.manual_seed(seed_for(config.seed, name, seen))
         loss = loss_of(seen, batch)
         loss.backward()
-        rates = [(optimizer, table.learning_rate)]
         update(named, rates, ema, table=table, seen=seen, warmup=50 * table.batch_size, clip=5.0)
         seen += table.batch_size
         losses.append(loss.detach())

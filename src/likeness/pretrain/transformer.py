@@ -125,11 +125,6 @@ def _optimizers(named: Named, config: PretrainConfig) -> Optimizers:
     return [(muon, fast), (adam, slow)]
 
 
-def _validation(backbone: FluxUno, config: PretrainConfig) -> list[LatentShard]:
-    plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
-    return [encode_scenarios(backbone, scenarios, config) for scenarios in plans]
-
-
 @torch.no_grad()
 def validation_losses(backbone: FluxUno, shards: list[LatentShard]) -> dict[str, float]:
     """Velocity error on test pictures at evenly spread t and fixed noise: of all cells, and of subjects alone."""
@@ -156,9 +151,11 @@ class TransformerTraining:
     def __init__(self, config: PretrainConfig, *, device: str) -> None:
         _require_muon()
         self.config, self.device, self.seen = config, device, 0
+        self.state_folder = config.work / "transformer.state"
         self.backbone = FluxUno.load(prepare_folder(config), device=device)
         self.pool = LatentPool(cache_latents(config, self.backbone), num_shards=config.latents.num_shards)
-        self.validation = _validation(self.backbone, config)
+        plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
+        self.validation = [encode_scenarios(self.backbone, scenarios, config) for scenarios in plans]
         for part in PARTS:
             getattr(self.backbone.parts, part).requires_grad_(True).train()
         self.named = _parameters(self.backbone)
@@ -166,10 +163,6 @@ class TransformerTraining:
         self.ema = Ema(self.named, decay=config.transformer.ema_decay)
         self.empty = token_ids(self.backbone, [""])
         self._resume()
-
-    @property
-    def state_folder(self) -> Path:
-        return self.config.work / "transformer.state"
 
     def _resume(self) -> None:
         state = load_state(self.state_folder)

@@ -76,7 +76,9 @@ def tune(
     device = pick_device(device)
     inputs = _find_inputs(config, device=device)
     folder = Path(out)
-    accelerator = _accelerator(folder, device=device)
+    trackers = "tensorboard" if is_tensorboard_available() else None
+    # mixed_precision: precision is this package's own autocast
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
     identity = _identity(inputs, device=device, num_processes=accelerator.num_processes)
     if accelerator.is_main_process:
         open_run(folder, identity=identity)
@@ -106,12 +108,6 @@ def pick_precision(wanted: str, *, device: str) -> torch.dtype:
         is_fast = any(d.fast_bf16 for d in describe_devices() if d.name.partition(":")[0] == kind)
         return torch.bfloat16 if is_fast else torch.float32
     return torch.bfloat16 if wanted == "bf16" else torch.float32
-
-
-def _accelerator(folder: Path, *, device: str) -> Accelerator:
-    """Placement, process count and trackers; precision is this package's own autocast."""
-    trackers = "tensorboard" if is_tensorboard_available() else None
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
 
 
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:

@@ -136,16 +136,12 @@ class PairCache:
     def __init__(self, folder: Path, *, count: int) -> None:
         paths = [folder / _shard_name(first) for first in range(0, count, PAIRS_PER_SHARD)]
         self._files = [_open(path) for path in paths]
-        self._count = count
         self._names: list[set[str]] = [set() for _ in range(count)]
         for file, path in zip(self._files, paths, strict=True):
             for name in _finite_names(file, path=path):
                 index, _, part = name.partition("/")
                 self._names[int(index)].add(part)
         self.shapes = [self._shape(index) for index in range(count)]
-
-    def __len__(self) -> int:
-        return self._count
 
     def _tensor(self, index: int, name: str) -> Tensor:
         return self._files[index // PAIRS_PER_SHARD].get_tensor(f"{index}/{name}")

@@ -152,17 +152,9 @@ def collector(batch: Batch, focus: FocusOptions) -> FieldCollector:
 
 
 def _maps(batch: Batch, watch: FieldCollector | None, focus: FocusOptions) -> FocusMaps:
-    return focus_maps(
-        None if watch is None else watch.scores(),
-        batch.subject_masks,
-        batch.disrupted,
-        batch.complexity,
-        mode=focus.mode,
-        tau=focus.tau,
-        gamma=focus.gamma,
-        per_subject=focus.per_subject,
-        exclusive=focus.exclusive,
-    )
+    scores = None if watch is None else watch.scores()
+    options = focus.model_dump(include={"mode", "tau", "gamma", "per_subject", "exclusive"})
+    return focus_maps(scores, batch.subject_masks, batch.disrupted, batch.complexity, **options)
 
 
 @torch.no_grad()
