@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any  # JSON values are open by nature
 
@@ -36,16 +36,10 @@ def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> N
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        _discard(temporary)
+        with suppress(OSError):  # the folder itself is the problem
+            temporary.unlink(missing_ok=True)
         message = f"{path}: expected a writable folder with free space, got {error.strerror or error}; "
         raise OutputError(message + "free the disk, fix its permissions or choose another folder.") from error
-
-
-def _discard(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        return  # the folder itself is the problem, and the caller reports that
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
@@ -64,7 +58,8 @@ def remove_stale_temporaries(folder: Path | str) -> int:
     """No temporary file of an interrupted write is left below `folder`; returns how many there were."""
     stale = list(Path(folder).rglob(TEMPORARY_PATTERN))
     for temporary in stale:
-        _discard(temporary)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return len(stale)
 
 

@@ -12,7 +12,6 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain, count, islice
 from multiprocessing.connection import Connection, wait
@@ -197,7 +196,11 @@ def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=_send, args=(connection, answers), daemon=True).start()
     work: Callable[[Any], Any] | None = None
-    for job in _received(connection):
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            return  # no more jobs, or the parent is gone
         try:
             work = work or load(number)  # here and not at the start, so that its errors are answers
             answers.put((None, work(job)))
@@ -209,12 +212,6 @@ def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
 
 def _failure() -> RuntimeError:
     return RuntimeError("worker failed:\n" + traceback.format_exc())
-
-
-def _received(connection: Connection) -> Iterator[Any]:
-    with suppress(EOFError, OSError):  # no more jobs, or the parent is gone
-        while True:
-            yield connection.recv()
 
 
 def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:

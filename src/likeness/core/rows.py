@@ -11,7 +11,7 @@ from likeness.core.errors import DataError
 
 
 class Frozen(BaseModel):
-    """Base of records: frozen, unknown keys refused."""
+    """Base of records and of tables whose values are converted: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -66,14 +66,10 @@ def class_ids(attributes: dict[str, str], config: ProbeConfig) -> list[int]:
     ids: list[int] = []
     for name, labels in config.attributes.items():
         value = attributes.get(name)
-        if value in labels:
-            ids.append(labels.index(value))
-        elif value in (None, "none"):
-            ids.append(IGNORE)
-        else:
-            raise DataError(
-                f"Probe labels: expected {name} to be one of {', '.join(labels)}, got {value}; add it to the config."
-            )
+        if value not in labels and value not in (None, "none"):
+            wanted = f"{name} to be one of {', '.join(labels)}"
+            raise DataError(f"Probe labels: expected {wanted}, got {value}; add it to the config.")
+        ids.append(labels.index(value) if value in labels else IGNORE)
     return ids
 
 

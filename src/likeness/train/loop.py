@@ -7,6 +7,7 @@ only the gradients of what is trained travel between them.
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
 
 import torch
@@ -103,17 +104,9 @@ class Training:
     def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Any:
         """The task's batch of the rows at `positions` of a step's `chosen`, with the noise and times of those."""
         table, rows = self.config.train, [chosen[position] for position in positions]
-        draws = [
-            draw_row(
-                self.backbone,
-                seed=table.seed,
-                step=self.step,
-                position=position,
-                shape=self.task.shapes[row][0],
-                law=table.t_sampler,
-            )
-            for row, position in zip(rows, positions, strict=True)
-        ]
+        draw = partial(draw_row, self.backbone, seed=table.seed, step=self.step, law=table.t_sampler)
+        shapes = [self.task.shapes[row][0] for row in rows]
+        draws = [draw(position=place, shape=shape) for place, shape in zip(positions, shapes, strict=True)]
         return self.task.batch(rows, draws, backbone=self.backbone)
 
     def _average_gradients(self) -> None:

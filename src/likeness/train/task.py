@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from likeness.backbones.base import Backbone
     from likeness.train.config import TrainConfig
 
-TASKS: dict[str, str] = {"pairs": "likeness.train.pairs.task:PairsTask"}
+TASKS: dict[str, str] = {
+    "pairs": "likeness.train.pairs.task:PairsTask",
+}
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 
 BatchT = TypeVar("BatchT")

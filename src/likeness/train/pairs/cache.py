@@ -171,9 +171,8 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path}: expected a shard of encoded pairs, got {error}; delete the cache folder."
-        ) from error
+        wanted = "a shard of encoded pairs"
+        raise WeightsError(f"{path}: expected {wanted}, got {error}; delete the cache folder.") from error
 
 
 def _finite_names(file: Any, *, path: Path) -> Iterator[str]:

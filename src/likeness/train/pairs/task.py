@@ -24,7 +24,7 @@ from likeness.train.config import TrainConfig
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
-from likeness.train.pairs.patches import load_patch_features
+from likeness.train.pairs.patches import VitPatches
 from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
 from likeness.train.task import Draw, Progress, Step, Trainable
 
@@ -110,7 +110,7 @@ class PairsTask:
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
         if is_main:
             device = str(next(backbone.network.parameters()).device)
-            patch = None if self._patch_encoder is None else load_patch_features(self._patch_encoder, device=device)
+            patch = None if self._patch_encoder is None else VitPatches(self._patch_encoder, device=device)
             build_cache(
                 self.pairs,
                 folder=place,
