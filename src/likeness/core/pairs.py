@@ -19,6 +19,7 @@ from likeness.core.records import Box, Case
 from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
 
 PAIRS_NAME = "pairs.jsonl"
+_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""
 
@@ -159,19 +160,13 @@ def read_pairs(path: Path | str) -> PairsFile:
     path = path / PAIRS_NAME if path.is_dir() else path
 
     def make(_: int, line: str) -> PreferencePair:
-        return _resolved(PreferencePair.of_row(json_object(line)), folder=path.parent)
+        return with_files(PreferencePair.of_row(json_object(line)), existing)
+
+    def existing(slot: str, file: Path) -> Path:
+        return existing_file(file, folder=path.parent, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
 
     pairs, left_out = sift_rows(numbered_lines(read_text(path)), make, path=path, what="pair")
     return PairsFile(pairs=pairs, left_out=left_out)
-
-
-def _resolved(pair: PreferencePair, *, folder: Path) -> PreferencePair:
-    return with_files(
-        pair, lambda slot, path: existing_file(path, folder=folder, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
-    )
-
-
-_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
 
 
 def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> PreferencePair:

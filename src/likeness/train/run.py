@@ -80,11 +80,10 @@ def tune(
     # mixed_precision: precision is this package's own autocast
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
     identity = _identity(inputs, device=device, num_processes=accelerator.num_processes)
-    if accelerator.is_main_process:
-        open_run(folder, identity=identity)
-        with hold_run(folder):
-            return _run(inputs, folder=folder, identity=identity, accelerator=accelerator, progress=progress)
-    return _run(inputs, folder=folder, identity=identity, accelerator=accelerator, progress=None)
+    if not accelerator.is_main_process:
+        return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=None)
+    with hold_run(open_run(folder, identity=identity)):
+        return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=progress)
 
 
 # what the run is -----------------------------------------------------------------------------------------------------
@@ -133,12 +132,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
 
 
 def _run(
-    inputs: _Inputs,
-    *,
-    folder: Path,
-    identity: dict[str, Any],
-    accelerator: Accelerator,
-    progress: Progress | None,
+    inputs: _Inputs, folder: Path, *, identity: dict[str, Any], accelerator: Accelerator, progress: Progress | None
 ) -> TuneSummary:
     config, task = inputs.config, inputs.task
     loras = [] if inputs.adapter is None else [inputs.adapter]
@@ -170,8 +164,7 @@ class _RunFolder:
 
     def start(self) -> None:
         """Goes on from the last state where there is one, and drops what was logged after it."""
-        state = load_state(self.state)
-        if state is not None:
+        if (state := load_state(self.state)) is not None:
             if state.get("identity") != json_sha256(self.identity):
                 wanted = f"{self.state}: expected the state of this run, got that of another"
                 raise WeightsError(f"{wanted}; restore the folder or use a new one.")
@@ -254,22 +247,17 @@ class _RunFolder:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row under names that sort, for trackers."""
+    """The numbers of a row under names that sort, for trackers; of columns by t the mean per tenth that was drawn."""
     flat: dict[str, float] = {}
     for name, value in row.items():
         if name.endswith("_by_t"):
-            flat |= _by_tenth(name, value)
+            tenths = enumerate(zip(value["sum"], value["count"], strict=True)) if value else ()
+            flat |= {f"{name}/{tenth / 10:.1f}": total / count for tenth, (total, count) in tenths if count}
         elif isinstance(value, dict):
             flat |= _flat({f"{name}/{inner}": number for inner, number in value.items()})
         elif isinstance(value, int | float):
             flat[name] = value
     return flat
-
-
-def _by_tenth(name: str, table: dict[str, list[float]] | None) -> dict[str, float]:
-    """Mean of a column in a step per tenth of t that it drew, under names that sort."""
-    tenths = enumerate(zip(table["sum"], table["count"], strict=True)) if table else ()
-    return {f"{name}/{tenth / 10:.1f}": total / count for tenth, (total, count) in tenths if count}
 
 
 def _rows_until(log: Path, *, step: int) -> list[str]:

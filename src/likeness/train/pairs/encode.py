@@ -16,7 +16,7 @@ from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
 from likeness.core.masks import inside, load_mask
-from likeness.core.pairs import PairReference, PreferencePair
+from likeness.core.pairs import PreferencePair
 from likeness.focus import complexity, token_mask
 from likeness.objectives.patch_dpo import patch_weights
 
@@ -118,14 +118,13 @@ def _reference_masks(
     pair: PreferencePair, originals: list[Image.Image], *, backbone: Backbone[Any]
 ) -> list[Bool[Tensor, "_ _"]]:
     """Per reference, fitted as its picture is, the pixels that show the subject: all of them without a mask."""
-    masks = [_full_or_given(reference, like=image) for reference, image in zip(pair.references, originals, strict=True)]
+    masks = [
+        load_mask(reference.mask, size=image.size, what="reference mask")
+        if reference.mask
+        else Image.new("RGB", image.size, "white")
+        for reference, image in zip(pair.references, originals, strict=True)
+    ]
     return [torch.from_numpy(inside(mask)) for mask in backbone.fit_references(masks)]
-
-
-def _full_or_given(reference: PairReference, *, like: Image.Image) -> Image.Image:
-    if reference.mask is None:
-        return Image.new("RGB", like.size, "white")
-    return load_mask(reference.mask, size=like.size, what="reference mask")
 
 
 def _tokens_inside(mask: Bool[Tensor, "H W"], grid: tuple[int, int]) -> Bool[Tensor, " Li"]:

@@ -17,6 +17,7 @@ from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.spec import Spec
 from likeness.core.weights import public_name, resolve_weights
+from likeness.focus import FocusOptions
 from likeness.objectives import OBJECTIVES, objective_of
 from likeness.objectives.base import Objective
 from likeness.objectives.patch_dpo import PatchDpo
@@ -63,12 +64,9 @@ class PairsTask:
         self._config, self._model, self._precision = config, model, precision
         self._data, self.objective = cast(DataTable, config.data), cast(Objective, config.objective)
         self.pairs = _read_pairs(self._data)
-        focus = focus_of(self.objective)
-        _check_features(focus.features)
-        _check_layers(focus.layers, model=model)
+        _check_focus(focus_of(self.objective), model=model)
         self._digests = pairs_sha256(self.pairs)
-        encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
-        self._patch_encoder = encoder
+        self._patch_encoder = encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
         self._patch_sha256 = None if encoder is None else folder_sha256(resolve_weights(encoder))
         self._shown = pick_pairs(self.pairs, seed=config.train.seed)
         self._cache: PairCache | None = None
@@ -167,14 +165,12 @@ def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     return pairs
 
 
-def _check_features(features: str) -> None:
+def _check_focus(focus: FocusOptions, *, model: Path) -> None:
+    """The model shows what is asked for, and some layer has a name that `layers` matches. Raises: ConfigError."""
+    features, pattern = focus.features, focus.layers
     if features not in FEATURES:
         known = ", ".join(FEATURES)
         raise ConfigError(f"objective.focus.features: expected one of {known}, got {features!r}; choose one.")
-
-
-def _check_layers(pattern: str | None, *, model: Path) -> None:
-    """Some layer has a name that `focus.layers` matches. Raises: ConfigError naming the first and the last."""
     if pattern is None:
         return
     names = backbone_class(model).layers_of(model)
