@@ -159,11 +159,11 @@ def read_pairs(path: Path | str) -> PairsFile:
     path = Path(path)
     path = path / PAIRS_NAME if path.is_dir() else path
 
-    def make(_: int, line: str) -> PreferencePair:
-        return with_files(PreferencePair.of_row(json_object(line)), existing)
-
     def existing(slot: str, file: Path) -> Path:
         return existing_file(file, folder=path.parent, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
+
+    def make(_: int, line: str) -> PreferencePair:
+        return with_files(PreferencePair.of_row(json_object(line)), existing)
 
     pairs, left_out = sift_rows(numbered_lines(read_text(path)), make, path=path, what="pair")
     return PairsFile(pairs=pairs, left_out=left_out)

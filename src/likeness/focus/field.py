@@ -22,13 +22,6 @@ def _mean_weights(mask: Bool[Tensor, "B Li"]) -> Float[Tensor, "B 1 Li"]:
     return (inside / inside.sum(dim=1, keepdim=True))[:, None]
 
 
-def _pattern(layers: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if layers is None else re.compile(layers)
-    except re.error as error:
-        raise ConfigError(f"layers: expected a regular expression, got {layers!r} ({error}); correct it.") from error
-
-
 class FieldCollector:
     """A backbone's `Watch` that keeps the mean over layers of cosine(target token, pooled reference), nothing else.
 
@@ -57,7 +50,11 @@ class FieldCollector:
         self.num_rows, self.features, self.detached = num_rows, features, True
         self._weights = [_mean_weights(mask) for mask in reference_masks]
         self._center = center
-        self._pattern = _pattern(layers)
+        try:
+            self._pattern = None if layers is None else re.compile(layers)
+        except re.error as error:
+            wanted = f"layers: expected a regular expression, got {layers!r} ({error})"
+            raise ConfigError(f"{wanted}; correct it.") from error
         self._seen: set[str] = set()
         self._sum: Tensor | None = None
 

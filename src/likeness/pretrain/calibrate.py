@@ -51,12 +51,9 @@ def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
-def _test_pictures(size: int) -> list[Rendering]:
-    """Half single, half two subjects, none of them dressed."""
-    return [
-        render(sample_scenario(FIRST + i, split="test", num_subjects=1 + i % 2, dressed=False), size=size)
-        for i in range(NUM_PICTURES)
-    ]
+def _picture(index: int, *, size: int) -> Rendering:
+    """A test picture; half show one subject, half two, none of them dressed."""
+    return render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
 
 
 @torch.no_grad()
@@ -104,7 +101,7 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
     """Accuracy on rendered test pictures, on the same passed through the autoencoder, and on other pictures (floor)."""
     probe = AttributeProbe.load(config.export / "probe", device=device)
     vae = _exported_vae(config, device=device)
-    pictures = _test_pictures(config.size)
+    pictures = [_picture(FIRST + i, size=config.size) for i in range(NUM_PICTURES)]
     images = [picture.image for picture in pictures]
     return {
         "rendered": read_pictures(probe, pictures, images),
@@ -190,7 +187,7 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
     index = FIRST + 50_000
     while len(found) < 256:
         index += 1
-        picture = render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
+        picture = _picture(index, size=size)
         found.setdefault(picture.labels.caption, picture)
     images = encoder.look([Image.fromarray(p.image) for p in found.values()])
     similar = images @ np.stack([text.vector for text in encoder.read(list(found))]).T

@@ -16,20 +16,14 @@ from likeness.train.state import load_state, save_state
 SAVE_EVERY_BATCHES = 100
 
 Drawn = TypeVar("Drawn")
+Trained = EncoderTable | TransformerTable
 Named = list[tuple[str, nn.Parameter]]
 Optimizers = Sequence[tuple[torch.optim.Optimizer, float]]
 """Each with its learning rate after warm-up."""
 
 
 def update(
-    named: Named,
-    optimizers: Optimizers,
-    ema: Ema,
-    *,
-    table: EncoderTable | TransformerTable,
-    seen: int,
-    warmup: int,
-    clip: float,
+    named: Named, optimizers: Optimizers, ema: Ema, *, table: Trained, seen: int, warmup: int, clip: float
 ) -> float:
     """Applies the gradients, cut to norm `clip`, with `seen` images before them; returns the factor of the rates."""
     factor = learning_rate_factor(seen, total=table.total_images, warmup=warmup, decay_share=table.decay_share)

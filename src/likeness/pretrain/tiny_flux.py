@@ -14,7 +14,7 @@ from likeness.pretrain.tiny_tokenizers import clip_tokenizer, t5_tokenizer
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
-    from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 Numbers = Mapping[str, Any]  # keyword arguments of a stock config: their types are the config's affair
 
@@ -65,26 +65,20 @@ def _clip(tokenizer: CLIPTokenizer, numbers: Numbers) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(vocab_size=len(tokenizer), **ids, **numbers))
 
 
-def _t5(tokenizer: T5Tokenizer, numbers: Numbers) -> T5EncoderModel:
-    from transformers import T5Config, T5EncoderModel
-
-    config = T5Config(
-        vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=1, is_encoder_decoder=False, use_cache=False, **numbers
-    )
-    return T5EncoderModel(config)
-
-
 def _pipeline(corpus: list[str], numbers: Mapping[str, Numbers]) -> FluxPipeline:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import T5Config, T5EncoderModel
 
     words = clip_tokenizer(corpus, max_length=numbers["clip"]["max_position_embeddings"])
     pieces = t5_tokenizer(corpus, max_length=numbers["likeness"]["max_sequence_length"])
+    ids = {"vocab_size": len(pieces), "pad_token_id": 0, "eos_token_id": 1}
+    t5 = T5Config(is_encoder_decoder=False, use_cache=False, **ids, **numbers["t5"])
     return FluxPipeline(
         transformer=FluxTransformer2DModel(**numbers["transformer"]),
         vae=AutoencoderKL(**vae_numbers(numbers["vae"])),
         text_encoder=_clip(words, numbers["clip"]),
         tokenizer=words,
-        text_encoder_2=_t5(pieces, numbers["t5"]),
+        text_encoder_2=T5EncoderModel(t5),
         tokenizer_2=pieces,
         scheduler=FlowMatchEulerDiscreteScheduler(**numbers["scheduler"]),
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from typing import Any  # states are nested
 
 import torch
 
@@ -53,16 +54,13 @@ class Ema:
             for name, p in named:
                 p.copy_(kept[name])
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """What `restore` needs."""
         return {"averages": self.averages, "updates": self.updates}
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Continues from a saved state, on the device of the parameters."""
-        averages = state["averages"]
-        assert isinstance(averages, dict)
-        assert isinstance(state["updates"], int)
-        self.averages = {name: averages[name].to(mine.device) for name, mine in self.averages.items()}
+        self.averages = {name: state["averages"][name].to(mine.device) for name, mine in self.averages.items()}
         self.updates = state["updates"]
 
 

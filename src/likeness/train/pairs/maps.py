@@ -97,12 +97,7 @@ def write_maps(
 
 
 def _pair_row(
-    pair: PreferencePair,
-    *,
-    entry: CachedPair,
-    backbone: Backbone[Any],
-    config: TrainConfig,
-    precision: torch.dtype,
+    pair: PreferencePair, *, entry: CachedPair, backbone: Backbone[Any], config: TrainConfig, precision: torch.dtype
 ) -> dict[str, Any]:
     side, objective = backbone.facts.latents_per_token, cast(Objective, config.objective)
     grid = TokenGrid(entry.preferred.shape[-2] // side, entry.preferred.shape[-1] // side)
