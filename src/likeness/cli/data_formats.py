@@ -17,7 +17,7 @@ from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
-    from likeness.core.records import LeftOut
+    from likeness.core.rows import LeftOut
     from likeness.data.lint.subjects import Encode
 
 EXIT_FAULTS = 1

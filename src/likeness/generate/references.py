@@ -7,7 +7,8 @@ from typing import NamedTuple
 from likeness.core.errors import DataError
 from likeness.core.hashing import pixels_sha256, short
 from likeness.core.images import load_image, save_png
-from likeness.core.records import Case, LeftOut, with_paths
+from likeness.core.records import Case, with_paths
+from likeness.core.rows import LeftOut
 
 __all__ = ["References", "copy_references", "read_references"]
 

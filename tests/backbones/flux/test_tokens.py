@@ -10,9 +10,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
+from likeness.backbones.base import TokenGrid
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
-    TokenGrid,
     draw_time,
     pack_latents,
     schedule_shift,

@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from torch import Tensor
 
-from likeness.backbones.base import FEATURES
+from likeness.backbones.base import FEATURES, TokenGrid
 from likeness.backbones.flux.condition import FluxCondition
 from likeness.backbones.flux.folder import FluxSettings, read_settings
 from likeness.backbones.flux.options import FluxOptions
-from likeness.backbones.flux.tokens import TokenGrid, pack_latents, uno_position_ids, unpack_latents
-from likeness.backbones.flux.uno import FluxUno, to_pixels
+from likeness.backbones.flux.tokens import pack_latents, uno_position_ids, unpack_latents
+from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
 
 PROMPT = "A cat is hugging a duck in the forest."

@@ -35,7 +35,7 @@ class StandInFeatures:
     """Patch features that are the mean colours of 8 px squares."""
 
     def __call__(self, image: Any, /) -> Tensor:
-        from likeness.backbones.flux.uno import to_pixels
+        from likeness.backbones.pixels import to_pixels
 
         return torch.nn.functional.avg_pool2d(to_pixels([image.resize((64, 64))]), 8)[0].permute(1, 2, 0)
 

@@ -18,7 +18,8 @@ from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
 from likeness.core.masks import read_mask
 from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
-from likeness.core.records import MAX_SUBJECTS, LeftOut
+from likeness.core.records import MAX_SUBJECTS
+from likeness.core.rows import LeftOut
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
 from likeness.data.formats.packed import ImportSummary, write_set
 from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem

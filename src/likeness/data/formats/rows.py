@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from likeness.core.files import read_text
 from likeness.core.kinds import Category
-from likeness.core.records import LeftOut
+from likeness.core.rows import LeftOut
 
 __all__ = ["PICTURE_SUFFIXES", "LayoutRow", "PictureFile", "Read", "pictures_by_stem", "text_beside"]
 

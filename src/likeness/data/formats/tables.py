@@ -8,7 +8,7 @@ from typing import Any  # pyarrow is untyped and cells are checked here
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.records import LeftOut
+from likeness.core.rows import LeftOut
 from likeness.data.formats.rows import LayoutRow
 
 __all__ = ["pickapic", "subjects200k"]
