@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from likeness.core.errors import DataError
 from likeness.core.files import canonical_json
-from likeness.core.records import Case, Labels, Layout, LeftOut, Subject, case_file, read_cases, write_cases
+from likeness.core.records import Case, Labels, Layout, Subject, case_file, read_cases, write_cases
+from likeness.core.rows import LeftOut
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import torch
 from pair_oracle import may_differ
 from PIL import Image
 
+from likeness.backbones.base import TokenGrid
 from likeness.backbones.flux.options import FluxOptions
-from likeness.backbones.flux.tokens import TokenGrid
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.pairs import read_pairs

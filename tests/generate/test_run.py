@@ -20,7 +20,8 @@ from likeness.core.errors import ConfigError, DataError, LikenessError, OutputEr
 from likeness.core.files import read_json, read_jsonl, write_jsonl
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
-from likeness.core.records import Case, LeftOut, Subject, read_cases
+from likeness.core.records import Case, Subject, read_cases
+from likeness.core.rows import LeftOut
 from likeness.generate.run import RunSummary, generate_run
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from likeness.core.errors import DataError
+from likeness.objectives.base import PatchWeights
 from likeness.objectives.dpo import dpo_loss
 from likeness.objectives.focus_dpo import focus_dpo_loss
 from likeness.objectives.pair import WEIGHTINGS, PairPredictions
-from likeness.objectives.patch_dpo import PatchWeights, patch_dpo_loss, patch_weights
+from likeness.objectives.patch_dpo import patch_dpo_loss, patch_weights
 from likeness.objectives.sft import sft_loss
 
 SHAPE, L = (2, 4, 4, 4), 4

@@ -24,7 +24,7 @@ ROW = {"metric": "dino", "column": "all_photos", "n": 5, "n_subjects": 2, "missi
 def sample(value: float | None) -> ScoredSample:
     from pathlib import Path
 
-    return ScoredSample(id="a-0", case_id="a", image=Path("a.png"), values={"dino": value})
+    return ScoredSample(Path("a.png"), values={"dino": value})
 
 
 def line(mean: float, *, unit: str) -> ScoreLine:

@@ -191,8 +191,8 @@ def test_a_focus_by_t_is_the_mean_over_pairs_with_n(run_maker: RunMaker) -> None
 def test_wilson_has_a_width_at_one_and_matches_a_known_value() -> None:
     # Wilson (1927) for 8 of 10: 0.4902 to 0.9433
     found = wilson(0.8, 10)
-    assert (found.low, found.high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-    assert wilson(1.0, 20).low < 0.85
+    assert (found.ci_low, found.ci_high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+    assert wilson(1.0, 20).ci_low < 0.85
 
 
 def test_running_mean_is_the_mean_of_measured_neighbours() -> None:

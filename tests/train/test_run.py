@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from preference_runs import same, train
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from likeness.backbones.lora import adapter_metadata
 from likeness.train.pairs import maps as mapping
 from likeness.train.state import load_state
 
@@ -23,18 +23,19 @@ def test_a_run_leaves_what_it_promises(recipe: Path, tiny_flux: Path, tmp_path: 
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert made.last == rows[-1]
     assert (made.steps, made.num_rows, made.lora) == (4, 6, run / "lora")
-    facts = adapter_metadata(made.lora)
+    with safe_open(made.lora / "pytorch_lora_weights.safetensors", framework="pt") as opened:
+        facts = opened.metadata()
     identity = json.loads((run / "run.json").read_text())
-    assert facts["base_sha256"] == identity["model"]["sha256"]
-    assert facts["base_model"] == tiny_flux.name
-    config = json.loads(facts["config"])
+    assert facts["likeness.base_sha256"] == identity["model"]["sha256"]
+    assert facts["likeness.base_model"] == tiny_flux.name
+    config = json.loads(facts["likeness.config"])
     assert (config["train"]["learning_rate"], config["train"]["steps"], config["train"]["precision"]) == (
         1e-3,
         4,
         "fp32",
     )
     assert (config["data"]["pairs"], config["model"]["base"]) == ("pairs", tiny_flux.name)
-    assert str(tmp_path) not in facts["config"]
+    assert str(tmp_path) not in facts["likeness.config"]
     assert str(tmp_path) not in (run / "run.json").read_text()  # nobody learns where things lay
     averaged = load_file(run / "lora" / "pytorch_lora_weights.safetensors")
     state = load_state(run / "state")

@@ -9,18 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Protocol,
-    Self,
-    TypeVar,
-    get_args,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +18,9 @@ if TYPE_CHECKING:
 
 ConditionT = TypeVar("ConditionT")
 
-Features = Literal["attention_input", "block_output", "attention_output", "query", "key"]
+FEATURES: tuple[str, ...] = ("attention_input", "block_output", "attention_output", "query", "key")
 # What a `Watch` may see of each layer: the normalised and modulated tokens that enter attention; the residual stream
 # behind the block; what attention adds; queries or keys after their norm, before rope (all heads joined).
-FEATURES: tuple[str, ...] = get_args(Features)
 
 
 class TokenGrid(NamedTuple):

@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 
 from likeness import __version__
 from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import atomic_write_bytes, canonical_json
-from likeness.core.weights import check_safetensors
 
 if TYPE_CHECKING:
     from likeness.backbones.base import Backbone, BackboneFacts
 
 __all__ = [
     "FILE_NAME",
-    "adapter_metadata",
     "adapter_off",
     "adapter_parameters",
     "add_adapter",
@@ -82,11 +79,8 @@ def _several_are_meant() -> Generator[None, None, None]:
 
 def adapter_parameters(network: torch.nn.Module, name: str) -> dict[str, torch.nn.Parameter]:
     """The matrices of one adapter by their full names, in the order of the network. Raises: WeightsError if none."""
-    found = {
-        key: parameter
-        for key, parameter in network.named_parameters()
-        if f".lora_A.{name}." in key or f".lora_B.{name}." in key
-    }
+    marks = (f".lora_A.{name}.", f".lora_B.{name}.")
+    found = {key: p for key, p in network.named_parameters() if any(mark in key for mark in marks)}
     if not found:
         present = ", ".join(getattr(network, "peft_config", {})) or "none"
         raise WeightsError(f"LoRA {name}: expected an adapter of the transformer, got {present}; add or load it first.")
@@ -165,15 +159,6 @@ def _peft_settings(config: Any, *, prefix: str) -> str:
     """peft's settings as the JSON that diffusers expects in the header, keys prefixed as the tensors are."""
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
     return json.dumps({f"{prefix}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
-
-
-def adapter_metadata(path: Path | str) -> dict[str, str]:
-    """What `save_adapter` wrote beside the weights, as text: version, caller's metadata. Raises: WeightsError."""
-    file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-    check_safetensors(file)
-    with safe_open(file, framework="pt") as opened:
-        header = opened.metadata() or {}
-    return {key.removeprefix(_OURS): value for key, value in header.items() if key.startswith(_OURS)}
 
 
 def add_loras(backbone: Backbone[Any], specs: Sequence[Path | str]) -> None:

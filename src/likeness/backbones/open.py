@@ -49,11 +49,7 @@ def options_of(kind: str) -> type[Options]:
 
 
 def open_backbone(
-    spec: str | Path,
-    *,
-    device: str = "auto",
-    dtype: str | torch.dtype = "auto",
-    loras: Sequence[str | Path] = (),
+    spec: str | Path, *, device: str = "auto", dtype: str | torch.dtype = "auto", loras: Sequence[str | Path] = ()
 ) -> Backbone[Any]:
     """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
 

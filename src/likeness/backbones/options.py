@@ -1,11 +1,11 @@
 """What may be asked of one picture: each backbone has a model of its own options, and only that knows their names."""
 
-import difflib
 from typing import Any  # values are checked by the model; pydantic's list of errors is JSON
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from likeness.core.errors import ConfigError
+from likeness.core.spec import closest, wrong_value
 
 __all__ = ["Options"]
 
@@ -32,10 +32,8 @@ class Options(BaseModel):
 def _mistake(item: Any, *, known: list[str]) -> str:
     name, given, kind = ".".join(map(str, item["loc"])), item["input"], item["type"]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        advice = f"did you mean {close[0]}" if close else "correct the name or leave it out"
+        advice = closest(name, known, otherwise="correct the name or leave it out")
         return f"{name}: expected an option among {', '.join(known)}, got {name!r}; {advice}."
     if kind == "greater_than_equal":
         return f"{name}: expected at least {item['ctx']['ge']:g}, got {given}; raise it."
-    wanted = item["msg"][:1].lower() + item["msg"][1:]
-    return f"{name}: expected {wanted.removeprefix('input should be ')}, got {given!r}; correct it."
+    return wrong_value(name, item)

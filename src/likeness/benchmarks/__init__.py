@@ -77,14 +77,8 @@ def benchmark_cases(
     if known.needs_data and data is None:
         raise ConfigError(f"--data: expected the folder of the photos for {name}, got none; add --data FOLDER.")
     build: Callable[..., CasesFile] = resolve_name(known.build)
-    return build(
-        name,
-        folder=Path(folder),
-        data=None if data is None else Path(data),
-        limit=limit,
-        split=split,
-        progress=progress,
-    )
+    data = None if data is None else Path(data)
+    return build(name, folder=Path(folder), data=data, limit=limit, split=split, progress=progress)
 
 
 def copy_truth(folder: Path, *, run: Path) -> None:

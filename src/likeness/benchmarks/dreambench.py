@@ -12,13 +12,10 @@ from typing import Any  # rows of the list are checked here
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
 from likeness.core.jobs import Progress
+from likeness.core.kinds import Split
 from likeness.core.records import Case, CasesFile, Subject
-from likeness.world.identity import Split
 
-LISTS: dict[str, str] = {
-    "dreambench-single": "dreambench_singleip.json",
-    "dreambench-multi": "dreambench_multiip.json",
-}
+LISTS = {"dreambench-single": "dreambench_singleip.json", "dreambench-multi": "dreambench_multiip.json"}
 
 
 def build(

@@ -21,7 +21,7 @@ from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import Identity
-from likeness.world.render import Labels, render, render_reference
+from likeness.world.render import SubjectLabel, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 
 NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-hard": 1024, "world-relationbench": 100}
@@ -74,7 +74,7 @@ def build(
 
 def _is_drawn(name: str, index: int, *, split: Split, folder: Path) -> bool:
     people = SCENARIOS[name](index, split).identities
-    photos = [_photo_name(who, k) for who in people for k in range(NUM_PHOTOS)]
+    photos = [name for who in people for name in _photo_names(who)]
     return all((folder / file).is_file() for file in (_truth_name(_case_id(name, index, split=split)), *photos))
 
 
@@ -86,8 +86,8 @@ def _cases(name: str, count: int, *, split: Split, folder: Path, progress: Progr
 
 
 def _case_id(name: str, index: int, *, split: Split) -> str:
-    start = f"{name}-v{BENCHMARKS[name].version}"
-    return f"{start}-{index:04d}" if split == "test" else f"{start}-{split}-{index:04d}"
+    kind = "" if split == "test" else f"{split}-"
+    return f"{name}-v{BENCHMARKS[name].version}-{kind}{index:04d}"
 
 
 def _truth_name(case_id: str) -> str:
@@ -100,19 +100,24 @@ def _case(name: str, index: int, *, split: Split, folder: Path) -> dict[str, obj
     case_id = _case_id(name, index, split=split)
     if not (folder / _truth_name(case_id)).is_file():
         save_png(Image.fromarray(picture.image), folder / _truth_name(case_id))
+    drawn = zip(scenario.identities, picture.labels.subjects, strict=True)
     return {
         "id": case_id,
         "prompt": picture.labels.caption,
         "seed": seed_for(name, BENCHMARKS[name].version, index) % 2**31,
         "action": scenario.action,
         "scene": scenario.scene,
-        "subjects": [_subject(scenario, picture.labels, i, folder=folder) for i in range(len(scenario.identities))],
+        "subjects": [_subject(who, label, folder) for who, label in drawn],
     }
 
 
-def _subject(scenario: Scenario, labels: Labels, index: int, *, folder: Path) -> dict[str, object]:
-    who, label = scenario.identities[index], labels.subjects[index]
-    photos = [_photo(who, k, folder=folder) for k in range(NUM_PHOTOS)]
+def _subject(who: Identity, label: SubjectLabel, folder: Path) -> dict[str, object]:
+    """The subject's part of a row, whose paths are relative to `folder`; its photos are drawn once."""
+    photos = _photo_names(who)
+    for k, name in enumerate(photos):
+        if not (folder / name).is_file():
+            photo = render_reference(who, seed=seed_for("photo", who.id, k), size=SIZE)
+            save_png(Image.fromarray(photo), folder / name)
     return {
         "id": who.id,
         "class_name": who.class_name,
@@ -122,14 +127,5 @@ def _subject(scenario: Scenario, labels: Labels, index: int, *, folder: Path) ->
     }
 
 
-def _photo_name(who: Identity, k: int) -> str:
-    return f"references/{who.id}-{k}.png"
-
-
-def _photo(who: Identity, k: int, *, folder: Path) -> str:
-    """The k-th photo of an identity, drawn once; the path is relative to `folder`."""
-    name = _photo_name(who, k)
-    if not (folder / name).is_file():
-        seed = seed_for("photo", who.id, k)
-        save_png(Image.fromarray(render_reference(who, seed=seed, size=SIZE)), folder / name)
-    return name
+def _photo_names(who: Identity) -> list[str]:
+    return [f"references/{who.id}-{k}.png" for k in range(NUM_PHOTOS)]

@@ -10,6 +10,7 @@ from likeness.benchmarks import benchmark_cases
 from likeness.core.errors import ConfigError
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, Subject, read_cases
+from likeness.core.rng import seed_for
 
 
 class CaseSource(NamedTuple):
@@ -36,11 +37,10 @@ def find_cases(
     if source.cases:
         found = read_cases(source.cases)
     else:
-        name = str(source.benchmark)
-        found = benchmark_cases(name, folder=folder, data=source.data, limit=limit, progress=progress)
+        found = benchmark_cases(str(source.benchmark), folder=folder, data=source.data, limit=limit, progress=progress)
     cases = found.cases[:limit]
     if seed is not None:
-        cases = tuple(_reseeded(case, seed=seed) for case in cases)
+        cases = tuple(case.model_copy(update={"seed": seed_for("generate", seed, case.id)}) for case in cases)
     return CasesFile(cases=cases, left_out=found.left_out)
 
 
@@ -63,9 +63,3 @@ def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
         for number, path in enumerate(references, start=1)
     )
     return Case(id="prompt", prompt=prompt, subjects=subjects, seed=seed)
-
-
-def _reseeded(case: Case, *, seed: int) -> Case:
-    from likeness.core.rng import seed_for
-
-    return case.model_copy(update={"seed": seed_for("generate", seed, case.id)})

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-    from likeness.core.devices import Device
-
 Status = Literal["ok", "absent", "broken"]
 EMBEDDED = {
     "flux": "draws the pictures",
@@ -48,14 +46,18 @@ class Check:
     needed: bool = False
 
 
+def _judged(name: str, detail: str, *, fits: bool, fix: str, needed: bool = False) -> Check:
+    """ok where it fits, else broken with the way to mend it."""
+    return Check(name, "ok" if fits else "broken", detail, fix="" if fits else fix, needed=needed)
+
+
 def check_packages() -> list[Check]:
     """Python and every required package, with the version found and the versions wanted."""
     from packaging.requirements import Requirement
 
     wanted = [Requirement(text) for text in _requirements()]
-    python = Check(name="python", status="ok", detail=sys.version.split()[0], needed=True)
     return [
-        python,
+        Check("python", "ok", sys.version.split()[0], needed=True),
         *(_check_package(item.name, versions=str(item.specifier)) for item in wanted if item.marker is None),
         _check_tensorboard(),
     ]
@@ -64,10 +66,10 @@ def check_packages() -> list[Check]:
 def _check_tensorboard() -> Check:
     """`likeness train` writes for it where it is installed."""
     try:
-        return Check(name="tensorboard", status="ok", detail=metadata.version("tensorboard"))
+        return Check("tensorboard", "ok", metadata.version("tensorboard"))
     except metadata.PackageNotFoundError:
         fix = "only for live curves: `pip install tensorboard`; RUN/log.jsonl and RUN/report.html need no such thing"
-        return Check(name="tensorboard", status="absent", detail="not installed", fix=fix)
+        return Check("tensorboard", "absent", "not installed", fix=fix)
 
 
 def _requirements() -> list[str]:
@@ -77,9 +79,8 @@ def _requirements() -> list[str]:
         import tomllib
 
         project = Path(__file__).parents[3] / "pyproject.toml"
-        return (
-            tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"] if project.is_file() else []
-        )
+        text = project.read_text(encoding="utf-8") if project.is_file() else "project.dependencies = []"
+        return tomllib.loads(text)["project"]["dependencies"]
 
 
 def _check_package(name: str, *, versions: str) -> Check:
@@ -89,10 +90,9 @@ def _check_package(name: str, *, versions: str) -> Check:
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
-        return Check(name=name, status="broken", detail="not installed", fix=fix, needed=True)
+        return Check(name, "broken", "not installed", fix=fix, needed=True)
     fits = SpecifierSet(versions).contains(found, prereleases=True)
-    detail = found if fits else f"{found}, wanted {versions}"
-    return Check(name=name, status="ok" if fits else "broken", detail=detail, fix="" if fits else fix, needed=True)
+    return _judged(name, found if fits else f"{found}, wanted {versions}", fits=fits, fix=fix, needed=True)
 
 
 def check_devices() -> list[Check]:
@@ -100,13 +100,11 @@ def check_devices() -> list[Check]:
     from likeness.core.devices import describe_devices
 
     devices = describe_devices()
-    return [*(_described(device) for device in devices), _check_precision(devices[0].name)]
-
-
-def _described(device: Device) -> Check:
-    bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
-    detail = f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"
-    return Check(name=device.name, status="ok", detail=detail)
+    found: list[Check] = []
+    for device in devices:
+        bf16 = "bf16 in hardware" if device.fast_bf16 else "no bf16 in hardware"
+        found.append(Check(device.name, "ok", f"{device.description}, {_gigabytes(device.memory_bytes)}, {bf16}"))
+    return [*found, _check_precision(devices[0].name)]
 
 
 def _check_precision(device: str) -> Check:
@@ -116,7 +114,7 @@ def _check_precision(device: str) -> Check:
     bf16 = _matmul_gigaflops(device, dtype=torch.bfloat16)
     best = "bfloat16" if bf16 > BF16_PAYS * fp32 else "float32"
     detail = f"{device}: fp32 {fp32:.0f} GFLOP/s, bf16 {bf16:.0f} GFLOP/s; recommended --dtype {best}"
-    return Check(name="precision", status="ok", detail=detail)
+    return Check("precision", "ok", detail)
 
 
 def _matmul_gigaflops(device: str, *, dtype: torch.dtype) -> float:
@@ -138,8 +136,8 @@ def check_drawing() -> list[Check]:
     try:
         import skia
     except (ImportError, OSError) as error:
-        return [Check(name="drawing (skia)", status="broken", detail=str(error), fix=SKIA_FIX, needed=True)]
-    return [Check(name="drawing (skia)", status="ok", detail=str(skia.__version__), needed=True)]
+        return [Check("drawing (skia)", "broken", str(error), fix=SKIA_FIX, needed=True)]
+    return [Check("drawing (skia)", "ok", str(skia.__version__), needed=True)]
 
 
 def check_embedded() -> list[Check]:
@@ -158,16 +156,14 @@ def _check_embedded(name: str, *, present: bool) -> Check:
     label, needed = f"embedded {name}", name in EMBEDDED
     fix = "reinstall likeness, or `git lfs pull` in a checkout, or `likeness world pretrain`"
     if not present:
-        return Check(
-            name=label, status="broken", detail=f"not in the package ({EMBEDDED[name]})", fix=fix, needed=needed
-        )
+        return Check(label, "broken", f"not in the package ({EMBEDDED[name]})", fix=fix, needed=needed)
     try:
         folder = resolve_weights(name)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         detail = f"{size / 1e6:.1f} MB, sha256 {short(folder_sha256(folder))}, {_card(folder)}"
     except LikenessError as error:
-        return Check(name=label, status="broken", detail=str(error), fix=fix, needed=needed)
-    return Check(name=label, status="ok", detail=detail, needed=needed)
+        return Check(label, "broken", str(error), fix=fix, needed=needed)
+    return Check(label, "ok", detail, needed=needed)
 
 
 def _card(folder: Path) -> str:
@@ -183,13 +179,8 @@ def check_published() -> list[Check]:
     cache = Path(constants.HF_HUB_CACHE)
     nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
     writable = os.access(nearest, os.W_OK)
-    fix = "" if writable else "set HF_HOME to a folder you can write to"
-    head = Check(
-        name="hub cache",
-        status="ok" if writable else "broken",
-        detail=f"{cache}{'' if writable else ', not writable'}",
-        fix=fix,
-    )
+    detail = f"{cache}{'' if writable else ', not writable'}"
+    head = _judged("hub cache", detail, fits=writable, fix="set HF_HOME to a folder you can write to")
     return [head, *(_check_hub(name, cache=cache) for name in PUBLISHED)]
 
 
@@ -197,20 +188,19 @@ def _check_hub(name: str, *, cache: Path) -> Check:
     hub_id, _, revision = name.partition("@")
     folder = cache / f"models--{hub_id.replace('/', '--')}"
     if not folder.is_dir():
-        return Check(name=name, status="absent", detail="not in the hub cache", fix=PUBLISHED[name])
+        return Check(name, "absent", "not in the hub cache", fix=PUBLISHED[name])
     commit = folder / "refs" / (revision or "main")
     if commit.is_file() and any((folder / "snapshots" / commit.read_text().strip()).rglob("*.safetensors")):
-        return Check(name=name, status="ok", detail=str(folder))
+        return Check(name, "ok", str(folder))
     detail = f"{folder} has no safetensors of this revision, and pickles are never read"
-    return Check(name=name, status="broken", detail=detail, fix=PUBLISHED[name])
+    return Check(name, "broken", detail, fix=PUBLISHED[name])
 
 
 def check_disk() -> list[Check]:
     """Free space where the command was called."""
     free = shutil.disk_usage(".").free
-    enough = free > 2e9
-    fix = "" if enough else "free 2 GB, or work on another disk"
-    return [Check(name="free disk here", status="ok" if enough else "broken", detail=_gigabytes(free), fix=fix)]
+    fix = "free 2 GB, or work on another disk"
+    return [_judged("free disk here", _gigabytes(free), fits=free > 2e9, fix=fix)]
 
 
 def _gigabytes(size: int | None) -> str:

@@ -17,7 +17,7 @@ from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
-    from likeness.core.records import LeftOut
+    from likeness.core.rows import LeftOut
     from likeness.data.lint.subjects import Encode
 
 EXIT_FAULTS = 1
@@ -124,7 +124,8 @@ def export(
     done = resolve_name(EXPORTS[to])(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
     text = f"{done.num_pairs} pairs in {len(done.shards)} shards in {out}"
     facts = {"out": out, "format": to, "num_pairs": done.num_pairs, "shards": [str(path) for path in done.shards]}
-    answer(facts | _left_out(done.left_out), text=text + _told(done.left_out), as_json=as_json)
+    more, told = _left_out(done.left_out)
+    answer(facts | more, text=text + told, as_json=as_json)
 
 
 def import_(
@@ -146,19 +147,16 @@ def import_(
 
     beside = Beside(rejected=rejected, references=references, masks=masks)
     done = import_layout(layout, source, out, beside=beside, category=category)
-    text = f"{done.num_pairs} pairs in {out}" + _told(done.left_out) + f"\nCheck them: likeness data lint {out}"
+    more, told = _left_out(done.left_out)
+    text = f"{done.num_pairs} pairs in {out}{told}\nCheck them: likeness data lint {out}"
     facts = {"out": out, "layout": layout, "num_pairs": done.num_pairs}
-    answer(facts | _left_out(done.left_out), text=text, as_json=as_json)
+    answer(facts | more, text=text, as_json=as_json)
 
 
-def _left_out(rows: tuple[LeftOut, ...]) -> dict[str, object]:
-    return {"num_rejected_rows": len(rows), "rejected_rows": [row.model_dump() for row in rows]}
-
-
-def _told(rows: tuple[LeftOut, ...]) -> str:
-    """The rows left out, for people: how many, and the first few."""
-    if not rows:
-        return ""
+def _left_out(rows: tuple[LeftOut, ...]) -> tuple[dict[str, object], str]:
+    """The rows left out as facts, and for people: how many, and the first few."""
     lines = [f"\n{len(rows)} rows left out:", *(f"  {row.reason}" for row in rows[:SHOWN_ROWS])]
-    more = [f"  ... and {len(rows) - SHOWN_ROWS} more; all of them with --json"] if len(rows) > SHOWN_ROWS else []
-    return "\n".join([*lines, *more])
+    if len(rows) > SHOWN_ROWS:
+        lines.append(f"  ... and {len(rows) - SHOWN_ROWS} more; all of them with --json")
+    facts: dict[str, object] = {"num_rejected_rows": len(rows), "rejected_rows": [row.model_dump() for row in rows]}
+    return facts, "\n".join(lines) if rows else ""

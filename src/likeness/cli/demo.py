@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.generate import DEFAULT_MODEL
+from likeness.cli.record import record_command
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -34,28 +36,6 @@ BETA = 500.0
 ANCHOR = 10.0
 RANK = 32
 LOSERS = "drawn"
-RECIPE = """# Written by `likeness demo`; the recipes folder explains every key.
-[model]
-base = {model}
-rank = {rank}
-alpha = {rank}.0
-
-[data]
-pairs = {pairs}
-
-[objective]
-kind = "focus_dpo"
-beta = {beta}
-sft_anchor = {anchor}
-
-[train]
-steps = {steps}
-batch_size = {batch}
-learning_rate = {rate}
-warmup = {warmup}
-save_every = 25
-log_maps_every = {steps}
-"""
 
 
 def demo(
@@ -99,8 +79,6 @@ def _run_benchmark(
     With `lora` the pictures are those of the tuned model; `within` is the folder below `out` for the run.
     """
     from likeness.benchmarks import benchmark_cases, copy_truth
-    from likeness.cli.generate import DEFAULT_MODEL
-    from likeness.cli.record import record_command
     from likeness.encoders import WORLD_ENCODERS
     from likeness.evaluate.run import evaluate_run, load_encoders
     from likeness.generate.run import generate_run
@@ -109,7 +87,6 @@ def _run_benchmark(
     run, built = out / within / name, out / "cases" / name
     shown, label = _shown(run), f"{name}, tuned" if lora else name
     found = benchmark_cases(name, folder=built, limit=limit)
-    drawing = bar(f"{label}: drawing")
     generate_run(
         found.cases,
         out=run,
@@ -117,7 +94,7 @@ def _run_benchmark(
         loras=[lora] if lora else [],
         benchmark=name,
         workers=workers,
-        progress=drawing,
+        progress=bar(f"{label}: drawing"),
     )
     copy_truth(built, run=run)
     adapter = f" --lora {_shown(lora)}" if lora else ""
@@ -136,8 +113,6 @@ def _shown(path: Path) -> str:
 
 def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: Callable[[str], Progress]) -> Tuned:
     """Pairs made, the embedded model tuned on them, and every benchmark drawn again with the adapter."""
-    from likeness.cli.generate import DEFAULT_MODEL
-    from likeness.cli.record import record_command
     from likeness.core.files import atomic_write_text
     from likeness.data.pairs.dip import make_pairs
     from likeness.evaluate.compare import compare_runs
@@ -163,17 +138,28 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:
-    return RECIPE.format(
-        model=json.dumps(model),
-        pairs=json.dumps(str(pairs), ensure_ascii=False),
-        steps=steps,
-        rank=RANK,
-        beta=BETA,
-        anchor=ANCHOR,
-        batch=TUNING_BATCH,
-        rate=LEARNING_RATE,
-        warmup=TUNING_WARMUP,
-    )
+    return f"""# Written by `likeness demo`; the recipes folder explains every key.
+[model]
+base = {json.dumps(model)}
+rank = {RANK}
+alpha = {RANK}.0
+
+[data]
+pairs = {json.dumps(str(pairs), ensure_ascii=False)}
+
+[objective]
+kind = "focus_dpo"
+beta = {BETA}
+sft_anchor = {ANCHOR}
+
+[train]
+steps = {steps}
+batch_size = {TUNING_BATCH}
+learning_rate = {LEARNING_RATE}
+warmup = {TUNING_WARMUP}
+save_every = 25
+log_maps_every = {steps}
+"""
 
 
 def _write_sheet(runs: list[Path], *, out: Path) -> Path:

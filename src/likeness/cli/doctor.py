@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +19,6 @@ MARKS = {"ok": ("✓", "green"), "absent": ("–", "yellow"), "broken": ("✗", 
 
 def doctor(as_json: Json = False) -> None:
     """Versions, devices, speed, weights, disk. Ends with 0 when the embedded world can be used, else with 1."""
-    from dataclasses import asdict
-
     groups = examine()
     usable = all(item.status == "ok" for items in groups.values() for item in items if item.needed)
     if as_json:
@@ -42,16 +41,13 @@ def examine() -> dict[str, list[Check]]:
         "published weights": checks.check_published,
         "disk": checks.check_disk,
     }
-    return {name: _examined(name, check=check) for name, check in groups.items()}
-
-
-def _examined(name: str, *, check: Callable[[], list[Check]]) -> list[Check]:
-    from likeness.cli.checks import Check
-
-    try:
-        return check()
-    except (ImportError, OSError) as error:
-        return [Check(name=name, status="broken", detail=str(error), fix="see the packages above", needed=True)]
+    found: dict[str, list[Check]] = {}
+    for name, check in groups.items():
+        try:
+            found[name] = check()
+        except (ImportError, OSError) as error:
+            found[name] = [checks.Check(name, "broken", str(error), fix="see the packages above", needed=True)]
+    return found
 
 
 def _print_findings(groups: dict[str, list[Check]], *, usable: bool) -> None:
@@ -63,12 +59,8 @@ def _print_findings(groups: dict[str, list[Check]], *, usable: bool) -> None:
         console.print(Text(f"\n{name}", style="bold"))
         for item in items:
             mark, color = MARKS[item.status]
-            line = (
-                Text(f"  {mark} ", style=color)
-                .append(f"{item.name:<40} ", style="default")
-                .append(item.detail, style="dim")
-            )
-            console.print(line)
+            line = Text(f"  {mark} ", style=color).append(f"{item.name:<40} ", style="default")
+            console.print(line.append(item.detail, style="dim"))
             if item.fix:
                 console.print(Text(f"    to get it: {item.fix}", style=color))
     verdict = (

@@ -13,6 +13,7 @@ import typer
 from likeness.benchmarks import BENCHMARKS, benchmark_names
 from likeness.cli.answer import Json, answer
 from likeness.core.errors import ConfigError
+from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
     from likeness.generate.run import RunSummary
@@ -120,7 +121,7 @@ def generate(
     built = out.parent / f"{out.name}-cases"
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
-        _require_place(out, benchmark=benchmark, num_images=num_images)
+        require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)
     with progress_bars() as bar:
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
@@ -165,13 +166,6 @@ def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
     if model not in embedded_names() or pick_device(device) != "cpu":
         return 1
     return max(1, min(MOST_WORKERS, os.cpu_count() or 1, num_pictures // PICTURES_PER_WORKER))
-
-
-def _require_place(out: Path, *, benchmark: str, num_images: int) -> None:
-    """No case is drawn for a folder that is taken. Raises: OutputError."""
-    from likeness.core.runs import require_free
-
-    require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
 
 
 def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:

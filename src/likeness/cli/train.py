@@ -51,14 +51,8 @@ def train(
 
 def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
     last = made.last
-    facts = {
-        "out": made.folder,
-        "report": page,
-        "lora": made.lora,
-        "steps": made.steps,
-        f"num_{made.noun}": made.num_rows,
-        "last": last,
-    }
+    facts = {"out": made.folder, "report": page, "lora": made.lora, "steps": made.steps}
+    facts |= {f"num_{made.noun}": made.num_rows, "last": last}
     accuracy = last.get("accuracy")
     shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
     text = f"{made.steps} steps on {made.num_rows} {made.noun} in {made.folder}: loss {last['loss']:.4f}{shown}. "

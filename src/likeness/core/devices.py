@@ -11,8 +11,6 @@ from likeness.core.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Device", "describe_devices", "one_thread", "pick_device", "pick_dtype", "pick_dtype_name"]
-
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -95,8 +93,7 @@ def pick_dtype(device: str, wanted: str = "auto") -> "torch.dtype":
     """`pick_dtype_name` as torch's own type. Raises: ConfigError as there."""
     import torch
 
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return dtypes[pick_dtype_name(device, wanted)]
+    return getattr(torch, pick_dtype_name(device, wanted))
 
 
 @contextmanager

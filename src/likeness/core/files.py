@@ -10,25 +10,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any  # JSON values are open by nature
 
 from likeness.core.errors import DataError, OutputError
-
-__all__ = [
-    "atomic_write_bytes",
-    "atomic_write_text",
-    "canonical_json",
-    "read_json",
-    "read_jsonl",
-    "read_text",
-    "recover_folder",
-    "remove_stale_temporaries",
-    "replaced_folder",
-    "write_json",
-    "write_jsonl",
-]
 
 TEMPORARY_PATTERN = ".*.tmp"
 
@@ -50,16 +36,10 @@ def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> N
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        _discard(temporary)
+        with suppress(OSError):  # the folder itself is the problem
+            temporary.unlink(missing_ok=True)
         message = f"{path}: expected a writable folder with free space, got {error.strerror or error}; "
         raise OutputError(message + "free the disk, fix its permissions or choose another folder.") from error
-
-
-def _discard(temporary: Path) -> None:
-    try:
-        temporary.unlink(missing_ok=True)
-    except OSError:
-        return  # the folder itself is the problem, and the caller reports that
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
@@ -78,7 +58,8 @@ def remove_stale_temporaries(folder: Path | str) -> int:
     """No temporary file of an interrupted write is left below `folder`; returns how many there were."""
     stale = list(Path(folder).rglob(TEMPORARY_PATTERN))
     for temporary in stale:
-        _discard(temporary)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return len(stale)
 
 
@@ -115,27 +96,24 @@ def canonical_json(value: Any) -> str:
 
     Raises: DataError for NaN, infinities and values JSON does not have (write null and a reason instead).
     """
-    return _dump(value, separators=(",", ":"), indent=None, sort_keys=True)
+    return _dump(value, separators=(",", ":"), sort_keys=True)
 
 
-def _dump(value: Any, *, separators: tuple[str, str], indent: int | None, sort_keys: bool) -> str:
+def _dump(value: Any, **style: Any) -> str:
     try:
-        return json.dumps(
-            value, ensure_ascii=False, allow_nan=False, separators=separators, indent=indent, sort_keys=sort_keys
-        )
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **style)
     except (TypeError, ValueError) as error:
         raise DataError(f"JSON: expected finite plain values, got {error}; write null with a reason.") from error
 
 
 def write_json(path: Path | str, value: Any) -> None:
     """The file holds `value` as readable JSON in the key order given. Raises: DataError, OutputError."""
-    atomic_write_text(path, _dump(value, separators=(",", ": "), indent=2, sort_keys=False) + "\n")
+    atomic_write_text(path, _dump(value, indent=2) + "\n")
 
 
 def write_jsonl(path: Path | str, rows: Iterable[Any]) -> None:
     """The file holds one JSON row per line, in the order given. Raises: DataError, OutputError."""
-    lines = [_dump(row, separators=(", ", ": "), indent=None, sort_keys=False) + "\n" for row in rows]
-    atomic_write_text(path, "".join(lines))
+    atomic_write_text(path, "".join(_dump(row) + "\n" for row in rows))
 
 
 def read_text(path: Path | str) -> str:
@@ -147,6 +125,12 @@ def read_text(path: Path | str) -> str:
         raise DataError(f"{path}: expected UTF-8 text, got byte {error.start} that is not; re-save as UTF-8.") from None
     except OSError as error:
         raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the path.") from error
+
+
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """The lines of a text that are not blank, by their numbers from 1 on."""
+    # split on "\n" only: str.splitlines also breaks at U+2028 and others, which JSON strings may hold unescaped
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def read_json(path: Path | str) -> Any:
@@ -163,10 +147,7 @@ def read_json(path: Path | str) -> Any:
 def read_jsonl(path: Path | str) -> list[Any]:
     """The rows of a JSONL file in order; blank lines are skipped. Raises: DataError naming file and line."""
     rows: list[Any] = []
-    # split on "\n" only: str.splitlines also breaks at U+2028 and others, which JSON strings may hold unescaped
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(read_text(path)):
         try:
             rows.append(json.loads(line))
         except (json.JSONDecodeError, RecursionError) as error:

@@ -13,8 +13,6 @@ from likeness.core.errors import DataError, LikenessError
 from likeness.core.files import read_json, write_json
 from likeness.core.hashing import file_sha256, folder_sha256
 
-__all__ = ["remembered_sha256"]
-
 LARGE_BYTES = 64_000_000  # smaller files are read in a moment
 
 
@@ -29,7 +27,8 @@ def remembered_sha256(place: Path) -> str:
 def _file_sha256(path: Path) -> str:
     if not path.is_file() or path.stat().st_size <= LARGE_BYTES:
         return file_sha256(path)
-    state, cache = path.stat(), _cache_file()
+    state = path.stat()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "likeness", "hashes.json")
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
     known = _read(cache)
     if key not in known:
@@ -37,11 +36,6 @@ def _file_sha256(path: Path) -> str:
         with suppress(LikenessError):
             write_json(cache, known)
     return known[key]
-
-
-def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root) / "likeness" / "hashes.json"
 
 
 def _read(cache: Path) -> dict[str, str]:

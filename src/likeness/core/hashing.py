@@ -10,8 +10,6 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.files import canonical_json
 
-__all__ = ["file_sha256", "folder_sha256", "json_sha256", "pixels_sha256", "short"]
-
 CARD = "calibration.json"
 
 

@@ -15,8 +15,6 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 
-__all__ = ["MAX_SIDE", "fit_reference", "load_image", "pictures_in", "png_text", "save_png", "to_rgb"]
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_SIDE = 20_000
 """Longest accepted side in px; larger files are refused before any pixel is decoded."""
@@ -104,8 +102,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises: DataError for CMYK, Lab and floating-point pixels, whose conversion needs a choice we cannot make.
     """
     if image.mode in ("CMYK", "LAB", "F"):
-        message = f"expected RGB, grey or palette pixels, got {image.mode}; convert the picture to RGB first."
-        raise DataError(message)
+        raise DataError(f"expected RGB, grey or palette pixels, got {image.mode}; convert the picture to RGB first.")
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.float64)
         grey_8bit = np.rint(np.clip(grey, 0, 65535) / 257).astype(np.uint8)

@@ -12,7 +12,6 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain, count, islice
 from multiprocessing.connection import Connection, wait
@@ -22,8 +21,6 @@ from typing import Any, Literal, NamedTuple, TypeVar  # Any: what is done is the
 
 from likeness.core.devices import one_thread
 from likeness.core.errors import ConfigError, LikenessError
-
-__all__ = ["ENGINES", "Engine", "Load", "Progress", "always", "run_jobs", "unseen"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -88,13 +85,7 @@ def _given(work: Callable[[Job], Result], _: int) -> Callable[[Job], Result]:
 
 
 def _single_threaded(load: Load[Job, Result], worker: int) -> Callable[[Job], Result]:
-    work = load(worker)
-
-    def limited(job: Job) -> Result:
-        with one_thread():
-            return work(job)
-
-    return limited
+    return one_thread()(load(worker))
 
 
 def _here(jobs: Iterator[Any], plan: _Plan) -> Iterator[tuple[Any, Any]]:
@@ -205,7 +196,11 @@ def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=_send, args=(connection, answers), daemon=True).start()
     work: Callable[[Any], Any] | None = None
-    for job in _received(connection):
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            return  # no more jobs, or the parent is gone
         try:
             work = work or load(number)  # here and not at the start, so that its errors are answers
             answers.put((None, work(job)))
@@ -217,12 +212,6 @@ def _work(connection: Connection, load: Load[Any, Any], number: int) -> None:
 
 def _failure() -> RuntimeError:
     return RuntimeError("worker failed:\n" + traceback.format_exc())
-
-
-def _received(connection: Connection) -> Iterator[Any]:
-    with suppress(EOFError, OSError):  # no more jobs, or the parent is gone
-        while True:
-            yield connection.recv()
 
 
 def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:
@@ -237,8 +226,7 @@ def _send(connection: Connection, answers: SimpleQueue[_Answer]) -> None:
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         wait([parent.sentinel])
     os._exit(1)
 

@@ -2,8 +2,6 @@
 
 from typing import Literal, get_args
 
-__all__ = ["CATEGORIES", "SPLITS", "SUBSETS", "Category", "Split", "Subset"]
-
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 """Parts of the world, and of pair sets; no test subject is ever seen in training."""

@@ -13,8 +13,6 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
 
-__all__ = ["covered_tokens", "inside", "load_mask", "read_mask", "union"]
-
 
 def load_mask(path: Path, *, size: tuple[int, int] | None = None, what: str = "mask") -> Image.Image:
     """The mask as a grey picture, still to be fitted as its picture is. `what` is the word for it in messages.

@@ -6,43 +6,20 @@ Source: FocusDPO (arXiv:2509.01181v1), section 4 (DIP dataset); the keys restate
 Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are read as well.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, PlainSerializer, field_validator, model_validator
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_text
+from likeness.core.files import numbered_lines, read_text
 from likeness.core.kinds import Category, Split, Subset
 from likeness.core.records import Box, Case
-from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
-
-__all__ = [
-    "NUM_QUESTIONS",
-    "PAIRS_NAME",
-    "PairReference",
-    "PairSubject",
-    "PairsFile",
-    "PictureScore",
-    "PreferencePair",
-    "QualityScores",
-    "pair_files",
-    "pair_row",
-    "read_pairs",
-    "with_files",
-]
+from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
 
 PAIRS_NAME = "pairs.jsonl"
+_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""
 
@@ -50,11 +27,7 @@ NUM_QUESTIONS = 10
 File = Annotated[Path, PlainSerializer(Path.as_posix, return_type=str, when_used="json")]
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PairReference(_Row):
+class PairReference(Frozen):
     """One reference picture: `mask` (PNG, 0 or 255, same size) covers the subject; None means the whole picture."""
 
     image: File
@@ -65,7 +38,7 @@ class PairReference(_Row):
     id: str = ""
 
 
-class PairSubject(_Row):
+class PairSubject(Frozen):
     """One subject of the preferred picture.
 
     `mask` (PNG, 0 or 255, size of the picture) covers what is visible of it in the preferred picture; `box` is left,
@@ -83,7 +56,7 @@ class PairSubject(_Row):
     id: str = ""
 
 
-class PictureScore(_Row):
+class PictureScore(Frozen):
     """How one picture was judged: per subject the ten answers (true is favourable, null unanswered); people's score.
 
     `judge` has one entry per subject of the pair, in that order, or is empty where no judge was asked.
@@ -108,14 +81,14 @@ class PictureScore(_Row):
         return value
 
 
-class QualityScores(_Row):
+class QualityScores(Frozen):
     """The judgement of both pictures."""
 
     preferred: PictureScore = Field(default_factory=PictureScore, validation_alias=AliasChoices("preferred", "win"))
     rejected: PictureScore = Field(default_factory=PictureScore, validation_alias=AliasChoices("rejected", "lose"))
 
 
-class PreferencePair(_Row):
+class PreferencePair(Frozen):
     """Two pictures of one prompt and size, aligned pixel by pixel outside the disrupted subjects.
 
     `category` is that of the first disrupted subject; `prior_mask` (PNG, 0 or 255) is the union of the masks of the
@@ -170,7 +143,7 @@ class PreferencePair(_Row):
                 raise DataError(f"qa: expected one list of answers per subject, got {got}; judge the pair again.")
 
 
-class PairsFile(_Row):
+class PairsFile(Frozen):
     """What a pair set held: usable pairs in file order, and every row that was left out."""
 
     pairs: tuple[PreferencePair, ...]
@@ -185,30 +158,15 @@ def read_pairs(path: Path | str) -> PairsFile:
     """
     path = Path(path)
     path = path / PAIRS_NAME if path.is_dir() else path
-    pairs, left_out = sift_rows(_lines(path), lambda _, line: _pair(line, folder=path.parent), path=path, what="pair")
+
+    def existing(slot: str, file: Path) -> Path:
+        return existing_file(file, folder=path.parent, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
+
+    def make(_: int, line: str) -> PreferencePair:
+        return with_files(PreferencePair.of_row(json_object(line)), existing)
+
+    pairs, left_out = sift_rows(numbered_lines(read_text(path)), make, path=path, what="pair")
     return PairsFile(pairs=pairs, left_out=left_out)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    numbered = enumerate(read_text(path).split("\n"), start=1)
-    return ((number, line) for number, line in numbered if line.strip())
-
-
-def _pair(line: str, *, folder: Path) -> PreferencePair:
-    try:
-        pair = PreferencePair.model_validate(json_object(line))
-    except ValidationError as error:
-        raise DataError(readable_mistakes(error)) from None
-    return _resolved(pair, folder=folder)
-
-
-def _resolved(pair: PreferencePair, *, folder: Path) -> PreferencePair:
-    return with_files(
-        pair, lambda slot, path: existing_file(path, folder=folder, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
-    )
-
-
-_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
 
 
 def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> PreferencePair:
@@ -217,21 +175,20 @@ def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> Pre
     A slot depends on the role of a file only: reference_0, reference_mask_0 (none without a mask), subject_mask_0,
     preferred, rejected, prior_mask.
     """
-    references = tuple(
-        reference.model_copy(
-            update={
-                "image": change(f"reference_{index}", reference.image),
-                "mask": reference.mask and change(f"reference_mask_{index}", reference.mask),
-            }
-        )
-        for index, reference in enumerate(pair.references)
-    )
-    subjects = tuple(
-        subject.model_copy(update={"mask": change(f"subject_mask_{index}", subject.mask)})
-        for index, subject in enumerate(pair.subjects)
-    )
+
+    def reference(index: int, old: PairReference) -> PairReference:
+        mask = old.mask and change(f"reference_mask_{index}", old.mask)
+        return old.model_copy(update={"image": change(f"reference_{index}", old.image), "mask": mask})
+
+    def subject(index: int, old: PairSubject) -> PairSubject:
+        return old.model_copy(update={"mask": change(f"subject_mask_{index}", old.mask)})
+
+    update: dict[str, Any] = {
+        "references": tuple(reference(*each) for each in enumerate(pair.references)),
+        "subjects": tuple(subject(*each) for each in enumerate(pair.subjects)),
+    }
     pictures = {name: change(name, getattr(pair, name)) for name in ("preferred", "rejected", "prior_mask")}
-    return pair.model_copy(update={"references": references, "subjects": subjects, **pictures})
+    return pair.model_copy(update=update | pictures)
 
 
 def pair_files(pair: PreferencePair) -> dict[str, Path]:

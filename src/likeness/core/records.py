@@ -6,24 +6,15 @@ one generated picture of a case. Records are frozen and refuse unknown keys.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self  # Any: parsed JSON is open until a record has checked it
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, read_text, write_jsonl
-from likeness.core.rows import LeftOut, existing_file, json_object, readable_mistakes, sift_rows
+from likeness.core.files import numbered_lines, read_json, read_text, write_jsonl
+from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
 
 MAX_SUBJECTS = 4
 
@@ -32,11 +23,7 @@ _BESIDE = ("action", "scene")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Subject(_Record):
+class Subject(Frozen):
     """Somebody or something whose likeness is to be kept.
 
     `reference_image` conditions the generation; `photos` are what fidelity is measured against (the reference image
@@ -55,7 +42,7 @@ class Subject(_Record):
         return self.photos or (self.reference_image,)
 
 
-class Labels(_Record):
+class Labels(Frozen):
     """What a picture of the case must show; None or empty where nothing is known.
 
     `action` and `scene` are names of the world; `triplets` are (subject, predicate, object), `predicate` the relation
@@ -83,7 +70,7 @@ Box = Annotated[tuple[float, float, float, float], AfterValidator(_in_the_pictur
 """Left, top, right and bottom in shares of the sides."""
 
 
-class Layout(_Record):
+class Layout(Frozen):
     """Where things are to be, a phrase for each box. Raises: DataError unless there are as many phrases as boxes."""
 
     boxes: tuple[Box, ...] = Field(min_length=1)
@@ -97,7 +84,7 @@ class Layout(_Record):
         return self
 
 
-class Case(_Record):
+class Case(Frozen):
     """One prompt with its subjects and seed, what must be seen of it and where.
 
     A row may hold action and scene beside `labels`, where they were before there were labels, and is written that way.
@@ -167,14 +154,14 @@ class Case(_Record):
         return value
 
 
-class CasesFile(_Record):
+class CasesFile(Frozen):
     """What a case file held: usable cases in file order, and every row that was left out."""
 
     cases: tuple[Case, ...]
     left_out: tuple[LeftOut, ...]
 
 
-class _ShortRow(_Record):
+class _ShortRow(Frozen):
     prompt: str
     references: tuple[str, ...] = ()
     id: str | None = None
@@ -190,30 +177,22 @@ def read_cases(path: Path | str) -> CasesFile:
     Raises: DataError when the file cannot be read, is empty, or no row is usable.
     """
     path = Path(path)
-    cases, left_out = sift_rows(
-        _rows(path), lambda number, row: _case(row, number=number, folder=path.parent), path=path, what="case"
-    )
+
+    def make(number: int, row: Any) -> Case:
+        row = json_object(row) if isinstance(row, str) else row
+        if not isinstance(row, dict):
+            raise DataError(f"expected a JSON object, got {type(row).__name__}.")
+        case = Case.of_row(_full_row(row, number=number))
+        return with_paths(case, lambda file: existing_file(file, folder=path.parent, what="reference image"))
+
+    cases, left_out = sift_rows(_rows(path), make, path=path, what="case")
     return CasesFile(cases=cases, left_out=left_out)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _rows(path: Path) -> Iterable[tuple[int, Any]]:
     """Numbered rows: entries of a JSON list, or lines of JSONL as text."""
     text = read_text(path)
-    if text.lstrip().startswith("["):
-        yield from enumerate(read_json(path), start=1)
-        return
-    yield from ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-
-
-def _case(row: Any, *, number: int, folder: Path) -> Case:
-    row = json_object(row) if isinstance(row, str) else row
-    if not isinstance(row, dict):
-        raise DataError(f"expected a JSON object, got {type(row).__name__}.")
-    try:
-        case = Case.model_validate(_full_row(row, number=number))
-    except ValidationError as error:
-        raise DataError(readable_mistakes(error)) from None
-    return resolve_paths(case, folder=folder)
+    return enumerate(read_json(path), start=1) if text.lstrip().startswith("[") else numbered_lines(text)
 
 
 def _full_row(row: dict[str, Any], *, number: int) -> dict[str, Any]:
@@ -222,7 +201,7 @@ def _full_row(row: dict[str, Any], *, number: int) -> dict[str, Any]:
         row = {"prompt": row.get("prompt"), "references": row["image_paths"]}
     elif "references" not in row:
         return {"id": default_id, **row}
-    short = _ShortRow.model_validate(row)
+    short = _ShortRow.of_row(row)
     subjects = [{"id": name, "class_name": "subject", "reference_image": name} for name in short.references]
     return {"id": short.id or default_id, "prompt": short.prompt, "subjects": subjects, "seed": short.seed}
 
@@ -233,23 +212,14 @@ def case_file(run: Path) -> Path:
     return evaluated if evaluated.is_file() else run / "cases.jsonl"
 
 
-def resolve_paths(case: Case, *, folder: Path) -> Case:
-    """The case with all paths resolved against `folder`. Raises: DataError naming the first missing file."""
-    return with_paths(case, lambda path: existing_file(path, folder=folder, what="reference image"))
-
-
 def with_paths(case: Case, change: Callable[[Path], Path]) -> Case:
     """The case with every path of its subjects replaced by what `change` makes of it."""
-    subjects = tuple(
-        subject.model_copy(
-            update={
-                "reference_image": change(subject.reference_image),
-                "photos": tuple(change(photo) for photo in subject.photos),
-            }
-        )
-        for subject in case.subjects
-    )
-    return case.model_copy(update={"subjects": subjects})
+
+    def moved(subject: Subject) -> Subject:
+        photos = tuple(change(photo) for photo in subject.photos)
+        return subject.model_copy(update={"reference_image": change(subject.reference_image), "photos": photos})
+
+    return case.model_copy(update={"subjects": tuple(moved(subject) for subject in case.subjects)})
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:

@@ -2,8 +2,6 @@
 
 import hashlib
 
-__all__ = ["seed_for"]
-
 
 def seed_for(*names: str | int) -> int:
     """The 63-bit seed of the stream called `names`, the same on every machine and in every order of calls.

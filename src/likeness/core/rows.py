@@ -3,25 +3,29 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import (  # Any: parsed JSON is open until a record has checked
-    Any,
-    Protocol,
-    Self,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable  # Any: parsed JSON is open until it is checked
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from likeness.core.errors import DataError
 
-__all__ = ["LeftOut", "existing_file", "json_object", "readable_mistakes", "sift_rows"]
 
-
-class LeftOut(BaseModel):
-    """An input that was left out: where it stood and why."""
+class Frozen(BaseModel):
+    """Base of records and of tables whose values are converted: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of_row(cls, row: Any) -> Self:
+        """The record of a row. Raises: DataError with every mistake of the row in one line."""
+        try:
+            return cls.model_validate(row)
+        except ValidationError as error:
+            raise DataError(readable_mistakes(error)) from None
+
+
+class LeftOut(Frozen):
+    """An input that was left out: where it stood and why."""
 
     where: str
     reason: str

@@ -12,8 +12,6 @@ from likeness import __version__
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, remove_stale_temporaries, write_json
 
-__all__ = ["hold_run", "open_run", "package_versions", "recorded_run", "require_free"]
-
 _ABSENT = "(absent)"
 
 
@@ -25,7 +23,11 @@ def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
     """
     folder = Path(folder)
     canonical_json(identity)
-    _require_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"{folder}: expected a folder that can be created, got {error.strerror or error}"
+        raise OutputError(f"{what}; choose another folder or fix its permissions.") from error
     record = folder / "run.json"
     if record.exists():
         _require_same(record, identity=identity)
@@ -54,14 +56,6 @@ def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:
     if others:
         found = f"{folder}: expected an empty folder or a run, got {others[0]!r} and no run.json"
         raise OutputError(f"{found}; choose a new folder.")
-
-
-def _require_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"{folder}: expected a folder that can be created, got {error.strerror or error}"
-        raise OutputError(f"{what}; choose another folder or fix its permissions.") from error
 
 
 def _require_same(record: Path, *, identity: dict[str, Any], keys: Collection[str] | None = None) -> None:
@@ -114,18 +108,16 @@ def _lock(descriptor: int, *, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise OutputError(
-            f"{folder}: expected a free run folder, got one that another process is writing; wait for it or end it."
-        ) from error
+        wanted = f"{folder}: expected a free run folder, got one that another process is writing"
+        raise OutputError(f"{wanted}; wait for it or end it.") from error
     except OSError:
         return  # some network file systems have no locks
 
 
 def package_versions(*packages: str) -> dict[str, str]:
     """The versions of likeness, Python and `packages` ("not installed" for what is not there), for run.json."""
-    return {"likeness": __version__, "python": platform.python_version()} | {
-        package: _version(package) for package in packages
-    }
+    own = {"likeness": __version__, "python": platform.python_version()}
+    return own | {package: _version(package) for package in packages}
 
 
 def _version(package: str) -> str:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from likeness.core.errors import DataError, MeasurementError
 
-__all__ = ["Interval", "mean_interval", "paired_difference"]
-
 _CHUNK = 4_000_000  # resampled indices held at once
 
 

@@ -12,16 +12,6 @@ from pathlib import Path
 from likeness.core.errors import WeightsError
 from likeness.core.hash_cache import remembered_sha256
 
-__all__ = [
-    "check_safetensors",
-    "embedded",
-    "embedded_names",
-    "public_name",
-    "resolve_adapter",
-    "resolve_weights",
-    "weights_facts",
-]
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 _HUB_TEXTS = ("*.json", "*.txt", "*.model")
 _LFS_POINTER = b"version https://git-lfs"

@@ -6,7 +6,5 @@ judges are asked. A recipe hands on what it kept and what it rejected, with the 
 file and one line below; the table names functions as "module:function" so that reading it imports nothing heavy.
 """
 
-RECIPES: dict[str, str] = {
-    "world": "likeness.data.pairs.dip:make_pairs",
-}
+RECIPES: dict[str, str] = {"world": "likeness.data.pairs.dip:make_pairs"}
 """The DIP recipe by where its pictures come from, as `likeness data dip --source` names it."""

@@ -50,7 +50,6 @@ class PairScorer(Protocol):
         ...
 
 
-EMBEDDED_PREFIX = "embedded:"
 REASON_LENGTH = 300
 
 
@@ -59,7 +58,7 @@ def weights_folder(spec: str | Path) -> Path:
 
     Raises: WeightsError as `resolve_weights` does.
     """
-    return resolve_weights(str(spec).removeprefix(EMBEDDED_PREFIX))
+    return resolve_weights(str(spec).removeprefix("embedded:"))
 
 
 def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str) -> str:
@@ -71,8 +70,8 @@ def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str)
     return f"{kind} {name}@{short(folder_sha256(folder))}; {preprocessing}"
 
 
-def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
-    """The frozen model of a stock class in float32; nothing is fetched, and no pickle is read.
+def load_whole(kind: Any, folder: Path, *, device: str, **options: Any) -> Any:
+    """The frozen model of a stock class in float32 on `device`; nothing is fetched, and no pickle is read.
 
     Raises: ValueError for missing tensors, which transformers would fill with random numbers.
     """
@@ -82,7 +81,7 @@ def load_whole(kind: Any, folder: Path, **options: Any) -> Any:
     absent = sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])])
     if absent:
         raise ValueError(f"{len(absent)} tensors of its architecture are missing, the first is {absent[0]}")
-    return model.eval()
+    return model.eval().to(device)
 
 
 def short_reason(error: Exception) -> str:
@@ -96,9 +95,8 @@ def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
     """Rows divided by their length, in float32. Raises: MeasurementError for rows without finite length above 0."""
     lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise MeasurementError(
-            "Encoder: expected finite features that are not all 0, got others; check the weights for damage."
-        )
+        wanted = "finite features that are not all 0"
+        raise MeasurementError(f"Encoder: expected {wanted}, got others; check the weights for damage.")
     return (features / lengths).astype(np.float32)
 
 
@@ -126,10 +124,8 @@ class FeatureEncoder(ABC):
         try:
             return cls(folder, device=device, spec=spec)
         except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
-            raise WeightsError(
-                f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}; "
-                "pass a folder in stock transformers format."
-            ) from error
+            what = f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}"
+            raise WeightsError(f"{what}; pass a folder in stock transformers format.") from error
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
         """The picture as the model sees it."""

@@ -19,11 +19,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
-def _preprocessing(processor: CLIPImageProcessorPil) -> str:
-    edge, crop = processor.size["shortest_edge"], processor.crop_size["height"]
-    return f"PIL, short side {edge}, filter {int(processor.resample)}, centre crop {crop}, checkpoint's mean and std"
-
-
 def _pooled(outputs: Any) -> Float[np.ndarray, "1 D"]:  # a transformers output record, typed as one or a tuple
     return outputs.pooler_output.cpu().numpy()
 
@@ -41,13 +36,14 @@ class ClipEncoder(FeatureEncoder):
     wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self.model: CLIPModel = load_whole(CLIPModel, folder)
-        self.model.to(device)  # pyright: ignore[reportArgumentType] transformers wraps Module.to
+        self.model: CLIPModel = load_whole(CLIPModel, folder, device=device)
         self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.max_tokens: int = self.model.text_model.config.max_position_embeddings
         self.device = device
-        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=_preprocessing(self.processor))
+        edge, crop = self.processor.size["shortest_edge"], self.processor.crop_size["height"]
+        seen = f"PIL, short side {edge}, filter {int(self.processor.resample)}, centre crop {crop}, "
+        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=f"{seen}checkpoint's mean and std")
 
     def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
         return _pooled(self.model.get_image_features(pixel_values=pixels))

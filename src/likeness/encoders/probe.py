@@ -68,20 +68,14 @@ class ProbeOutputs(NamedTuple):
     scene: Float[Tensor, "B K"]
 
 
-def _block(*, channels_in: int, channels_out: int, size: int) -> nn.Sequential:
-    conv = nn.Conv2d(channels_in, channels_out, size, padding=size // 2, bias=False)
+def _block(channels_in: int, channels_out: int) -> nn.Sequential:
+    conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
 
 
-def _backbone(config: ProbeConfig, hidden_sizes: tuple[int, ...]) -> ResNetModel:
-    return ResNetModel(
-        ResNetConfig(
-            layer_type="basic",
-            embedding_size=config.embedding_size,
-            hidden_sizes=list(hidden_sizes),
-            depths=list(config.depths),
-        )
-    )
+def _backbone(config: ProbeConfig, sizes: tuple[int, ...]) -> ResNetModel:
+    stem, depths = config.embedding_size, list(config.depths)
+    return ResNetModel(ResNetConfig(embedding_size=stem, hidden_sizes=list(sizes), depths=depths, layer_type="basic"))
 
 
 def crops(
@@ -110,8 +104,8 @@ class AttributeProbe(nn.Module):
         num_values = sum(len(values) for values in config.attributes.values())
         self.backbone = _backbone(config, config.hidden_sizes)
         self.laterals = nn.ModuleList(nn.Conv2d(size, neck, 1) for size in config.hidden_sizes[1:])
-        self.fuse = _block(channels_in=neck, channels_out=neck, size=3)
-        self.heatmap_head = nn.Sequential(_block(channels_in=neck, channels_out=64, size=3), nn.Conv2d(64, 1, 1))
+        self.fuse = _block(neck, neck)
+        self.heatmap_head = nn.Sequential(_block(neck, 64), nn.Conv2d(64, 1, 1))
         self.reader = _backbone(config, config.reader_sizes)
         flat = config.reader_sizes[-1] * (-(-config.crop_size // 32)) ** 2
         self.attribute_head = nn.Sequential(nn.Linear(flat, 192), nn.ReLU(), nn.Linear(192, num_values))
@@ -133,11 +127,7 @@ class AttributeProbe(nn.Module):
         stages = self.backbone(pixels, output_hidden_states=True).hidden_states[2:]
         fused = self._top_down(stages)
         pooled = self.global_neck(torch.cat((_mean_and_max(stages[-1]), _mean_and_max(fused)), dim=1))
-        return ProbeOutputs(
-            heatmap=self.heatmap_head(fused),
-            action=self.action_head(pooled),
-            scene=self.scene_head(pooled),
-        )
+        return ProbeOutputs(self.heatmap_head(fused), self.action_head(pooled), self.scene_head(pooled))
 
     def read_crops(self, windows: Float[Tensor, "N 3 c c"]) -> dict[str, Float[Tensor, "N K"]]:
         """Attribute logits of windows made by `crops`."""
@@ -151,26 +141,21 @@ class AttributeProbe(nn.Module):
         device = next(self.parameters()).device
         self.eval()
         pixels = (pixel_values(image, size=self.config.image_size)[None].to(device) for image in images)
-        return [self._reading(each, count=MAX_SUBJECTS) for each in pixels]
+        return [self._reading(each) for each in pixels]
 
-    def _reading(self, pixels: Float[Tensor, "1 3 S S"], *, count: int) -> Reading:
-        outputs = self(pixels)
+    def _reading(self, pixels: Float[Tensor, "1 3 S S"]) -> Reading:
+        outputs, config = self(pixels), self.config
         heatmap = outputs.heatmap[0, 0].float().sigmoid().cpu()
-        cells = peaks(heatmap, count=count, min_peak=self.config.min_peak)
-        heads = torch.tensor([centroid(heatmap, cell) for cell in cells]).reshape(-1, 2)
         subjects: list[SubjectReading] = []
-        for head, (row, column) in zip(heads, cells, strict=True):
+        for cell in peaks(heatmap, count=MAX_SUBJECTS, min_peak=config.min_peak):
+            head = torch.tensor([centroid(heatmap, cell)])
             first = torch.zeros(1, dtype=torch.long, device=pixels.device)
-            logits = self.read_crops(
-                crops(pixels, picture=first, heads=head[None].to(pixels.device), config=self.config)
-            )
-            attributes = {
-                name: _probabilities(row_of[0].cpu(), self.config.attributes[name]) for name, row_of in logits.items()
-            }
-            subjects.append(SubjectReading((float(head[0]), float(head[1])), float(heatmap[row, column]), attributes))
-        action = _probabilities(outputs.action[0].cpu(), self.config.actions)
-        scene = _probabilities(outputs.scene[0].cpu(), self.config.scenes)
-        return Reading(action=action, scene=scene, subjects=tuple(subjects), labels=self.config.attributes)
+            logits = self.read_crops(crops(pixels, picture=first, heads=head.to(pixels.device), config=config))
+            attributes = {name: _probabilities(found, config.attributes[name]) for name, found in logits.items()}
+            x, y = head[0].tolist()
+            subjects.append(SubjectReading((x, y), float(heatmap[cell]), attributes))
+        action = _probabilities(outputs.action, config.actions)
+        return Reading(action, _probabilities(outputs.scene, config.scenes), tuple(subjects), config.attributes)
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and model.safetensors, which `load` reads back to the same function."""
@@ -194,10 +179,9 @@ class AttributeProbe(nn.Module):
             probe = cls(ProbeConfig.model_validate(read_json(folder / "config.json")))
             probe.load_state_dict(load_file(folder / "model.safetensors"))
         except (DataError, ValidationError, RuntimeError, OSError) as error:
-            raise WeightsError(
-                f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
-                f"got {short_reason(error)}; pass a folder written by AttributeProbe.save_pretrained."
-            ) from error
+            what = f"Attribute probe {spec}: expected a probe's config.json and model.safetensors in {folder}, "
+            what += f"got {short_reason(error)}"
+            raise WeightsError(f"{what}; pass a folder written by AttributeProbe.save_pretrained.") from error
         probe.id = encoder_id("probe", spec=spec, folder=folder, preprocessing=PREPROCESSING)
         return probe.to(device).eval()
 
@@ -225,8 +209,8 @@ def peaks(heatmap: Float[Tensor, "h w"], *, count: int, min_peak: float) -> list
     return kept[:count]
 
 
-def _probabilities(logits: Float[Tensor, " K"], labels: tuple[str, ...]) -> dict[str, float]:
-    return dict(zip(labels, logits.double().softmax(0).tolist(), strict=True))
+def _probabilities(logits: Float[Tensor, "1 K"], labels: tuple[str, ...]) -> dict[str, float]:
+    return dict(zip(labels, logits[0].cpu().double().softmax(0).tolist(), strict=True))
 
 
 def centroid(heatmap: Float[Tensor, "h w"], cell: tuple[int, int]) -> tuple[float, float]:

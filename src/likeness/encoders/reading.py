@@ -1,20 +1,12 @@
 """What the attribute probe says about one picture, as plain data that needs no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
-class Answer(NamedTuple):
-    """The most probable value of one question and its probability in [0, 1]."""
-
-    value: str
-    probability: float
-
-
-def best_answer(probabilities: dict[str, float]) -> Answer:
+def best_answer(probabilities: Mapping[str, float]) -> str:
     """The most probable value; equal probabilities are decided by the order of the labels."""
-    value = max(probabilities, key=lambda label: probabilities[label])
-    return Answer(value, probabilities[value])
+    return max(probabilities, key=lambda label: probabilities[label])
 
 
 @dataclass(frozen=True)
@@ -28,10 +20,6 @@ class SubjectReading:
     position: tuple[float, float]
     score: float
     attributes: dict[str, dict[str, float]]
-
-    def answers(self) -> dict[str, Answer]:
-        """Attribute -> its most probable value with the probability."""
-        return {name: best_answer(probabilities) for name, probabilities in self.attributes.items()}
 
 
 @dataclass(frozen=True)

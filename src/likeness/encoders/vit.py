@@ -35,17 +35,13 @@ def dino_processor(*, crop: int, mean: list[float], std: list[float]) -> CLIPIma
     )
 
 
-def _model(folder: Path) -> ViTModel | Dinov2Model:
+def _model(folder: Path, *, device: str) -> ViTModel | Dinov2Model:
     kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if kind == "vit":
-        return load_whole(ViTModel, folder, add_pooling_layer=False)
+        return load_whole(ViTModel, folder, device=device, add_pooling_layer=False)
     if kind == "dinov2":
-        return load_whole(Dinov2Model, folder)
+        return load_whole(Dinov2Model, folder, device=device)
     raise ValueError(f"model_type {kind} (known: vit, dinov2)")
-
-
-def _crop_size(size: Any) -> int:  # configs write a number or {"height", "width"}
-    return int(size["height"] if isinstance(size, dict) else size)
 
 
 class VitEncoder(FeatureEncoder):
@@ -54,10 +50,10 @@ class VitEncoder(FeatureEncoder):
     wanted = ("ViT", "a ViTModel or Dinov2Model as safetensors with preprocessor_config.json")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self.model = _model(folder)
-        self.model.to(device)  # pyright: ignore[reportArgumentType] transformers wraps Module.to
+        self.model = _model(folder, device=device)
         settings = read_json(folder / "preprocessor_config.json")
-        crop = _crop_size(settings.get("crop_size") or self.model.config.image_size)
+        size: Any = settings.get("crop_size") or self.model.config.image_size  # a number or {"height", "width"}
+        crop = int(size["height"] if isinstance(size, dict) else size)
         self.processor = dino_processor(crop=crop, mean=settings["image_mean"], std=settings["image_std"])
         self.device = device
         edge = self.processor.size["shortest_edge"]

@@ -4,7 +4,7 @@
 ceiling of one case, `aggregate.py` the table, and `run.py` joins them so that a kill at any time costs one part.
 """
 
-from likeness.evaluate.measure import Eyes
-from likeness.evaluate.run import Encoders, evaluate_run, load_encoders
+from likeness.evaluate.measure import Encoders, Eyes
+from likeness.evaluate.run import evaluate_run, load_encoders
 
 __all__ = ["Encoders", "Eyes", "evaluate_run", "load_encoders"]

@@ -1,11 +1,12 @@
 """Rows of samples in, rows of the table out: means with intervals resampled by subject, never a silent gap."""
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any  # rows of scores.jsonl and summary.json are JSON
 
-from likeness.core.stats import mean_interval
+import numpy as np
+
+from likeness.core.stats import Interval, mean_interval
 from likeness.metrics import METRICS
 
 Row = dict[str, Any]
@@ -35,36 +36,29 @@ def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list
 
 def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) -> Row:
     facts = METRICS[key].facts
-    values = [math.nan if row["values"][key]["value"] is None else row["values"][key]["value"] for row in rows]
+    values = np.array([row["values"][key]["value"] for row in rows], dtype=np.float64)  # null becomes NaN
     interval = mean_interval(values, [row["group"] for row in rows])
+    reason = "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason
     return {
         "row": kind,
         "metric": facts.name,
         "column": facts.column,
-        "mean": _or_none(interval.mean),
-        "ci_low": _or_none(interval.ci_low),
-        "ci_high": _or_none(interval.ci_high),
-        "n": interval.n,
-        "n_subjects": interval.n_subjects,
-        "missing": interval.missing + num_missing,
-        "reason": "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason,
+        **to_json(interval._replace(missing=interval.missing + num_missing, reason=reason)),
         "unit": facts.unit,
         "higher_is_better": facts.higher_is_better,
     }
 
 
+def to_json(interval: Interval) -> Row:
+    """The interval by the names of its parts, null in place of NaN."""
+    return {name: value if value == value else None for name, value in interval._asdict().items()}  # NaN equals nothing
+
+
 def _reasons(rows: Sequence[Row], *, key: str, num_missing: int) -> list[str]:
     """Why values are missing, each reason once with its count."""
-    counts: dict[str, int] = defaultdict(int)
-    for row in rows:
-        if row["values"][key]["value"] is None:
-            counts[row["values"][key]["note"]] += 1
-    reasons = [f"{count} x {note}" for note, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    notes = Counter(row["values"][key]["note"] for row in rows if row["values"][key]["value"] is None)
+    reasons = [f"{count} x {note}" for note, count in sorted(notes.items(), key=lambda item: (-item[1], item[0]))]
     return reasons + ([f"{num_missing} x picture missing"] if num_missing else [])
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def tallies(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

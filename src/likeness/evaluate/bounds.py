@@ -32,13 +32,15 @@ class Ring:
         self._names = sorted(names, key=lambda name: (seed_for(order, name), name))
         self._place = {name: index for index, name in enumerate(self._names)}
 
-    def after(self, name: str, *, allowed: Callable[[str], bool]) -> list[str]:
-        """The first allowed names behind `name` (behind the last name, when it is not in the ring), at most 32."""
-        start = self._place.get(name, -1) + 1
-        turned = (
-            self._names[(start + step) % len(self._names)] for step in range(min(len(self._names), MOST_LOOKED_AT))
-        )
-        return list(islice(filter(allowed, turned), MOST_CANDIDATES))
+    def choose(self, name: str, *, by: Sequence[str], allowed: Callable[[str], bool]) -> str | None:
+        """An allowed name by the hash of it and of `by`.
+
+        Of more than 32 those compete that are first behind `name` (behind the last name, when it is not in the ring).
+        """
+        start, places = self._place.get(name, -1) + 1, range(min(len(self._names), MOST_LOOKED_AT))
+        turned = (self._names[(start + place) % len(self._names)] for place in places)
+        candidates = islice(filter(allowed, turned), MOST_CANDIDATES)
+        return min(candidates, key=lambda other: (seed_for(*by, other), other), default=None)
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,9 @@ def other_subject(subject: Subject, *, case: Case, pool: Pool) -> Subject | None
     """
     present = {s.id for s in case.subjects}
     for group in (subject.class_name, None):
-        others = pool.rings[group].after(subject.id, allowed=lambda name: name not in present)
-        if others:
-            return pool.subjects[min(others, key=lambda name: (seed_for("floor", case.id, subject.id, name), name))]
+        by = ("floor", case.id, subject.id)
+        if chosen := pool.rings[group].choose(subject.id, by=by, allowed=lambda name: name not in present):
+            return pool.subjects[chosen]
     return None
 
 
@@ -85,27 +87,21 @@ def other_truth(case: Case, *, pool: Pool) -> Path | None:
     Of more than 32 candidates those 32 compete that follow the case on the ring of cases with as many subjects.
     """
     present = {s.id for s in case.subjects}
-    ring = pool.rings.get(len(present))
-    if ring is None:
-        return None
 
     def is_apart(name: str) -> bool:
         return name != case.id and present.isdisjoint(s.id for s in pool.cases[name].subjects)
 
-    others = ring.after(case.id, allowed=is_apart)
-    chosen = min(others, key=lambda name: (seed_for("floor-labels", case.id, name), name), default=None)
-    return None if chosen is None else pool.truth[chosen]
+    ring = pool.rings.get(len(present))
+    chosen = ring and ring.choose(case.id, by=("floor-labels", case.id), allowed=is_apart)
+    return pool.truth[chosen] if chosen else None
 
 
 def measure_floor(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:
     """The values of pictures that show somebody else, by key."""
     others = [other_subject(subject, case=case, pool=pool) for subject in case.subjects]
-    stand_ins = [
-        None if other is None else panel.evidence(case, picture=other.reference_image, is_photo=True)
-        for other in others
-    ]
+    stand_ins = [other and panel.evidence(case, picture=other.reference_image, is_photo=True) for other in others]
     truth = other_truth(case, pool=pool) if panel.is_labelled else None
-    evidence = None if truth is None else panel.evidence(case, picture=truth)
+    evidence = truth and panel.evidence(case, picture=truth)
     found: dict[str, Measured] = {}
     for metric in panel.metrics:
         if metric.facts.kind == "labels":

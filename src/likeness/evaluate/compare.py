@@ -12,6 +12,7 @@ from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl, write_json
 from likeness.core.records import case_file, read_cases
 from likeness.core.stats import paired_difference
+from likeness.evaluate.aggregate import to_json
 
 ALL = "all"
 
@@ -77,14 +78,13 @@ def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[
     both = [name for name in before if name in after and not math.isnan(before[name] + after[name])]
     if not both:
         return None
-    found = paired_difference(after, before, groups)
     return {
         "metric": key,
         "label": facts["label"],
         "benchmark": benchmark,
         "before": sum(before[name] for name in both) / len(both),
         "after": sum(after[name] for name in both) / len(both),
-        "difference": found._asdict() | ({"ci_low": None, "ci_high": None} if math.isnan(found.ci_low) else {}),
+        "difference": to_json(paired_difference(after, before, groups)),
         "higher_is_better": facts["higher_is_better"],
     }
 

@@ -59,10 +59,9 @@ def evaluate_folder(
 
 def _require_own_benchmark(benchmark: str | None, *, record: dict[str, Any], run: Path) -> None:
     """Raises: ConfigError when RUN's run.json says that it was made for another benchmark, or for none."""
-    if benchmark is None or "benchmark" not in record or record["benchmark"] == benchmark:
-        return
-    wanted = f"the benchmark {run} was made for ({record['benchmark'] or 'none'})"
-    raise ConfigError(f"--benchmark: expected {wanted}, got {benchmark}; leave the flag out.")
+    if benchmark is not None and record.get("benchmark", benchmark) != benchmark:
+        wanted = f"the benchmark {run} was made for ({record['benchmark'] or 'none'})"
+        raise ConfigError(f"--benchmark: expected {wanted}, got {benchmark}; leave the flag out.")
 
 
 def _is_embedded(model: Any) -> bool:
@@ -99,6 +98,6 @@ def _keep_cases(file: Path, *, run: Path) -> None:
     kept = run / "evaluation" / "cases.jsonl"
     if file.resolve() == (run / "cases.jsonl").resolve():
         kept.unlink(missing_ok=True)
-        return
-    copy_truth(file.parent, run=run)
-    write_cases(kept, read_cases(file).cases)
+    else:
+        copy_truth(file.parent, run=run)
+        write_cases(kept, read_cases(file).cases)

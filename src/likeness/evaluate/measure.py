@@ -57,15 +57,17 @@ class Eyes:
     def read(self, text: str) -> Seen:
         """What every encoder that reads texts read of a prompt."""
         if text not in self._texts:
-            readers = {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, "read")}
-            self._texts[text] = {name: encoder.read([text])[0] for name, encoder in readers.items()}
+            self._texts[text] = {name: reader.read([text])[0] for name, reader in self._able_to("read").items()}
         return self._texts[text]
 
     def score(self, path: Path, text: str) -> Mapping[str, float]:
         """The scores of every pair scorer for a picture and a text."""
-        scorers = {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, "score")}
+        scorers = self._able_to("score")
         images = [load_image(path)] if scorers else []
         return {name: scorer.score(images, [text])[0] for name, scorer in scorers.items()}
+
+    def _able_to(self, ability: str) -> Encoders:
+        return {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, ability)}
 
 
 class Panel:
@@ -140,9 +142,8 @@ def to_row(measured: Mapping[str, Measured], case: Case) -> Row:
 
 def derived(rows: Sequence[Row], metric: Metric) -> None:
     """The metric's rule over the run is applied to its values in `rows`, which are of one kind and in case order."""
-    if metric.derive is None:
-        return
-    values = [row["values"] for row in rows]
-    found = metric.derive([Value.from_json(each[metric.facts.key]) for each in values])
-    for each, value in zip(values, found, strict=True):
-        each[metric.facts.key] = value.to_json()
+    key = metric.facts.key
+    if metric.derive is not None:
+        found = metric.derive([Value.from_json(row["values"][key]) for row in rows])
+        for row, value in zip(rows, found, strict=True):
+            row["values"][key] = value.to_json()

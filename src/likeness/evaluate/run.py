@@ -7,7 +7,6 @@ ends with the same bytes, since a part's content depends on its own cases and pi
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # JSON
 
@@ -40,16 +39,26 @@ PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
 _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files lie changes no number
 
 
-@dataclass(frozen=True)
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    cases: tuple[Case, ...]
-    found: Found
-    pool: Pool
-    panel: Panel
-    bounds: bool
-    identity: str
+    def __init__(self, found: Found, pool: Pool, *, benchmark: str, eyes: Eyes, bounds: bool) -> None:
+        self.found, self.pool, self.benchmark, self.bounds = found, pool, benchmark, bounds
+        self.cases = list(pool.cases.values())
+        labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in self.cases)
+        self.panel = Panel(eyes, labelled=labelled)
+        self.encoders = {name: encoder.id for name, encoder in sorted(eyes.encoders.items())}
+        facts: dict[str, Any] = {
+            "benchmark": benchmark,
+            "metrics": [metric.facts.key for metric in self.panel.metrics],  # parts hold a value of each
+            "encoders": self.encoders,
+            "versions": package_versions(*PACKAGES),
+            "protocol": PROTOCOL,
+            "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in self.cases],
+            "samples": [sample.id for sample in found.samples],
+            "files": _file_hashes(found.samples, pool=pool),
+        }
+        self.identity = json_sha256(facts if bounds else facts | {"bounds": False})
 
 
 def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
@@ -57,8 +66,7 @@ def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
 
     Raises: ConfigError for another name, WeightsError for weights that cannot be had.
     """
-    unknown = sorted(set(specs) - set(ENCODERS))
-    if unknown:
+    if unknown := sorted(set(specs) - set(ENCODERS)):
         raise ConfigError(f"Encoders: expected one of {', '.join(ENCODERS)}, got {unknown[0]}; correct the name.")
     return {name: load_encoder(name, specs[name], device=device) for name in ENCODERS if name in specs}
 
@@ -85,14 +93,19 @@ def evaluate_run(
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
     eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
-    options = {"allow_missing": allow_missing, "bounds": bounds}
-    plan = _plan(run_folder, cases=cases, truth=truth, benchmark=benchmark, eyes=eyes, **options)
+    path = cases or run_folder / "cases.jsonl"
+    listed = read_cases(path)
+    found = find_samples(run_folder, cases=listed.cases)
+    _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
+    candidates = [truth] if truth else [path.parent / "truth", run_folder / "truth"]
+    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
+    plan = _Plan(found, pool, benchmark=benchmark, eyes=eyes, bounds=bounds)
     output = run_folder / "evaluation"
     if output.is_dir():
         remove_stale_temporaries(output)
     parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
     kinds = _by_kind(_all_rows(plan, parts=parts, batch_size=batch_size, progress=progress))
-    summary = _summary(plan, kinds=kinds, benchmark=benchmark)
+    summary = _summary(plan, kinds=kinds)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
     scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
     write_jsonl(output / "scores.jsonl", scores)
@@ -105,56 +118,18 @@ def evaluate_run(
     return summary
 
 
-def _plan(
-    folder: Path,
-    *,
-    cases: Path | None,
-    truth: Path | None,
-    allow_missing: bool,
-    benchmark: str,
-    eyes: Eyes,
-    bounds: bool,
-) -> _Plan:
-    path = cases or folder / "cases.jsonl"
-    listed = read_cases(path)
-    found = find_samples(folder, cases=listed.cases)
-    _require_complete(listed, found, allow_missing=allow_missing, folder=folder)
-    candidates = [truth] if truth else [path.parent / "truth", folder / "truth"]
-    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
-    labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in listed.cases)
-    panel = Panel(eyes, labelled=labelled)
-    facts: dict[str, Any] = {
-        "benchmark": benchmark,
-        "metrics": [metric.facts.key for metric in panel.metrics],  # parts hold a value of each
-        "encoders": _encoder_ids(eyes.encoders),
-        "versions": package_versions(*PACKAGES),
-        "protocol": PROTOCOL,
-        "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in listed.cases],
-        "samples": [sample.id for sample in found.samples],
-        "files": _file_hashes(found.samples, pool=pool),
-    }
-    identity = json_sha256(facts if bounds else facts | {"bounds": False})
-    return _Plan(listed.cases, found, pool, panel, bounds, identity)
-
-
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
     if not found.samples:
-        raise DataError(
-            f"{folder}: expected pictures named <case_id>.png or <case_id>-<k>.png, found none of "
-            f"{len(listed.cases)} cases (first: {listed.cases[0].id}); check the names."
-        )
-    if allow_missing:
-        return
-    if found.missing:
-        raise DataError(
-            f"{folder}: expected a picture for every case, {len(found.missing)} are missing (first: "
-            f"{found.missing[0]}); generate them, or allow missing pictures."
-        )
-    if listed.left_out:
-        raise DataError(
-            f"Cases: expected every row to be usable, {len(listed.left_out)} are not (first: "
-            f"{listed.left_out[0].reason}); correct them, or allow missing pictures."
-        )
+        got = f"none of {len(listed.cases)} cases (first: {listed.cases[0].id})"
+        wanted = "pictures named <case_id>.png or <case_id>-<k>.png"
+        raise DataError(f"{folder}: expected {wanted}, found {got}; check the names.")
+    if found.missing and not allow_missing:
+        got = f"{len(found.missing)} are missing (first: {found.missing[0]})"
+        wanted = "a picture for every case"
+        raise DataError(f"{folder}: expected {wanted}, {got}; generate them, or allow missing pictures.")
+    if listed.left_out and not allow_missing:
+        got = f"{len(listed.left_out)} are not (first: {listed.left_out[0].reason})"
+        raise DataError(f"Cases: expected every row to be usable, {got}; correct them, or allow missing pictures.")
 
 
 def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
@@ -168,30 +143,27 @@ def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
 
 def _all_rows(plan: _Plan, *, parts: Path, batch_size: int, progress: Progress) -> list[dict[str, Any]]:
     """The rows of all parts in case order; parts that exist are read, the others are measured and written."""
-    samples: dict[str, list[Sample]] = {case.id: [] for case in plan.cases}
+    cases = plan.cases
+    samples: dict[str, list[Sample]] = {case.id: [] for case in cases}
     for sample in plan.found.samples:
         samples[sample.case.id].append(sample)
     rows: list[dict[str, Any]] = []
     with one_thread():
-        for start in range(0, len(plan.cases), batch_size):
+        for start in range(0, len(cases), batch_size):
             part = parts / f"{start:06d}.jsonl"
-            batch = plan.cases[start : start + batch_size]
+            batch = cases[start : start + batch_size]
             if not part.is_file():
-                measured = [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)]
-                write_jsonl(part, measured)
+                write_jsonl(part, [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)])
             rows.extend(read_jsonl(part))
-            progress(start + len(batch), len(plan.cases))
+            progress(start + len(batch), len(cases))
     return rows
 
 
 def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan) -> list[dict[str, Any]]:
-    panel, rows = plan.panel, list[dict[str, Any]]()
-    for sample in samples:
-        measured = panel.measure_picture(sample.image, case)
-        rows.append(_row(sample.id, case, kind="generated", measured=measured))
+    panel, pool = plan.panel, plan.pool
+    rows = [_row(each.id, case, kind="generated", measured=panel.measure_picture(each.image, case)) for each in samples]
     if plan.bounds:
-        floor = measure_floor(case, pool=plan.pool, panel=panel)
-        ceiling = measure_ceiling(case, pool=plan.pool, panel=panel)
+        floor, ceiling = measure_floor(case, pool=pool, panel=panel), measure_ceiling(case, pool=pool, panel=panel)
         rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
         rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
     return rows
@@ -214,22 +186,18 @@ def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]
     return names | to_row(measured, case)
 
 
-def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]], benchmark: str) -> dict[str, Any]:
+def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
     return {
-        "benchmark": benchmark,
+        "benchmark": plan.benchmark,
         "inputs_sha256": plan.identity,
         "num_cases": len(plan.cases),
         "num_samples": len(plan.found.samples),
         "missing_images": list(plan.found.missing),
         "extra_images": list(plan.found.extra),
         "protocol": PROTOCOL,
-        "encoders": _encoder_ids(plan.panel.eyes.encoders),
+        "encoders": plan.encoders,
         "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.panel.metrics},
         "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
         "versions": package_versions(*PACKAGES),
         **tallies(kinds["generated"]),
     }
-
-
-def _encoder_ids(encoders: Encoders) -> dict[str, str]:
-    return {name: encoder.id for name, encoder in sorted(encoders.items())}

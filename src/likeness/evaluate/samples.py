@@ -1,7 +1,7 @@
 """Which picture of a folder belongs to which case."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # rows are JSON
@@ -16,10 +16,14 @@ from likeness.core.records import Case
 class Sample:
     """The k-th generated picture of a case."""
 
-    id: str
     case: Case
     k: int
     image: Path
+
+    @property
+    def id(self) -> str:
+        """Its name in rows of scores."""
+        return f"{self.case.id}-{self.k}"
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,20 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     by_id = {case.id: case for case in cases}
     pictures = pictures_in(folder)
     if manifest.is_file():
-        claimed, absent, foreign = _from_manifest(manifest, cases=by_id)
-        listed = {path.resolve() for path in (*(sample.image for sample in claimed), *foreign)}
-        unlisted = [path for path in pictures if path.resolve() not in listed]
-        return _ordered(claimed, cases=cases, absent=absent, extra=[*foreign, *unlisted], folder=folder)
-    placed = {path: _place(path.stem, cases=by_id) for path in pictures}
-    claimed = [Sample(f"{p[0].id}-{p[1]}", p[0], p[1], path) for path, p in placed.items() if p]
-    return _ordered(claimed, cases=cases, absent=[], extra=[path for path, p in placed.items() if not p], folder=folder)
+        claimed, absent, extra = _from_manifest(manifest, cases=by_id)
+        listed = {path.resolve() for path in (*(sample.image for sample in claimed), *extra)}
+        extra += [path for path in pictures if path.resolve() not in listed]
+    else:
+        placed = {path: _place(path.stem, cases=by_id) for path in pictures}
+        claimed = [Sample(*place, path) for path, place in placed.items() if place]
+        absent, extra = [], [path for path, place in placed.items() if not place]
+    _require_apart(claimed)
+    order = {case.id: index for index, case in enumerate(cases)}
+    covered = {sample.case.id for sample in (*claimed, *absent)}
+    missing = sorted(sample.id for sample in absent) + [case.id for case in cases if case.id not in covered]
+    samples = sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))
+    names = (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name for path in extra)
+    return Found(tuple(samples), tuple(missing), tuple(sorted(names)))
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
@@ -61,22 +72,18 @@ def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
     return (cases[match[1]], int(match[2])) if match and match[1] in cases else None
 
 
-def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample], list[str], list[Path]]:
-    """Samples with a picture, ids whose picture is absent, pictures of unknown cases."""
-    claimed: list[Sample] = []
-    absent: list[str] = []
-    foreign: list[Path] = []
+def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample], list[Sample], list[Path]]:
+    """Samples with a picture, samples whose picture is absent, pictures of unknown cases."""
+    claimed, absent, foreign = list[Sample](), list[Sample](), list[Path]()
     for number, row in enumerate(read_jsonl(path), start=1):
         if not _is_placed(row):
             wanted = '{"case_id": text, "image": text, "k"?: whole number from 0}'
             raise DataError(f"{path}:{number}: expected {wanted}, got {str(row)[:80]}; correct the row.")
-        case, k, image = cases.get(row["case_id"]), row.get("k", 0), path.parent / row["image"]
+        case, image = cases.get(row["case_id"]), path.parent / row["image"]
         if case is None:
             foreign.append(image)
-        elif not image.is_file():
-            absent.append(f"{case.id}-{k}")
         else:
-            claimed.append(Sample(f"{case.id}-{k}", case, k, image))
+            (claimed if image.is_file() else absent).append(Sample(case, row.get("k", 0), image))
     return claimed, absent, foreign
 
 
@@ -88,22 +95,9 @@ def _is_placed(row: Any) -> bool:
     return isinstance(k, int) and not isinstance(k, bool) and k >= 0
 
 
-def _ordered(
-    samples: list[Sample], *, cases: Sequence[Case], absent: list[str], extra: Iterable[Path], folder: Path
-) -> Found:
+def _require_apart(samples: Sequence[Sample]) -> None:
     seen: dict[str, Path] = {}
     for sample in samples:
         if sample.id in seen:
             raise DataError(f"{sample.image}: expected one picture for {sample.id}, got {seen[sample.id].name} too.")
         seen[sample.id] = sample.image
-    order = {case.id: index for index, case in enumerate(cases)}
-    covered = {sample.case.id for sample in samples} | {name.rpartition("-")[0] for name in absent}
-    return Found(
-        samples=tuple(sorted(samples, key=lambda sample: (order[sample.case.id], sample.k))),
-        missing=tuple(sorted(absent) + [case.id for case in cases if case.id not in covered]),
-        extra=tuple(sorted(_relative(path, folder) for path in extra)),
-    )
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

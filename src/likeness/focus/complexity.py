@@ -73,21 +73,15 @@ def _soft_histogram(grey: Float[Tensor, "r px c"]) -> Float[Tensor, "r c 32"]:
     nearest = position.round().clamp_(0, _KDE_BINS - 1)
     distance = position.sub_(nearest).mul_(_KDE_STEP / _KDE_SIGMA)
     slots = nearest.int()  # one bin is added at each end, for the neighbours of the first and the last
-    parts = [
-        _histogram(slots + (1 + shift), _gaussian(distance - shift * _KDE_STEP / _KDE_SIGMA), num_bins=_KDE_BINS + 2)
+    below, at, above = (
+        _histogram(
+            slots + (1 + shift),
+            (distance - shift * _KDE_STEP / _KDE_SIGMA).square_().mul_(-0.5).exp_(),
+            num_bins=_KDE_BINS + 2,
+        )
         for shift in (-1, 0, 1)
-    ]
-    return (parts[0] + parts[1] + parts[2])[..., 1:-1]
-
-
-def _gaussian(distance: Tensor) -> Tensor:
-    """exp(-d^2 / 2), in place."""
-    return distance.square_().mul_(-0.5).exp_()
-
-
-def _hard_histogram(grey: Float[Tensor, "r px c"]) -> Float[Tensor, "r c 256"]:
-    """Per cell the number of pixels of each 8-bit grey level."""
-    return _histogram(_levels(grey), None, num_bins=256)
+    )
+    return (below + at + above)[..., 1:-1]
 
 
 def _levels(grey: Tensor) -> Int[Tensor, "..."]:
@@ -133,8 +127,9 @@ def _band_entropy(grey: Float[Tensor, "h w"], *, windows: _Windows, kind: str) -
     """Entropies of all patches that lie within these rows of pixels."""
     if kind == "hist256" and windows.cell == 1:
         return _entropy_by_level(_levels(grey), windows=windows)
-    histogram = _soft_histogram if kind == "kde32" else _hard_histogram
-    sums = _sums(histogram(_by_cell(grey, windows.cell)), windows)
+    cells = _by_cell(grey, windows.cell)
+    counts = _soft_histogram(cells) if kind == "kde32" else _histogram(_levels(cells), None, num_bins=256)
+    sums = _sums(counts, windows)
     shares = sums / sums.sum(dim=-1, keepdim=True).clamp_min_(_SMALLEST)
     return -(shares.clamp_min(_SMALLEST).log_().mul_(shares)).sum(dim=-1)  # 0 ln 0 = 0
 

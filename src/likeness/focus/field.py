@@ -22,13 +22,6 @@ def _mean_weights(mask: Bool[Tensor, "B Li"]) -> Float[Tensor, "B 1 Li"]:
     return (inside / inside.sum(dim=1, keepdim=True))[:, None]
 
 
-def _pattern(layers: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if layers is None else re.compile(layers)
-    except re.error as error:
-        raise ConfigError(f"layers: expected a regular expression, got {layers!r} ({error}); correct it.") from error
-
-
 class FieldCollector:
     """A backbone's `Watch` that keeps the mean over layers of cosine(target token, pooled reference), nothing else.
 
@@ -57,7 +50,11 @@ class FieldCollector:
         self.num_rows, self.features, self.detached = num_rows, features, True
         self._weights = [_mean_weights(mask) for mask in reference_masks]
         self._center = center
-        self._pattern = _pattern(layers)
+        try:
+            self._pattern = None if layers is None else re.compile(layers)
+        except re.error as error:
+            wanted = f"layers: expected a regular expression, got {layers!r} ({error})"
+            raise ConfigError(f"{wanted}; correct it.") from error
         self._seen: set[str] = set()
         self._sum: Tensor | None = None
 
@@ -78,17 +75,13 @@ class FieldCollector:
             return
         if layer in self._seen:
             raise MeasurementError(f"FieldCollector: expected one pass, got {layer} twice; make a new one per pass.")
-        self._check(reference_tokens)
+        got, expected = [t.shape[1] for t in reference_tokens], [weights.shape[-1] for weights in self._weights]
+        if got != expected:
+            raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
         self._seen.add(layer)
         with torch.autocast(target_tokens.device.type, enabled=False):  # bf16 scores would tie
             cosines = self._cosines(target_tokens, reference_tokens)
         self._sum = cosines if self._sum is None else self._sum.add_(cosines)
-
-    def _check(self, reference_tokens: Sequence[Tensor]) -> None:
-        got = [tokens.shape[1] for tokens in reference_tokens]
-        expected = [weights.shape[-1] for weights in self._weights]
-        if got != expected:
-            raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
 
     def _cosines(self, target_tokens: Tensor, reference_tokens: Sequence[Tensor]) -> Float[Tensor, "B R L"]:
         self._weights = [weights.to(target_tokens.device) for weights in self._weights]

@@ -19,9 +19,8 @@ def token_mask(mask: Shaped[Tensor, "*batch H W"], grid: tuple[int, int]) -> Boo
     Raises: DataError for a mask without two sides.
     """
     if mask.ndim < 2 or 0 in mask.shape[-2:]:
-        raise DataError(
-            f"token_mask: expected a mask (..., H, W), got shape {tuple(mask.shape)}; load it as a picture."
-        )
+        got = f"shape {tuple(mask.shape)}"
+        raise DataError(f"token_mask: expected a mask (..., H, W), got {got}; load it as a picture.")
     pixels = (mask != 0).reshape(-1, 1, *mask.shape[-2:]).float()
     share = functional.interpolate(pixels, grid, mode="area").flatten(1)
     covered = share >= 0.5

@@ -94,7 +94,7 @@ class FluxInpainter:
         import torch
 
         from likeness.backbones.flux.tokens import token_grid
-        from likeness.backbones.flux.uno import to_pixels
+        from likeness.backbones.pixels import to_pixels
 
         if job.region.shape != job.picture.shape[:2]:
             raise DataError(f"region: expected {job.picture.shape[:2]} as the picture, got {job.region.shape}.")

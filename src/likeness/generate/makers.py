@@ -94,12 +94,9 @@ def load_maker(spec: MakerSpec) -> ImageMaker:
 def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:
     """What the maker says about words it will not see or does not know; empty when all is well."""
     notes: list[str] = []
-    is_truncated = getattr(maker, "prompt_is_truncated", None)
-    if is_truncated is not None and is_truncated(prompt):
+    if getattr(maker, "prompt_is_truncated", lambda _: False)(prompt):
         notes.append("truncated: the prompt is longer than the text encoder reads")
-    unknown_words = getattr(maker, "unknown_words", None)
-    unknown = sorted(set(unknown_words(prompt))) if unknown_words is not None else []
-    if unknown:
+    if unknown := sorted(set(getattr(maker, "unknown_words", lambda _: ())(prompt))):
         more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         notes.append(f"unknown words: {', '.join(unknown[:20])}{more}")
     return notes

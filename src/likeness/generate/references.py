@@ -1,13 +1,14 @@
 """Reference images and photos, copied into the run folder under the hash of their pixels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from likeness.core.errors import DataError
 from likeness.core.hashing import pixels_sha256, short
 from likeness.core.images import load_image, save_png
-from likeness.core.records import Case, LeftOut, with_paths
+from likeness.core.records import Case, with_paths
+from likeness.core.rows import LeftOut
 
 __all__ = ["References", "copy_references", "read_references"]
 
@@ -29,23 +30,20 @@ def read_references(cases: Iterable[Case]) -> References:
     kept: list[Case] = []
     left_out: list[LeftOut] = []
     digests: dict[Path, str] = {}
-    for case in cases:
-        try:
-            kept.append(_relative(case, digests=digests))
-        except DataError as error:
-            left_out.append(LeftOut(where=case.id, reason=str(error)))
-    files = {_file(digest): (source, digest) for source, digest in digests.items()}
-    sources = {file: source for file, (source, _) in files.items()}
-    return References(tuple(kept), tuple(left_out), sources, {file: digest for file, (_, digest) in files.items()})
 
-
-def _relative(case: Case, *, digests: dict[Path, str]) -> Case:
     def named(source: Path) -> Path:
         if source not in digests:
             digests[source] = pixels_sha256(load_image(source))
         return _file(digests[source])
 
-    return with_paths(case, named)
+    for case in cases:
+        try:
+            kept.append(with_paths(case, named))
+        except DataError as error:
+            left_out.append(LeftOut(where=case.id, reason=str(error)))
+    sources = {_file(digest): source for source, digest in digests.items()}
+    by_file = {file: digests[source] for file, source in sources.items()}
+    return References(tuple(kept), tuple(left_out), sources, by_file)
 
 
 def _file(digest: str) -> Path:
@@ -57,7 +55,8 @@ def copy_references(references: References, *, folder: Path) -> None:
 
     Raises: DataError when a source changed since it was hashed, OutputError when the folder cannot be written.
     """
-    for file in sorted(_named(references.cases)):
+    subjects = [subject for case in references.cases for subject in case.subjects]
+    for file in sorted({path for subject in subjects for path in (subject.reference_image, *subject.photos)}):
         digest, source = references.digests[file], references.sources[file]
         if _shows(folder / file, digest=digest):
             continue
@@ -65,11 +64,6 @@ def copy_references(references: References, *, folder: Path) -> None:
         if pixels_sha256(image) != digest:
             raise DataError(f"{source}: expected the picture read a moment ago, got another; leave inputs alone.")
         save_png(image, folder / file)
-
-
-def _named(cases: Sequence[Case]) -> set[Path]:
-    subjects = [subject for case in cases for subject in case.subjects]
-    return {path for subject in subjects for path in (subject.reference_image, *subject.photos)}
 
 
 def _shows(path: Path, *, digest: str) -> bool:

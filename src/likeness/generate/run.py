@@ -13,7 +13,8 @@ from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
-from likeness.core.records import Case, LeftOut
+from likeness.core.records import Case
+from likeness.core.rows import LeftOut
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
@@ -128,10 +129,6 @@ def _model_facts(
     return weights_facts(model, weights) | ({"loras": facts} if facts else {})
 
 
-def _weights_hashes(model: dict[str, Any]) -> str:
-    return "+".join([model["sha256"], *(lora["sha256"] for lora in model.get("loras", []))])
-
-
 def _case_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
     return [case.model_dump(mode="json") for case in cases]
 
@@ -147,19 +144,23 @@ def _run(
 ) -> RunSummary:
     copy_references(references, folder=plan.folder)
     write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
+    hashes = [weights["sha256"] for weights in (identity["model"], *identity["model"].get("loras", []))]
     jobs = jobs_of(
         references.cases,
         num_images=identity["num_images"],
         digests=references.digests,
-        provenance={"model": _weights_hashes(identity["model"]), "settings": identity["settings"]},
+        provenance={"model": "+".join(hashes), "settings": identity["settings"]},
     )
     missing = [job for job in jobs if read_notes(job, folder=plan.folder) is None]
     refused = _make_all(missing, plan=plan, workers=workers, total=len(jobs), progress=progress)
-    by_job = [LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused]
     made = [job for job in jobs if job.id not in refused]
     _write_tables(made, references=references, identity=identity, folder=plan.folder)
-    left_out = (*left_out, *by_job)
-    _write_left_out(left_out, folder=plan.folder)
+    left_out = (*left_out, *(LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused))
+    rejected = plan.folder / "rejected.jsonl"
+    if left_out:
+        write_jsonl(rejected, [row.model_dump() for row in left_out])
+    else:
+        rejected.unlink(missing_ok=True)
     return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out)
 
 
@@ -187,11 +188,3 @@ def _write_tables(
             raise DataError(f"{folder / job.file}: expected the picture just made, got none; leave the run alone.")
         rows.append(manifest_row(job, notes=notes, digests=references.digests, identity=identity))
     write_jsonl(folder / "manifest.jsonl", rows)
-
-
-def _write_left_out(left_out: Sequence[LeftOut], *, folder: Path) -> None:
-    path = folder / "rejected.jsonl"
-    if left_out:
-        write_jsonl(path, [row.model_dump() for row in left_out])
-    else:
-        path.unlink(missing_ok=True)

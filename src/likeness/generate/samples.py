@@ -71,14 +71,7 @@ def manifest_row(
     job: PictureJob, *, notes: list[str], digests: dict[Path, str], identity: dict[str, Any]
 ) -> dict[str, Any]:
     """The job's row of manifest.jsonl; `sha256` of a reference is the hash of its pixels."""
-    references = [
-        {
-            "subject_id": subject.id,
-            "file": subject.reference_image.as_posix(),
-            "sha256": digests[subject.reference_image],
-        }
-        for subject in job.case.subjects
-    ]
+    shown = [(subject.id, subject.reference_image) for subject in job.case.subjects]
     return {
         "id": job.id,
         "case_id": job.case.id,
@@ -86,9 +79,7 @@ def manifest_row(
         "image": job.file.as_posix(),
         "prompt": job.case.prompt,
         "seed": job.seed,
-        "references": references,
-        "model": identity["model"],
-        "settings": identity["settings"],
-        "versions": identity["versions"],
+        "references": [{"subject_id": name, "file": f.as_posix(), "sha256": digests[f]} for name, f in shown],
+        **{key: identity[key] for key in ("model", "settings", "versions")},
         "notes": notes,
     }

@@ -9,8 +9,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: a maker without a model of its options takes what was given
 
-from PIL import Image
-
 from likeness.backbones.options import Options
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
@@ -38,16 +36,16 @@ def make_pictures(jobs: Sequence[PictureJob], *, plan: Plan, workers: int) -> It
 
 
 def _load(plan: Plan, worker: int) -> Callable[[PictureJob], str]:
-    return partial(_make, maker=load_maker(_on_own_device(plan.maker, worker=worker)), plan=plan)
+    """The maker, on a CUDA device of the worker's own where there are several."""
+    spec = plan.maker
+    if spec.device == "cuda":
+        import torch
+
+        spec = spec._replace(device=f"cuda:{worker % torch.cuda.device_count()}")
+    return partial(_make, maker=load_maker(spec), plan=plan)
 
 
-def _on_own_device(maker: MakerSpec, *, worker: int) -> MakerSpec:
-    """The maker on a CUDA device of the worker's own where there are several."""
-    if maker.device != "cuda":
-        return maker
-    import torch
-
-    return maker._replace(device=f"cuda:{worker % torch.cuda.device_count()}")
+_reference = lru_cache(maxsize=64)(load_image)
 
 
 def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> str:
@@ -60,8 +58,3 @@ def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> str:
         return str(error)
     write_picture(image, job, folder=plan.folder, notes=notes)
     return ""
-
-
-@lru_cache(maxsize=64)
-def _reference(path: Path) -> Image.Image:
-    return load_image(path)

@@ -39,8 +39,7 @@ def applicable(expected: Attributes, *, labels: Labels) -> dict[str, str]:
     Raises: MeasurementError for an attribute or value that the probe has no label for.
     """
     kept: dict[str, str] = {}
-    unknown = sorted(set(expected) - set(labels))
-    if unknown:
+    if unknown := sorted(set(expected) - set(labels)):
         known = ", ".join(labels)
         raise MeasurementError(f"Attributes: expected {known}, got {unknown[0]}; train a probe that reads it.")
     for name, values in labels.items():
@@ -68,9 +67,8 @@ def match_subjects(
 
     wanted = [applicable(attributes, labels=labels) for attributes in expected]
     matched: list[SubjectReading | None] = [None] * len(wanted)
-    if not readings or not wanted:
-        return matched
     scores = np.array([[_log_probability(reading, attributes) for reading in readings] for attributes in wanted])
+    scores = scores.reshape(len(wanted), len(readings))  # also where one of them is empty
     for subject, reading in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
         matched[subject] = readings[reading]
     return matched
@@ -79,7 +77,7 @@ def match_subjects(
 def right_attributes(reading: SubjectReading | None, expected: Attributes, *, labels: Labels) -> dict[str, bool]:
     """Applicable attribute -> whether the probe's most probable value is the expected one; all False if not found."""
     return {
-        name: reading is not None and best_answer(reading.attributes[name]).value == value
+        name: reading is not None and best_answer(reading.attributes[name]) == value
         for name, value in applicable(expected, labels=labels).items()
     }
 
@@ -115,7 +113,7 @@ def leakage(
     foreign = {name: {o[name] for o in others if name in o} - {value, ABSENT} for name, value in own.items()}
     if not any(foreign.values()):
         return not_measured("the subjects differ in no attribute", status="not_applicable")
-    return Value(float(any(best_answer(reading.attributes[name]).value in values for name, values in foreign.items())))
+    return Value(float(any(best_answer(reading.attributes[name]) in values for name, values in foreign.items())))
 
 
 def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
@@ -127,7 +125,7 @@ def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind
         return not_measured(f"the case names no {kind}", status="not_applicable")
     if expected not in probabilities:
         return not_measured(f"the probe has no {kind} {expected!r}", status="not_applicable")
-    return Value(float(best_answer(dict(probabilities)).value == expected))
+    return Value(float(best_answer(probabilities) == expected))
 
 
 def _matched(evidence: Evidence) -> tuple[list[SubjectReading | None], list[Attributes], Labels]:
@@ -154,8 +152,21 @@ def _leakage(evidence: Evidence) -> Measured:
     return of_subjects([leakage(matched, expected, subject=i, labels=labels) for i in range(len(expected))])
 
 
-_of_subjects = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="percent", per_subject=True)
-_of_picture = partial(Facts, needs=("probe",), kind="labels", card=True, shown_as="yes_no")
+_of_probe = partial(Facts, needs=("probe",), kind="labels", card=True)
+_of_subjects = partial(_of_probe, shown_as="percent", per_subject=True)
+
+
+def _recognition(kind: str, *, headline: int | None = None) -> Metric:
+    """Whether the probe reads the right "action" or "scene"."""
+    name, question = kind.capitalize(), f"Does the probe read the right {kind}?"
+    facts = _of_probe(f"{kind}_recognised", f"{name} recognised", name, question, shown_as="yes_no", headline=headline)
+
+    def measure(evidence: Evidence) -> Measured:
+        probabilities, expected = getattr(evidence.picture["probe"], kind), getattr(evidence.case, kind)
+        return Measured(recognised(probabilities, expected, kind=kind))
+
+    return Metric(facts, measure)
+
 
 ATTRIBUTES = (
     Metric(
@@ -167,7 +178,6 @@ ATTRIBUTES = (
             protocol={"attributes": PROTOCOL},
             headline=0,
             ranks=0,
-            compared=0,
         ),
         _accuracy,
         tallied="attributes",
@@ -180,23 +190,9 @@ ATTRIBUTES = (
             question="What share of subjects carries an attribute of another subject of the picture?",
             higher_is_better=False,
             headline=1,
-            compared=1,
         ),
         _leakage,
     ),
-    Metric(
-        _of_picture(
-            name="action_recognised",
-            label="Action recognised",
-            short="Action",
-            question="Does the probe read the right action?",
-            headline=2,
-            compared=2,
-        ),
-        lambda evidence: Measured(recognised(evidence.picture["probe"].action, evidence.case.action, kind="action")),
-    ),
-    Metric(
-        _of_picture("scene_recognised", "Scene recognised", "Scene", "Does the probe read the right scene?"),
-        lambda evidence: Measured(recognised(evidence.picture["probe"].scene, evidence.case.scene, kind="scene")),
-    ),
+    _recognition("action", headline=2),
+    _recognition("scene"),
 )

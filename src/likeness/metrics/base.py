@@ -84,8 +84,8 @@ class Facts:
     `kind` decides the bounds. "subject" and "prompt": the floor is measured on another subject's photo, for "subject"
     per subject; the ceiling on the true picture, for "subject" else on the subject's other photos. "labels": measured
     only where cases carry labels; the floor is another case's true picture. `column` tells readings of one `name`
-    apart. `headline`, `ranks` and `compared` are places in an order (None: not in it): of the numbers set large, of
-    the metrics that may order cases from best to worst, of the table before and after tuning.
+    apart. `headline` and `ranks` are places in an order (None: not in it): of the numbers set large, which also stand
+    in the table before and after tuning, and of the metrics that may order cases from best to worst.
     """
 
     name: str
@@ -103,7 +103,6 @@ class Facts:
     card: bool = False
     headline: int | None = None
     ranks: int | None = None
-    compared: int | None = None
     per_subject: bool = False
 
     @property
@@ -116,7 +115,10 @@ class Facts:
         kept = asdict(self)
         for name in ("question", "needs", "protocol", "per_subject"):
             del kept[name]
-        return kept | {"range": list(self.range)}
+        return kept | {"range": list(self.range), "compared": self.headline}
+
+
+COSINE = ("cosine", (-1.0, 1.0))  # unit and range
 
 
 class NotApplicableError(MeasurementError):
@@ -174,18 +176,21 @@ def of_subjects(values: Sequence[Value]) -> Measured:
     return Measured(mean_over_subjects(values), tuple(values))
 
 
-def photo_metrics(facts: Facts) -> tuple[Metric, Metric]:
-    """Mean cosine of features of the picture and of a subject's photos: all of them, and the conditioning one.
+def photo_metrics(
+    name: str, short: str, question: str, *, encoder: str, protocol: str, headline: int, ranks: int
+) -> tuple[Metric, Metric]:
+    """Mean cosine of what `encoder` saw of the picture and of a subject's photos: of all, and of the conditioning one.
 
-    Features are those of the encoder in `facts.needs`. `facts` are of the first; the second has no place in an order.
+    The second has no place in an order.
     """
-    encoder = facts.needs[0]
+    label = f"Subject fidelity ({short})"
+    facts = Facts(name, label, short, question, (encoder,), "subject", *COSINE, per_subject=True)
 
     def mean_to(photos: Callable[[SubjectEvidence], Sequence[Seen]]) -> Callable[[Evidence], Measured]:
         return lambda evidence: of_subjects(
             [mean_cosine(evidence.picture[encoder], [photo[encoder] for photo in photos(s)]) for s in evidence.subjects]
         )
 
-    alone = replace(facts, column="conditioning_photo", headline=None, ranks=None, compared=None)
-    whole = Metric(replace(facts, column="all_photos"), mean_to(lambda subject: subject.photos))
-    return whole, Metric(alone, mean_to(lambda subject: (subject.conditioning,)))
+    whole = replace(facts, column="all_photos", protocol={name: protocol}, headline=headline, ranks=ranks)
+    alone = replace(facts, column="conditioning_photo")
+    return Metric(whole, mean_to(lambda seen: seen.photos)), Metric(alone, mean_to(lambda seen: (seen.conditioning,)))

@@ -3,24 +3,14 @@
 Source: DreamBooth (arXiv:2208.12242), section 4.1; whole pictures without masks as in all public scripts.
 """
 
-from likeness.metrics.base import Facts, photo_metrics
-
-PROTOCOL = "cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone"
+from likeness.metrics.base import photo_metrics
 
 CLIP_I = photo_metrics(
-    Facts(
-        name="clip_i",
-        label="Subject fidelity (CLIP-I)",
-        short="CLIP-I",
-        question="Does the picture look like the subject's photos to CLIP?",
-        unit="cosine",
-        range=(-1.0, 1.0),
-        needs=("clip",),
-        kind="subject",
-        protocol={"clip_i": PROTOCOL},
-        headline=4,
-        ranks=2,
-        compared=4,
-        per_subject=True,
-    )
+    "clip_i",
+    "CLIP-I",
+    "Does the picture look like the subject's photos to CLIP?",
+    encoder="clip",
+    protocol="cosine of whole pictures: mean over all photos of the subject, and the conditioning photo alone",
+    headline=4,
+    ranks=2,
 )

@@ -27,7 +27,6 @@ CLIP_T = Metric(
         protocol={"clip_t": "cosine of the whole picture and the exact prompt, raw"},
         headline=5,
         ranks=3,
-        compared=5,
     ),
     clip_t,
 )

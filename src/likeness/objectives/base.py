@@ -12,6 +12,8 @@ from torch import Tensor
 from likeness.core.spec import Spec
 from likeness.objectives.pair import PairPredictions
 
+Weights = Literal["none", "uniform", "patch", "focus"]
+
 
 class PatchWeights(NamedTuple):
     """Weight in [0, 1] of every token of the two pictures."""
@@ -63,7 +65,7 @@ class Objective(Spec):
     label: ClassVar[str]
     needs_rejected: ClassVar[bool] = True
     needs_ref_policy: ClassVar[bool] = False
-    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "none"
+    weights: ClassVar[Weights] = "none"
     columns: ClassVar[tuple[str, ...]] = ()
     """What its loss logs beside what every objective of pairs does."""
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from likeness.objectives.base import Objective, PairLoss, PairSeen
+from likeness.objectives.base import Objective, PairLoss, PairSeen, Weights
 from likeness.objectives.pair import (
     PairPredictions,
     PreferenceLoss,
@@ -62,7 +62,7 @@ class Dpo(PreferenceOptions):
     """The preference loss over all tokens alike."""
 
     label: ClassVar[str] = "DPO"
-    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "uniform"
+    weights: ClassVar[Weights] = "uniform"
 
     kind: Literal["dpo"] = "dpo"
 

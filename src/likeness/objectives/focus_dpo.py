@@ -7,7 +7,7 @@ from torch import Tensor
 
 from likeness.core.errors import DataError
 from likeness.focus.options import FocusOptions
-from likeness.objectives.base import PairLoss, PairSeen
+from likeness.objectives.base import PairLoss, PairSeen, Weights
 from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.pair import PairPredictions, PreferenceLoss, pair_errors, preference_loss, time_weight
 
@@ -36,7 +36,7 @@ class FocusDpo(PreferenceOptions):
     """The preference loss over the tokens of the focus map, which [objective.focus] shapes."""
 
     label: ClassVar[str] = "FocusDPO"
-    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "focus"
+    weights: ClassVar[Weights] = "focus"
 
     kind: Literal["focus_dpo"] = "focus_dpo"
     focus: FocusOptions = FocusOptions()
@@ -45,13 +45,7 @@ class FocusDpo(PreferenceOptions):
         """`focus_dpo_loss` of every pair. Raises: DataError without a focus map."""
         if seen.focus is None:
             raise DataError("FocusDPO: expected a focus map, got none; watch the forward pass.")
-        found = focus_dpo_loss(
-            seen.predictions,
-            seen.focus,
-            t=seen.t,
-            beta=self.beta,
-            weighting=self.weighting,
-            reduction=self.reduction,
-            weight_power=self.focus.weight_power,
-        )
+        options = self.model_dump(include={"beta", "weighting", "reduction"})
+        power = self.focus.weight_power
+        found = focus_dpo_loss(seen.predictions, seen.focus, t=seen.t, weight_power=power, **options)
         return PairLoss(found.loss, found.inside, self.anchor(seen))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness.core.errors import DataError
-from likeness.objectives.base import Objective, PairLoss, PairSeen, PatchWeights
+from likeness.objectives.base import Objective, PairLoss, PairSeen, PatchWeights, Weights
 from likeness.objectives.pair import velocity_errors
 
 _FLAT = 1e-6  # range of similarities below which all patches are alike
@@ -67,9 +67,7 @@ def patch_weights(
         raise DataError(f"patch_weights: expected {patches[0]} x {patches[1]} patches, got {count}; pass `patches`.")
     found = _best_match(features_preferred, features_rejected)
     good = _best_match(features_rejected, features_reference, reference_mask)
-    return PatchWeights(
-        preferred=1 - _on_grid(found, grid=grid, patches=patches), rejected=_on_grid(good, grid=grid, patches=patches)
-    )
+    return PatchWeights(1 - _on_grid(found, grid=grid, patches=patches), _on_grid(good, grid=grid, patches=patches))
 
 
 def patch_dpo_loss(
@@ -93,7 +91,7 @@ class PatchDpo(Objective):
     """Squared error weighted by patch quality, on both pictures; `patch_encoder` is the ViT that gives the patches."""
 
     label: ClassVar[str] = "PatchDPO"
-    weights: ClassVar[Literal["none", "uniform", "patch", "focus"]] = "patch"
+    weights: ClassVar[Weights] = "patch"
 
     kind: Literal["patch_dpo"] = "patch_dpo"
     patch_encoder: str = "dino"
@@ -102,12 +100,11 @@ class PatchDpo(Objective):
         """`patch_dpo_loss` of every pair. Raises: DataError without the rejected picture or patch weights."""
         if seen.patches is None or seen.policy_rejected is None or seen.target_rejected is None:
             raise DataError("PatchDPO: expected patch weights in the cache, got none; encode the pairs with them.")
-        return PairLoss(
-            patch_dpo_loss(
-                prediction_preferred=seen.policy_preferred,
-                target_preferred=seen.target_preferred,
-                prediction_rejected=seen.policy_rejected,
-                target_rejected=seen.target_rejected,
-                weights=seen.patches,
-            )
+        loss = patch_dpo_loss(
+            prediction_preferred=seen.policy_preferred,
+            target_preferred=seen.target_preferred,
+            prediction_rejected=seen.policy_rejected,
+            target_rejected=seen.target_rejected,
+            weights=seen.patches,
         )
+        return PairLoss(loss)

@@ -10,10 +10,7 @@ from likeness.objectives.pair import Reduction, velocity_errors
 
 
 def sft_loss(
-    prediction_preferred: Float[Tensor, "B ..."],
-    target_preferred: Float[Tensor, "B ..."],
-    *,
-    reduction: str = "mean",
+    prediction_preferred: Float[Tensor, "B ..."], target_preferred: Float[Tensor, "B ..."], *, reduction: str = "mean"
 ) -> Float[Tensor, " B"]:
     """||v - v_hat||^2 of the preferred picture: the loss that the backbone was trained with.
 

@@ -1,9 +1,7 @@
 """Stage "autoencoder": the world's AutoencoderKL, FLUX geometry (factor 8, 16 channels), trained on pixels."""
 
 import random
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +18,10 @@ from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.config import AutoencoderTable, PretrainConfig
 from likeness.pretrain.log import TrainLog
+from likeness.pretrain.optim import update
+from likeness.pretrain.tiny_flux import vae_numbers
 from likeness.pretrain.vae import WEIGHTS, decoded, has_vae, load_vae, on_device, posterior
-from likeness.train.schedule import Ema, learning_rate_factor, psnr
+from likeness.train.schedule import Ema, psnr
 from likeness.train.state import load_state, save_state
 from likeness.world.identity import sample_identity
 from likeness.world.render import render_image, render_reference
@@ -33,27 +33,20 @@ NUM_VALIDATION = 128
 
 def build_autoencoder(config: PretrainConfig) -> AutoencoderKL:
     """A stock AutoencoderKL with random weights drawn from the config's seed."""
-    channels = config.block_out_channels
-    settings: dict[str, Any] = {  # Any: diffusers annotates tuples of any length as tuples of one
-        "latent_channels": 16,
-        "block_out_channels": channels,
-        "layers_per_block": 1,
-        "norm_num_groups": 8,
-        "mid_block_add_attention": False,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "down_block_types": ("DownEncoderBlock2D",) * len(channels),
-        "up_block_types": ("UpDecoderBlock2D",) * len(channels),
-        "sample_size": config.size,
-    }
     torch.manual_seed(seed_for(config.seed, "autoencoder"))
-    return AutoencoderKL(**settings)
+    return AutoencoderKL(**vae_numbers({"block_out_channels": config.block_out_channels, "sample_size": config.size}))
 
 
 def to_pixels(images: np.ndarray) -> Float[Tensor, "B 3 H W"]:
     """(B, H, W, 3) uint8 -> float32 in [-1, 1]."""
     # Contiguous: group norm runs backward twice as fast on CPU as it does channels-last.
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+
+
+def to_pictures(pixels: Float[Tensor, "B 3 H W"]) -> NDArray[np.uint8]:
+    """Pixels, cut to [-1, 1], -> (B, H, W, 3) uint8."""
+    levels = (pixels.float().clamp(-1, 1) + 1) * 127.5
+    return levels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
 
 
 def scenes(first: int, count: int, *, size: int, split: Split) -> NDArray[np.uint8]:
@@ -65,11 +58,6 @@ def portraits(first: int, count: int, *, size: int, split: Split) -> NDArray[np.
     """Reference pictures number first .. first + count - 1 of a split, (B, H, W, 3)."""
     who = [sample_identity(random.Random(f"portrait/{split}/{first + i}"), split=split) for i in range(count)]
     return np.stack([render_reference(w, seed=first + i, size=size) for i, w in enumerate(who)])
-
-
-def _batches(config: PretrainConfig, table: AutoencoderTable, *, seen: int) -> Iterator[NDArray[np.uint8]]:
-    firsts = range(seen, table.total_images, table.batch_size)
-    return drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers)
 
 
 def _batch(config: PretrainConfig, table: AutoencoderTable, first: int) -> NDArray[np.uint8]:
@@ -161,18 +149,14 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
         seen = state["seen"]
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
     errors: list[Tensor] = []
-    for images in _batches(config, table, seen=seen):
-        factor = learning_rate_factor(seen, total=table.total_images, warmup=800, decay_share=table.decay_share)
-        for group in optimizer.param_groups:
-            group["lr"] = table.learning_rate * factor
+    firsts = range(seen, table.total_images, table.batch_size)
+    for images in drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers):
         torch.manual_seed(seed_for(config.seed, name, seen))
         with torch.autocast(device, torch.bfloat16):
             loss, mse = autoencoder_loss(vae, to_pixels(images).to(device), table=table)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update(named)
+        rates = [(optimizer, table.learning_rate)]
+        factor = update(named, rates, ema, table=table, seen=seen, warmup=800, clip=1.0)
         seen += table.batch_size
         errors.append(mse)
         if len(errors) == SAVE_EVERY_BATCHES or seen >= table.total_images:

@@ -24,7 +24,7 @@ from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import match_subjects, recognised, right_attributes
-from likeness.pretrain.autoencoder import to_pixels, validation_psnrs
+from likeness.pretrain.autoencoder import to_pictures, to_pixels, validation_psnrs
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -51,12 +51,9 @@ def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
-def _test_pictures(size: int) -> list[Rendering]:
-    """Half single, half two subjects, none of them dressed."""
-    return [
-        render(sample_scenario(FIRST + i, split="test", num_subjects=1 + i % 2, dressed=False), size=size)
-        for i in range(NUM_PICTURES)
-    ]
+def _picture(index: int, *, size: int) -> Rendering:
+    """A test picture; half show one subject, half two, none of them dressed."""
+    return render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
 
 
 @torch.no_grad()
@@ -65,8 +62,7 @@ def autoencoded(vae: AutoencoderKL, images: Sequence[NDArray[np.uint8]]) -> list
     rows: list[NDArray[np.uint8]] = []
     for first in range(0, len(images), 16):
         z = posterior(vae, to_pixels(np.stack(images[first : first + 16])).to(vae.device)).mode()
-        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
-        rows += list(pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+        rows += list(to_pictures(decoded(vae, z)))
     return rows
 
 
@@ -105,7 +101,7 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
     """Accuracy on rendered test pictures, on the same passed through the autoencoder, and on other pictures (floor)."""
     probe = AttributeProbe.load(config.export / "probe", device=device)
     vae = _exported_vae(config, device=device)
-    pictures = _test_pictures(config.size)
+    pictures = [_picture(FIRST + i, size=config.size) for i in range(NUM_PICTURES)]
     images = [picture.image for picture in pictures]
     return {
         "rendered": read_pictures(probe, pictures, images),
@@ -116,18 +112,6 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
 
 
 # -- identity and text -----------------------------------------------------------------------------------------
-def _test_identities() -> list[Identity]:
-    """Equally many test identities of each species."""
-    species = ATTRIBUTES["species"]
-    rng = random.Random("calibration-identities")
-    return [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
-
-
-def _scene_of(who: Identity, index: int) -> Scenario:
-    plan = sample_scenario(FIRST + 10_000 + index, split="test", num_subjects=1, dressed=False)
-    return Scenario(plan.action, plan.scene, (who,), plan.seed)
-
-
 def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portraits: NDArray[np.float32]) -> Card:
     """How well cosine of features tells a true scene of a subject from the most similar other of its species.
 
@@ -171,12 +155,16 @@ def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
 
 
 def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
-    people = _test_identities()
-    scenes = [Image.fromarray(render_image(_scene_of(who, i), size=size)) for i, who in enumerate(people)]
-    portraits = [
-        Image.fromarray(render_reference(who, seed=seed_for("calibration", who.id), size=size)) for who in people
+    """Equally many test identities of each species, a scene and a portrait of each."""
+    species, rng = ATTRIBUTES["species"], random.Random("calibration-identities")
+    people = [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
+    plans = [
+        sample_scenario(FIRST + 10_000 + i, split="test", num_subjects=1, dressed=False) for i in range(NUM_IDENTITIES)
     ]
-    return people, scenes, portraits
+    alone = [Scenario(plan.action, plan.scene, (who,), plan.seed) for plan, who in zip(plans, people, strict=True)]
+    scenes = [render_image(scenario, size=size) for scenario in alone]
+    portraits = [render_reference(who, seed=seed_for("calibration", who.id), size=size) for who in people]
+    return people, [Image.fromarray(scene) for scene in scenes], [Image.fromarray(portrait) for portrait in portraits]
 
 
 def dino_card(config: PretrainConfig, *, device: str) -> Card:
@@ -199,7 +187,7 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
     index = FIRST + 50_000
     while len(found) < 256:
         index += 1
-        picture = render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
+        picture = _picture(index, size=size)
         found.setdefault(picture.labels.caption, picture)
     images = encoder.look([Image.fromarray(p.image) for p in found.values()])
     similar = images @ np.stack([text.vector for text in encoder.read(list(found))]).T

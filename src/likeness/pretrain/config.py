@@ -4,18 +4,13 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from likeness.core.errors import ConfigError
+from likeness.core.rows import Frozen
 
 
-class Table(BaseModel):
-    """A TOML table: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EncoderTable(Table):
+class EncoderTable(Frozen):
     """Stages "clip" and "dino", and what the stages "probe", "autoencoder" and "decoder" also need."""
 
     total_images: int = Field(gt=0)
@@ -34,14 +29,19 @@ class AutoencoderTable(EncoderTable):
     freeze_encoder: bool
 
 
-class LatentsTable(Table):
+class LatentsTable(Frozen):
     """Stage "latents": how many training pictures are drawn, encoded once and kept."""
 
     num_samples: int = Field(gt=0)
     shard_size: int = Field(gt=0)
 
+    @property
+    def num_shards(self) -> int:
+        """How many shards hold them."""
+        return -(-self.num_samples // self.shard_size)
 
-class TransformerTable(Table):
+
+class TransformerTable(Frozen):
     """Stage "transformer": text encoders and transformer together."""
 
     total_images: int = Field(gt=0)
@@ -64,7 +64,7 @@ class ProbeTable(EncoderTable):
     pool_size: int = Field(gt=0)
 
 
-class PretrainConfig(Table):
+class PretrainConfig(Frozen):
     """Everything `likeness world pretrain` needs. `work` keeps states and caches, `export` receives the weights.
 
     `workers` processes draw pictures ahead of the training (0: the training draws them itself); they change no number.

@@ -10,7 +10,6 @@ pictures apart in small batches teaches colours and little else; the readers ask
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,11 +80,9 @@ def pair_batch(first: int, count: int, *, size: int, margin: float = 1.0) -> Pai
     cut = slice(edge, edge + size)
     people = [(i, who) for i, s in enumerate(scenarios) for who in s.identities]
     scenes = np.stack([render_image(s, size=side)[cut, cut] for s in scenarios])
-    seeds = [seed_for("portrait", first, p) for p in range(len(people))]
-    portraits = [
-        render_reference(who, seed=seed, size=side)[cut, cut] for seed, (_, who) in zip(seeds, people, strict=True)
-    ]
-    return PairBatch(scenes, np.stack(portraits), [i for i, _ in people], scenarios, [who for _, who in people])
+    seeded = [(who, seed_for("portrait", first, p)) for p, (_, who) in enumerate(people)]
+    portraits = np.stack([render_reference(who, seed=seed, size=side)[cut, cut] for who, seed in seeded])
+    return PairBatch(scenes, portraits, [i for i, _ in people], scenarios, [who for _, who in people])
 
 
 def match_loss(
@@ -107,14 +104,8 @@ def _pooled(output: object) -> Tensor:
     return output.pooler_output
 
 
-def _positive(rows: Sequence[object], columns: Sequence[object]) -> Tensor:
-    return torch.tensor([[float(r == c) for c in columns] for r in rows])
-
-
 def _same_identity(batch: PairBatch) -> Tensor:
-    return torch.tensor(
-        [[float(who in scenario.identities) for who in batch.identities] for scenario in batch.scenarios]
-    )
+    return torch.tensor([[float(who in s.identities) for who in batch.identities] for s in batch.scenarios])
 
 
 class AttributeReaders(nn.Module):
@@ -172,21 +163,16 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
 
 
 def _save_preprocessing(folder: Path, *, edge: int, size: int) -> None:
-    crop = {"height": size, "width": size}
-    CLIPImageProcessorPil(size={"shortest_edge": edge}, crop_size=crop, image_mean=MEAN, image_std=STD).save_pretrained(
-        folder
-    )
-
-
-def clip_corpus() -> list[str]:
-    """The world's language plus the words that describe identities."""
-    return corpus() + [described_caption(sample_scenario(i, split="train")) for i in range(6000)]
+    resize, crop = {"shortest_edge": edge}, {"height": size, "width": size}
+    processor = CLIPImageProcessorPil(size=resize, crop_size=crop, image_mean=MEAN, image_std=STD)
+    processor.save_pretrained(folder)
 
 
 def train_clip(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the embedded CLIP and exports it to `<work>/clip`."""
     torch.manual_seed(config.seed)
-    tokenizer = clip_tokenizer(clip_corpus(), max_length=77)
+    described = [described_caption(sample_scenario(i, split="train")) for i in range(6000)]
+    tokenizer = clip_tokenizer([*corpus(), *described], max_length=77)
     ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
@@ -214,7 +200,8 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
         seen = images(_blur(to_pixels(batch.scenes), rng)), images(to_pixels(batch.portraits))
         scenes, portraits = (F.normalize(features, dim=-1) for features in seen)
         pictures = torch.cat([scenes, portraits])
-        text_loss = match_loss(pictures, texts(prompts), _positive(prompts, prompts).to(device), scale=scale)
+        equal = torch.tensor([[float(a == b) for b in prompts] for a in prompts], device=device)
+        text_loss = match_loss(pictures, texts(prompts), equal, scale=scale)
         who_loss = match_loss(scenes, portraits, _same_identity(batch).to(device), scale=scale)
         return text_loss + 0.5 * who_loss + READER_WEIGHT * readers.loss(batch, *seen)
 

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,22 +52,11 @@ def reference_size(config: PretrainConfig, count: int) -> int:
     return config.reference_size_single if count == 1 else config.reference_size_multi
 
 
-class _Drawn(NamedTuple):
+def _drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pictures (N, S, S, 3) and the portraits of their subjects, picture by picture, (N * R, s, s, 3)."""
-
-    pictures: NDArray[np.uint8]
-    portraits: NDArray[np.uint8]
-
-
-def _drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> _Drawn:
-    pictures = np.stack([render_image(s, size=size) for s in scenarios])
-    return _Drawn(pictures, np.concatenate([_portraits(s, portrait_size) for s in scenarios]))
-
-
-def _portraits(scenario: Scenario, size: int) -> np.ndarray:
-    seeds = [seed_for("reference", scenario.seed, i) for i in range(len(scenario.identities))]
-    pairs = zip(scenario.identities, seeds, strict=True)
-    return np.stack([render_reference(who, seed=seed, size=size) for who, seed in pairs])
+    seeds = [(who, seed_for("reference", s.seed, i)) for s in scenarios for i, who in enumerate(s.identities)]
+    portraits = np.stack([render_reference(who, seed=seed, size=portrait_size) for who, seed in seeds])
+    return np.stack([render_image(s, size=size) for s in scenarios]), portraits
 
 
 @torch.no_grad()
@@ -78,11 +66,11 @@ def encode_scenarios(backbone: FluxUno, scenarios: list[Scenario], config: Pretr
     chunks = [scenarios[first : first + 32] for first in range(0, len(scenarios), 32)]
     targets: list[Tensor] = []
     references: list[Tensor] = []
-    for drawn in drawn_ahead(draw, chunks, workers=config.workers):
+    for pictures, portraits in drawn_ahead(draw, chunks, workers=config.workers):
         with torch.autocast(backbone.device.type, torch.bfloat16):
-            targets.append(backbone.encode(to_pixels(drawn.pictures)).half().cpu())
-            latents = backbone.encode(to_pixels(drawn.portraits)).half().cpu()
-        references.append(latents.unflatten(0, (len(drawn.pictures), -1)))
+            targets.append(backbone.encode(to_pixels(pictures)).half().cpu())
+            latents = backbone.encode(to_pixels(portraits)).half().cpu()
+        references.append(latents.unflatten(0, (len(pictures), -1)))
     pieces, words = token_ids(backbone, [caption(s) for s in scenarios])
     target = torch.cat(targets)
     subject = subject_shares(scenarios, grid=target.shape[-1])
@@ -147,9 +135,8 @@ def cache_latents(config: PretrainConfig, backbone: FluxUno) -> Path:
     folder = cache_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
     table = config.latents
-    num_shards = -(-table.num_samples // table.shard_size)
     log = TrainLog(config.work / "latents.jsonl", total=table.num_samples, start=0)
-    for index in range(num_shards):
+    for index in range(table.num_shards):
         path = folder / f"{index:05d}.safetensors"
         if path.exists():
             continue

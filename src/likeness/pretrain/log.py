@@ -22,6 +22,5 @@ class TrainLog:
             file.write(json.dumps(row) + "\n")
         left = (self._total - num_images_seen) / max(row["images_per_second"], 1e-9) / 60
         text = " ".join(f"{k}={v:.4g}" for k, v in row.items() if k != "num_images_seen")
-        print(
-            f"{self._path.stem} {num_images_seen}/{self._total} {text} left={left:.0f} min", file=sys.stderr, flush=True
-        )
+        place = f"{self._path.stem} {num_images_seen}/{self._total}"
+        print(f"{place} {text} left={left:.0f} min", file=sys.stderr, flush=True)

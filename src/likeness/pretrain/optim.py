@@ -1,6 +1,6 @@
-"""The loop shared by the encoders: AdamW, warm-up and fall, averaged weights, resumable state."""
+"""The update of every stage, and the loop shared by the encoders: AdamW, averaged weights, resumable state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
-from likeness.pretrain.config import EncoderTable, PretrainConfig
+from likeness.pretrain.config import EncoderTable, PretrainConfig, TransformerTable
 from likeness.pretrain.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor
 from likeness.train.state import load_state, save_state
@@ -16,6 +16,25 @@ from likeness.train.state import load_state, save_state
 SAVE_EVERY_BATCHES = 100
 
 Drawn = TypeVar("Drawn")
+Trained = EncoderTable | TransformerTable
+Named = list[tuple[str, nn.Parameter]]
+Optimizers = Sequence[tuple[torch.optim.Optimizer, float]]
+"""Each with its learning rate after warm-up."""
+
+
+def update(
+    named: Named, optimizers: Optimizers, ema: Ema, *, table: Trained, seen: int, warmup: int, clip: float
+) -> float:
+    """Applies the gradients, cut to norm `clip`, with `seen` images before them; returns the factor of the rates."""
+    factor = learning_rate_factor(seen, total=table.total_images, warmup=warmup, decay_share=table.decay_share)
+    torch.nn.utils.clip_grad_norm_([p for _, p in named], clip)
+    for optimizer, rate in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+        optimizer.step()
+        optimizer.zero_grad()
+    ema.update(named)
+    return factor
 
 
 def train_encoder(
@@ -27,7 +46,6 @@ def train_encoder(
     name: str,
     table: EncoderTable,
     config: PretrainConfig,
-    ema_decay: float = 0.995,
 ) -> None:
     """Trains `network` in place and leaves the averaged weights in it.
 
@@ -36,28 +54,20 @@ def train_encoder(
     """
     named = list(network.named_parameters())
     optimizer = torch.optim.AdamW([p for _, p in named], lr=table.learning_rate, betas=(0.9, 0.98), fused=True)
-    ema, seen, folder = Ema(named, decay=ema_decay), 0, config.work / f"{name}.state"
+    ema, seen, folder = Ema(named, decay=0.995), 0, config.work / f"{name}.state"
     if state := load_state(folder):
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         ema.restore(state["ema"])
         seen = state["seen"]
     log = TrainLog(config.work / f"{name}.jsonl", total=table.total_images, start=seen)
-    losses: list[Tensor] = []
+    rates, losses = [(optimizer, table.learning_rate)], list[Tensor]()
     network.train()
     for batch in drawn_ahead(draw, range(seen, table.total_images, table.batch_size), workers=workers):
-        factor = learning_rate_factor(
-            seen, total=table.total_images, warmup=50 * table.batch_size, decay_share=table.decay_share
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = table.learning_rate * factor
         torch.manual_seed(seed_for(config.seed, name, seen))
         loss = loss_of(seen, batch)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        ema.update(named)
+        update(named, rates, ema, table=table, seen=seen, warmup=50 * table.batch_size, clip=5.0)
         seen += table.batch_size
         losses.append(loss.detach())
         if len(losses) == SAVE_EVERY_BATCHES or seen >= table.total_images:

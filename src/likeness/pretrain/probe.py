@@ -14,7 +14,7 @@ from torch import Tensor
 from likeness.core.rng import seed_for
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, crops
 from likeness.pretrain.ahead import drawn_ahead
-from likeness.pretrain.autoencoder import to_pixels
+from likeness.pretrain.autoencoder import to_pictures, to_pixels
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.optim import train_encoder
 from likeness.pretrain.probe_targets import (
@@ -114,8 +114,7 @@ def _autoencoded(images: NDArray[np.uint8], vae: AutoencoderKL, rng: random.Rand
     with torch.autocast(vae.device.type, torch.bfloat16):
         z = posterior(vae, to_pixels(images).to(vae.device)).mode()
         z = z + rng.uniform(0, 0.15) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
-        pixels = (decoded(vae, z).float().clamp(-1, 1) + 1) * 127.5
-    return pixels.round().permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+        return to_pictures(decoded(vae, z))
 
 
 def train_probe(config: PretrainConfig, *, device: str) -> None:

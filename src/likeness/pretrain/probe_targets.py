@@ -66,14 +66,10 @@ def class_ids(attributes: dict[str, str], config: ProbeConfig) -> list[int]:
     ids: list[int] = []
     for name, labels in config.attributes.items():
         value = attributes.get(name)
-        if value in labels:
-            ids.append(labels.index(value))
-        elif value in (None, "none"):
-            ids.append(IGNORE)
-        else:
-            raise DataError(
-                f"Probe labels: expected {name} to be one of {', '.join(labels)}, got {value}; add it to the config."
-            )
+        if value not in labels and value not in (None, "none"):
+            wanted = f"{name} to be one of {', '.join(labels)}"
+            raise DataError(f"Probe labels: expected {wanted}, got {value}; add it to the config.")
+        ids.append(labels.index(value) if value in labels else IGNORE)
     return ids
 
 
@@ -85,14 +81,12 @@ def label_id(label: str | None, labels: tuple[str, ...]) -> int:
 def _heat(heads: Float[np.ndarray, "N 2"], *, grid: int) -> tuple[np.ndarray, np.ndarray]:
     """Gaussian heatmap (h, w) of heads at (N, 2) shares of the side, and whether a cell holds a head."""
     is_head = np.zeros((grid, grid), dtype=bool)
-    if len(heads) == 0:
-        return np.zeros((grid, grid), np.float32), is_head
-    places = np.clip(heads * grid, 0, grid - 1e-6)
+    places = np.clip(heads.reshape(-1, 2) * grid, 0, grid - 1e-6)
     cells = np.floor(places).astype(int)
     is_head[cells[:, 1], cells[:, 0]] = True
     rows, columns = np.mgrid[:grid, :grid] + 0.5
     squared = (rows[None] - places[:, 1, None, None]) ** 2 + (columns[None] - places[:, 0, None, None]) ** 2
-    return np.exp(-squared / (2 * SIGMA**2)).max(axis=0).astype(np.float32), is_head
+    return np.exp(-squared / (2 * SIGMA**2)).max(axis=0, initial=0).astype(np.float32), is_head
 
 
 def build_targets(pictures: list[PictureLabels], *, config: ProbeConfig) -> ProbeTargets:

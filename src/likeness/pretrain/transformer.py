@@ -22,9 +22,10 @@ from likeness.core.rng import seed_for
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
 from likeness.pretrain.log import TrainLog
+from likeness.pretrain.optim import Named, Optimizers, update
 from likeness.pretrain.tiny_flux import build_tiny_flux
 from likeness.pretrain.vae import require_vae
-from likeness.train.schedule import Ema, learning_rate_factor
+from likeness.train.schedule import Ema
 from likeness.train.state import load_state, save_state
 from likeness.world.scenario import corpus, sample_scenario
 
@@ -75,9 +76,8 @@ def cell_errors(
     device = backbone.device
     x0 = batch.target.to(device).float()
     references = [batch.references[:, i].to(device).float() for i in range(batch.references.shape[1])]
-    condition = backbone.assemble(
-        embed(backbone, batch.pieces.to(device), batch.words.to(device)), references, guidance=1.0
-    )
+    text = embed(backbone, batch.pieces.to(device), batch.words.to(device))
+    condition = backbone.assemble(text, references, guidance=1.0)
     prediction = backbone.predict(backbone.noise(x0, eps, t), t, condition)
     return (prediction.float() - backbone.target(x0, eps, t)).square().mean(1)
 
@@ -103,7 +103,7 @@ def drop_condition(batch: LatentShard, empty: tuple[Tensor, Tensor], *, prompt: 
     return replace(batch, references=none, pieces=empty[0].expand(size, -1), words=empty[1].expand(size, -1))
 
 
-def _parameters(backbone: FluxUno) -> list[tuple[str, torch.nn.Parameter]]:
+def _parameters(backbone: FluxUno) -> Named:
     return [(f"{part}.{n}", p) for part in PARTS for n, p in getattr(backbone.parts, part).named_parameters()]
 
 
@@ -114,31 +114,15 @@ def _require_muon() -> None:
         raise ConfigError(f"stage \"transformer\": expected {wanted}; `pip install -U 'torch>=2.9,<2.14'`.")
 
 
-def _optimizers(
-    named: list[tuple[str, torch.nn.Parameter]], config: PretrainConfig
-) -> list[tuple[torch.optim.Optimizer, float]]:
+def _optimizers(named: Named, config: PretrainConfig) -> Optimizers:
     """Muon on the matrices inside transformer blocks, AdamW on everything else."""
     table = config.transformer
+    decay, slow, fast = table.weight_decay, table.adam_learning_rate, table.muon_learning_rate
     inside = [p for name, p in named if p.ndim == 2 and "transformer_blocks" in name]
     outside = [p for name, p in named if not (p.ndim == 2 and "transformer_blocks" in name)]
-    muon = torch.optim.Muon(
-        inside, lr=table.muon_learning_rate, weight_decay=table.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    adam = torch.optim.AdamW(
-        outside, lr=table.adam_learning_rate, betas=(0.9, 0.99), weight_decay=table.weight_decay, fused=True
-    )
-    return [(muon, table.muon_learning_rate), (adam, table.adam_learning_rate)]
-
-
-def _validation(backbone: FluxUno, config: PretrainConfig) -> list[LatentShard]:
-    return [
-        encode_scenarios(
-            backbone,
-            [sample_scenario(i, split="test", num_subjects=count) for i in range(NUM_VALIDATION)],
-            config,
-        )
-        for count in (1, 2)
-    ]
+    muon = torch.optim.Muon(inside, lr=fast, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(outside, lr=slow, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+    return [(muon, fast), (adam, slow)]
 
 
 @torch.no_grad()
@@ -167,12 +151,11 @@ class TransformerTraining:
     def __init__(self, config: PretrainConfig, *, device: str) -> None:
         _require_muon()
         self.config, self.device, self.seen = config, device, 0
+        self.state_folder = config.work / "transformer.state"
         self.backbone = FluxUno.load(prepare_folder(config), device=device)
-        self.pool = LatentPool(
-            cache_latents(config, self.backbone),
-            num_shards=-(-config.latents.num_samples // config.latents.shard_size),
-        )
-        self.validation = _validation(self.backbone, config)
+        self.pool = LatentPool(cache_latents(config, self.backbone), num_shards=config.latents.num_shards)
+        plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
+        self.validation = [encode_scenarios(self.backbone, scenarios, config) for scenarios in plans]
         for part in PARTS:
             getattr(self.backbone.parts, part).requires_grad_(True).train()
         self.named = _parameters(self.backbone)
@@ -180,10 +163,6 @@ class TransformerTraining:
         self.ema = Ema(self.named, decay=config.transformer.ema_decay)
         self.empty = token_ids(self.backbone, [""])
         self._resume()
-
-    @property
-    def state_folder(self) -> Path:
-        return self.config.work / "transformer.state"
 
     def _resume(self) -> None:
         state = load_state(self.state_folder)
@@ -223,32 +202,14 @@ class TransformerTraining:
             errors = cell_errors(self.backbone, batch, t=t, eps=eps)
         loss = weighted_mean(errors, batch.subject.to(self.device), subject_weight=table.subject_weight)
         loss.backward()
-        self._update()
+        update(self.named, self.optimizers, self.ema, table=table, seen=self.seen, warmup=100 * size, clip=1.0)
         self.seen += size
         return loss.detach()
 
-    def _update(self) -> None:
-        table = self.config.transformer
-        factor = learning_rate_factor(
-            self.seen, total=table.total_images, warmup=100 * table.batch_size, decay_share=table.decay_share
-        )
-        torch.nn.utils.clip_grad_norm_([p for _, p in self.named], 1.0)
-        for optimizer, rate in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * factor
-            optimizer.step()
-            optimizer.zero_grad()
-        self.ema.update(self.named)
-
     def validate(self) -> dict[str, float]:
         """Velocity errors of the averaged weights on test pictures; the trained weights are put back."""
-        kept = [p.detach().clone() for _, p in self.named]
-        self.ema.copy_to(self.named)
-        values = validation_losses(self.backbone, self.validation)
-        with torch.no_grad():
-            for (_, p), old in zip(self.named, kept, strict=True):
-                p.copy_(old)
-        return values
+        with self.ema.applied(self.named):
+            return validation_losses(self.backbone, self.validation)
 
 
 def train_transformer(config: PretrainConfig, *, device: str) -> None:
@@ -271,10 +232,6 @@ def train_transformer(config: PretrainConfig, *, device: str) -> None:
 
 def export_transformer(training: TransformerTraining) -> None:
     """Writes the averaged weights into `<work>/flux`, leaving the training untouched."""
-    kept = [p.detach().clone() for _, p in training.named]
-    training.ema.copy_to(training.named)
-    for part in PARTS:
-        getattr(training.backbone.parts, part).save_pretrained(training.config.work / "flux" / part)
-    with torch.no_grad():
-        for (_, p), old in zip(training.named, kept, strict=True):
-            p.copy_(old)
+    with training.ema.applied(training.named):
+        for part in PARTS:
+            getattr(training.backbone.parts, part).save_pretrained(training.config.work / "flux" / part)

@@ -32,8 +32,8 @@ def require_vae(config: PretrainConfig, *, stage: str) -> Path:
     """`<work>/vae`, which `stage` starts from. Raises: ConfigError naming the stage that writes it."""
     folder = config.work / "vae"
     if not has_vae(config):
-        message = f'stage "{stage}": expected an autoencoder in {folder}, got none; run stage "autoencoder" first.'
-        raise ConfigError(message)
+        wanted = f"an autoencoder in {folder}"
+        raise ConfigError(f'stage "{stage}": expected {wanted}, got none; run stage "autoencoder" first.')
     return folder
 
 

@@ -12,15 +12,8 @@ from typing import NamedTuple
 
 from likeness.core.files import read_json
 from likeness.core.records import Case
-from likeness.report.figures import (
-    RESULT_SIDE,
-    Captioned,
-    InlinePicture,
-    inline_picture,
-    reference_pictures,
-    true_picture,
-)
-from likeness.report.tables import Json, Run, case_mean, metric_label, ranking_metric, shown
+from likeness.report.figures import InlinePicture, inline_picture, reference_pictures, true_picture
+from likeness.report.tables import Json, Run, case_mean, metric_label, shown
 
 NUM_CHANGED, NUM_FIRST = 4, 2  # cards per benchmark: most changed either way, then in case order
 
@@ -32,17 +25,22 @@ class Pair(NamedTuple):
     after: Run
 
 
-@dataclass(frozen=True)
 class BeforeAfterCard:
-    """One case: references, the picture before, after, and the true one; `change` is empty where not measured."""
+    """One case: references, the picture before, after, and the true one; `change` is empty where not measured.
 
-    prompt: str
-    references: tuple[Captioned, ...]
-    before: InlinePicture
-    after: InlinePicture
-    truth: InlinePicture | None
-    change: str
-    tone: str
+    `means` are those of the metric before and after.
+    """
+
+    def __init__(self, pair: Pair, case: Case, *, metric: str | None, means: tuple[float, float] | None) -> None:
+        self.prompt, self.references = case.prompt, reference_pictures(case)
+        self.before, self.after = (_first_picture(run, case) for run in pair)
+        self.truth = true_picture(pair.before, case)
+        self.change, self.tone = "", "plain"
+        if metric is not None and means is not None:
+            facts, (before, after) = pair.before.metrics[metric], means
+            self.change = f"{facts['label']}: {shown(before, facts)} before, {shown(after, facts)} after"
+            if before != after:
+                self.tone = "good" if (after > before) == facts["higher_is_better"] else "poor"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Comparison:
 def read_comparison(path: Path, *, pairs: Sequence[Pair], note: str) -> Comparison:
     """The comparison file of `pairs` with their pictures; `note` says what was done in between."""
     facts = pairs[0].before.metrics
-    ranking = [metric for pair in pairs if (metric := ranking_metric(pair.before)) is not None]
+    ranking = [metric for pair in pairs if (metric := pair.before.ranking_metric) is not None]
     metric = min(ranking, key=lambda key: facts[key]["ranks"], default=None)
     rule = f"per benchmark the first {NUM_CHANGED + NUM_FIRST} cases"
     if metric is not None:
@@ -79,11 +77,12 @@ def _tone(row: Json) -> str:
 
 def _cards(pair: Pair, metric: str | None) -> list[BeforeAfterCard]:
     cases = pair.before.cases
-    means = {case.id: _means(pair, case, metric) for case in cases}
-    moved = [case for case in cases if _change(means[case.id])]
-    moved = sorted(moved, key=lambda case: -abs(_change(means[case.id])))[:NUM_CHANGED]
+    means = {case.id: found for case in cases if (found := _means(pair, case, metric))}
+    change = {name: after - before for name, (before, after) in means.items()}
+    moved = [case for case in cases if change.get(case.id)]
+    moved = sorted(moved, key=lambda case: -abs(change[case.id]))[:NUM_CHANGED]
     others = [case for case in cases if case not in moved][: NUM_FIRST + NUM_CHANGED - len(moved)]
-    return [_card(pair, case, metric=metric, means=means[case.id]) for case in [*moved, *others]]
+    return [BeforeAfterCard(pair, case, metric=metric, means=means.get(case.id)) for case in [*moved, *others]]
 
 
 def _means(pair: Pair, case: Case, metric: str | None) -> tuple[float, float] | None:
@@ -92,28 +91,6 @@ def _means(pair: Pair, case: Case, metric: str | None) -> tuple[float, float] | 
     return None if before is None or after is None else (before, after)
 
 
-def _change(means: tuple[float, float] | None) -> float:
-    return means[1] - means[0] if means else 0.0
-
-
-def _card(pair: Pair, case: Case, *, metric: str | None, means: tuple[float, float] | None) -> BeforeAfterCard:
-    text, tone, change = "", "plain", _change(means)
-    if metric is not None and means is not None:
-        facts = pair.before.metrics[metric]
-        text = f"{facts['label']}: {shown(means[0], facts)} before, {shown(means[1], facts)} after"
-        tone = "plain" if not change else "good" if (change > 0) == facts["higher_is_better"] else "poor"
-    return BeforeAfterCard(
-        prompt=case.prompt,
-        references=reference_pictures(case),
-        before=_first_picture(pair.before, case),
-        after=_first_picture(pair.after, case),
-        truth=true_picture(pair.before, case),
-        change=text,
-        tone=tone,
-    )
-
-
 def _first_picture(run: Run, case: Case) -> InlinePicture:
-    if samples := run.samples.get(case.id, ()):
-        return inline_picture(samples[0].image, long_side=RESULT_SIDE)
-    return InlinePicture(uri="", width=0, height=0, problem="not generated yet")
+    samples = run.samples.get(case.id)
+    return inline_picture(samples[0].image) if samples else InlinePicture(problem="not generated yet")

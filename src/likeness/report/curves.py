@@ -19,19 +19,15 @@ NUM_X_TICKS, NUM_Y_TICKS = 6, 4
 
 
 class Place(NamedTuple):
-    """A point of a line; NaN in y interrupts it."""
+    """A point of a line with the ends of its interval; NaN in y interrupts the line, NaN in an end has no interval."""
 
     x: float
     y: float
+    low: float = math.nan
+    high: float = math.nan
 
 
-class Whisker(NamedTuple):
-    """Ends of an interval at x, and how many values it rests on."""
-
-    x: float
-    low: float
-    high: float
-    n: int
+RulePlace = Literal["right", "left", "below"]
 
 
 class Rule(NamedTuple):
@@ -39,7 +35,7 @@ class Rule(NamedTuple):
 
     y: float
     label: str
-    place: Literal["right", "left", "below"] = "right"
+    place: RulePlace = "right"
 
 
 class Ends(NamedTuple):
@@ -51,14 +47,13 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity: `faint` as logged, `points` averaged, `whiskers` intervals (a band, or bars where `dots`)."""
+    """One quantity: `faint` as logged, `points` averaged, their intervals drawn as a band or, with dots, as bars."""
 
     name: str
     css: str
     points: Sequence[Place]
     faint: Sequence[Place] = ()
-    whiskers: Sequence[Whisker] = ()
-    dots: bool = False
+    intervals: Literal["none", "band", "dots"] = "none"
 
 
 @dataclass(frozen=True)
@@ -72,63 +67,57 @@ class Chart:
     caption: str
     lines: Sequence[Line]
     x: Ends
-    x_label: str
+    spoken: str
+    x_label: str = "step"
     y: Ends | None = None
-    rules: Sequence[Rule] = ()
+    rule: Rule | None = None
     x_ticks: Sequence[tuple[float, str]] = ()
     inner_ticks: Sequence[tuple[float, str]] = ()
-    spoken: str = ""
+
+    @property
+    def svg(self) -> Markup:
+        """The chart as one svg element."""
+        frame = _Frame(self.x, self.y or _y_ends(self))
+        clip = "clip-" + re.sub(r"[^a-z]+", "-", self.title.lower())
+        drawn = "".join(mark for line in self.lines for mark in _line(line, frame=frame))
+        box = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
+        clipped = f'<clipPath id="{clip}"><rect {box}/></clipPath><g clip-path="url(#{clip})">{drawn}</g>'
+        marks = [*_grid(frame, chart=self), clipped, *_rule(self.rule, frame=frame)]
+        svg = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+        return svg.format(WIDTH, HEIGHT, self.spoken, Markup("".join(marks)))
 
 
-def line_over_steps(steps: NDArray[np.int64], values: NDArray[np.float64], *, name: str, css: str, window: int) -> Line:
-    """The column as logged (faint) and its mean over `window` steps to either side together (bold)."""
-    return Line(
-        name=name,
-        css=css,
-        points=_places(steps, running_mean(values, window=window)),
-        faint=_places(steps, values),
-    )
+def line_over_steps(steps: NDArray[np.int64], values: NDArray[np.float64], *, name: str, css: str) -> Line:
+    """The column as logged (faint) and its mean over a twentieth of all steps (bold)."""
+    averaged = _places(steps, running_mean(values, window=max(1, len(steps) // 20)))
+    return Line(name, css, averaged, faint=_places(steps, values))
 
 
 def running_mean(values: NDArray[np.float64], *, window: int) -> NDArray[np.float64]:
     """Mean of the measured values at most window // 2 rows away; NaN where none is."""
-    kernel = np.ones(2 * (window // 2) + 1)
-    measured = np.isfinite(values)
-    sums = np.convolve(np.where(measured, values, 0.0), kernel, mode="full")
-    counts = np.convolve(measured.astype(np.float64), kernel, mode="full")
     start = window // 2
-    sums, counts = sums[start : start + len(values)], counts[start : start + len(values)]
+    kernel, measured = np.ones(2 * start + 1), np.isfinite(values)
+    sums, counts = (
+        np.convolve(column, kernel)[start : start + len(values)]
+        for column in (np.where(measured, values, 0.0), measured.astype(np.float64))
+    )
     return np.where(counts > 0.5, sums / np.maximum(counts, 1.0), np.nan)
 
 
 def _places(steps: NDArray[np.int64], values: NDArray[np.float64]) -> list[Place]:
     """At most MAX_POINTS places: means over equal stretches."""
     size = max(1, -(-len(values) // MAX_POINTS))
-    found: list[Place] = []
-    for start in range(0, len(values), size):
-        part = values[start : start + size]
-        kept = part[np.isfinite(part)]
-        found.append(Place(float(steps[start : start + size].mean()), float(kept.mean()) if len(kept) else math.nan))
-    return found
+    stretches = [slice(start, start + size) for start in range(0, len(values), size)]
+    return [Place(float(steps[part].mean()), measured_mean(values[part])) for part in stretches]
+
+
+def measured_mean(values: NDArray[np.float64]) -> float:
+    """Mean of the finite values; NaN where none is."""
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else math.nan
 
 
 # drawing -------------------------------------------------------------------------------------------------------------
-
-
-def chart_svg(chart: Chart) -> Markup:
-    """The chart as one svg element."""
-    y = chart.y or _y_ends(chart)
-    frame = _Frame(chart.x, y)
-    parts = _grid(frame, chart=chart)
-    rules = [mark for rule in chart.rules for mark in _rule(rule, frame=frame)]
-    clip = "clip-" + re.sub(r"[^a-z]+", "-", chart.title.lower())
-    drawn = [mark for line in chart.lines for mark in _line(line, frame=frame)]
-    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        WIDTH, HEIGHT, chart.spoken or f"{chart.title}. {chart.caption}"
-    )
-    box = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
-    clipped = f'<clipPath id="{clip}"><rect {box}/></clipPath><g clip-path="url(#{clip})">{"".join(drawn)}</g>'
-    return head + Markup("".join(parts)) + Markup(clipped) + Markup("".join(rules)) + Markup("</svg>")
 
 
 class _Frame:
@@ -147,8 +136,7 @@ class _Frame:
 
 def _y_ends(chart: Chart) -> Ends:
     """All averaged points and bands; of what is faint the middle 96%, so that one spike does not flatten the rest."""
-    bold = [place.y for line in chart.lines for place in line.points if math.isfinite(place.y)]
-    bold += [end for line in chart.lines for whisker in line.whiskers for end in (whisker.low, whisker.high)]
+    bold = [end for line in chart.lines for place in line.points for end in (place.y, place.low, place.high)]
     faint = [place.y for line in chart.lines for place in line.faint if math.isfinite(place.y)]
     ends = [value for value in bold if math.isfinite(value)]
     if faint:
@@ -157,8 +145,8 @@ def _y_ends(chart: Chart) -> Ends:
         return Ends(0.0, 1.0)
     low, high = min(ends), max(ends)
     span = (high - low) or abs(high) or 1.0
-    near = [rule.y for rule in chart.rules if low - span <= rule.y <= high + span]
-    low, high = min([low, *near]), max([high, *near])
+    if chart.rule and low - span <= chart.rule.y <= high + span:
+        low, high = min(low, chart.rule.y), max(high, chart.rule.y)
     margin = 0.06 * ((high - low) or abs(high) or 1.0)
     return Ends(low - margin, high + margin)
 
@@ -178,48 +166,39 @@ def tick_text(value: float) -> str:
     return "0" if abs(value) < 1e-12 else f"{value:.4g}"
 
 
+def _text(x: str | float, y: str | float, words: str, *, anchor: str = "middle", css: str = "tick") -> str:
+    return f'<text class="{css}" x="{x}" y="{y}" text-anchor="{anchor}">{words}</text>'
+
+
 def _grid(frame: _Frame, *, chart: Chart) -> list[str]:
     left, right, bottom = LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM
     parts: list[str] = []
     for value in ticks(frame.y_ends, about=NUM_Y_TICKS):
         y = frame.y(value)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{left - 7}" y="{y + 3.5:.1f}" text-anchor="end">{tick_text(value)}</text>')
+        parts.append(_text(left - 7, f"{y + 3.5:.1f}", tick_text(value), anchor="end"))
     marks = chart.x_ticks or [(value, tick_text(value)) for value in ticks(frame.x_ends, about=NUM_X_TICKS)]
-    for value, text in marks:
-        parts.append(
-            f'<text class="tick" x="{frame.x(value):.1f}" y="{bottom + 15}" text-anchor="middle">{text}</text>'
-        )
-    for value, text in chart.inner_ticks:
-        x = f"{frame.x(value):.1f}"
-        parts.append(f'<text class="tick small" x="{x}" y="{TOP + 9}" text-anchor="middle">{text}</text>')
-    middle = (left + right) / 2
-    parts.append(f'<text class="tick" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{chart.x_label}</text>')
-    return parts
+    parts += [_text(f"{frame.x(value):.1f}", bottom + 15, words) for value, words in marks]
+    parts += [_text(f"{frame.x(value):.1f}", TOP + 9, words, css="tick small") for value, words in chart.inner_ticks]
+    return [*parts, _text((left + right) / 2, HEIGHT - 4, chart.x_label)]
 
 
-def _rule(rule: Rule, *, frame: _Frame) -> list[str]:
-    if not frame.y_ends.low <= rule.y <= frame.y_ends.high:
+def _rule(rule: Rule | None, *, frame: _Frame) -> list[str]:
+    if rule is None or not frame.y_ends.low <= rule.y <= frame.y_ends.high:
         return []
     y = frame.y(rule.y)
     lower = y + 11 if rule.place == "below" else y - 4
     x, anchor = (LEFT + 2, "start") if rule.place == "left" else (WIDTH - RIGHT - 2, "end")
-    return [
-        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>',
-        f'<text class="tick" x="{x}" y="{lower:.1f}" text-anchor="{anchor}">{rule.label}</text>',
-    ]
+    dashes = f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return [dashes, _text(x, f"{lower:.1f}", rule.label, anchor=anchor)]
 
 
 def _line(line: Line, *, frame: _Frame) -> list[str]:
-    parts: list[str] = []
-    if line.whiskers and not line.dots:
-        parts.append(_band(line, frame=frame))
+    parts = [_band(line, frame=frame)] if line.intervals == "band" else []
     if line.faint:
         parts.append(f'<path class="faint {line.css}" d="{_path(line.faint, frame=frame)}"/>')
     parts.append(f'<path class="bold {line.css}" d="{_path(line.points, frame=frame)}"/>')
-    if line.dots:
-        parts += _dots(line, frame=frame)
-    return parts
+    return [*parts, *_dots(line, frame=frame)] if line.intervals == "dots" else parts
 
 
 def _path(places: Sequence[Place], *, frame: _Frame) -> str:
@@ -233,18 +212,17 @@ def _path(places: Sequence[Place], *, frame: _Frame) -> str:
 
 
 def _band(line: Line, *, frame: _Frame) -> str:
-    kept = [whisker for whisker in line.whiskers if math.isfinite(whisker.low)]
-    there = [f"{frame.x(w.x):.1f},{frame.y(w.high):.1f}" for w in kept]
-    back = [f"{frame.x(w.x):.1f},{frame.y(w.low):.1f}" for w in reversed(kept)]
+    kept = [place for place in line.points if math.isfinite(place.low)]
+    there = [f"{frame.x(place.x):.1f},{frame.y(place.high):.1f}" for place in kept]
+    back = [f"{frame.x(place.x):.1f},{frame.y(place.low):.1f}" for place in reversed(kept)]
     return f'<polygon class="band {line.css}" points="{" ".join([*there, *back])}"/>'
 
 
 def _dots(line: Line, *, frame: _Frame) -> list[str]:
     parts: list[str] = []
-    for whisker in line.whiskers:
-        if math.isfinite(whisker.low):
-            x = f"{frame.x(whisker.x):.1f}"
-            low, high = f"{frame.y(whisker.low):.1f}", f"{frame.y(whisker.high):.1f}"
+    for place in reversed(line.points):
+        if math.isfinite(place.low):
+            x, low, high = f"{frame.x(place.x):.1f}", f"{frame.y(place.low):.1f}", f"{frame.y(place.high):.1f}"
             parts.append(f'<line class="bold {line.css}" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
     for place in line.points:
         if math.isfinite(place.y):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,8 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
 from likeness.core.records import Case
-from likeness.report.tables import Point, Run, ScoreLine, number
+from likeness.report.curves import Ends
+from likeness.report.tables import Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
 REFERENCE_SIDE = 160
@@ -26,9 +27,9 @@ REFERENCE_SIDE = 160
 class InlinePicture:
     """One inlined picture, or the reason why there is none (then `uri` is empty)."""
 
-    uri: str
-    width: int
-    height: int
+    uri: str = ""
+    width: int = 0
+    height: int = 0
     problem: str = ""
 
 
@@ -39,35 +40,25 @@ class Captioned(NamedTuple):
     caption: str
 
 
-class Axis(NamedTuple):
-    """Ends of the scale on which one score line is drawn."""
-
-    low: float
-    high: float
-
-
-def inline_picture(path: Path, *, long_side: int) -> InlinePicture:
+def inline_picture(path: Path, *, long_side: int = RESULT_SIDE) -> InlinePicture:
     """The picture at `path`, never enlarged, as a data URI; a missing or damaged file becomes a stated problem."""
     try:
         image = load_image(path)
     except DataError as error:
-        return InlinePicture(uri="", width=0, height=0, problem=str(error))
+        return InlinePicture(problem=str(error))
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
 
 
-def reference_pictures(case: Case) -> tuple[Captioned, ...]:
+def reference_pictures(case: Case) -> list[Captioned]:
     """The reference picture of each subject, with its class name."""
-    return tuple(
-        Captioned(inline_picture(subject.reference_image, long_side=REFERENCE_SIDE), subject.class_name)
-        for subject in case.subjects
-    )
+    return [Captioned(inline_picture(s.reference_image, long_side=REFERENCE_SIDE), s.class_name) for s in case.subjects]
 
 
 def true_picture(run: Run, case: Case) -> InlinePicture | None:
     """The true picture of a case, None where the benchmark has none."""
     path = run.folder / "truth" / f"{case.id}.png"
-    return inline_picture(path, long_side=RESULT_SIDE) if path.is_file() else None
+    return inline_picture(path) if path.is_file() else None
 
 
 def png_uri(image: Image.Image) -> str:
@@ -77,16 +68,14 @@ def png_uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def axis_for(line: ScoreLine) -> Axis:
+def axis_for(line: ScoreLine) -> Ends:
     """0 to 1 for shares; for a cosine or an open scale the points with a margin, as 0 to 1 would hide differences."""
-    ends = [end for point in line.points for end in (point.low, point.high)]
-    if not ends:
-        return Axis(0.0, 1.0)
-    if "cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1:
-        return Axis(0.0, 1.0)
+    ends = [end for point in line.points.values() for end in (point.low, point.high)]
+    if not ends or ("cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1):
+        return Ends(0.0, 1.0)
     step = 10.0 ** math.floor(math.log10(max(max(ends) - min(ends), 1e-6)))
     low, high = (math.floor(min(ends) / step - 0.25)) * step, (math.ceil(max(ends) / step + 0.25)) * step
-    return Axis(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Axis(low, high)
+    return Ends(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Ends(low, high)
 
 
 def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
@@ -98,25 +87,30 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
         return f"{10 + share * (width - 20):.2f}"
 
     parts = [f'<line class="axis" x1="10" x2="{width - 10}" y1="{middle}" y2="{middle}"/>']
-    for name, point in (("floor", line.floor), ("ceiling", line.ceiling)):
-        if point is not None:
-            parts.append(
-                f'<line class="{name}" x1="{x(point.mean)}" x2="{x(point.mean)}" y1="{middle - 9}" y2="{middle + 9}"/>'
-            )
+    for name, point in line.points.items():
+        if name != "generated":
+            at = x(point.mean)
+            parts.append(f'<line class="{name}" x1="{at}" x2="{at}" y1="{middle - 9}" y2="{middle + 9}"/>')
     if line.generated is not None:
-        parts += _dot(line.generated, x=x, middle=middle)
+        low, high, at = (x(value) for value in (line.generated.low, line.generated.high, line.generated.mean))
+        if line.generated.has_interval:
+            parts.append(f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>')
+            ends = f'y1="{middle - 5}" y2="{middle + 5}"'
+            parts += [f'<line class="whisker" x1="{end}" x2="{end}" {ends}/>' for end in (low, high)]
+        parts.append(f'<circle class="dot" cx="{at}" cy="{middle}" r="5.5"/>')
     parts.append(f'<text class="end" x="10" y="{height - 4}">{axis.low:.4g}</text>')
     parts.append(f'<text class="end" x="{width - 10}" y="{height - 4}" text-anchor="end">{axis.high:.4g}</text>')
-    head = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        width, height, spoken(line)
-    )
-    return head + Markup("".join(parts)) + Markup("</svg>")
+    svg = Markup('<svg class="interval" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+    return svg.format(width, height, spoken(line), Markup("".join(parts)))
 
 
 def spoken(line: ScoreLine) -> str:
     """The score line as a sentence for a screen reader."""
-    named = (("generated", line.generated), ("floor", line.floor), ("ceiling", line.ceiling))
-    said = [f"{name} {number(point.mean)}" + _spoken_interval(point) for name, point in named if point is not None]
+    said = [
+        f"{name} {number(point.mean)}"
+        + (f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else "")
+        for name, point in line.points.items()
+    ]
     return f"{line.label}: " + ("; ".join(said) or f"not measured, {line.reason or 'no reason given'}")
 
 
@@ -133,22 +127,8 @@ def contact_sheet(images: Sequence[Image.Image], *, columns: int, cell: int = 19
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
         scale = cell / max(image.size)
-        fitted = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
-        )
+        width, height = (max(1, round(side * scale)) for side in image.size)
         left, top = gap + column * (cell + gap), gap + row * (cell + gap)
-        sheet.paste(fitted, (left + (cell - fitted.width) // 2, top + (cell - fitted.height) // 2))
+        fitted = image.resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(fitted, (left + (cell - width) // 2, top + (cell - height) // 2))
     return sheet
-
-
-def _dot(point: Point, *, x: Callable[[float], str], middle: int) -> list[str]:
-    dot = f'<circle class="dot" cx="{x(point.mean)}" cy="{middle}" r="5.5"/>'
-    if not point.has_interval:
-        return [dot]
-    low, high = x(point.low), x(point.high)
-    ends = [f'<line class="whisker" x1="{at}" x2="{at}" y1="{middle - 5}" y2="{middle + 5}"/>' for at in (low, high)]
-    return [f'<line class="whisker" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>{"".join(ends)}', dot]
-
-
-def _spoken_interval(point: Point) -> str:
-    return f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else ""

@@ -12,44 +12,17 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from markupsafe import Markup
-
 from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.comparison import Pair, read_comparison
-from likeness.report.figures import (
-    RESULT_SIDE,
-    Captioned,
-    InlinePicture,
-    inline_picture,
-    interval_svg,
-    reference_pictures,
-    true_picture,
-)
+from likeness.report.figures import Captioned, InlinePicture, inline_picture, reference_pictures, true_picture
 from likeness.report.html import render
-from likeness.report.tables import (
-    Json,
-    Run,
-    ScoredSample,
-    ScoreLine,
-    case_mean,
-    flatten,
-    in_order,
-    metric_label,
-    ranked_cases,
-    ranking_metric,
-    read_run,
-    shown,
-)
+from likeness.report.tables import Json, Run, case_mean, in_order, measured_on, metric_label, read_run, shown
 
 MAX_CARDS = 48  # cards inlined per run; the page says how many there are in all and by which rule these were chosen
 MAX_SAMPLES = 8  # pictures inlined per card
-NUM_HEADLINES = 4  # numbers set large; the score table has them all
 NUM_EXTREMES = 6  # best and worst cases
 NUM_HERO, HERO_ROW = 8, 4  # two full rows, or one
-GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
-
-
 GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "dtype", "device")
 
 
@@ -62,46 +35,36 @@ class Chip:
     title: str
 
 
-@dataclass(frozen=True)
 class Card:
     """One case: what was asked, what came out, what is true, how it scored."""
 
-    case_id: str
-    anchor: str
-    prompt: str
-    references: tuple[Captioned, ...]
-    results: tuple[Captioned, ...]
-    num_hidden: int
-    truth: InlinePicture | None
-    chips: tuple[Chip, ...]
+    def __init__(self, run: Run, case: Case, *, anchor: str) -> None:
+        samples = run.samples.get(case.id, ())
+        self.anchor, self.prompt = anchor, case.prompt
+        self.references = reference_pictures(case)
+        self.results: list[Captioned] = []
+        for k, sample in enumerate(samples[:MAX_SAMPLES], start=1):
+            place = f", {k} of {len(samples)}" if len(samples) > 1 else ""
+            self.results.append(Captioned(inline_picture(sample.image), f"generated{place}"))
+        self.num_hidden = max(0, len(samples) - MAX_SAMPLES)
+        self.truth = true_picture(run, case)
+        self.chips = _chips(run, case)
 
 
-@dataclass(frozen=True)
 class Section:
     """One run as the template sees it."""
 
-    anchor: str
-    run: Run
-    cards: tuple[Card, ...]
-    rule: str
-    scores: tuple[tuple[ScoreLine, Markup], ...]
-    best: tuple[Card, ...]
-    worst: tuple[Card, ...]
-    ranked_by: str
-    facts: tuple[tuple[str, list[tuple[str, str]]], ...]
-    command_lines: tuple[str, ...]
-
-    @property
-    def headlines(self) -> list[ScoreLine]:
-        """The few numbers to set large: the first measured ones in the order "headline"."""
-        lines = {line.metric: line for line in self.run.lines if line.generated}
-        return [lines[name] for name in in_order(self.run.metrics, "headline") if name in lines][:NUM_HEADLINES]
-
-    @property
-    def attributes(self) -> list[tuple[str, float, int]]:
-        """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
-        rows = (self.run.summary or {}).get("attributes") or {}
-        return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
+    def __init__(self, run: Run, *, index: int) -> None:
+        ranked, metric = run.ranked_cases, run.ranking_metric
+        chosen, self.rule = _chosen(run.cases, ranked)
+        self.run, self.anchor = run, f"run{index + 1}"
+        cards = {case.id: Card(run, case, anchor=f"{self.anchor}-{case.id}") for case in chosen}
+        extremes = min(NUM_EXTREMES, len(ranked) // 2)
+        self.cards = list(cards.values())
+        self.best = [cards[case.id] for case in ranked[:extremes]]
+        self.worst = [cards[case.id] for case in ranked[::-1][:extremes]]
+        self.ranked_by = metric_label(run.metrics, metric).lower() if metric else ""
+        self.facts, self.command_lines = _facts(run), _command_lines(run)
 
 
 @dataclass(frozen=True)
@@ -142,35 +105,11 @@ def build_index(
         after = [read_run(folder, cases=cases) for folder in tuned.folders]
         pairs = [Pair(*pair) for pair in zip(runs, after, strict=True)]
         comparison = read_comparison(tuned.comparison, pairs=pairs, note=tuned.note)
-    sections = [_section(run, index=index) for index, run in enumerate(runs)]
+    sections = [Section(run, index=index) for index, run in enumerate(runs)]
     hero, hero_note = _hero(sections)
-    name = title or runs[0].name
-    html = render(
-        "report.html.j2", title=name, sections=sections, hero=hero, hero_note=hero_note, comparison=comparison
-    )
-    atomic_write_text(out, html)
+    views = {"sections": sections, "hero": hero, "hero_note": hero_note, "comparison": comparison}
+    atomic_write_text(out, render("report.html.j2", title=title or runs[0].name, **views))
     return out
-
-
-def _section(run: Run, *, index: int) -> Section:
-    ranked = ranked_cases(run)
-    chosen, rule = _chosen(run.cases, ranked)
-    anchor = f"run{index + 1}"
-    cards = {case.id: _card(run, case, anchor=anchor) for case in chosen}
-    extremes = min(NUM_EXTREMES, len(ranked) // 2)
-    metric = ranking_metric(run)
-    return Section(
-        anchor=anchor,
-        run=run,
-        cards=tuple(cards.values()),
-        rule=rule,
-        scores=tuple((line, interval_svg(line)) for line in run.lines),
-        best=tuple(cards[case.id] for case in ranked[:extremes]),
-        worst=tuple(cards[case.id] for case in ranked[::-1][:extremes]),
-        ranked_by=metric_label(run.metrics, metric).lower() if metric else "",
-        facts=_facts(run),
-        command_lines=_command_lines(run),
-    )
 
 
 def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], str]:
@@ -186,51 +125,19 @@ def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], 
     return [case for case in cases if case.id in keep], rule
 
 
-def _card(run: Run, case: Case, *, anchor: str) -> Card:
-    samples = run.samples.get(case.id, ())
-    pictures = [inline_picture(sample.image, long_side=RESULT_SIDE) for sample in samples[:MAX_SAMPLES]]
-    places = [f", {k} of {len(samples)}" if len(samples) > 1 else "" for k in range(1, len(pictures) + 1)]
-    return Card(
-        case_id=case.id,
-        anchor=f"{anchor}-{case.id}",
-        prompt=case.prompt,
-        references=reference_pictures(case),
-        results=tuple(Captioned(picture, f"generated{place}") for picture, place in zip(pictures, places, strict=True)),
-        num_hidden=max(0, len(samples) - MAX_SAMPLES),
-        truth=true_picture(run, case),
-        chips=_chips(run, samples),
-    )
-
-
-def _chips(run: Run, samples: Sequence[ScoredSample]) -> tuple[Chip, ...]:
-    first = ranking_metric(run)
-    measured = {name for sample in samples for name, value in sample.values.items() if value is not None}
-    cards = [name for name, facts in run.metrics.items() if facts["card"] and name in measured]
-    names = cards or [name for name in in_order(run.metrics, "headline") if name in measured]
-    names.sort(key=lambda name: name != first)  # the ranking metric first
-    lines = {line.metric: line for line in run.lines}
+def _chips(run: Run, case: Case) -> list[Chip]:
+    samples, metrics, first = run.samples.get(case.id, ()), run.metrics, run.ranking_metric
+    measured, lines = measured_on(samples), {line.metric: line for line in run.lines}
+    cards = [name for name, facts in metrics.items() if facts["card"] and name in measured]
+    names = cards or [name for name in in_order(metrics, "headline") if name in measured]
+    chips: list[Chip] = []
+    for name in sorted(names, key=lambda name: name != first):
+        value = case_mean(samples, name) or 0.0  # measured on at least one sample, or there would be no chip
+        text = f"{metric_label(metrics, name, form='short')} {shown(value, metrics[name])}"
+        tone = lines[name].tone(value) if name in lines else "plain"
+        chips.append(Chip(text, tone, f"{name} = {value!r}, mean of {len(samples)} picture(s)"))
     remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
-    noted = [Chip(text=remark, tone="plain", title="noted while generating") for remark in remarks]
-    return (*(_chip(name, samples, metrics=run.metrics, line=lines.get(name)) for name in names), *noted)
-
-
-def _chip(metric: str, samples: Sequence[ScoredSample], *, metrics: Json, line: ScoreLine | None) -> Chip:
-    value = case_mean(samples, metric) or 0.0  # measured on at least one sample, or there would be no chip
-    return Chip(
-        text=f"{metric_label(metrics, metric, form='short')} {shown(value, metrics[metric])}",
-        tone=_tone(value, line),
-        title=f"{metric} = {value!r}, mean of {len(samples)} picture(s)",
-    )
-
-
-def _tone(value: float, line: ScoreLine | None) -> str:
-    """Where `value` lies between floor and ceiling; plain when either is unknown or they stand the wrong way round."""
-    if line is None or line.floor is None or line.ceiling is None:
-        return "plain"
-    if line.ceiling.mean == line.floor.mean or (line.ceiling.mean > line.floor.mean) != line.higher_is_better:
-        return "plain"
-    share = (value - line.floor.mean) / (line.ceiling.mean - line.floor.mean)
-    return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
+    return chips + [Chip(remark, "plain", "noted while generating") for remark in remarks]
 
 
 def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]], str]:
@@ -238,9 +145,8 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]],
     ranked = all(section.best for section in sections)
     rows = [section.best if ranked else section.cards for section in sections]
     cards = [card for card in chain.from_iterable(zip_longest(*rows)) if card is not None]
-    pictures = [
-        (card.results[0].picture, card.prompt) for card in cards if card.results and card.results[0].picture.uri
-    ]
+    pictures = [(card.results[0].picture, card.prompt) for card in cards if card.results]
+    pictures = [(picture, prompt) for picture, prompt in pictures if picture.uri]
     pictures = pictures[: NUM_HERO if len(pictures) >= NUM_HERO else HERO_ROW]
     note = "The first cases in case order; nothing was picked, because these pictures have not been evaluated."
     if ranked:
@@ -248,27 +154,25 @@ def _hero(sections: Sequence[Section]) -> tuple[list[tuple[InlinePicture, str]],
     return pictures, note
 
 
-def _facts(run: Run) -> tuple[tuple[str, list[tuple[str, str]]], ...]:
-    summary = run.summary or {}
-    tables = (
-        ("Model", run.model),
-        ("Settings", {key: value for key, value in run.identity.items() if key not in {"model", "versions", "kind"}}),
-        ("Encoders", summary.get("encoders") or {}),
-        ("Protocol", summary.get("protocol") or {}),
-        ("Versions", summary.get("versions") or run.versions),
-    )
-    return tuple((name, flatten(table)) for name, table in tables if table)
+def _facts(run: Run) -> Json:
+    return {
+        "Model": run.model,
+        "Settings": {key: value for key, value in run.identity.items() if key not in {"model", "versions", "kind"}},
+        "Encoders": run.summary.get("encoders"),
+        "Protocol": run.summary.get("protocol"),
+        "Versions": run.summary.get("versions") or run.versions,
+    }
 
 
 def _command_lines(run: Run) -> tuple[str, ...]:
     """The commands recorded in the folder; for a step without record, one that repeats it with its settings."""
     folder = shlex.quote(run.folder.name or ".")
     # a run.json says which benchmark it is, if any, and `likeness evaluate` finds it there
-    name = shlex.quote(str((run.summary or {}).get("benchmark")))
+    name = shlex.quote(str(run.summary.get("benchmark")))
     benchmark = "" if "benchmark" in run.identity else f" --benchmark {name}"
     steps = {
         "generate": _repeating(run, folder=folder) if run.identity else "",
-        "evaluate": f"likeness evaluate {folder}{benchmark}" if run.summary is not None else "",
+        "evaluate": f"likeness evaluate {folder}{benchmark}" if run.summary else "",
     }
     recorded = [str(run.commands.get(step) or guess) for step, guess in steps.items()]
     return (*(line for line in recorded if line), f"likeness report {folder}")

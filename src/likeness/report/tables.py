@@ -20,6 +20,7 @@ from likeness.core.files import read_json, read_jsonl
 from likeness.core.images import pictures_in
 from likeness.core.records import Case, case_file, read_cases
 
+GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
 
 
@@ -27,8 +28,6 @@ Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as 
 class ScoredSample:
     """One generated picture with the values measured on it (None where not) and the generator's notes."""
 
-    id: str
-    case_id: str
     image: Path
     values: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -48,30 +47,39 @@ class Point:
         return self.high > self.low
 
 
-@dataclass(frozen=True)
 class ScoreLine:
     """One metric as the score table shows it: generated pictures between floor and ceiling, all from summary.json.
 
-    `metric` is its key in a sample's values.
+    `metric` is its key in a sample's values, `rows` are those of the metric by kind.
     """
 
-    metric: str
-    label: str
-    column: str
-    unit: str
-    higher_is_better: bool
-    generated: Point | None
-    floor: Point | None
-    ceiling: Point | None
-    n: int
-    n_subjects: int
-    missing: int
-    reason: str
+    def __init__(self, metric: str, *, label: str, rows: Mapping[str, Json]) -> None:
+        first = rows.get("generated") or next(iter(rows.values()))
+        self.metric, self.label = metric, label
+        self.column = str(first.get("column") or "").replace("_", " ")
+        self.unit = str(first.get("unit") or "")
+        self.higher_is_better = bool(first.get("higher_is_better", True))
+        self.generated, self.floor, self.ceiling = (
+            _point(rows.get(kind)) for kind in ("generated", "floor", "ceiling")
+        )
+        self.n, self.n_subjects, self.missing = (int(first.get(name) or 0) for name in ("n", "n_subjects", "missing"))
+        self.reason = str(first.get("reason") or "")
+
+    def tone(self, value: float) -> str:
+        """Where a value lies between floor and ceiling; plain when one is unknown or they stand the wrong way round."""
+        if self.floor is None or self.ceiling is None:
+            return "plain"
+        span = self.ceiling.mean - self.floor.mean
+        if span == 0 or (span > 0) != self.higher_is_better:
+            return "plain"
+        share = (value - self.floor.mean) / span
+        return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
 
     @property
-    def points(self) -> list[Point]:
-        """The measured points of the line."""
-        return [point for point in (self.generated, self.floor, self.ceiling) if point is not None]
+    def points(self) -> dict[str, Point]:
+        """The measured points of the line by name."""
+        named = {"generated": self.generated, "floor": self.floor, "ceiling": self.ceiling}
+        return {name: point for name, point in named.items() if point is not None}
 
 
 @dataclass(frozen=True)
@@ -82,22 +90,56 @@ class Run:
     identity: Json
     cases: tuple[Case, ...]
     samples: Mapping[str, tuple[ScoredSample, ...]]
-    summary: Json | None
+    summary: Json
     lines: tuple[ScoreLine, ...]
     rejected: tuple[tuple[str, str], ...]
     model: Json
     versions: Json
-    commands: Json = field(default_factory=dict)
+    commands: Json
 
     @property
     def name(self) -> str:
         """The benchmark's name where one was evaluated, else the folder's."""
-        return str((self.summary or {}).get("benchmark") or self.folder.name)
+        return str(self.summary.get("benchmark") or self.folder.name)
 
     @property
     def metrics(self) -> Json:
         """Key of a sample's values -> what summary.json says of the metric; empty where it says nothing."""
-        return (self.summary or {}).get("metrics") or {}
+        return self.summary.get("metrics") or {}
+
+    @property
+    def headlines(self) -> list[ScoreLine]:
+        """The metrics measured on generated pictures that have a place in the order "headline"."""
+        lines = {line.metric: line for line in self.lines if line.generated}
+        return [lines[name] for name in in_order(self.metrics, "headline") if name in lines]
+
+    @property
+    def attributes(self) -> list[tuple[str, float, int]]:
+        """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
+        rows = self.summary.get("attributes") or {}
+        return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
+
+    @property
+    def ranking_metric(self) -> str | None:
+        """The metric that orders best and worst cases: the first in the order "ranks" measured on any sample."""
+        measured = measured_on(sample for samples in self.samples.values() for sample in samples)
+        return next((metric for metric in in_order(self.metrics, "ranks") if metric in measured), None)
+
+    @property
+    def ranked_cases(self) -> list[Case]:
+        """Measured cases from best to worst by the ranking metric.
+
+        Ties go to less of the first metric on cards of which less is better, such as leakage, then to case order.
+        """
+        metric = self.ranking_metric
+        if metric is None:
+            return []
+        sign = 1 if self.metrics[metric]["higher_is_better"] else -1
+        less = next((key for key, facts in self.metrics.items() if facts["card"] and not facts["higher_is_better"]), "")
+        scored = [(case, case_mean(self.samples.get(case.id, ()), metric)) for case in self.cases]
+        measured = [(case, value) for case, value in scored if value is not None]
+        measured.sort(key=lambda item: (-sign * item[1], case_mean(self.samples[item[0].id], less) or 0.0))
+        return [case for case, _ in measured]
 
     @property
     def num_samples(self) -> int:
@@ -112,25 +154,24 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     """
     evaluation = folder / "evaluation"
     if not (folder / "manifest.jsonl").is_file() and not (evaluation / "scores.jsonl").is_file():
-        raise DataError(
-            f"{folder}: expected a run, got no manifest.jsonl; name the --out folder of `likeness generate`."
-        )
+        what = f"{folder}: expected a run, got no manifest.jsonl"
+        raise DataError(f"{what}; name the --out folder of `likeness generate`.")
     manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
     cases_file = read_cases(cases or case_file(folder))
-    summary = _read_object(evaluation / "summary.json")
+    summary = read_object(evaluation / "summary.json")
     first = manifest[0] if manifest else {}
     rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
     return Run(
         folder=folder,
-        identity=_read_object(folder / "run.json") or {},
+        identity=read_object(folder / "run.json"),
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
-        lines=score_lines((summary or {}).get("rows", []), metrics=(summary or {}).get("metrics") or {}),
+        lines=score_lines(summary.get("rows", []), metrics=summary.get("metrics") or {}),
         rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
-        commands=_read_object(folder / "commands.json") or {},
+        commands=read_object(folder / "commands.json"),
     )
 
 
@@ -140,7 +181,8 @@ def score_lines(rows: Iterable[Json], *, metrics: Json) -> tuple[ScoreLine, ...]
     grouped: dict[tuple[str, str], dict[str, Json]] = defaultdict(dict)
     for row in rows:
         grouped[row["metric"], row.get("column") or ""][row["row"]] = row
-    return tuple(_score_line(kinds, key=keys.get(at, at[0]), metrics=metrics) for at, kinds in grouped.items())
+    named = [(keys.get(at, at[0]), kinds) for at, kinds in grouped.items()]
+    return tuple(ScoreLine(key, label=metric_label(metrics, key), rows=kinds) for key, kinds in named)
 
 
 def metric_label(metrics: Json, key: str, *, form: str = "label") -> str:
@@ -171,38 +213,16 @@ def case_mean(samples: Sequence[ScoredSample], metric: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def ranking_metric(run: Run) -> str | None:
-    """The metric that orders best and worst cases: the first in the order "ranks" that was measured on any sample."""
-    measured = {
-        name for samples in run.samples.values() for s in samples for name, v in s.values.items() if v is not None
-    }
-    return next((metric for metric in in_order(run.metrics, "ranks") if metric in measured), None)
-
-
-def ranked_cases(run: Run) -> list[Case]:
-    """Measured cases from best to worst by the ranking metric.
-
-    Ties go to less of the first metric on cards of which less is better, such as leakage, then to case order.
-    """
-    metric = ranking_metric(run)
-    if metric is None:
-        return []
-    sign = 1 if run.metrics[metric]["higher_is_better"] else -1
-    less = next((key for key, facts in run.metrics.items() if facts["card"] and not facts["higher_is_better"]), "")
-    scored = [(case, case_mean(run.samples.get(case.id, ()), metric)) for case in run.cases]
-    measured = [(case, value) for case, value in scored if value is not None]
-    measured.sort(key=lambda item: (-sign * item[1], case_mean(run.samples[item[0].id], less) or 0.0))
-    return [case for case, _ in measured]
+def measured_on(samples: Iterable[ScoredSample]) -> set[str]:
+    """The metrics that have a value on any of the samples."""
+    return {name for sample in samples for name, value in sample.values.items() if value is not None}
 
 
 def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JSON value
     """A JSON value as (dotted key, text) pairs in the order of the file."""
     if isinstance(value, dict) and value:
-        return [
-            pair
-            for key, item in value.items()
-            for pair in flatten(item, prefix=f"{prefix}.{key}" if prefix else str(key))
-        ]
+        named = [(f"{prefix}.{key}" if prefix else str(key), item) for key, item in value.items()]
+        return [pair for name, item in named for pair in flatten(item, prefix=name)]
     if isinstance(value, list):
         return [(prefix, ", ".join(str(item) for item in value) or "none")]
     return [(prefix, "none" if value is None or value == {} else str(value))]
@@ -212,13 +232,13 @@ def _read_rows(path: Path) -> list[Json]:
     return read_jsonl(path) if path.is_file() else []
 
 
-def _read_object(path: Path) -> Json | None:
-    """The JSON object of a file, None where there is none. Raises: DataError for JSON of another kind."""
+def read_object(path: Path) -> Json:
+    """The JSON object of a file, empty where there is none. Raises: DataError for JSON of another kind."""
     found = read_json(path) if path.is_file() else None
     if found is not None and not isinstance(found, dict):
         wanted = f"expected a JSON object, got {type(found).__name__}"
         raise DataError(f"{path}: {wanted}; correct the file, or remove it and repeat the command that writes it.")
-    return found
+    return found or {}
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:
@@ -232,36 +252,10 @@ def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) 
     measured = {row["id"]: row.get("values", {}) for row in scores}
     by_case: dict[str, list[ScoredSample]] = defaultdict(list)
     for row in manifest:
-        by_case[row["case_id"]].append(_sample(row, folder=folder, values=measured.get(row["id"], {})))
+        values = {name: _finite(item.get("value")) for name, item in measured.get(row["id"], {}).items()}
+        notes = tuple(row.get("notes") or ())
+        by_case[row["case_id"]].append(ScoredSample(folder / row["image"], values, notes))
     return {case_id: tuple(samples) for case_id, samples in by_case.items()}
-
-
-def _sample(row: Json, *, folder: Path, values: Mapping[str, Json]) -> ScoredSample:
-    return ScoredSample(
-        id=row["id"],
-        case_id=row["case_id"],
-        image=folder / row["image"],
-        values={name: _finite(item.get("value")) for name, item in values.items()},
-        notes=tuple(row.get("notes") or ()),
-    )
-
-
-def _score_line(kinds: Mapping[str, Json], *, key: str, metrics: Json) -> ScoreLine:
-    first = kinds.get("generated") or next(iter(kinds.values()))
-    return ScoreLine(
-        metric=key,
-        label=metric_label(metrics, key),
-        column=(first.get("column") or "").replace("_", " "),
-        unit=first.get("unit") or "",
-        higher_is_better=bool(first.get("higher_is_better", True)),
-        generated=_point(kinds.get("generated")),
-        floor=_point(kinds.get("floor")),
-        ceiling=_point(kinds.get("ceiling")),
-        n=int(first.get("n") or 0),
-        n_subjects=int(first.get("n_subjects") or 0),
-        missing=int(first.get("missing") or 0),
-        reason=first.get("reason") or "",
-    )
 
 
 def _point(row: Json | None) -> Point | None:

@@ -10,18 +10,19 @@ import json
 import math
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
-from likeness.core.stats import mean_interval
+from likeness.core.runs import recorded_run
+from likeness.core.stats import Interval, mean_interval
+from likeness.report.tables import Json, read_object
 
-Json = dict[str, Any]  # what json.load gives
 Column = NDArray[np.float64]
 
 NOT_COLUMNS = ("step", "seconds")  # numbers of a row that say nothing of what was learnt
@@ -31,24 +32,16 @@ OLD_PREFERENCE = ("dpo", "focus_dpo")  # what compared pictures in runs whose ru
 NUM_RESAMPLES = 1000
 
 
-class Mean(NamedTuple):
-    """A mean with its 95% interval (NaN where there is none) and the number of values behind it."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
 class TrainingLog:
     """The rows of log.jsonl as columns; `by_t_sum` and `by_t_count` (steps, 10) hold A_focus per tenth of t."""
 
-    steps: NDArray[np.int64]
-    pairs_seen: NDArray[np.int64]
-    columns: dict[str, Column]
-    by_t_sum: NDArray[np.float64]
-    by_t_count: NDArray[np.float64]
+    def __init__(self, rows: Sequence[Json]) -> None:
+        numbers, by_t = [_numbers(row) for row in rows], [row.get("focus_share_by_t") or {} for row in rows]
+        names = dict.fromkeys(name for found in numbers for name in found)
+        self.columns = {name: _column([found.get(name) for found in numbers]) for name in names}
+        self.steps = np.array([row["step"] for row in rows], dtype=np.int64)
+        self.pairs_seen = np.array([_seen(row) for row in rows], dtype=np.int64)
+        self.by_t_sum, self.by_t_count = (_deciles([found.get(name) for found in by_t]) for name in ("sum", "count"))
 
     def __len__(self) -> int:
         """Steps logged."""
@@ -71,18 +64,18 @@ class TrainingLog:
         """Steps in the first and in the last stretch: a fifth of the run, at least MIN_STEPS, at most all."""
         return min(len(self), max(MIN_STEPS, len(self) // 5))
 
-    def first(self, name: str) -> Mean:
+    def first(self, name: str) -> Interval:
         """Mean over the first stretch."""
-        return mean_of(self[name][: self.window])
+        return _mean_of(self[name][: self.window])
 
-    def last(self, name: str) -> Mean:
+    def last(self, name: str) -> Interval:
         """Mean over the last stretch."""
-        return mean_of(self[name][len(self) - self.window :])
+        return _mean_of(self[name][len(self) - self.window :])
 
     @property
-    def last_pairs(self) -> int:
-        """Pairs seen in the last stretch."""
-        return self.pairs_in(len(self) - self.window, len(self))
+    def last_accuracy(self) -> Interval:
+        """Implicit accuracy of the pairs seen in the last stretch."""
+        return wilson(self.last("accuracy").mean, self.pairs_in(len(self) - self.window, len(self)))
 
     def pairs_in(self, start: int, stop: int) -> int:
         """Pairs seen in rows start ... stop - 1."""
@@ -92,15 +85,17 @@ class TrainingLog:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Everything the page says about one run; `first_maps` and `last_maps` are None where none were written."""
+    """Everything the page says about one run.
+
+    `steps_wanted` is train.steps of config.toml; `maps` are those of the first and the last step that has any.
+    """
 
     folder: Path
     identity: Json
-    config: Json
+    steps_wanted: int | None
     log: TrainingLog
-    first_maps: Json | None
-    last_maps: Json | None
-    commands: Json = field(default_factory=dict)
+    maps: tuple[Json, ...]
+    commands: Json
 
     @property
     def objective(self) -> str:
@@ -111,18 +106,12 @@ class TrainingRun:
     @property
     def label(self) -> str:
         """What pages call the objective; runs made before they said so are called by its name."""
-        return str((self.identity.get("objective") or {}).get("label", self.objective))
+        return str(self.part("objective").get("label", self.objective))
 
     @property
     def is_preference(self) -> bool:
         """Whether the loss compares two pictures under a reference policy."""
-        return bool((self.identity.get("objective") or {}).get("compares", self.objective in OLD_PREFERENCE))
-
-    @property
-    def steps_wanted(self) -> int | None:
-        """train.steps of config.toml."""
-        steps = (self.config.get("train") or {}).get("steps")
-        return steps if isinstance(steps, int) else None
+        return bool(self.part("objective").get("compares", self.objective in OLD_PREFERENCE))
 
     def setting(self, table: str, key: str) -> float | None:
         """A number of the config, None where it is not there."""
@@ -134,17 +123,24 @@ class TrainingRun:
         """focus.mode, empty where the objective has no focus."""
         return str(self.table("focus").get("mode", "")) if self.objective == "focus_dpo" else ""
 
+    @property
+    def has_fusion(self) -> bool:
+        """Whether M_d may join the weight."""
+        return self.mode in ("full", "no_prior")
+
+    def part(self, name: str) -> Json:
+        """An object of run.json, empty where there is none."""
+        return self.identity.get(name) or {}
+
     def table(self, name: str) -> Json:
         """A table of the config; "focus" lies in the objective's, in runs made before beside it."""
-        config: Json = self.identity.get("config") or {}
+        config = self.part("config")
         return (name == "focus" and (config.get("objective") or {}).get(name)) or config.get(name) or {}
 
 
 def is_training_run(folder: Path) -> bool:
     """Whether run.json of the folder says that it is a training run."""
-    path = folder / "run.json"
-    found = read_json(path) if path.is_file() else None
-    return isinstance(found, dict) and found.get("kind") == "train"
+    return recorded_run(folder).get("kind") == "train"
 
 
 def read_training_run(folder: Path) -> TrainingRun:
@@ -154,16 +150,15 @@ def read_training_run(folder: Path) -> TrainingRun:
     """
     if not is_training_run(folder):
         raise DataError(f"{folder}: expected a training run, got no run.json of one; name the --out of likeness train.")
+    steps = (_read_config(folder / "config.toml").get("train") or {}).get("steps")
     maps = sorted((folder / "maps").glob("*.json"))
-    commands = folder / "commands.json"
     return TrainingRun(
         folder=folder,
-        identity=read_json(folder / "run.json"),
-        config=_read_config(folder / "config.toml"),
+        identity=recorded_run(folder),
+        steps_wanted=steps if isinstance(steps, int) else None,
         log=read_log(folder / "log.jsonl"),
-        first_maps=read_json(maps[0]) if maps else None,
-        last_maps=read_json(maps[-1]) if len(maps) > 1 else None,
-        commands=read_json(commands) if commands.is_file() else {},
+        maps=tuple(read_json(path) for path in (*maps[:1], *maps[1:][-1:])),
+        commands=read_object(folder / "commands.json"),
     )
 
 
@@ -180,17 +175,7 @@ def read_log(path: Path) -> TrainingLog:
     Raises: DataError for any other line that is no row.
     """
     lines = read_text(path).split("\n") if path.is_file() else []
-    rows = [_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()]
-    numbers = [_numbers(row) for row in rows]
-    names = dict.fromkeys(name for found in numbers for name in found)
-    by_t = [row.get("focus_share_by_t") or {} for row in rows]
-    return TrainingLog(
-        steps=np.array([row["step"] for row in rows], dtype=np.int64),
-        pairs_seen=np.array([_seen(row) for row in rows], dtype=np.int64),
-        columns={name: _column([found.get(name) for found in numbers]) for name in names},
-        by_t_sum=_deciles([found.get("sum") for found in by_t]),
-        by_t_count=_deciles([found.get("count") for found in by_t]),
-    )
+    return TrainingLog([_row(line, where=f"{path}:{i + 1}") for i, line in enumerate(lines[:-1]) if line.strip()])
 
 
 def _numbers(row: Json) -> Json:
@@ -221,8 +206,8 @@ def _row(line: str, *, where: str) -> Json:
 
 def _column(values: Sequence[Any]) -> Column:
     """Floats; what is null, no number or not finite is NaN."""
-    kept = [float(value) if isinstance(value, int | float) else math.nan for value in values]
-    return np.array([value if math.isfinite(value) else math.nan for value in kept], dtype=np.float64)
+    found = np.array([value if isinstance(value, int | float) else math.nan for value in values], dtype=np.float64)
+    return np.where(np.isfinite(found), found, math.nan)
 
 
 def _deciles(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
@@ -233,60 +218,52 @@ def _deciles(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 # means ---------------------------------------------------------------------------------------------------------------
 
 
-def mean_of(values: Column) -> Mean:
+def _mean_of(values: Column) -> Interval:
     """Mean of the measured steps with an interval resampled by step."""
-    found = mean_interval(values, range(len(values)), num_resamples=NUM_RESAMPLES)
-    return Mean(found.mean, found.ci_low, found.ci_high, found.n)
+    return mean_interval(values, range(len(values)), num_resamples=NUM_RESAMPLES)
 
 
-def wilson(share: float, n: int, *, z: float = 1.959964) -> Mean:
+def wilson(share: float, n: int, *, z: float = 1.959964) -> Interval:
     """A share of n independent pairs with its 95% interval, which has a width at 0 and 1 too.
 
     Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
     """
     if not n or math.isnan(share):
-        return Mean(math.nan, math.nan, math.nan, n)
+        return Interval(math.nan, math.nan, math.nan, n, n)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Mean(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), n)
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), n, n)
 
 
-def ratio_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> list[Mean]:
+def ratio_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> list[Interval]:
     """For each column, sum / count over all rows, with an interval resampled by row; NaN where nothing was counted.
 
     `sums` and `counts` are (rows, columns); each `n` is a count.
     """
-    resampled = _resampled_ratios(sums, counts)
-    return [
-        _ratio(float(sums[:, k].sum()), float(counts[:, k].sum()), resampled=resampled[:, k])
-        for k in range(sums.shape[1])
-    ]
+    totals = counts.sum(axis=0)
+    columns = zip(_ratios(sums.sum(axis=0), totals), _resampled_ratios(sums, counts).T, totals, strict=True)
+    return [_interval(ratio, resampled, n=n) for ratio, resampled, n in columns]
 
 
-def ratio_difference(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Mean:
+def ratio_difference(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> Interval:
     """First minus second of two such ratios, resampled together; NaN where either has no count."""
-    if not (counts[:, 0].any() and counts[:, 1].any()):
-        return Mean(math.nan, math.nan, math.nan, 0)
+    totals = counts.sum(axis=0)
+    first, second = _ratios(sums.sum(axis=0), totals)
     resampled = _resampled_ratios(sums, counts)
-    mean = sums[:, 0].sum() / counts[:, 0].sum() - sums[:, 1].sum() / counts[:, 1].sum()
-    low, high = np.nanquantile(resampled[:, 0] - resampled[:, 1], [0.025, 0.975])
-    return Mean(float(mean), float(low), float(high), int(counts.sum()))
+    return _interval(first - second, resampled[:, 0] - resampled[:, 1], n=totals.sum() if totals.all() else 0)
 
 
-def _ratio(total: float, count: float, *, resampled: Column) -> Mean:
-    if count == 0:
-        return Mean(math.nan, math.nan, math.nan, 0)
-    kept = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(kept, [0.025, 0.975]) if len(kept) else (math.nan, math.nan)
-    return Mean(total / count, float(low), float(high), int(count))
+def _interval(mean: float, resampled: Column, *, n: float) -> Interval:
+    low, high = np.nanquantile(resampled, [0.025, 0.975]) if n else (math.nan, math.nan)
+    return Interval(float(mean), float(low), float(high), int(n), int(n))
 
 
 def _resampled_ratios(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """(NUM_RESAMPLES, columns); NaN where a resample holds no count."""
     rng, rows = np.random.default_rng(0), len(sums)
-    found: list[NDArray[np.float64]] = []
-    for _ in range(NUM_RESAMPLES):
-        weight = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(np.float64)
-        total = weight @ counts
-        found.append(np.where(total > 0, (weight @ sums) / np.maximum(total, 1e-12), np.nan))
-    return np.array(found)
+    drawn = (np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(float) for _ in range(NUM_RESAMPLES))
+    return np.array([_ratios(weight @ sums, weight @ counts) for weight in drawn])
+
+
+def _ratios(sums: Column, counts: Column) -> Column:
+    return np.where(counts > 0, sums / np.maximum(counts, 1e-12), math.nan)

@@ -5,27 +5,17 @@ Defaults stand where a paper or the design note gives one: FocusDPO (arXiv:2509.
 gamma and steps; Diffusion-DPO (arXiv:2311.12908) for beta's scale; UNO (arXiv:2504.02160) for times and optimizer.
 """
 
-import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal  # Any: parsed TOML is open until the tables have checked it
 
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from likeness.core.errors import ConfigError
-from likeness.core.spec import Spec
+from likeness.core.spec import Spec, closest, wrong_value
 from likeness.train.task import TASKS, task_of
-
-__all__ = [
-    "LEARNING_RATES",
-    "ModelTable",
-    "TrainConfig",
-    "TrainTable",
-    "config_toml",
-    "read_train_config",
-]
 
 LEARNING_RATES = {
     "paper_literal": 1e-8,  # as printed; cannot move a LoRA (Adam moves an entry by at most lr a step)
@@ -91,6 +81,8 @@ class TrainConfig(Spec):
     train: TrainTable = TrainTable()
 
 
+_TABLES = ("model", "data", "objective", "train")
+_ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
 Tables = dict[str, type[Spec]]
 """The class of every table by its dotted name, as far as the values of a config choose it."""
 
@@ -120,16 +112,16 @@ def _validated(values: dict[str, Any]) -> tuple[list[str], TrainConfig | None]:
     """The mistakes of all tables, or the config where there is none."""
     task = values.get("task", "pairs")
     if task not in TASKS:
-        return [f"task: expected {_one_of(TASKS)}, got {task!r}; {_nearest(str(task), list(TASKS))}."], None
-    mistakes = [_moved(key) for key in values if key not in {"task", "model", "data", "objective", "train"}]
-    tables: Tables = {"model": ModelTable, "data": task_of(task).data, "train": TrainTable}
+        return [f"task: expected {_one_of(TASKS)}, got {task!r}; {_nearest(task, TASKS)}."], None
+    mistakes = [_moved(key) for key in values if key not in {"task", *_TABLES}]
     kinds, given = task_of(task).objectives, values.get("objective")
     kind = str(given.get("kind")) if isinstance(given, dict) else ""
+    tables: Tables = {"model": ModelTable, "data": task_of(task).data}
     if kind in kinds:
         tables["objective"] = kinds[kind]()
     else:
-        mistakes.append(_no_kind(given, kinds=list(kinds)))
-    tables = {name: tables[name] for name in ("model", "data", "objective", "train") if name in tables}
+        mistakes.append(_no_kind(given, kinds=kinds))
+    tables["train"] = TrainTable
     found: dict[str, Spec] = {}
     for name, table in tables.items():
         try:
@@ -144,34 +136,29 @@ def _moved(key: str) -> str:
     if key == "focus":
         wanted = "focus: expected no such table, since it is part of the objective"
         return f"{wanted}; write it as [objective.focus] for focus_dpo, delete it for others."
-    known = ["model", "data", "objective", "train"]
-    return f"{key}: expected a known key, got {key!r}; {_nearest(key, known)}."
+    return f"{key}: expected a known key, got {key!r}; {_nearest(key, _TABLES)}."
 
 
-def _no_kind(given: Any, *, kinds: list[str]) -> str:
+def _no_kind(given: Any, *, kinds: Iterable[str]) -> str:
     """What is wrong with an objective whose options cannot be told."""
     if isinstance(given, dict) and "kind" not in given and "name" in given:
         return f'objective.name: expected kind, got name; write kind = "{given["name"]}".'
     if not isinstance(given, dict) or "kind" not in given:
         return "objective.kind: expected a value, got none; add it."
     kind = given["kind"]
-    return f"objective.kind: expected {_one_of(kinds)}, got {kind!r}; {_nearest(str(kind), kinds)}."
+    return f"objective.kind: expected {_one_of(kinds)}, got {kind!r}; {_nearest(kind, kinds)}."
 
 
-def _one_of(names: Mapping[str, Any] | Sequence[str]) -> str:
+def _one_of(names: Iterable[str]) -> str:
     *most, last = (repr(name) for name in names)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def _with_inner(tables: Tables) -> Tables:
     """The tables and those inside them, by dotted names."""
-    inner = {
-        f"{name}.{key}": field.annotation
-        for name, table in tables.items()
-        for key, field in table.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Spec)
-    }
-    return tables | inner
+    fields = {f"{name}.{key}": field for name, table in tables.items() for key, field in table.model_fields.items()}
+    kinds = {name: field.annotation for name, field in fields.items()}
+    return tables | {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Spec)}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -191,11 +178,9 @@ def _change(values: dict[str, Any], change: str, *, said: set[str]) -> None:
     if not (equals and table and key and text.strip()):
         raise ConfigError(f"--set: expected table.key=value, got {change!r}; for example objective.beta=500.")
     first = table.partition(".")[0]
-    known = ["model", "data", "objective", "train"]
-    if first not in known and first != "focus":
-        raise ConfigError(
-            f"--set {change}: expected a table among {', '.join(known)}, got {first}; {_nearest(first, known)}."
-        )
+    if first not in {*_TABLES, "focus"}:
+        wanted = f"a table among {', '.join(_TABLES)}"
+        raise ConfigError(f"--set {change}: expected {wanted}, got {first}; {_nearest(first, _TABLES)}.")
     inside: Any = values
     for part in table.split("."):
         inside = inside.setdefault(part, {}) if isinstance(inside, dict) else None
@@ -216,9 +201,6 @@ def _make_way(values: dict[str, Any], *, said: set[str]) -> None:
             del table[key]
 
 
-_ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
-
-
 def _value(text: str) -> Any:
     """What TOML reads, else the text itself, so that words need no quotes on the command line."""
     try:
@@ -230,25 +212,22 @@ def _value(text: str) -> Any:
 def _mistake(item: Any, *, table: str, tables: Tables) -> str:
     """One mistake of pydantic's list as "key: expected X, got Y; what to do."."""
     key = ".".join([table, *map(str, item["loc"])])
-    message, kind = item["msg"].removeprefix("Value error, "), item["type"]
+    kind = item["type"]
     if kind == "extra_forbidden":
         place, _, name = key.rpartition(".")
         elsewhere = [other for other, fields in tables.items() if name in fields.model_fields and other != place]
-        known = list(tables[place].model_fields)
-        advice = f"did you mean {elsewhere[0]}.{name}" if elsewhere else _nearest(name, known)
+        advice = f"did you mean {elsewhere[0]}.{name}" if elsewhere else _nearest(name, tables[place].model_fields)
         return f"{key}: expected a known key, got {name!r}; {advice}."
     if kind == "missing":
         return f"{key}: expected a value, got none; add it."
     if kind == "value_error":
-        return f"{key}: {message}."
-    lowered = message[:1].lower() + message[1:]
-    return f"{key}: expected {lowered.removeprefix('input should be ')}, got {item['input']!r}; correct it."
+        return f"{key}: {item['msg'].removeprefix('Value error, ')}."
+    return wrong_value(key, item)
 
 
-def _nearest(name: str, known: list[str]) -> str:
+def _nearest(name: object, known: Iterable[str]) -> str:
     """Advice: the closest known name, or all there are."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
+    return closest(str(name), known, otherwise=f"known are {', '.join(known)}")
 
 
 def config_toml(config: TrainConfig) -> str:
@@ -262,11 +241,13 @@ def config_toml(config: TrainConfig) -> str:
 
 
 def _table(name: str, values: dict[str, Any]) -> list[str]:
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict) and value is not None}
-    inner = [
-        line for key, value in values.items() if isinstance(value, dict) for line in _table(f"{name}.{key}", value)
-    ]
-    return [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in plain.items()), "", *inner]
+    lines, inner = [f"[{name}]"], list[str]()
+    for key, value in values.items():
+        if isinstance(value, dict):
+            inner += _table(f"{name}.{key}", value)
+        elif value is not None:
+            lines.append(f"{key} = {_toml(value)}")
+    return [*lines, "", *inner]
 
 
 def _toml(value: object) -> str:

@@ -6,8 +6,6 @@ from statistics import median
 
 from likeness.core.errors import DivergenceError
 
-__all__ = ["SpikeGuard"]
-
 WINDOW = 100
 MIN_STEPS = 20
 """Steps seen before a spike can be told from the normal spread."""

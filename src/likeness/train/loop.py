@@ -7,7 +7,8 @@ only the gradients of what is trained travel between them.
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
+from functools import partial
+from typing import Any  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
 
 import torch
 from accelerate import Accelerator
@@ -22,29 +23,8 @@ from likeness.train.guard import SpikeGuard
 from likeness.train.schedule import Ema
 from likeness.train.task import Step, Task, Trainable
 
-__all__ = ["Training"]
-
 BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 NUM_DECILES = 10
-
-
-class _Share(NamedTuple):
-    """Which positions of the whole batch this process computes: `batches` micro-batches of `size` rows."""
-
-    size: int
-    batches: int
-    process: int
-    processes: int
-
-    @property
-    def whole(self) -> int:
-        """Rows of one training step over all processes."""
-        return self.size * self.batches * self.processes
-
-    def positions(self, batch: int) -> range:
-        """Those of micro-batch number `batch`."""
-        first = (batch * self.processes + self.process) * self.size
-        return range(first, first + self.size)
 
 
 class Training:
@@ -67,8 +47,8 @@ class Training:
         self.accelerator, self.step = accelerator, 0
         self.named = trainable.named
         self._parameters = [parameter for _, parameter in self.named]
-        self._share = _Share(table.batch_size, table.accumulation, accelerator.process_index, accelerator.num_processes)
-        self._order = RowOrder(task.shapes, batch_size=self._share.whole, seed=table.seed)
+        self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
+        self._order = RowOrder(task.shapes, batch_size=self._rows_per_step, seed=table.seed)
         self._optimizer = torch.optim.AdamW(
             self._parameters, lr=table.rate, betas=BETAS, eps=ADAM_EPS, weight_decay=table.weight_decay, fused=True
         )
@@ -82,45 +62,38 @@ class Training:
 
         Raises: DivergenceError before the update, so that the adapter is still that of the step before.
         """
-        began = time.perf_counter()
+        began, table = time.perf_counter(), self.config.train
         chosen = self._order.batch(self.step)
         tables: list[Tensor] = []
-        for number in range(self._share.batches):
-            batch = self.batch_of(chosen, self._share.positions(number))
+        for number in range(table.accumulation):
+            first = (number * self.accelerator.num_processes + self.accelerator.process_index) * table.batch_size
+            batch = self.batch_of(chosen, range(first, first + table.batch_size))
             found = self.task.step(batch, backbone=self.backbone, trainable=self.trainable)
-            (found.loss / self._share.batches).backward()
+            (found.loss / table.accumulation).backward()
             tables.append(_table(found, columns=self.task.columns))
         self._average_gradients()
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self.config.train.clip))
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, table.clip))
         rows: Tensor = self.accelerator.gather(torch.cat(tables))  # pyright: ignore[reportAssignmentType] any tree
         row = _summary(rows, columns=self.task.columns, by_t=self.task.by_t)
         minimised = row["loss"] + sum(row[name] or 0.0 for name in self.task.added)
         self.guard.check(self.step + 1, {"loss": minimised, "gradient norm": norm}, checkpoint=checkpoint)
         rate = self._update()
         self.step += 1
-        place = {"step": self.step, f"num_{self.task.noun}_seen": self.step * self._share.whole}
+        place = {"step": self.step, f"num_{self.task.noun}_seen": self.step * self._rows_per_step}
         timing = {"gradient_norm": norm, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 4)}
         return {**place, **row, **timing}
 
     def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Any:
         """The task's batch of the rows at `positions` of a step's `chosen`, with the noise and times of those."""
         table, rows = self.config.train, [chosen[position] for position in positions]
-        draws = [
-            draw_row(
-                self.backbone,
-                seed=table.seed,
-                step=self.step,
-                position=position,
-                shape=self.task.shapes[row][0],
-                law=table.t_sampler,
-            )
-            for row, position in zip(rows, positions, strict=True)
-        ]
+        draw = partial(draw_row, self.backbone, seed=table.seed, step=self.step, law=table.t_sampler)
+        shapes = [self.task.shapes[row][0] for row in rows]
+        draws = [draw(position=place, shape=shape) for place, shape in zip(positions, shapes, strict=True)]
         return self.task.batch(rows, draws, backbone=self.backbone)
 
     def _average_gradients(self) -> None:
         """Mean over processes; one process has nothing to do."""
-        if self._share.processes == 1:
+        if self.accelerator.num_processes == 1:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self._parameters]
         flat: Tensor = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")  # pyright: ignore[reportAssignmentType] any tree
@@ -204,7 +177,5 @@ def _by_decile(t: Float[Tensor, " rows"], values: Float[Tensor, " rows"]) -> dic
     if not bool(kept.any()):
         return None
     decile = (t[kept] * NUM_DECILES).long().clamp(0, NUM_DECILES - 1)
-    empty = torch.zeros(NUM_DECILES, dtype=torch.float64)
-    sums = empty.index_add(0, decile, values[kept])
-    counts = empty.index_add(0, decile, torch.ones_like(values[kept]))
-    return {"sum": sums.tolist(), "count": counts.tolist()}
+    sums = decile.bincount(values[kept], minlength=NUM_DECILES)
+    return {"sum": sums.tolist(), "count": decile.bincount(minlength=NUM_DECILES).double().tolist()}

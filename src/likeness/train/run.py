@@ -7,6 +7,7 @@ per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see ma
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
 
@@ -28,8 +29,6 @@ from likeness.train.loop import Training
 from likeness.train.state import load_state, save_state
 from likeness.train.task import Progress, Task, task_of
 from likeness.train.trainable.lora import LoraAdapter
-
-__all__ = ["TuneSummary", "pick_precision", "tune"]
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
 _NO_RESULT_DEPENDS = {"train": {"steps", "save_every", "log_maps_every", "preset", "learning_rate", "precision"}}
@@ -77,13 +76,14 @@ def tune(
     device = pick_device(device)
     inputs = _find_inputs(config, device=device)
     folder = Path(out)
-    accelerator = _accelerator(folder, device=device)
+    trackers = "tensorboard" if is_tensorboard_available() else None
+    # mixed_precision: precision is this package's own autocast
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
     identity = _identity(inputs, device=device, num_processes=accelerator.num_processes)
-    if accelerator.is_main_process:
-        open_run(folder, identity=identity)
-        with hold_run(folder):
-            return _run(inputs, folder=folder, identity=identity, accelerator=accelerator, progress=progress)
-    return _run(inputs, folder=folder, identity=identity, accelerator=accelerator, progress=None)
+    if not accelerator.is_main_process:
+        return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=None)
+    with hold_run(open_run(folder, identity=identity)):
+        return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=progress)
 
 
 # what the run is -----------------------------------------------------------------------------------------------------
@@ -109,12 +109,6 @@ def pick_precision(wanted: str, *, device: str) -> torch.dtype:
     return torch.bfloat16 if wanted == "bf16" else torch.float32
 
 
-def _accelerator(folder: Path, *, device: str) -> Accelerator:
-    """Placement, process count and trackers; precision is this package's own autocast."""
-    trackers = "tensorboard" if is_tensorboard_available() else None
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
-
-
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:
     config, dump = inputs.config, inputs.config.model_dump(exclude=_NO_RESULT_DEPENDS)
     del dump["data"], dump["model"]["base"], dump["model"]["lora"]
@@ -138,12 +132,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
 
 
 def _run(
-    inputs: _Inputs,
-    *,
-    folder: Path,
-    identity: dict[str, Any],
-    accelerator: Accelerator,
-    progress: Progress | None,
+    inputs: _Inputs, folder: Path, *, identity: dict[str, Any], accelerator: Accelerator, progress: Progress | None
 ) -> TuneSummary:
     config, task = inputs.config, inputs.task
     loras = [] if inputs.adapter is None else [inputs.adapter]
@@ -175,8 +164,7 @@ class _RunFolder:
 
     def start(self) -> None:
         """Goes on from the last state where there is one, and drops what was logged after it."""
-        state = load_state(self.state)
-        if state is not None:
+        if (state := load_state(self.state)) is not None:
             if state.get("identity") != json_sha256(self.identity):
                 wanted = f"{self.state}: expected the state of this run, got that of another"
                 raise WeightsError(f"{wanted}; restore the folder or use a new one.")
@@ -200,10 +188,13 @@ class _RunFolder:
         table, training = self.inputs.config.train, self.training
         if training.step == 0:
             self._show()
-        with self._log_file() as file:
+        log = self.log if self.accelerator.is_main_process else Path(os.devnull)
+        with log.open("a", encoding="utf-8") as file:
             while training.step < table.steps:
                 row = training.train_step(checkpoint=checkpoint_text(self.state, step=self.saved_step))
-                self._report(row, file=file)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                self.accelerator.log(_flat(row), step=row["step"])
                 if training.step % table.log_maps_every == 0 or training.step == table.steps:
                     self._show()
                 if training.step % table.save_every == 0 or training.step == table.steps:
@@ -214,14 +205,6 @@ class _RunFolder:
         self.accelerator.end_training()
         rows = _rows_until(self.log, step=training.step)
         return json.loads(rows[-1]) if rows else {}
-
-    def _log_file(self) -> Any:  # a text file
-        return (self.log if self.accelerator.is_main_process else Path(os.devnull)).open("a", encoding="utf-8")
-
-    def _report(self, row: dict[str, Any], *, file: Any) -> None:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        self.accelerator.log(_flat(row), step=row["step"])
 
     def save(self) -> None:
         """The state first, then the adapter: a kill in between costs nothing, since the next save writes both."""
@@ -237,18 +220,13 @@ class _RunFolder:
             training = self.training
             training.task.show(self.folder, step=training.step, backbone=training.backbone)
 
-    @torch.no_grad()
     def _write_adapter(self) -> None:
         """RUN/lora: the adapter, or its average where train.ema is set."""
         if not self.accelerator.is_main_process:
             return
         training = self.training
-        kept = [parameter.detach().clone() for _, parameter in training.named]
-        if training.ema is not None:
-            training.ema.copy_to(training.named)
-        training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
-        for (_, parameter), old in zip(training.named, kept, strict=True):
-            parameter.copy_(old)
+        with nullcontext() if training.ema is None else training.ema.applied(training.named):
+            training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
 
     def _adapter_metadata(self) -> dict[str, Any]:
         """What the adapter belongs to and how it was made, for the header of its file."""
@@ -269,22 +247,17 @@ class _RunFolder:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row under names that sort, for trackers."""
+    """The numbers of a row under names that sort, for trackers; of columns by t the mean per tenth that was drawn."""
     flat: dict[str, float] = {}
     for name, value in row.items():
         if name.endswith("_by_t"):
-            flat |= _by_tenth(name, value)
+            tenths = enumerate(zip(value["sum"], value["count"], strict=True)) if value else ()
+            flat |= {f"{name}/{tenth / 10:.1f}": total / count for tenth, (total, count) in tenths if count}
         elif isinstance(value, dict):
             flat |= _flat({f"{name}/{inner}": number for inner, number in value.items()})
         elif isinstance(value, int | float):
             flat[name] = value
     return flat
-
-
-def _by_tenth(name: str, table: dict[str, list[float]] | None) -> dict[str, float]:
-    """Mean of a column in a step per tenth of t that it drew, under names that sort."""
-    tenths = enumerate(zip(table["sum"], table["count"], strict=True)) if table else ()
-    return {f"{name}/{tenth / 10:.1f}": total / count for tenth, (total, count) in tenths if count}
 
 
 def _rows_until(log: Path, *, step: int) -> list[str]:

@@ -1,7 +1,9 @@
 """Learning-rate shape and weight averaging, both counted in images seen so that batch size does not matter."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from typing import Any  # states are nested
 
 import torch
 
@@ -42,16 +44,23 @@ class Ema:
         for name, p in named:
             p.copy_(self.averages[name])
 
-    def state(self) -> dict[str, object]:
+    @contextmanager
+    def applied(self, named: Sequence[tuple[str, torch.nn.Parameter]]) -> Generator[None, None, None]:
+        """Within it the parameters hold the averages."""
+        kept = {name: p.detach().clone() for name, p in named}
+        self.copy_to(named)
+        yield
+        with torch.no_grad():
+            for name, p in named:
+                p.copy_(kept[name])
+
+    def state(self) -> dict[str, Any]:
         """What `restore` needs."""
         return {"averages": self.averages, "updates": self.updates}
 
-    def restore(self, state: dict[str, object]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Continues from a saved state, on the device of the parameters."""
-        averages = state["averages"]
-        assert isinstance(averages, dict)
-        assert isinstance(state["updates"], int)
-        self.averages = {name: averages[name].to(mine.device) for name, mine in self.averages.items()}
+        self.averages = {name: state["averages"][name].to(mine.device) for name, mine in self.averages.items()}
         self.updates = state["updates"]
 
 

@@ -38,10 +38,8 @@ def load_state(folder: Path) -> dict[str, Tree] | None:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         return {name: _fill(part, tensors) for name, part in skeleton.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        got = f"{type(error).__name__}: {error}"
-        raise WeightsError(
-            f"{folder}: expected a training state, got {got}; delete the folder to start over."
-        ) from error
+        wanted = f"{folder}: expected a training state, got {type(error).__name__}: {error}"
+        raise WeightsError(f"{wanted}; delete the folder to start over.") from error
 
 
 def _strip(tree: Tree, path: str, tensors: dict[str, torch.Tensor]) -> Tree:

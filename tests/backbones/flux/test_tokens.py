@@ -10,9 +10,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
+from likeness.backbones.base import TokenGrid
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
-    TokenGrid,
     draw_time,
     pack_latents,
     schedule_shift,
@@ -44,11 +44,6 @@ def test_ids_of_the_worked_example() -> None:
     assert ids[second - 1].tolist() == [0, 8, 8]
     assert ids[second].tolist() == [0, 9, 9]
     assert ids[-1].tolist() == [0, 10, 12]
-
-
-@pytest.mark.parametrize(("mode", "starts"), [("d", [4, 6]), ("h", [4, 0]), ("w", [0, 6]), ("o", [0, 0])])
-def test_modes_say_which_axes_are_offset(mode: str, starts: list[int]) -> None:
-    assert uno_position_ids((4, 6), [(5, 3)], mode=mode)[24].tolist() == [0, *starts]  # pyright: ignore[reportArgumentType]
 
 
 def test_target_ids_are_those_of_flux_pipeline() -> None:

@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from torch import Tensor
 
-from likeness.backbones.base import FEATURES
+from likeness.backbones.base import FEATURES, TokenGrid
 from likeness.backbones.flux.condition import FluxCondition
 from likeness.backbones.flux.folder import FluxSettings, read_settings
 from likeness.backbones.flux.options import FluxOptions
-from likeness.backbones.flux.tokens import TokenGrid, pack_latents, uno_position_ids, unpack_latents
-from likeness.backbones.flux.uno import FluxUno, to_pixels
+from likeness.backbones.flux.tokens import pack_latents, uno_position_ids, unpack_latents
+from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
 
 PROMPT = "A cat is hugging a duck in the forest."
@@ -266,7 +267,11 @@ def test_batch_equals_loop(tiny: FluxUno) -> None:
     prompts, seeds = [PROMPT, "A red fox"], [3, 4]
     references = [[picture(0), picture(1)], [picture(2), picture(3)]]
     options = FluxOptions(size=64, steps=3, cfg_scale=2.0, reference_cfg_scale=3.0)
-    batch = tiny.generate_batch(prompts, references, seeds=seeds, options=options)
+    condition = tiny.guided(
+        tiny.collate([tiny.prepare(*each) for each in zip(prompts, references, strict=True)]), options
+    )
+    noise = tiny.initial_noise(seeds, grid=tiny.grid(size=64))
+    batch = tiny.to_images(tiny.denoise(noise, condition, steps=3))
     for image, prompt, pair, seed in zip(batch, prompts, references, seeds, strict=True):
         alone = tiny.generate(prompt, pair, seed=seed, options=options)
         # batched matrix products sum in another order: one level at most
@@ -307,15 +312,7 @@ def test_select_repeats_and_reorders_rows(tiny: FluxUno) -> None:
 @pytest.mark.parametrize("references", [[[picture(0)], []], [[picture(0)], [picture(1, width=48)]]])
 def test_unequal_batches_are_refused(tiny: FluxUno, references: list[list[Image.Image]]) -> None:
     with pytest.raises(DataError, match="one set of sizes"):
-        tiny.generate_batch([PROMPT, PROMPT], references, seeds=[1, 2])
-
-
-@pytest.mark.parametrize(("lists", "seeds", "got"), [(1, 2, "got 1 and 2"), (2, 3, "got 2 and 3")])
-def test_a_batch_has_one_list_of_references_and_one_seed_per_prompt(
-    tiny: FluxUno, *, lists: int, seeds: int, got: str
-) -> None:
-    with pytest.raises(DataError, match=rf"expected 2 each, .* {got}"):
-        tiny.generate_batch([PROMPT, PROMPT], [[picture(0)]] * lists, seeds=list(range(seeds)))
+        tiny.collate([tiny.prepare(PROMPT, images) for images in references])
 
 
 def test_more_references_than_uno_takes_are_refused(tiny: FluxUno) -> None:

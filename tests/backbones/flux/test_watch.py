@@ -13,9 +13,9 @@ from seeing import Seeing
 from torch import Tensor
 from torch.nn import functional
 
-from likeness.backbones.base import FEATURES
+from likeness.backbones.base import FEATURES, TokenGrid
 from likeness.backbones.flux.condition import FluxCondition
-from likeness.backbones.flux.tokens import TokenGrid, unpack_latents
+from likeness.backbones.flux.tokens import unpack_latents
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.flux.watch import layer_names
 from likeness.backbones.lora import adapter_parameters, add_adapter

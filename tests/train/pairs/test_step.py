@@ -15,16 +15,16 @@ from torch import Tensor
 
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.pairs import read_pairs
-from likeness.focus import token_mask
+from likeness.focus import FocusMaps, token_mask
 from likeness.objectives import objective_of
 from likeness.objectives.base import Objective
 from likeness.train.config import ModelTable, TrainConfig, TrainTable
 from likeness.train.loop import Training
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings
-from likeness.train.pairs.step import Batch, StepOutcome, collect_batch, compute_step, focus_of, maps_of
+from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of, maps_of
 from likeness.train.pairs.task import COLUMNS, DataTable, PairsTask
-from likeness.train.task import Draw
+from likeness.train.task import Draw, Step
 from likeness.train.trainable.lora import LoraAdapter
 
 SETTINGS = EncodeSettings(None, "torch.float32", "kde32")
@@ -35,7 +35,7 @@ class StandInFeatures:
     """Patch features that are the mean colours of 8 px squares."""
 
     def __call__(self, image: Any, /) -> Tensor:
-        from likeness.backbones.flux.uno import to_pixels
+        from likeness.backbones.pixels import to_pixels
 
         return torch.nn.functional.avg_pool2d(to_pixels([image.resize((64, 64))]), 8)[0].permute(1, 2, 0)
 
@@ -95,8 +95,8 @@ def task_of(run: Training) -> PairsTask:
     return run.task
 
 
-def compute(run: Training, batch: Batch) -> StepOutcome:
-    """The loss of a batch under the run's objective."""
+def compute(run: Training, batch: Batch) -> tuple[Step, FocusMaps | None]:
+    """The loss of a batch under the run's objective, and its maps."""
     return compute_step(run.backbone, batch, objective=task_of(run).objective, trainable=run.trainable, precision=FP32)
 
 
@@ -142,13 +142,10 @@ def test_weight_1_everywhere_is_dpo_bit_for_bit(training: Callable[..., Training
 def test_swapping_the_pair_flips_inside(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     batch = first_batch(run)
-    inside = compute(run, batch).inside
+    assert "inside" in compute(run, batch)[0].logged
     swapped = replace(batch, preferred=batch.rejected, rejected=batch.preferred)
     dpo = training(adapter=0.05, objective={"kind": "dpo"})
-    forward, backward = compute(dpo, batch).inside, compute(dpo, swapped).inside
-    assert forward is not None
-    assert backward is not None
-    assert inside is not None
+    forward, backward = (compute(dpo, each)[0].logged["inside"] for each in (batch, swapped))
     assert torch.allclose(forward, -backward, rtol=1e-4, atol=1e-5)
     assert float(forward.abs().max()) > 1e-3
 
@@ -187,16 +184,15 @@ def test_a_pair_does_not_notice_its_neighbours(training: Callable[..., Training]
     run = training(adapter=0.05)
     both = run.batch_of([1, 3], range(2))
     alone = [run.batch_of([1, 3], [position]) for position in range(2)]
-    together = compute(run, both)
+    together, maps = compute(run, both)
     for position, batch in enumerate(alone):
-        single = compute(run, batch)
-        assert together.maps is not None
-        assert single.maps is not None
-        assert torch.equal(together.maps.weight[position], single.maps.weight[0])
-        assert torch.equal(together.maps.matched[position], single.maps.matched[0])
-        assert together.inside is not None
-        assert single.inside is not None
-        assert float(together.inside[position]) == pytest.approx(float(single.inside[0]), abs=2e-3)
+        single, own = compute(run, batch)
+        assert maps is not None
+        assert own is not None
+        assert torch.equal(maps.weight[position], own.weight[0])
+        assert torch.equal(maps.matched[position], own.matched[0])
+        inside = together.logged["inside"][position]
+        assert float(inside) == pytest.approx(float(single.logged["inside"][0]), abs=2e-3)
 
 
 def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Training]) -> None:
@@ -213,10 +209,10 @@ def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Trainin
         return answer
 
     run.backbone.predict = spy  # type: ignore[method-assign]
-    outcome = compute(run, batch)
-    outcome.loss.backward()
-    assert outcome.maps is not None
-    inside = outcome.maps.prior.reshape(2, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3).repeat(2, 1, 1, 1)
+    step, maps = compute(run, batch)
+    step.loss.backward()
+    assert maps is not None
+    inside = maps.prior.reshape(2, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3).repeat(2, 1, 1, 1)
     assert seen[0].grad is not None
     assert bool((seen[0].grad[~inside.expand_as(seen[0])] == 0).all())
     assert bool((seen[0].grad[inside.expand_as(seen[0])] != 0).any())
@@ -226,19 +222,19 @@ def test_an_empty_prior_teaches_nothing(training: Callable[..., Training]) -> No
     run = training(adapter=0.05)
     batch = first_batch(run)
     empty = replace(batch, subject_masks=torch.zeros_like(batch.subject_masks))
-    outcome = compute(run, empty)
-    outcome.loss.backward()
-    assert float(outcome.loss.detach()) == pytest.approx(math.log(2), abs=1e-7)
+    step, _ = compute(run, empty)
+    step.loss.backward()
+    assert float(step.loss.detach()) == pytest.approx(math.log(2), abs=1e-7)
     assert all(not bool(g.any()) for g in gradients(run))
 
 
 def test_the_anchor_adds_the_preferred_pictures_error(training: Callable[..., Training]) -> None:
     plain, anchored = training(adapter=0.05), training(adapter=0.05, objective={"sft_anchor": 0.25})
     batch = first_batch(plain)
-    first, second = compute(plain, batch), compute(anchored, batch)
-    expected = float(first.loss.detach()) + 0.25 * float(first.errors["policy_preferred"].mean())
-    assert float(second.total.detach()) == pytest.approx(expected, rel=1e-6)
-    assert float(second.loss.detach()) == float(first.loss.detach()) == float(first.total.detach())
+    (first, _), (second, _) = compute(plain, batch), compute(anchored, batch)
+    expected = float(first.loss.detach()) + 0.25 * float(first.logged["errors/policy_preferred"].mean())
+    assert float(second.loss.detach()) == pytest.approx(expected, rel=1e-6)
+    assert float(second.logged["loss"][0]) == float(first.logged["loss"][0]) == float(first.loss.detach())
 
 
 def test_the_anchor_has_a_column_of_its_own(training: Callable[..., Training]) -> None:
@@ -253,8 +249,8 @@ def test_the_source_of_the_field_is_the_pass_asked_for(training: Callable[..., T
     start = training()
     moved = {source: training(adapter=0.3, objective={"focus": {"source": source}}) for source in ("policy", "ref")}
     batch = first_batch(start)
-    untouched = compute(start, batch).maps
-    by_ref = compute(moved["ref"], batch).maps
+    _, untouched = compute(start, batch)
+    _, by_ref = compute(moved["ref"], batch)
     assert untouched is not None
     assert by_ref is not None
     assert torch.equal(by_ref.matched, untouched.matched)  # the reference policy is the untuned network
@@ -313,7 +309,7 @@ def test_an_unseen_field_reads_the_same_with_more_rows(training: Callable[..., T
     run = training(adapter=0.05)
     batch = run.batch_of([1, 3], range(2))
     draws = [Draw(batch.eps[i], float(batch.t[i])) for i in range(2)]
-    maps = compute(run, batch).maps
+    _, maps = compute(run, batch)
     assert maps is not None
     for i, index in enumerate([1, 3]):
         single = collect_batch([task_of(run).cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)

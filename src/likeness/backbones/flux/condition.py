@@ -71,13 +71,9 @@ class GuidedCondition:
     def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
         """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
         full = predict(self.full)
-        if self.prompt_only is None:
-            return self._away_from_empty(full, predict)
-        prompt = predict(self.prompt_only)
-        return self._away_from_empty(prompt, predict) + self.reference_cfg_scale * (full - prompt)
-
-    def _away_from_empty(self, velocity: Tensor, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
-        if self.empty is None:
-            return velocity
-        free = predict(self.empty)
-        return free + self.cfg_scale * (velocity - free)
+        prompt = full if self.prompt_only is None else predict(self.prompt_only)
+        velocity = prompt
+        if self.empty is not None:
+            free = predict(self.empty)
+            velocity = free + self.cfg_scale * (prompt - free)
+        return velocity if self.prompt_only is None else velocity + self.reference_cfg_scale * (full - prompt)

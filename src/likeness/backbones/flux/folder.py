@@ -84,9 +84,7 @@ def read_settings(folder: Path) -> FluxSettings:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: expected a JSON object, got {error}; restore or delete it.") from error
-    kinds: dict[str, type[Any]] = {
-        field.name: type(field.default) for field in fields(FluxSettings)
-    }  # int, float, bool
+    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(FluxSettings)}
     if not isinstance(values, dict) or not values.keys() <= kinds.keys():
         got = sorted(set(values) - kinds.keys())
         raise WeightsError(f"{path}: expected keys among {', '.join(kinds)}, got {got}; correct it.")
@@ -115,42 +113,37 @@ def check_flux_folder(folder: Path) -> None:
     if missing:
         wanted = f"{folder}: expected a diffusers FluxPipeline folder, got one without {', '.join(missing)}"
         raise WeightsError(f"{wanted}; download it whole, or name another folder.")
-    _check_class(folder / "transformer/config.json", wanted="FluxTransformer2DModel")
-    _check_class(folder / "vae/config.json", wanted="AutoencoderKL")
+    for part, wanted in (("transformer", "FluxTransformer2DModel"), ("vae", "AutoencoderKL")):
+        path = folder / part / "config.json"
+        try:
+            name = json.loads(path.read_text(encoding="utf-8")).get("_class_name")
+        except (OSError, ValueError, AttributeError) as error:
+            raise WeightsError(f"{path}: expected a model config, got {error}; download it again.") from error
+        if name != wanted:
+            raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
 
 
-def _check_class(path: Path, *, wanted: str) -> None:
+@contextmanager
+def _telling(path: Path, wanted: str, *, todo: str) -> Generator[None, None, None]:
+    """Raises: WeightsError with the first line of what a library cannot do within it."""
     try:
-        name = json.loads(path.read_text(encoding="utf-8")).get("_class_name")
-    except (OSError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path}: expected a model config, got {error}; download it again.") from error
-    if name != wanted:
-        raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
+        yield
+    except _LOADING_FAILURES as error:
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{path}: expected {wanted}, got {reason}; {todo}.") from error
 
 
 # Any: the stock classes have no common type; each is used as itself in FluxParts
 def _load_model(cls: Any, path: Path, *, dtype: torch.dtype, dtype_name: str) -> Any:
     """The model with all its weights from the files. Raises: WeightsError naming the part."""
     options = {dtype_name: dtype, "local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    try:
+    with _telling(path, f"weights of {cls.__name__}", todo="download it again"):
         model, info = cls.from_pretrained(path, **options)
-    except _LOADING_FAILURES as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path}: expected weights of {cls.__name__}, got {reason}; download it again.") from error
     missing = sorted(info["missing_keys"])
     if missing:
         got = f"{len(missing)} tensors missing, first {missing[0]}"
         raise WeightsError(f"{path}: expected all weights of {cls.__name__}, got {got}; download it again.")
     return model.eval().requires_grad_(False)
-
-
-# Any: see _load_model
-def _load_plain(cls: Any, path: Path) -> Any:
-    try:
-        return cls.from_pretrained(path, local_files_only=True)
-    except _LOADING_FAILURES as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path}: expected a {cls.__name__}, got {reason}; download it again.") from error
 
 
 def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
@@ -164,15 +157,19 @@ def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxPar
     def model(cls: Any, part: str, *, dtype_name: str = "dtype") -> Any:
         return _load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
 
+    def plain(cls: Any, part: str) -> Any:
+        with _telling(folder / part, f"a {cls.__name__}", todo="download it again"):
+            return cls.from_pretrained(folder / part, local_files_only=True)
+
     with _no_progress_bars():
         return FluxParts(
             transformer=model(FluxTransformer2DModel, "transformer", dtype_name="torch_dtype"),
             vae=model(AutoencoderKL, "vae", dtype_name="torch_dtype"),
             text_encoder=model(CLIPTextModel, "text_encoder"),
             text_encoder_2=model(T5EncoderModel, "text_encoder_2"),
-            tokenizer=_load_plain(CLIPTokenizer, folder / "tokenizer"),
-            tokenizer_2=_load_plain(T5Tokenizer, folder / "tokenizer_2"),
-            scheduler=_load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
+            tokenizer=plain(CLIPTokenizer, "tokenizer"),
+            tokenizer_2=plain(T5Tokenizer, "tokenizer_2"),
+            scheduler=plain(FlowMatchEulerDiscreteScheduler, "scheduler"),
             settings=settings,
             folder=folder,
         )
@@ -215,7 +212,7 @@ def add_lora(transformer: FluxTransformer2DModel, spec: str | Path, *, name: str
     path = _lora_file(spec)
     check_safetensors(path)
     before = {key for key, _ in transformer.named_modules()}
-    try:
+    with _telling(path, "a LoRA for this transformer", todo="name another"):
         tensors, alphas, metadata = FluxLoraLoaderMixin.lora_state_dict(
             str(path.parent), weight_name=path.name, return_alphas=True, return_lora_metadata=True
         )
@@ -223,9 +220,6 @@ def add_lora(transformer: FluxTransformer2DModel, spec: str | Path, *, name: str
         transformer.load_lora_adapter(
             tensors, network_alphas=alphas, metadata=metadata, adapter_name=name, prefix="transformer"
         )
-    except _LOADING_FAILURES as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path}: expected a LoRA for this transformer, got {reason}; name another.") from error
     transformer.requires_grad_(False)
 
 

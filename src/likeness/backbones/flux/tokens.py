@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +14,6 @@ from torch import Tensor
 
 from likeness.backbones.base import TokenGrid
 
-OffsetMode = Literal["d", "h", "w", "o"]
 TIME_LAWS = ("uno_shift", "uniform", "logit_normal")
 T_MIN, T_MAX = 1e-3, 1 - 1e-3
 UNO_ENTRIES = 1000
@@ -44,29 +42,21 @@ def token_grid(latents: Float[Tensor, "B C h w"]) -> TokenGrid:
     return TokenGrid(latents.shape[-2] // 2, latents.shape[-1] // 2)
 
 
-def _grid_ids(grid: TokenGrid, *, first_row: int, first_column: int) -> Float[Tensor, "L 3"]:
-    ids = torch.zeros(grid.rows, grid.columns, 3)
-    ids[..., 1] = torch.arange(grid.rows)[:, None] + first_row
-    ids[..., 2] = torch.arange(grid.columns)[None, :] + first_column
-    return ids.reshape(-1, 3)
-
-
 def uno_position_ids(
-    target_hw: tuple[int, int], reference_hws: Sequence[tuple[int, int]] = (), *, mode: OffsetMode = "d"
+    target_hw: tuple[int, int], reference_hws: Sequence[tuple[int, int]] = ()
 ) -> Float[Tensor, "tokens 3"]:
     """Ids (0, row, column) of target tokens, then of each reference, so that no two images share a position.
 
-    Reference n starts where the target and references 0..n-1 end: in both axes (mode "d"), rows only ("h"),
-    columns only ("w") or not at all ("o"). Grids are (rows, columns) in tokens. Always fp32: bf16 counts to 256 only.
+    Reference n starts where the target and references 0..n-1 end, in both axes. Grids are (rows, columns) in tokens.
+    Always fp32: bf16 counts to 256 only.
     Source: UNO (arXiv:2504.02160) UnoPE, diagonal; target 4x6 with references 5x3, 2x4 starts at (4,6) and (9,9).
     """
-    target = TokenGrid(*target_hw)
-    parts = [_grid_ids(target, first_row=0, first_column=0)]
-    row, column = target
-    for grid in (TokenGrid(*hw) for hw in reference_hws):
-        first_row, first_column = row if mode in "dh" else 0, column if mode in "dw" else 0
-        parts.append(_grid_ids(grid, first_row=first_row, first_column=first_column))
-        row, column = row + grid.rows, column + grid.columns
+    parts: list[Tensor] = []
+    row = column = 0
+    for rows, columns in (target_hw, *reference_hws):
+        own_rows, own_columns = torch.arange(row, row + rows), torch.arange(column, column + columns)
+        parts.append(torch.cartesian_prod(torch.zeros(1), own_rows.float(), own_columns.float()))
+        row, column = row + rows, column + columns
     return torch.cat(parts)
 
 

@@ -144,8 +144,7 @@ class FluxUno:
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words, once each in order, that T5 reads as single letters or unknown symbols."""
-        words = dict.fromkeys(re.findall(r"[^\W\d_]+", prompt))
-        return [word for word in words if self._is_unknown(word)]
+        return [word for word in dict.fromkeys(re.findall(r"[^\W\d_]+", prompt)) if self._is_unknown(word)]
 
     def _is_unknown(self, word: str) -> bool:
         tokenizer = self.parts.tokenizer_2
@@ -327,11 +326,7 @@ class FluxUno:
 
     @torch.no_grad()
     def denoise(
-        self,
-        x_t: Float[Tensor, "B C h w"],
-        condition: GuidedCondition,
-        *,
-        steps: int | None,
+        self, x_t: Float[Tensor, "B C h w"], condition: GuidedCondition, *, steps: int | None
     ) -> Float[Tensor, "B C h w"]:
         """Clean latents by Euler steps of the guided velocity from pure noise."""
         scheduler = self.schedule(steps, grid=token_grid(x_t))
@@ -349,25 +344,10 @@ class FluxUno:
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
         equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
         """
-        return self.generate_batch([prompt], [references], seeds=[seed], options=options)[0]
-
-    def generate_batch(
-        self,
-        prompts: Sequence[str],
-        references: Sequence[Sequence[Image]],
-        *,
-        seeds: Sequence[int],
-        options: FluxOptions | None = None,
-    ) -> list[Image]:
-        """One picture per prompt, as `generate` would give them, up to the rounding of batched arithmetic."""
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
-        if not len(prompts) == len(references) == len(seeds):
-            got = f"{len(references)} and {len(seeds)}"
-            raise DataError(f"references and seeds: expected {len(prompts)} each, one per prompt, got {got}.")
-        rows = [self.prepare(prompt, images) for prompt, images in zip(prompts, references, strict=True)]
-        condition = self.guided(self.collate(rows, guidance=options.guidance), options)
-        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=options.steps))
+        condition = self.guided(self.condition(prompt, references, guidance=options.guidance), options)
+        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
 
     def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition:
         """The condition with what guidance needs beside it.

@@ -8,11 +8,10 @@ Shapes: B rows, L target tokens, Li tokens of reference i, T text tokens, D netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
@@ -20,9 +19,10 @@ from likeness.backbones.base import FEATURES, TokenGrid, Watch
 from likeness.core.errors import ConfigError
 
 
+# Any: a FluxTransformer2DModel, whose config diffusers types as a dict
 @contextmanager
 def watching(
-    transformer: torch.nn.Module, watch: Watch | None, *, lengths: list[int], grid: TokenGrid
+    transformer: Any, watch: Watch | None, *, lengths: list[int], grid: TokenGrid
 ) -> Generator[None, None, None]:
     """Within it, `watch` sees every block's image tokens; the hooks are gone afterwards, also on error.
 
@@ -31,7 +31,10 @@ def watching(
     """
     if watch is not None and watch.features not in FEATURES:
         raise ConfigError(f"features: expected one of {', '.join(FEATURES)}, got {watch.features!r}; choose one.")
-    hooks = [] if watch is None else [_hook(*each, watch, lengths, grid) for each in _blocks(transformer)]
+    hooks: list[RemovableHandle] = []
+    if watch is not None:
+        blocks = {name: transformer.get_submodule(name) for name in layer_names(transformer.config)}
+        hooks += [_hook(name, block, watch, lengths, grid) for name, block in blocks.items()]
     try:
         yield
     finally:
@@ -43,13 +46,6 @@ def layer_names(config: Mapping[str, Any]) -> list[str]:
     """The names a watch is told, in the order of a pass; `config` is that of the transformer."""
     counts = {"transformer_blocks": config["num_layers"], "single_transformer_blocks": config["num_single_layers"]}
     return [f"{stem}.{index}" for stem, count in counts.items() for index in range(count)]
-
-
-# Any: the lists of blocks are typed as plain modules
-def _blocks(transformer: Any) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Double blocks, then single ones, by their names in the transformer; walking all modules costs milliseconds."""
-    for stem in ("transformer_blocks", "single_transformer_blocks"):
-        yield from ((f"{stem}.{index}", block) for index, block in enumerate(getattr(transformer, stem)))
 
 
 # Any: blocks of diffusers, and what passes through their hooks, are typed as plain modules and objects

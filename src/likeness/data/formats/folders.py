@@ -11,7 +11,7 @@ from typing import Any  # JSON of others, checked here
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
 from likeness.core.kinds import CATEGORIES, Category
-from likeness.core.records import LeftOut
+from likeness.core.rows import LeftOut
 from likeness.data.formats.rows import LayoutRow, pictures_by_stem, text_beside
 
 __all__ = ["dreambench_plus", "geneval", "kohya", "patchdpo", "simpletuner", "stellar", "uno"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: rows as JSON
 
-import numpy as np
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
@@ -19,7 +18,8 @@ from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
 from likeness.core.masks import read_mask
 from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
-from likeness.core.records import MAX_SUBJECTS, LeftOut
+from likeness.core.records import MAX_SUBJECTS
+from likeness.core.rows import LeftOut
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
 from likeness.data.formats.packed import ImportSummary, write_set
 from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
@@ -72,7 +72,8 @@ def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutR
     losers = _losers(layout, beside.rejected)
     references = _pictures(beside.references)
     masks = _pictures(beside.masks)
-    for row in _reader(layout)(source):
+    read: Read = resolve_name(LAYOUTS[layout])
+    for row in read(source):
         if isinstance(row, LeftOut):
             yield row
             continue
@@ -81,21 +82,16 @@ def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutR
             need = f"{layout} has none, and --rejected none of that name" if losers else "add --rejected FOLDER"
             yield LeftOut.at(row.where, f"expected a rejected picture {row.name}, got none; {need}.")
             continue
-        mask = row.mask or masks.get(row.name)
         own = row.references or _references(references, name=row.name)
-        yield row._replace(rejected=loser, references=own, mask=mask)
-
-
-def _reader(layout: str) -> Read:
-    return resolve_name(LAYOUTS[layout])
+        yield row._replace(rejected=loser, references=own, mask=row.mask or masks.get(row.name))
 
 
 def _losers(layout: str, folder: Path | None) -> dict[str, PictureFile]:
     if folder is None:
         return {}
     if layout in RESULTS:
-        rows = (row for row in _reader(layout)(folder) if isinstance(row, LayoutRow))
-        return {row.name: row.preferred for row in rows}
+        read: Read = resolve_name(LAYOUTS[layout])
+        return {row.name: row.preferred for row in read(folder) if isinstance(row, LayoutRow)}
     return dict(_pictures(folder))
 
 
@@ -110,8 +106,8 @@ def _pictures(folder: Path | None) -> dict[str, Path]:
 
 
 def _references(pictures: dict[str, Path], *, name: str) -> tuple[Path, ...]:
-    if len(set(pictures.values())) == 1:
-        return (next(iter(pictures.values())),)
+    if len(only := set(pictures.values())) == 1:
+        return tuple(only)
     if name in pictures:
         return (pictures[name],)
     numbered = (pictures.get(f"{name}-{index}") for index in range(MAX_SUBJECTS))
@@ -126,7 +122,8 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
     rejected = _copied(row.rejected, out=out, path=f"images/{name}-rejected")
     size, other = load_image(out / preferred).size, load_image(out / rejected).size
     if size != other:
-        raise DataError(f"pictures: expected two of one size, got {_by(size)} and {_by(other)}; resize one of them.")
+        got = f"{size[0]} x {size[1]} and {other[0]} x {other[1]}"
+        raise DataError(f"pictures: expected two of one size, got {got}; resize one of them.")
     given = [_copied(picture, out=out, path=f"images/{name}-reference-{i}") for i, picture in enumerate(row.references)]
     mask = _mask(row.mask, size=size, name=name, out=out)
     kind, phrase = row.category or category, row.class_name or "subject"
@@ -159,10 +156,6 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
     return pair_row(pair, folder=out)
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
 def _copied(picture: PictureFile, *, out: Path, path: str) -> Path:
     """Where the picture lies below `out`, byte for byte, with the suffix of its format. Raises: DataError."""
     try:
@@ -191,5 +184,5 @@ def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> 
             save_png(Image.new("L", size, 255), out / whole)
         return whole
     target = Path(f"masks/{name}.png")
-    save_png(Image.fromarray(np.where(read_mask(mask, size=size), 255, 0).astype(np.uint8)), out / target)
+    save_png(Image.fromarray(read_mask(mask, size=size)).convert("L"), out / target)
     return target

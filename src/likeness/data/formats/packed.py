@@ -3,23 +3,18 @@
 Files go by their slots (`core/pairs.py:with_files`); paths inside a row are relative to the folder of the set.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import (  # Any: rows are JSON until the record has checked them
-    Any,
-    NamedTuple,
-    Protocol,
-    TypeVar,
-    runtime_checkable,
-)
+from typing import Any, NamedTuple, TypeVar  # Any: rows are JSON until the record has checked them
 
 from pydantic import ValidationError
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import atomic_write_bytes, remove_stale_temporaries, write_jsonl
 from likeness.core.hashing import file_sha256, short
-from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_files, pair_row, read_pairs, with_files
+from likeness.core.pairs import PAIRS_NAME, PreferencePair, pair_files, pair_row, with_files
 from likeness.core.rows import LeftOut, readable_mistakes
+from likeness.data.formats.rows import LayoutRow
 
 __all__ = [
     "MAX_SHARD_BYTES",
@@ -27,14 +22,12 @@ __all__ = [
     "ImportSummary",
     "Numbered",
     "PackedPair",
-    "numbered_pairs",
-    "packed_pairs",
+    "packed",
     "require_own_folder",
     "shards_of",
     "write_set",
     "write_unpacked",
 ]
-
 
 MAX_SHARD_BYTES = 256_000_000
 """A shard is put together in memory, and the Hub advises against files of several GB."""
@@ -48,7 +41,7 @@ class PackedPair(NamedTuple):
 
     row: dict[str, Any]
     files: dict[str, bytes]
-    where: str = ""
+    where: str
 
 
 class ExportSummary(NamedTuple):
@@ -68,16 +61,13 @@ class ImportSummary(NamedTuple):
     left_out: tuple[LeftOut, ...]
 
 
-def packed_pairs(pairs: Iterable[PreferencePair], *, folder: Path) -> Iterator[PackedPair]:
-    """Every pair of the set in `folder`, packed. Files that lie elsewhere get the name outside/<hash>-<name>.
+def packed(pair: PreferencePair, *, folder: Path) -> tuple[PreferencePair, dict[str, bytes]]:
+    """A pair of the set in `folder` with paths relative to it, and the bytes of every file by slot.
 
-    Raises: DataError when a file vanished since the set was read.
+    Files that lie elsewhere get the name outside/<hash>-<name>. Raises: DataError when a file vanished since.
     """
-    for pair in pairs:
-        inside = with_files(pair, lambda _, path: _inside(path, folder=folder))
-        yield PackedPair(
-            inside.model_dump(mode="json"), {slot: _bytes(path) for slot, path in pair_files(pair).items()}
-        )
+    inside = with_files(pair, lambda _, path: _inside(path, folder=folder))
+    return inside, {slot: _bytes(path) for slot, path in pair_files(pair).items()}
 
 
 def _inside(path: Path, *, folder: Path) -> Path:
@@ -92,15 +82,6 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: expected a readable file, got {error.strerror or error}; check the set.") from error
-
-
-def numbered_pairs(folder: Path | str) -> tuple[list[Numbered], tuple[LeftOut, ...]]:
-    """The pairs of the set in `folder` with their places, and the rows that were left out.
-
-    Raises: DataError when the set cannot be read.
-    """
-    found = read_pairs(folder)
-    return list(enumerate(found.pairs)), found.left_out
 
 
 def shards_of(pairs: list[Numbered], *, max_bytes: int) -> list[list[Numbered]]:
@@ -132,13 +113,7 @@ def require_own_folder(out: Path, *, planned: Iterable[str], pattern: str) -> No
         raise OutputError(f"{out}: expected no shards of another export, got {others[0]}; choose another folder.")
 
 
-@runtime_checkable
-class _Placed(Protocol):
-    @property
-    def where(self) -> str: ...
-
-
-Item = TypeVar("Item", bound=_Placed)
+Item = TypeVar("Item", LayoutRow, PackedPair)
 
 
 def write_set(
@@ -160,7 +135,7 @@ def write_set(
         try:
             rows.append(make(number, item))
         except DataError as error:
-            left_out.append(LeftOut.at(item.where or f"{source}:{number}", error))
+            left_out.append(LeftOut.at(item.where, error))
     if not rows:
         first = left_out[0].reason if left_out else f"{source} holds no pairs"
         raise DataError(f"{source}: expected at least one usable pair, got {len(left_out)} bad rows; first: {first}")
@@ -174,7 +149,10 @@ def write_unpacked(packed: Iterable[PackedPair | LeftOut], *, out: Path, source:
 
 
 def _unpacked(packed: PackedPair, *, out: Path) -> dict[str, Any]:
-    """The row as pairs.jsonl has it, its files written. Raises: DataError when it is no pair or lacks a file."""
+    """The row as pairs.jsonl has it, its files written; pictures that several pairs share are written once.
+
+    Raises: DataError when it is no pair, lacks a file, or has a path that leads out of the folder.
+    """
     try:
         pair = PreferencePair.model_validate(packed.row)
     except ValidationError as error:
@@ -182,18 +160,13 @@ def _unpacked(packed: PackedPair, *, out: Path) -> dict[str, Any]:
     paths = pair_files(pair)
     if missing := sorted(paths.keys() - packed.files.keys()):
         raise DataError(f"pair {pair.id}: expected the bytes of {missing[0]}, got none; export the set again.")
-    _write_files(paths, packed.files, out=out)
-    return pair_row(pair, folder=Path())
-
-
-def _write_files(paths: dict[str, Path], files: dict[str, bytes], *, out: Path) -> None:
-    """Pictures that several pairs share are written once; a path that leads out of the folder is refused."""
     for slot, path in paths.items():
         name = path.as_posix()
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
             raise DataError(f"{slot}: expected a path inside the set, got {name!r}; do not trust these shards.")
         target = out / path
         if not target.is_file():
-            atomic_write_bytes(target, files[slot])
-        elif target.read_bytes() != files[slot]:
+            atomic_write_bytes(target, packed.files[slot])
+        elif target.read_bytes() != packed.files[slot]:
             raise DataError(f"{slot}: expected one content for {name}, got two; two pairs use one name.")
+    return pair_row(pair, folder=Path())

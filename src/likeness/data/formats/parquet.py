@@ -10,20 +10,21 @@ Source: storage of the Image feature in huggingface/datasets, `Features.arrow_sc
 import io
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any  # pyarrow is untyped and rows are JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
+from likeness.core.pairs import PreferencePair, pair_files, read_pairs
 from likeness.data.formats.packed import (
     MAX_SHARD_BYTES,
     ExportSummary,
     ImportSummary,
     Numbered,
     PackedPair,
-    numbered_pairs,
-    packed_pairs,
+    packed,
     require_own_folder,
     shards_of,
     write_unpacked,
@@ -36,8 +37,9 @@ ROW_GROUP = 64
 
 _IMAGE: dict[str, Any] = {"_type": "Image"}
 _TEXT: dict[str, Any] = {"dtype": "string", "_type": "Value"}
+_NUMBER: dict[str, Any] = {"dtype": "int64", "_type": "Value"}
 FEATURES: dict[str, Any] = {
-    "row": {"dtype": "int64", "_type": "Value"},
+    "row": _NUMBER,
     "id": _TEXT,
     "subset": _TEXT,
     "category": _TEXT,
@@ -62,12 +64,12 @@ def export_parquet(folder: Path | str, out: Path, *, max_shard_bytes: int = MAX_
     Raises: DataError when the set cannot be read; OutputError when `out` holds other shards or cannot be written.
     """
     folder = Path(folder)
-    pairs, rejected = numbered_pairs(folder)
-    plan = _plan(pairs, max_bytes=max_shard_bytes)
+    found = read_pairs(folder)
+    plan = _plan(list(enumerate(found.pairs)), max_bytes=max_shard_bytes)
     require_own_folder(out, planned=plan, pattern="*.parquet")
     for name, numbered in plan.items():
         atomic_write_bytes(out / name, _shard(numbered, folder=folder))
-    return ExportSummary(out, len(pairs), tuple(out / name for name in plan), rejected)
+    return ExportSummary(out, len(found.pairs), tuple(out / name for name in plan), found.left_out)
 
 
 def _plan(pairs: list[Numbered], *, max_bytes: int) -> dict[str, list[Numbered]]:
@@ -85,13 +87,12 @@ def _shard(numbered: list[Numbered], *, folder: Path) -> bytes:
     import pyarrow.parquet as pq
 
     schema, buffer = _schema(), io.BytesIO()
-    texts = [name for name, feature in FEATURES.items() if feature in (_TEXT, FEATURES["row"])]
+    texts = [name for name, feature in FEATURES.items() if feature in (_TEXT, _NUMBER)]
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_statistics": texts}
     with pq.ParquetWriter(buffer, schema, **options) as writer:
         for start in range(0, len(numbered), ROW_GROUP):
             group = numbered[start : start + ROW_GROUP]
-            packed = packed_pairs((pair for _, pair in group), folder=folder)
-            rows = [_columns(pair, row=number) for (number, _), pair in zip(group, packed, strict=True)]
+            rows = [_columns(*packed(pair, folder=folder), row=number) for number, pair in group]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return buffer.getvalue()
 
@@ -100,31 +101,26 @@ def _schema() -> Any:
     import pyarrow as pa
 
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    kinds: dict[str, Any] = {"Image": picture, "Value": pa.string()}
-    fields: list[Any] = [
-        pa.field(name, pa.list_(picture) if isinstance(feature, list) else kinds[feature["_type"]])
+    kinds: dict[str, Any] = {"int64": pa.int64(), "string": pa.string()}
+    fields = [
+        (name, pa.list_(picture) if isinstance(feature, list) else kinds.get(feature.get("dtype"), picture))
         for name, feature in FEATURES.items()
     ]
-    fields[0] = pa.field("row", pa.int64())
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
 
 
-def _columns(pair: PackedPair, *, row: int) -> dict[str, Any]:
+def _columns(pair: PreferencePair, files: dict[str, bytes], *, row: int) -> dict[str, Any]:
     """The cells of one pair."""
-    record = pair.row
-    references, subjects = record["references"], record["subjects"]
-
-    def picture(slot: str, path: str | None) -> dict[str, Any] | None:
-        return None if path is None else {"bytes": pair.files[slot], "path": path}
-
+    cells = {slot: {"bytes": files[slot], "path": path.as_posix()} for slot, path in pair_files(pair).items()}
+    references, subjects = range(len(pair.references)), range(len(pair.subjects))
     return {
         "row": row,
-        **{name: record[name] for name in ("id", "subset", "category", "prompt")},
-        **{name: picture(name, record[name]) for name in ("preferred", "rejected", "prior_mask")},
-        "references": [picture(f"reference_{i}", reference["image"]) for i, reference in enumerate(references)],
-        "reference_masks": [picture(f"reference_mask_{i}", item["mask"]) for i, item in enumerate(references)],
-        "subject_masks": [picture(f"subject_mask_{i}", subject["mask"]) for i, subject in enumerate(subjects)],
-        "record": json.dumps(record, ensure_ascii=False, allow_nan=False),
+        **{name: getattr(pair, name) for name in ("id", "subset", "category", "prompt")},
+        **{name: cells[name] for name in ("preferred", "rejected", "prior_mask")},
+        "references": [cells[f"reference_{i}"] for i in references],
+        "reference_masks": [cells.get(f"reference_mask_{i}") for i in references],
+        "subject_masks": [cells[f"subject_mask_{i}"] for i in subjects],
+        "record": json.dumps(pair.model_dump(mode="json"), ensure_ascii=False, allow_nan=False),
     }
 
 
@@ -135,24 +131,25 @@ def import_parquet(source: Path | str, out: Path) -> ImportSummary:
     """
     source = Path(source)
     shards = _complete(sorted(source.rglob("*.parquet")), source=source)
-    order = sorted((row, shard, place) for shard in shards for place, row in enumerate(_numbers(shard)))
-    return write_unpacked(_in_order(order), out=out, source=source)
+    numbers = {shard: _open(shard).read(columns=["row"])["row"].to_pylist() for shard in shards}
+    order = sorted((row, shard) for shard, rows in numbers.items() for row in rows)
+    streams = {shard: _pairs(shard) for shard in shards}  # each shard is read front to back, a small group at a time
+    return write_unpacked((next(streams[shard]) for _, shard in order), out=out, source=source)
 
 
 def _complete(shards: list[Path], *, source: Path) -> list[Path]:
     """The shards, once every series is whole. Raises: DataError naming what is missing."""
-    series: dict[str, tuple[int, set[int]]] = {}
+    series = defaultdict[tuple[str, int], set[int]](set)
     for shard in shards:
         match = _SHARD.fullmatch(shard.name)
         if match is None:
             raise DataError(f"{shard}: expected a name such as train-00000-of-00001.parquet; rename or move the file.")
-        count, seen = series.setdefault(f"{match['split']} of {match['count']}", (int(match["count"]), set()))
-        seen.add(int(match["index"]))
+        series[match["split"], int(match["count"])].add(int(match["index"]))
     if not shards:
         raise DataError(f"{source}: expected Parquet shards, got none; check the path.")
-    for name, (count, seen) in series.items():
+    for (split, count), seen in series.items():
         if missing := sorted(set(range(count)) - seen):
-            what = f"expected {count} shards of {name.split()[0]}, got {len(seen)} without number {missing[0]}"
+            what = f"expected {count} shards of {split}, got {len(seen)} without number {missing[0]}"
             raise DataError(f"{source}: {what}; copy or export it again.")
     return shards
 
@@ -171,19 +168,6 @@ def _open(shard: Path) -> Any:
     return file
 
 
-def _numbers(shard: Path) -> list[int]:
-    return _open(shard).read(columns=["row"]).column("row").to_pylist()
-
-
-def _in_order(order: list[tuple[int, Path, int]]) -> Iterator[PackedPair]:
-    """The pairs by their row numbers; each shard is read front to back, one small group at a time."""
-    streams: dict[Path, Iterator[PackedPair]] = {}
-    for _, shard, _ in order:
-        if shard not in streams:
-            streams[shard] = _pairs(shard)
-        yield next(streams[shard])
-
-
 def _pairs(shard: Path) -> Iterator[PackedPair]:
     import pyarrow as pa
 
@@ -195,10 +179,8 @@ def _pairs(shard: Path) -> Iterator[PackedPair]:
 
 
 def _packed(cells: dict[str, Any], *, shard: Path) -> PackedPair:
-    files: dict[str, bytes] = {}
-    singles = ("preferred", "rejected", "prior_mask")
     lists = {"references": "reference", "reference_masks": "reference_mask", "subject_masks": "subject_mask"}
-    pictures = {name: cells[name] for name in singles}
+    pictures = {name: cells[name] for name in ("preferred", "rejected", "prior_mask")}
     for column, slot in lists.items():
         pictures |= {f"{slot}_{index}": picture for index, picture in enumerate(cells[column])}
     files = {slot: picture["bytes"] for slot, picture in pictures.items() if picture is not None}

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from likeness.core.files import read_text
 from likeness.core.kinds import Category
-from likeness.core.records import LeftOut
+from likeness.core.rows import LeftOut
 
 __all__ = ["PICTURE_SUFFIXES", "LayoutRow", "PictureFile", "Read", "pictures_by_stem", "text_beside"]
 
@@ -44,9 +45,5 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
 
 def text_beside(path: Path, *, suffixes: tuple[str, ...] = (".txt", ".caption")) -> str | None:
     """The caption file with the stem of a picture, stripped; None where there is none."""
-    from likeness.core.files import read_text
-
-    for suffix in suffixes:
-        if path.with_suffix(suffix).is_file():
-            return read_text(path.with_suffix(suffix)).strip()
-    return None
+    files = (path.with_suffix(suffix) for suffix in suffixes)
+    return next((read_text(file).strip() for file in files if file.is_file()), None)

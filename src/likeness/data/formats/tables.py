@@ -8,7 +8,7 @@ from typing import Any  # pyarrow is untyped and cells are checked here
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.records import LeftOut
+from likeness.core.rows import LeftOut
 from likeness.data.formats.rows import LayoutRow
 
 __all__ = ["pickapic", "subjects200k"]
@@ -57,22 +57,18 @@ def subjects200k(source: Path) -> Iterator[LayoutRow | LeftOut]:
         yield LayoutRow(where, name, str(prompt), right, references=(left,), class_name=item)
 
 
-def _halves(data: bytes) -> tuple[bytes, bytes]:
+def _halves(data: bytes) -> list[bytes]:
     """The two squares of a picture of (2 s + 3 p) x (s + 2 p) px. Raises: ValueError for other shapes."""
+    halves: list[bytes] = []
     with Image.open(io.BytesIO(data)) as image:
         side = image.height - 2 * PADDING
         if side < 1 or image.width < 2 * side + 3 * PADDING:
             raise ValueError(f"{image.width} x {image.height} px")
-        lefts = (PADDING, side + 2 * PADDING)
-        squares = [image.crop((left, PADDING, left + side, PADDING + side)).convert("RGB") for left in lefts]
-    first, second = (_png(square) for square in squares)
-    return first, second
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
+        for left in (PADDING, side + 2 * PADDING):
+            buffer = io.BytesIO()
+            image.crop((left, PADDING, left + side, PADDING + side)).convert("RGB").save(buffer, format="PNG")
+            halves.append(buffer.getvalue())
+    return halves
 
 
 def _bytes(cell: Any) -> bytes | None:
@@ -95,10 +91,8 @@ def _rows(source: Path, *, columns: tuple[str, ...], optional: tuple[str, ...]) 
             present = set(file.schema_arrow.names)
             if missing := [name for name in columns if name not in present]:
                 raise DataError(f"{path}: expected the columns {', '.join(columns)}, got none called {missing[0]}.")
-            number = 0
-            for batch in file.iter_batches(batch_size=BATCH, columns=[*columns, *(present & set(optional))]):
-                for cells in batch.to_pylist():
-                    number += 1
-                    yield f"{path}:{number}", cells
+            batches = file.iter_batches(batch_size=BATCH, columns=[*columns, *(present & set(optional))])
+            rows = (cells for batch in batches for cells in batch.to_pylist())
+            yield from ((f"{path}:{number}", cells) for number, cells in enumerate(rows, start=1))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path}: expected a Parquet file, got {error}; copy or download it again.") from error

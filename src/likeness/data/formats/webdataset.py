@@ -13,20 +13,20 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
 from likeness.core.hashing import file_sha256
-from likeness.core.pairs import PreferencePair, pair_files
+from likeness.core.pairs import PreferencePair, pair_files, read_pairs
 from likeness.data.formats.packed import (
     MAX_SHARD_BYTES,
     ExportSummary,
     ImportSummary,
     Numbered,
     PackedPair,
-    numbered_pairs,
-    packed_pairs,
+    packed,
     require_own_folder,
     shards_of,
     write_unpacked,
@@ -43,36 +43,34 @@ def export_webdataset(folder: Path | str, out: Path, *, max_shard_bytes: int = M
     Raises: DataError when the set cannot be read; OutputError when `out` holds other shards or cannot be written.
     """
     folder = Path(folder)
-    pairs, rejected = numbered_pairs(folder)
-    runs = shards_of(pairs, max_bytes=max_shard_bytes)
-    names = [f"pairs-{index:06d}.tar" for index in range(len(runs))]
-    require_own_folder(out, planned=names, pattern="*.tar")
+    found = read_pairs(folder)
+    runs = shards_of(list(enumerate(found.pairs)), max_bytes=max_shard_bytes)
+    plan = {f"pairs-{index:06d}.tar": run for index, run in enumerate(runs)}
+    require_own_folder(out, planned=plan, pattern="*.tar")
     rows: list[dict[str, object]] = []
-    for name, numbered in zip(names, runs, strict=True):
+    for name, numbered in plan.items():
         data = _shard(numbered, folder=folder)
         atomic_write_bytes(out / name, data)
         rows.append({"name": name, "num_pairs": len(numbered), "sha256": hashlib.sha256(data).hexdigest()})
-    write_json(out / INDEX, {"num_pairs": len(pairs), "shards": rows})
-    return ExportSummary(out, len(pairs), tuple(out / name for name in names), rejected)
+    write_json(out / INDEX, {"num_pairs": len(found.pairs), "shards": rows})
+    return ExportSummary(out, len(found.pairs), tuple(out / name for name in plan), found.left_out)
 
 
 def _shard(numbered: list[Numbered], *, folder: Path) -> bytes:
     buffer = io.BytesIO()
-    packed = packed_pairs((pair for _, pair in numbered), folder=folder)
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for (number, _), pair in zip(numbered, packed, strict=True):
-            for name, data in sorted(_members(pair).items()):
+        for number, pair in numbered:
+            for name, data in sorted(_members(*packed(pair, folder=folder)).items()):
                 info = tarfile.TarInfo(f"{number:08d}.{name}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 
-def _members(pair: PackedPair) -> dict[str, bytes]:
+def _members(pair: PreferencePair, files: dict[str, bytes]) -> dict[str, bytes]:
     """Member name without key -> bytes. The last suffix is that of the file, by which loaders decode it."""
-    paths = pair_files(PreferencePair.model_validate(pair.row))
-    files = {f"{slot}{paths[slot].suffix.lower()}": data for slot, data in pair.files.items()}
-    return files | {"json": json.dumps(pair.row, ensure_ascii=False, allow_nan=False).encode()}
+    named = {f"{slot}{path.suffix.lower()}": files[slot] for slot, path in pair_files(pair).items()}
+    return named | {"json": json.dumps(pair.model_dump(mode="json"), ensure_ascii=False, allow_nan=False).encode()}
 
 
 def import_webdataset(source: Path | str, out: Path) -> ImportSummary:
@@ -92,8 +90,7 @@ def import_webdataset(source: Path | str, out: Path) -> ImportSummary:
 
 def _require_listed(source: Path) -> None:
     """Every shard of shards.json is there with its bytes."""
-    index = read_json(source / INDEX)
-    for row in index["shards"]:
+    for row in read_json(source / INDEX)["shards"]:
         path = source / row["name"]
         found = file_sha256(path) if path.is_file() else "no such file"
         if found != row["sha256"]:
@@ -105,20 +102,19 @@ def _pairs(shard: Path) -> Iterator[PackedPair]:
     """The pairs of a shard. Members are read by name; nothing is extracted to where the shard says."""
     try:
         with tarfile.open(shard, mode="r:") as tar:
-            key, members = "", dict[str, bytes]()
-            for info in tar:
-                own, _, name = PurePosixPath(info.name).name.partition(".")
-                if own != key and members:
+            for key, infos in groupby(tar, lambda info: _named(info)[0]):
+                files = {_named(info)[1]: tar.extractfile(info) for info in infos}
+                members = {name: file.read() for name, file in files.items() if file is not None}
+                if members:
                     yield _packed(members, where=f"{shard}:{key}")
-                    members = {}
-                key = own
-                file = tar.extractfile(info)
-                if file is not None:
-                    members[name] = file.read()
-            if members:
-                yield _packed(members, where=f"{shard}:{key}")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{shard}: expected a whole tar file, got {error}; copy or export it again.") from error
+
+
+def _named(info: tarfile.TarInfo) -> tuple[str, str]:
+    """Key and name of a member."""
+    key, _, name = PurePosixPath(info.name).name.partition(".")
+    return key, name
 
 
 def _packed(members: dict[str, bytes], *, where: str) -> PackedPair:

@@ -13,7 +13,7 @@ from likeness.core.errors import ConfigError
 from likeness.core.pairs import NUM_QUESTIONS, PictureScore
 from likeness.data.judging.judges import Answers
 
-__all__ = ["Thresholds", "favourable", "refuse_preferred", "refuse_rejected", "require_sound", "unfavourable"]
+__all__ = ["Thresholds", "refuse_preferred", "refuse_rejected", "require_sound"]
 
 
 class Thresholds(NamedTuple):
@@ -31,22 +31,15 @@ def require_sound(thresholds: Thresholds) -> None:
         raise ConfigError(f"thresholds: expected {wanted}, got {got}; the paper has 6 and 9.")
 
 
-def favourable(answers: Answers) -> int:
-    """The score of a preferred picture: questions answered with a sure yes."""
-    return sum(answer is True for answer in answers)
-
-
-def unfavourable(answers: Answers) -> int:
-    """Questions answered with a sure no."""
-    return sum(answer is False for answer in answers)
-
-
 def refuse_preferred(score: PictureScore, *, thresholds: Thresholds) -> str | None:
-    """Why the preferred picture cannot be kept, None when it can; every subject counts."""
+    """Why the preferred picture cannot be kept, None when it can; every subject counts.
+
+    Its score is what is surely right: the sure yeses.
+    """
     least = thresholds.preferred_min
     for index, answers in enumerate(score.judge):
-        if favourable(answers) < least:
-            return _reason("preferred", index, f"at least {least}", favourable(answers), answers)
+        if (favourable := answers.count(True)) < least:
+            return _reason("preferred", index, f"at least {least}", favourable, answers)
     if score.human is not None and score.human < least:
         return f"preferred: expected a human score of at least {least}, got {score.human}"
     return None
@@ -60,8 +53,8 @@ def refuse_rejected(score: PictureScore, *, disrupted: Sequence[int], thresholds
     most = thresholds.rejected_max
     for index in disrupted if score.judge else ():
         answers = score.judge[index]
-        if len(answers) - unfavourable(answers) > most:
-            return _reason("rejected", index, f"at most {most}", len(answers) - unfavourable(answers), answers)
+        if (favourable := len(answers) - answers.count(False)) > most:
+            return _reason("rejected", index, f"at most {most}", favourable, answers)
     if score.human is not None and score.human > most:
         return f"rejected: expected a human score of at most {most}, got {score.human}"
     return None

@@ -81,38 +81,30 @@ class LoadProbeJudge:
     """Loads the judge of the drawn world from an embedded name or a folder. Raises: WeightsError."""
 
     probe: str = "probe"
-    device: str = "cpu"
-    sure: float = SURE
-    doubt: float = DOUBT
 
     @property
     def id(self) -> str:
         """The probe's name and hash with the two confidence limits."""
-        limits = f"sure {self.sure:g}, doubt {self.doubt:g}"
+        limits = f"sure {SURE:g}, doubt {DOUBT:g}"
         return encoder_id("probe judge", spec=self.probe, folder=weights_folder(self.probe), preprocessing=limits)
 
     def __call__(self) -> Judge:
         """The judge with its probe in memory."""
         from likeness.encoders.probe import AttributeProbe
 
-        probe = AttributeProbe.load(self.probe, device=self.device)
-        return ProbeJudge(probe, sure=self.sure, doubt=self.doubt, judge_id=self.id)
+        return ProbeJudge(AttributeProbe.load(self.probe), judge_id=self.id)
 
 
 class ProbeJudge:
     """Answers by what the attribute probe reads in the window of the head, whose place the world knows exactly.
 
-    A question is answered False where some evidence speaks against the reference (the wanted value is at most `doubt`
-    probable), True where all evidence speaks for it (at least `sure`), else None. The gate counts None against keeping,
+    A question is answered False where some evidence speaks against the reference (the wanted value is at most DOUBT
+    probable), True where all evidence speaks for it (at least SURE), else None. The gate counts None against keeping,
     in preferred and rejected pictures alike, so that a misreading costs a pair and never lets a wrong one through.
     """
 
-    def __init__(
-        self, probe: AttributeProbe, *, sure: float = SURE, doubt: float = DOUBT, judge_id: str | None = None
-    ) -> None:
-        self._probe = _fused(probe)
-        self._sure, self._doubt = sure, doubt
-        self.id = judge_id or f"probe judge ({probe.id})"
+    def __init__(self, probe: AttributeProbe, *, judge_id: str) -> None:
+        self._probe, self.id = _fused(probe), judge_id
 
     def answer(self, views: Sequence[SubjectView]) -> list[Answers]:
         """Ten answers per view. Raises: MeasurementError for a view without head or attributes."""
@@ -122,9 +114,12 @@ class ProbeJudge:
                     "ProbeJudge: expected views with head and attributes, as the drawn world gives them, got one "
                     "without; use a judge that looks at the reference picture."
                 )
-        batches = [self._read(views[first : first + BATCH]) for first in range(0, len(views), BATCH)]
-        readings = [reading for batch in batches for reading in batch]
-        return [self._answers(view, reading) for view, reading in zip(views, readings, strict=True)]
+        firsts = range(0, len(views), BATCH)
+        readings = [reading for first in firsts for reading in self._read(views[first : first + BATCH])]
+        return [
+            tuple(_answer(question, view.wanted or {}, reading) for question in QUESTIONS[view.category])
+            for view, reading in zip(views, readings, strict=True)
+        ]
 
     def _read(self, views: Sequence[SubjectView]) -> list[dict[str, dict[str, float]]]:
         """Attribute -> {value: probability} of up to B views."""
@@ -147,18 +142,19 @@ class ProbeJudge:
             for index in range(len(views))
         ]
 
-    def _answers(self, view: SubjectView, reading: dict[str, dict[str, float]]) -> Answers:
-        assert view.wanted is not None
-        return tuple(self._one(question, view.wanted, reading) for question in QUESTIONS[view.category])
 
-    def _one(self, question: Question, wanted: Mapping[str, str], reading: dict[str, dict[str, float]]) -> bool | None:
-        if not question.evidence:
-            return True if max(reading["species"].values()) >= self._sure else None
-        names = [name for name in question.evidence if applies(name, wanted)]
-        support = [_probability(reading, name=name, value=wanted[name]) for name in names]
-        if any(probability <= self._doubt for probability in support):
-            return False
-        return True if all(probability >= self._sure for probability in support) else None
+def _answer(question: Question, wanted: Mapping[str, str], reading: dict[str, dict[str, float]]) -> bool | None:
+    if not question.evidence:
+        return True if max(reading["species"].values()) >= SURE else None
+    names = [name for name in question.evidence if applies(name, wanted)]
+    for name in names:
+        if wanted[name] not in reading.get(name, {}):
+            what = f"expected a probe that knows {name} {wanted[name]!r}, got one without"
+            raise DataError(f"ProbeJudge: {what}; train it.")
+    support = [reading[name][wanted[name]] for name in names]
+    if any(probability <= DOUBT for probability in support):
+        return False
+    return True if all(probability >= SURE for probability in support) else None
 
 
 def _fused(probe: AttributeProbe) -> AttributeProbe:
@@ -174,12 +170,3 @@ def _fused(probe: AttributeProbe) -> AttributeProbe:
             layer.convolution, layer.normalization = fuse_conv_bn_eval(convolution, normalization), nn.Identity()
     fast.reader.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] an overload torch leaves out
     return fast
-
-
-def _probability(reading: dict[str, dict[str, float]], *, name: str, value: str) -> float:
-    try:
-        return reading[name][value]
-    except KeyError:
-        raise DataError(
-            f"ProbeJudge: expected a probe that knows {name} {value!r}, got one without; train it."
-        ) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from likeness.core.kinds import Category
 
-__all__ = ["QUESTIONS", "Question", "expected_score", "is_consistent"]
+__all__ = ["QUESTIONS", "Question", "expected_score"]
 
 Attributes = Mapping[str, str]
 NOT_APPLICABLE = "none"
@@ -76,11 +76,10 @@ def applies(name: str, wanted: Attributes) -> bool:
     return value is not None and (value != NOT_APPLICABLE or name == WORN)
 
 
-def is_consistent(question: Question, *, wanted: Attributes, shown: Attributes) -> bool:
-    """The right answer about a subject that shows `shown` where the reference, as far as visible, has `wanted`."""
-    return all(shown.get(name) == wanted[name] for name in question.evidence if applies(name, wanted))
-
-
 def expected_score(category: Category, *, wanted: Attributes, shown: Attributes) -> int:
-    """Favourable answers, 0 to 10, of a judge that makes no mistake."""
-    return sum(is_consistent(question, wanted=wanted, shown=shown) for question in QUESTIONS[category])
+    """Favourable answers, 0 to 10, of a judge that makes no mistake.
+
+    Asked is a subject that shows `shown` where the reference, as far as visible, has `wanted`.
+    """
+    judged = ([name for name in question.evidence if applies(name, wanted)] for question in QUESTIONS[category])
+    return sum(all(shown.get(name) == wanted[name] for name in names) for names in judged)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 __all__ = ["Colours", "alike", "colours_of"]
 
@@ -29,14 +29,11 @@ class Colours(NamedTuple):
     bands: tuple[Float[np.ndarray, " C"] | None, ...]
 
 
-def _bins(pixels: UInt8[np.ndarray, "N 3"]) -> Int[np.ndarray, " N"]:
-    return (pixels.astype(np.int64) * BINS // 256) @ np.array([BINS * BINS, BINS, 1])
-
-
 def _histogram(pixels: UInt8[np.ndarray, "N 3"]) -> Float[np.ndarray, " C"]:
     from scipy.ndimage import gaussian_filter
 
-    counts = np.bincount(_bins(pixels), minlength=BINS**3).reshape(BINS, BINS, BINS).astype(np.float64)
+    cells = (pixels.astype(np.int64) * BINS // 256) @ np.array([BINS * BINS, BINS, 1])
+    counts = np.bincount(cells, minlength=BINS**3).reshape(BINS, BINS, BINS).astype(np.float64)
     soft: Float[np.ndarray, "r g b"] = np.asarray(gaussian_filter(counts, SMOOTHING, mode="nearest"))
     return (soft / soft.sum()).ravel()
 

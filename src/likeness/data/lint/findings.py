@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple  # Any: the JSON of the report
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 __all__ = ["CODES", "Code", "Finding", "LintReport", "finding"]
 
@@ -45,11 +45,7 @@ CODES: dict[str, Code] = {
 }
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Finding(_Row):
+class Finding(BaseModel, frozen=True, extra="forbid"):
     """One fault: the pair (None for the whole set), the code, what was seen, and the numbers behind it."""
 
     pair: str | None
@@ -65,7 +61,7 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
     return Finding(pair=pair, code=code, severity=CODES[code].severity, what=what, evidence=rounded)
 
 
-class LintReport(_Row):
+class LintReport(BaseModel, frozen=True, extra="forbid"):
     """Everything lint found in a set; `counts` are pairs by subset, category and split.
 
     `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
@@ -82,22 +78,16 @@ class LintReport(_Row):
         """Findings that must not reach training."""
         return sum(found.severity == "error" for found in self.findings)
 
-    @property
-    def faulty_pairs(self) -> tuple[str, ...]:
-        """Ids of pairs with an error, in the order of the set."""
-        ids = (found.pair for found in self.findings if found.severity == "error")
-        return tuple(dict.fromkeys(name for name in ids if name is not None))
-
     def facts(self) -> dict[str, Any]:
         """The report as JSON."""
         by_code = Counter(found.code for found in self.findings)
-        row = self.model_dump(mode="json")
         shown = {code: by_code[code] for code in CODES if by_code[code]}
-        return {**row, "num_errors": self.num_errors, "by_code": shown}
+        return {**self.model_dump(mode="json"), "num_errors": self.num_errors, "by_code": shown}
 
     def text(self, *, limit: int = 5) -> str:
         """The report for people: counts, then per kind of fault its meaning and the first `limit` findings."""
-        lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {self._num_warnings} warnings"]
+        num_warnings = len(self.findings) - self.num_errors
+        lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {num_warnings} warnings"]
         for name, counts in self.counts.items():
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
         if not self.num_benchmarks:
@@ -111,7 +101,3 @@ class LintReport(_Row):
             if len(own) > limit:
                 lines.append(f"  ... and {len(own) - limit} more; all of them with --json")
         return "\n".join(lines)
-
-    @property
-    def _num_warnings(self) -> int:
-        return len(self.findings) - self.num_errors

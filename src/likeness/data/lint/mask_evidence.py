@@ -66,18 +66,14 @@ def shrink(
 
 def _edge_strength(pixels: Float[np.ndarray, "H W 3"]) -> tuple[Float[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Contrast in [0, 1] between each pixel and its right, and its lower neighbour."""
-    right, down = np.zeros(pixels.shape[:2], np.float32), np.zeros(pixels.shape[:2], np.float32)
-    right[:, :-1] = np.abs(np.diff(pixels, axis=1)).max(-1)
-    down[:-1] = np.abs(np.diff(pixels, axis=0)).max(-1)
+    right = np.abs(np.diff(pixels, axis=1, append=pixels[:, -1:])).max(-1)
+    down = np.abs(np.diff(pixels, axis=0, append=pixels[-1:])).max(-1)
     return np.minimum(right / EDGE_LEVELS, 1), np.minimum(down / EDGE_LEVELS, 1)
 
 
 def _outline(mask: Bool[np.ndarray, "H W"]) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Whether the mask ends between each pixel and its right, and its lower neighbour."""
-    right, down = np.zeros_like(mask), np.zeros_like(mask)
-    right[:, :-1] = mask[:, 1:] != mask[:, :-1]
-    down[:-1] = mask[1:] != mask[:-1]
-    return right, down
+    return np.diff(mask, axis=1, append=mask[:, -1:]), np.diff(mask, axis=0, append=mask[-1:])
 
 
 def _correlation(
@@ -103,11 +99,9 @@ def _correlation(
 
 def moved(mask: Bool[np.ndarray, "H W"], *, rows: int, columns: int) -> Bool[np.ndarray, "H W"]:
     """`mask` moved down and right; what leaves the picture is lost, what enters is empty."""
-    height, width = mask.shape
-    result = np.zeros_like(mask)
-    source = mask[max(-rows, 0) : height - max(rows, 0), max(-columns, 0) : width - max(columns, 0)]
-    result[max(rows, 0) : max(rows, 0) + source.shape[0], max(columns, 0) : max(columns, 0) + source.shape[1]] = source
-    return result
+    from scipy.ndimage import shift
+
+    return np.asarray(shift(mask, (rows, columns), order=0))
 
 
 def changed_pixels(

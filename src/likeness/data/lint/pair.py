@@ -17,9 +17,9 @@ from likeness.core.pairs import PreferencePair
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.lint.findings import Finding, finding
 from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, moved
-from likeness.data.lint.subjects import Encode, MaskedPicture, subject_findings
+from likeness.data.lint.subjects import Encode, LoadedPair, MaskedPicture, subject_findings
 
-__all__ = ["LoadedPair", "PairRules", "load_pair", "pair_findings"]
+__all__ = ["PairRules", "load_pair", "pair_findings"]
 
 FEWEST_TOKENS, SMALLEST_SHARE, LARGEST_SHARE = 4, 0.01, 0.9
 """What the prior must cover. Source: design note, 4.7."""
@@ -43,24 +43,6 @@ class PairRules:
     encode: Encode | None
 
 
-@dataclass(frozen=True)
-class LoadedPair:
-    """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
-
-    pair: PreferencePair
-    preferred: UInt8[np.ndarray, "_ _ 3"]
-    rejected: UInt8[np.ndarray, "_ _ 3"]
-    prior: Bool[np.ndarray, "_ _"]
-    subjects: tuple[Bool[np.ndarray, "_ _"], ...]
-    references: tuple[MaskedPicture, ...]
-    grey: tuple[str, ...]
-
-    @property
-    def union(self) -> Bool[np.ndarray, "H W"]:
-        """The union of the masks of the disrupted subjects."""
-        return union(self.subjects[index] for index in self.pair.disrupted)
-
-
 def load_pair(pair: PreferencePair) -> LoadedPair:
     """The pair with everything it names. Raises: DataError for a file that is no whole picture."""
     grey: list[str] = []
@@ -78,9 +60,7 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
         prior=mask(pair.prior_mask, "the prior mask"),
         subjects=tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects)),
         references=tuple(
-            MaskedPicture(
-                _pixels(item.image), None if item.mask is None else mask(item.mask, f"the mask of reference {i}")
-            )
+            MaskedPicture(_pixels(item.image), item.mask and mask(item.mask, f"the mask of reference {i}"))
             for i, item in enumerate(pair.references)
         ),
         grey=tuple(grey),
@@ -106,14 +86,15 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
     yield from (_shift_finding(loaded, what, shift) for what, shift in shifts.items())
     yield from _union(loaded, is_shifted=bool(shifts))
     yield from _difference(loaded, shift=shifts.get("the prior mask"), rules=rules)
-    yield from subject_findings(loaded.pair, loaded, encode=rules.encode)
+    yield from subject_findings(loaded, encode=rules.encode)
 
 
 def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
     """Scores in the wrong order mean swapped pictures; other low scores that the pair was never kept."""
     preferred, rejected = pair.qa.preferred, pair.qa.rejected
-    means = [_mean_score(score.judge, pair.disrupted) for score in (preferred, rejected)]
-    if means[0] is not None and means[1] is not None and means[0] < means[1]:
+    scores = [score.judge for score in (preferred, rejected) if score.judge]
+    means = [float(np.mean([answers[index].count(True) for index in pair.disrupted])) for answers in scores]
+    if len(means) == 2 and means[0] < means[1]:
         what = f"the judge gave the disrupted subjects {means[0]:.1f} of 10 as preferred, {means[1]:.1f} as rejected"
         yield finding(pair.id, "swapped_winner", what, preferred=means[0], rejected=means[1])
         return
@@ -124,16 +105,10 @@ def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
     yield from (finding(pair.id, "gate_failed", reason) for reason in reasons if reason is not None)
 
 
-def _mean_score(judge: tuple[tuple[bool | None, ...], ...], subjects: tuple[int, ...]) -> float | None:
-    return float(np.mean([sum(a is True for a in judge[index]) for index in subjects])) if judge else None
-
-
 def _sizes(loaded: LoadedPair) -> Iterator[Finding]:
     pair = loaded.pair
-    framed = {"the preferred picture": loaded.preferred, "the rejected picture": loaded.rejected}
-    framed |= {"the prior mask": loaded.prior}
-    framed |= {f"the mask of subject {i}": mask for i, mask in enumerate(loaded.subjects)}
-    wanted = {what: (array, pair.size) for what, array in framed.items()}
+    pictures = {"the preferred picture": loaded.preferred, "the rejected picture": loaded.rejected}
+    wanted = {what: (array, pair.size) for what, array in (pictures | loaded.masks).items()}
     for i, (picture, mask) in enumerate(loaded.references):
         if mask is not None:
             wanted[f"the mask of reference {i}"] = (mask, (picture.shape[1], picture.shape[0]))
@@ -172,11 +147,9 @@ def _tokens(loaded: LoadedPair, *, token: int) -> Iterator[Finding]:
 
 def _shifts(loaded: LoadedPair) -> dict[str, Shift]:
     """Masks of the preferred picture whose outline lies better somewhere else."""
-    masks = {"the prior mask": loaded.prior}
-    masks |= {f"the mask of subject {i}": mask for i, mask in enumerate(loaded.subjects)}
     found: dict[str, Shift] = {}
     known: dict[bytes, Shift | None] = {}
-    for what, mask in masks.items():
+    for what, mask in loaded.masks.items():
         key = mask.tobytes()
         if key not in known:
             known[key] = best_shift(loaded.preferred, mask)
@@ -188,13 +161,12 @@ def _shifts(loaded: LoadedPair) -> dict[str, Shift]:
 
 def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
     message = f"{what} fits the picture {shift.gain:.1f} times better {shift.rows} px down and {shift.columns} px right"
-    numbers = {"rows": shift.rows, "columns": shift.columns, "here": shift.here, "there": shift.there}
-    return finding(loaded.pair.id, "shifted_mask", message, **numbers)
+    return finding(loaded.pair.id, "shifted_mask", message, **shift._asdict())
 
 
 def _union(loaded: LoadedPair, *, is_shifted: bool) -> Iterator[Finding]:
     """Not told apart from a shift, which says the same with more."""
-    own = loaded.union
+    own = union(loaded.subjects[index] for index in loaded.pair.disrupted)
     share = float((loaded.prior != own).sum() / own.sum())
     if share > UNION_SHARE and not is_shifted:
         iou = float((loaded.prior & own).sum() / (loaded.prior | own).sum())
@@ -209,7 +181,8 @@ def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) ->
     if not changed.any():
         return  # told as identical pictures
     prior = loaded.prior if shift is None else moved(loaded.prior, rows=shift.rows, columns=shift.columns)
-    reach, apart = _reach(pair), max(_recorded(pair, "apart"), default=0)
+    reach = max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
+    apart = max(_recorded(pair, "apart"), default=0)
     outside = changes_outside(changed, prior, reach=reach)
     if outside.far or outside.apart > apart:
         pixels = max(outside.far, outside.apart)
@@ -217,19 +190,13 @@ def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) ->
         where = f"up to {outside.farthest} px away (allowed: {reach})"
         patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
         what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
-        numbers = {"far": outside.far, "apart": outside.apart, "farthest": outside.farthest, "reach": reach}
-        yield finding(pair.id, "leaked_background", what, share=share, **numbers)
+        yield finding(pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
     for index in pair.disrupted if shift is None else ():
         mask = loaded.subjects[index]
         share = float(changed[mask].mean())
         if share < CHANGED_SHARE:
             what = f"only {share:.1%} of disrupted subject {index} differs between the pictures"
             yield finding(pair.id, "unchanged_subject", what, subject=index, share=share)
-
-
-def _reach(pair: PreferencePair) -> int:
-    """How far from the prior the pictures may differ, in px: as recorded, else by REACH_SHARE."""
-    return max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
 
 
 def _recorded(pair: PreferencePair, name: str) -> list[int]:

@@ -5,10 +5,10 @@ whose), then the set as a whole (duplicates, benchmark subjects, balance). `find
 Nothing is mended and no picture is written.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -19,11 +19,12 @@ from likeness.core.images import load_image
 from likeness.core.jobs import Progress, unseen
 from likeness.core.kinds import CATEGORIES, SPLITS, SUBSETS
 from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pairs
-from likeness.core.records import LeftOut, read_cases
+from likeness.core.records import read_cases
+from likeness.core.rows import json_object
 from likeness.data.judging.gate import Thresholds
 from likeness.data.lint.findings import Finding, LintReport, finding
-from likeness.data.lint.pair import LoadedPair, PairRules, load_pair, pair_findings
-from likeness.data.lint.subjects import Encode
+from likeness.data.lint.pair import PairRules, load_pair, pair_findings
+from likeness.data.lint.subjects import Encode, LoadedPair
 
 __all__ = ["lint_pairs"]
 
@@ -75,7 +76,9 @@ def _of_pair(pair: PreferencePair, *, rules: PairRules, seen: "_Seen", known: di
         yield finding(pair.id, "unreadable_picture", str(error))
         return
     yield from pair_findings(loaded, rules=rules)
-    hashes = _Hashes(loaded)
+    pictures = (loaded.preferred, loaded.rejected, *(picture for picture, _ in loaded.references))
+    preferred, rejected, *references = (pixels_sha256(Image.fromarray(picture)) for picture in pictures)
+    hashes = _Hashes(preferred, rejected, references)
     yield from seen.findings(loaded, hashes)
     yield from _overlaps(loaded, hashes, known=known)
 
@@ -86,32 +89,30 @@ def _row_findings(folder: Path, found: PairsFile) -> list[Finding]:
     path = folder / PAIRS_NAME if folder.is_dir() else folder
     lines = read_text(path).split("\n")
     ids = {pair.id.casefold() for pair in found.pairs}
-    return [_row_finding(row, lines=lines, ids=ids) for row in found.left_out]
-
-
-def _row_finding(row: LeftOut, *, lines: list[str], ids: set[str]) -> Finding:
-    number = int(row.where.rpartition(":")[2])
-    name = _id_of(lines[number - 1])
-    code = "duplicate_id" if name is not None and name.casefold() in ids else "bad_row"
-    return finding(name, code, row.reason, line=number)
+    findings: list[Finding] = []
+    for row in found.left_out:
+        number = int(row.where.rpartition(":")[2])
+        name = _id_of(lines[number - 1])
+        code = "duplicate_id" if name is not None and name.casefold() in ids else "bad_row"
+        findings.append(finding(name, code, row.reason, line=number))
+    return findings
 
 
 def _id_of(line: str) -> str | None:
     try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+        name = json_object(line).get("id")
+    except DataError:
         return None
-    return row["id"] if isinstance(row, dict) and isinstance(row.get("id"), str) else None
+    return name if isinstance(name, str) else None
 
 
 # -- duplicates ------------------------------------------------------------------------------------------------
-class _Hashes:
+class _Hashes(NamedTuple):
     """Content hashes of a pair's pictures."""
 
-    def __init__(self, loaded: LoadedPair) -> None:
-        self.preferred = pixels_sha256(Image.fromarray(loaded.preferred))
-        self.rejected = pixels_sha256(Image.fromarray(loaded.rejected))
-        self.references = tuple(pixels_sha256(Image.fromarray(picture)) for picture, _ in loaded.references)
+    preferred: str
+    rejected: str
+    references: list[str]
 
 
 class _Seen:

@@ -6,18 +6,20 @@ Shapes: H x W pixels, S subjects, R references.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import permutations
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from numpy.typing import NDArray
 from PIL import Image
 
 from likeness.core.pairs import PreferencePair
 from likeness.data.lint.colour_evidence import alike, colours_of
 from likeness.data.lint.findings import Finding, finding
 
-__all__ = ["Encode", "Masked", "MaskedPicture", "subject_findings"]
+__all__ = ["Encode", "LoadedPair", "MaskedPicture", "subject_findings"]
 
 Encode = Callable[[list[Image.Image]], Float[np.ndarray, "N D"]]
 """Features of unit length per picture."""
@@ -38,36 +40,40 @@ class MaskedPicture(NamedTuple):
     mask: Bool[np.ndarray, "H W"] | None
 
 
-@runtime_checkable
-class Masked(Protocol):
-    """What the checks need of a loaded pair."""
+@dataclass(frozen=True)
+class LoadedPair:
+    """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
+
+    pair: PreferencePair
+    preferred: UInt8[np.ndarray, "_ _ 3"]
+    rejected: UInt8[np.ndarray, "_ _ 3"]
+    prior: Bool[np.ndarray, "_ _"]
+    subjects: tuple[Bool[np.ndarray, "_ _"], ...]
+    references: tuple[MaskedPicture, ...]
+    grey: tuple[str, ...]
 
     @property
-    def preferred(self) -> UInt8[np.ndarray, "H W 3"]: ...
-    @property
-    def rejected(self) -> UInt8[np.ndarray, "H W 3"]: ...
-    @property
-    def subjects(self) -> tuple[Bool[np.ndarray, "H W"], ...]: ...
-    @property
-    def references(self) -> tuple[MaskedPicture, ...]: ...
+    def masks(self) -> dict[str, Bool[np.ndarray, "_ _"]]:
+        """The masks of the preferred picture by their names for people."""
+        return {"the prior mask": self.prior} | {f"the mask of subject {i}": m for i, m in enumerate(self.subjects)}
 
 
-def subject_findings(pair: PreferencePair, loaded: Masked, *, encode: Encode | None) -> Iterator[Finding]:
+def subject_findings(loaded: LoadedPair, *, encode: Encode | None) -> Iterator[Finding]:
     """A wrong order of subjects, else a swapped winner: with the wrong reference, the comparison means nothing.
 
     Where the subjects lend each other their looks, swapped pictures look like a wrong order and the reverse. If the
     rejected picture shows the order of the row, both are reported.
     """
-    told = list(_named_order(pair)) or list(_boxed_order(pair, loaded))
+    told = list(_named_order(loaded.pair)) or list(_boxed_order(loaded))
     yield from told
     if told:
         return
-    margin = _order_margin(pair, loaded, loaded.preferred, encode)
+    margin = _order_margin(loaded, loaded.preferred, encode)
     if margin > ORDER_MARGIN:
         what = "the subjects look more like each other's references than like their own"
-        yield finding(pair.id, "wrong_subject_order", what, margin=margin)
-    if margin <= ORDER_MARGIN or _order_margin(pair, loaded, loaded.rejected, encode) == 0:
-        yield from _swapped(pair, loaded, encode)
+        yield finding(loaded.pair.id, "wrong_subject_order", what, margin=margin)
+    if margin <= ORDER_MARGIN or _order_margin(loaded, loaded.rejected, encode) == 0:
+        yield from _swapped(loaded, encode)
 
 
 # -- order -----------------------------------------------------------------------------------------------------
@@ -86,28 +92,21 @@ def _named_order(pair: PreferencePair) -> Iterator[Finding]:
             yield finding(pair.id, "wrong_subject_order", said + own.phrase, subject=index)
 
 
-def _boxed_order(pair: PreferencePair, loaded: Masked) -> Iterator[Finding]:
+def _boxed_order(loaded: LoadedPair) -> Iterator[Finding]:
     """Masks that lie in the box of another subject and not in their own."""
-    boxes = [_box(mask) for mask in loaded.subjects]
-    for index, box in enumerate(boxes):
+    for index, mask in enumerate(loaded.subjects):
+        box = Image.fromarray(mask).getbbox()
         if box is None:
             continue
-        overlaps = [_overlap(box, subject.box) for subject in pair.subjects]
+        shares = np.divide(box, (*mask.shape[::-1], *mask.shape[::-1]))
+        overlaps = [_overlap(shares, subject.box) for subject in loaded.pair.subjects]
         best = int(np.argmax(overlaps))
         if best != index and overlaps[index] < BOX_OVERLAP and overlaps[best] > 2 * BOX_OVERLAP:
             what = f"the mask of subject {index} lies in the box of subject {best}"
-            yield finding(pair.id, "wrong_subject_order", what, own=overlaps[index], other=overlaps[best])
+            yield finding(loaded.pair.id, "wrong_subject_order", what, own=overlaps[index], other=overlaps[best])
 
 
-def _box(mask: Bool[np.ndarray, "H W"]) -> tuple[float, float, float, float] | None:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    height, width = mask.shape
-    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
-
-
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+def _overlap(one: Sequence[float] | NDArray[np.float64], other: Sequence[float]) -> float:
     """Intersection over union."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
@@ -116,14 +115,12 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return shared / (sum(areas) - shared)
 
 
-def _order_margin(
-    pair: PreferencePair, loaded: Masked, pixels: UInt8[np.ndarray, "H W 3"], encode: Encode | None
-) -> float:
+def _order_margin(loaded: LoadedPair, pixels: UInt8[np.ndarray, "H W 3"], encode: Encode | None) -> float:
     """By how much the subjects, as `pixels` shows them, are in sum more alike to the references in the best order.
 
     0 where the row's order is the best, or cannot be compared with another.
     """
-    indices = [subject.reference_index for subject in pair.subjects]
+    indices = [subject.reference_index for subject in loaded.pair.subjects]
     if len(indices) < 2 or not _comparable(loaded, indices):
         return 0.0
     table = _likeness_table([MaskedPicture(pixels, mask) for mask in loaded.subjects], loaded.references, encode)
@@ -131,7 +128,7 @@ def _order_margin(
     return float(max(totals.values()) - totals[tuple(indices)])
 
 
-def _comparable(loaded: Masked, indices: Sequence[int]) -> bool:
+def _comparable(loaded: LoadedPair, indices: Sequence[int]) -> bool:
     """Whether every subject and its reference have a mask with something in it."""
     masks = [loaded.references[index].mask for index in indices]
     return all(mask is not None and int(mask.sum()) >= FEWEST for mask in (*masks, *loaded.subjects))
@@ -160,19 +157,18 @@ def _features(pictures: Sequence[MaskedPicture], encode: Encode) -> Float[np.nda
 def _cut_out(picture: MaskedPicture) -> Image.Image:
     """The square around the subject, on grey."""
     pixels, mask = _full(picture)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    cut_out = np.where(mask[..., None], pixels, BACKDROP).astype(np.uint8)
-    shown = cut_out[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    side = max(shown.shape[:2])
-    square = np.full((side, side, 3), BACKDROP, np.uint8)
-    top, left = (side - shown.shape[0]) // 2, (side - shown.shape[1]) // 2
-    square[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
-    return Image.fromarray(square)
+    cut_out = Image.fromarray(np.where(mask[..., None], pixels, BACKDROP).astype(np.uint8))
+    shown = cut_out.crop(Image.fromarray(mask).getbbox())
+    side = max(shown.size)
+    square = Image.new("RGB", (side, side), (BACKDROP,) * 3)
+    square.paste(shown, ((side - shown.width) // 2, (side - shown.height) // 2))
+    return square
 
 
 # -- winner ----------------------------------------------------------------------------------------------------
-def _swapped(pair: PreferencePair, loaded: Masked, encode: Encode | None) -> Iterator[Finding]:
+def _swapped(loaded: LoadedPair, encode: Encode | None) -> Iterator[Finding]:
     """The disrupted subjects look more like their references in the rejected picture."""
+    pair = loaded.pair
     disrupted = [index for index in pair.disrupted if int(loaded.subjects[index].sum()) >= FEWEST]
     indices = [pair.subjects[index].reference_index for index in disrupted]
     if not disrupted or any(loaded.references[index].mask is None for index in indices):

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from likeness.core.images import load_image, save_png
+from likeness.core.masks import read_mask
 
 __all__ = ["write_contact_sheet"]
 
@@ -23,8 +24,7 @@ def write_contact_sheet(rows: Sequence[dict[str, Any]], *, folder: Path, path: P
     width, height = (SLOTS + 3) * (CELL + GAP), CELL + CAPTION + GAP
     sheet = Image.new("RGB", (2 * width + GAP, lines * height + GAP), "white")
     for number, row in enumerate(shown):
-        strip = _strip(row, folder=folder)
-        sheet.paste(strip, (number % 2 * (width + GAP), number // 2 * height + GAP))
+        sheet.paste(_strip(row, folder=folder), (number % 2 * (width + GAP), number // 2 * height + GAP))
     save_png(sheet, path)
 
 
@@ -33,8 +33,8 @@ def _strip(row: dict[str, Any], *, folder: Path) -> Image.Image:
     strip = Image.new("RGB", ((SLOTS + 3) * (CELL + GAP), CELL + CAPTION), "white")
     references = [load_image(folder / reference["image"]) for reference in row["references"][:SLOTS]]
     preferred, rejected = load_image(folder / row["preferred"]), load_image(folder / row["rejected"])
-    pictures = [*references, *[None] * (SLOTS - len(references)), preferred, rejected]
-    pictures.append(_overlay(preferred, row, folder=folder))
+    overlay = _overlay(preferred, row, folder=folder)
+    pictures = [*references, *[None] * (SLOTS - len(references)), preferred, rejected, overlay]
     for place, picture in enumerate(pictures):
         if picture is not None:
             strip.paste(picture.resize((CELL, CELL), Image.Resampling.LANCZOS), (place * (CELL + GAP), 0))
@@ -45,8 +45,7 @@ def _strip(row: dict[str, Any], *, folder: Path) -> Image.Image:
 def _overlay(picture: Image.Image, row: dict[str, Any], *, folder: Path) -> Image.Image:
     pixels = np.asarray(picture.convert("L").convert("RGB")) * 0.35 + 160
     for subject in row["subjects"]:
-        with Image.open(folder / subject["mask"]) as image:
-            mask = np.asarray(image) > 127
+        mask = read_mask(folder / subject["mask"])
         color = np.array(DISRUPTED if subject["disrupted"] else KEPT, np.float32)
         pixels[mask] = 0.35 * pixels[mask] + 0.65 * color
     return Image.fromarray(pixels.astype(np.uint8))
@@ -54,6 +53,5 @@ def _overlay(picture: Image.Image, row: dict[str, Any], *, folder: Path) -> Imag
 
 def _caption(row: dict[str, Any]) -> str:
     disruption = next(subject["disruption"] for subject in row["subjects"] if subject["disrupted"])
-    return f"{disruption['kind']} (difficulty {disruption['difficulty']}), {disruption['source']}: {row['prompt']}"[
-        :110
-    ]
+    made = f"{disruption['kind']} (difficulty {disruption['difficulty']}), {disruption['source']}"
+    return f"{made}: {row['prompt']}"[:110]

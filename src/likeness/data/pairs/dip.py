@@ -8,7 +8,7 @@ Differs: the drawn world replaces text-to-image, detection, segmentation and inp
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: rows are JSON
@@ -25,13 +25,7 @@ from likeness.data.judging.judges import Judge, LoadJudge, LoadProbeJudge
 from likeness.data.pairs import LOSERS, SUBSETS_IN_TURN
 from likeness.data.pairs.contact_sheet import write_contact_sheet
 from likeness.data.pairs.regeneration import LoadRegenerate, Regenerate
-from likeness.data.pairs.world_pairs import (
-    MAX_ATTEMPTS,
-    WorldRecipe,
-    asked_for,
-    make_chunk,
-    pair_id,
-)
+from likeness.data.pairs.world_pairs import MAX_ATTEMPTS, WorldRecipe, asked_for, make_chunk, pair_id
 
 __all__ = ["CHUNK", "DipSummary", "make_pairs"]
 
@@ -127,23 +121,9 @@ def _require_sound(n: int, *, size: int, reference_size: int | None, workers: in
 
 
 def _identity(plan: _Plan, *, n: int) -> dict[str, Any]:
-    recipe = plan.recipe
-    return {
-        "kind": "dip",
-        "version": VERSION,
-        "source": "world",
-        "n": n,
-        "seed": recipe.seed,
-        "split": recipe.split,
-        "subsets": list(recipe.subsets),
-        "losers": list(recipe.losers),
-        "hard": recipe.hard,
-        "size": recipe.size,
-        "reference_size": recipe.reference_size,
-        "thresholds": recipe.thresholds._asdict(),
-        "judge": plan.judge.id,
-        "inpainter": recipe.inpainter,
-    }
+    recipe = vars(plan.recipe) | {"thresholds": plan.recipe.thresholds._asdict()}
+    last = {"judge": plan.judge.id, "inpainter": recipe.pop("inpainter")}
+    return {"kind": "dip", "version": VERSION, "source": "world", "n": n, **recipe, **last}
 
 
 # -- chunks ----------------------------------------------------------------------------------------------------
@@ -154,14 +134,9 @@ def _chunk_file(folder: Path, number: int) -> Path:
 def _is_finished(number: int, *, folder: Path) -> bool:
     """Whether the chunk's rows are there and all their files with them, which a kill ensures and a person may undo."""
     path = _chunk_file(folder, number)
-    if not path.is_file():
-        return False
-    return all(_is_whole(folder / name, size) for name, size in read_json(path)["files"].items())
-
-
-def _is_whole(path: Path, size: int) -> bool:
+    sizes = read_json(path)["files"] if path.is_file() else None
     try:
-        return path.stat().st_size == size
+        return sizes is not None and all((folder / name).stat().st_size == size for name, size in sizes.items())
     except OSError:
         return False
 
@@ -213,11 +188,11 @@ def _finish(n: int, *, plan: _Plan, identity: dict[str, Any]) -> DipSummary:
     rows = [row for chunk in chunks for row in chunk["pairs"]]
     refusals = [refusal for chunk in chunks for refusal in chunk["refusals"]]
     write_jsonl(plan.folder / PAIRS_NAME, rows)
-    write_jsonl(plan.folder / REJECTED_NAME, [_rejected_row(plan.recipe, refusal) for refusal in refusals])
-    summary = DipSummary(
-        plan.folder, len(rows), len(rows) + len(refusals), dict(Counter(refusal["cause"] for refusal in refusals))
-    )
-    write_json(plan.folder / SUMMARY_NAME, _summary_facts(summary, rows, refusals, plan=plan, identity=identity))
+    rejected = [_rejected_row(plan.recipe, refusal) for refusal in refusals]
+    write_jsonl(plan.folder / REJECTED_NAME, rejected)
+    causes = Counter(row["cause"] for row in rejected)
+    summary = DipSummary(plan.folder, len(rows), len(rows) + len(rejected), dict(causes))
+    write_json(plan.folder / SUMMARY_NAME, _summary_facts(summary, rows, rejected, identity=identity))
     write_contact_sheet(rows, folder=plan.folder, path=plan.folder / SHEET_NAME)
     return summary
 
@@ -235,16 +210,10 @@ def _rejected_row(recipe: WorldRecipe, refusal: dict[str, Any]) -> dict[str, Any
 
 
 def _summary_facts(
-    summary: DipSummary,
-    rows: list[dict[str, Any]],
-    refusals: list[dict[str, Any]],
-    *,
-    plan: _Plan,
-    identity: dict[str, Any],
+    summary: DipSummary, rows: list[dict[str, Any]], rejected: list[dict[str, Any]], *, identity: dict[str, Any]
 ) -> dict[str, Any]:
     disruptions = [[s["disruption"] for s in row["subjects"] if s["disrupted"]] for row in rows]
-    tried = Counter(_cell(plan.recipe, refusal["place"]) for refusal in refusals)
-    kept = Counter(f"{row['subset']} {row['category']}" for row in rows)
+    kept, tried = (_count(f"{row['subset']} {row['category']}" for row in table) for table in (rows, rejected))
     return {
         "run_sha256": json_sha256(identity),
         "num_pairs": summary.num_pairs,
@@ -253,8 +222,8 @@ def _summary_facts(
         "refused_for": dict(sorted(summary.reasons.items())),
         "subsets": _count(row["subset"] for row in rows),
         "categories": _count(row["category"] for row in rows),
-        "cells": dict(sorted(kept.items())),
-        "acceptance_by_cell": {cell: round(count / (count + tried[cell]), 4) for cell, count in sorted(kept.items())},
+        "cells": kept,
+        "acceptance_by_cell": {cell: round(count / (count + tried.get(cell, 0)), 4) for cell, count in kept.items()},
         "kinds": _count(items[0]["kind"] for items in disruptions),
         "difficulties": _count(str(items[0]["difficulty"]) for items in disruptions),
         "losers": _count(items[0]["source"] for items in disruptions),
@@ -265,10 +234,5 @@ def _summary_facts(
     }
 
 
-def _count(names: Iterator[str] | Any) -> dict[str, int]:
+def _count(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
-
-
-def _cell(recipe: WorldRecipe, index: int) -> str:
-    asked = asked_for(recipe, index)
-    return f"{asked.subset} {asked.category}"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from likeness.core.kinds import Category, Split
+from likeness.core.kinds import Split
 from likeness.data.judging.questions import expected_score
 from likeness.world.identity import (
     ATTRIBUTES,
@@ -56,11 +56,6 @@ class Target(NamedTuple):
     identity: Identity
     visible: Mapping[str, str]
 
-    @property
-    def category(self) -> Category:
-        """Which ten questions it is asked."""
-        return self.identity.category
-
 
 def disrupt(
     target: Target, *, kind: Kind, neighbour: Identity | None, rng: random.Random, split: Split, max_score: int
@@ -79,17 +74,16 @@ def disrupt(
 def is_still_there(target: Target, shown: Sequence[Identity], *, max_score: int) -> bool:
     """Whether somebody among `shown` would get more than `max_score` as `target`, as when two look-alikes swap."""
     return any(
-        expected_score(target.category, wanted=target.visible, shown=who.attributes()) > max_score for who in shown
+        expected_score(target.identity.category, wanted=target.visible, shown=who.attributes()) > max_score
+        for who in shown
     )
 
 
 def is_drawable(identity: Identity) -> bool:
     """Whether the world could have drawn this identity: colours that stand out, no bearded child, no hatless hat."""
-    if identity.body_color in (identity.second_color, identity.accessory_color):
-        return False
-    if (identity.accessory == NOT_APPLICABLE) != (identity.accessory_color == NOT_APPLICABLE):
-        return False
-    return not (identity.age == "child" and identity.beard != "shaved")
+    clashes = identity.body_color in (identity.second_color, identity.accessory_color)
+    half_worn = (identity.accessory == NOT_APPLICABLE) != (identity.accessory_color == NOT_APPLICABLE)
+    return not (clashes or half_worn or (identity.age == "child" and identity.beard != "shaved"))
 
 
 def _candidates(who: Identity, *, kind: Kind, neighbour: Identity | None, rng: random.Random) -> Iterator[Identity]:

@@ -8,7 +8,7 @@ Shapes: S side of a picture in px; masks (S, S) bool, pictures (S, S, 3) uint8.
 
 import io
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: rows are JSON
@@ -22,22 +22,14 @@ from likeness.core.masks import covered_tokens, union
 from likeness.core.pairs import PairReference, PairSubject, PictureScore, PreferencePair, QualityScores
 from likeness.core.rng import seed_for
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
-from likeness.data.judging.judges import Answers, Judge, SubjectView
+from likeness.data.judging.judges import Judge, SubjectView
 from likeness.data.lint.mask_evidence import changed_pixels, changes_outside
 from likeness.data.pairs import LoserSource
 from likeness.data.pairs.disruption import DIFFICULTY, KINDS, Kind, Target, disrupt, is_still_there
 from likeness.data.pairs.paste import dilate, paste
 from likeness.data.pairs.regeneration import Regenerate, RegenerationJob
 from likeness.world.identity import Identity
-from likeness.world.render import (
-    Labels,
-    Rendering,
-    reference_mask,
-    render,
-    render_image,
-    render_reference,
-    subject_levels,
-)
+from likeness.world.render import Rendering, reference_mask, render, render_image, render_reference, subject_levels
 from likeness.world.scenario import Scenario, describe, sample_scenario
 
 __all__ = ["Asked", "MadePair", "Refusal", "WorldRecipe", "asked_for", "make_chunk", "pair_id"]
@@ -100,8 +92,9 @@ class MadePair(NamedTuple):
 
 @dataclass(frozen=True)
 class _Draft:
-    """An attempt on its way: the scene, whom the loser shows, and both pictures."""
+    """An attempt on its way: the scene, whom the loser shows, both pictures, and what the judge said of them."""
 
+    recipe: WorldRecipe
     asked: Asked
     attempt: int
     scenario: Scenario
@@ -109,11 +102,15 @@ class _Draft:
     references: tuple[NDArray[np.uint8], ...] = ()
     impostors: dict[int, Identity] = field(default_factory=dict[int, Identity])
     rejected: NDArray[np.uint8] | None = None
-    answers: tuple[tuple[Answers, ...], ...] = ()
+    scores: tuple[PictureScore, ...] = ()
 
-    @property
-    def labels(self) -> Labels:
-        return self.picture.labels
+    def seed(self, use: str, *more: int) -> int:
+        """The seed of what is drawn at random for this attempt."""
+        return seed_for("dip", self.recipe.split, self.recipe.seed, use, self.asked.place, self.attempt, *more)
+
+    def refused(self, cause: str, reason: str) -> Refusal:
+        """The attempt, given up."""
+        return Refusal(self.asked.place, self.attempt, cause, reason)
 
 
 Step = _Draft | Refusal
@@ -142,36 +139,23 @@ def make_chunk(
     """The pairs of `indices` in that order, and every attempt on the way that was refused."""
     made: dict[int, MadePair] = {}
     refusals: list[Refusal] = []
+
+    def kept(steps: Iterable[Step]) -> list[_Draft]:
+        steps = list(steps)
+        refusals.extend(step for step in steps if isinstance(step, Refusal))
+        return [step for step in steps if isinstance(step, _Draft)]
+
     pending = list(indices)
     for attempt in range(MAX_ATTEMPTS):
-        drafts = _attempts(pending, attempt=attempt, recipe=recipe, judge=judge, regenerate=regenerate)
-        refusals += [draft for draft in drafts if isinstance(draft, Refusal)]
-        for draft in drafts:
-            if isinstance(draft, _Draft):
-                made[draft.asked.place] = _made(draft, recipe=recipe, judge=judge)
+        drawn = kept(_draw(asked_for(recipe, index), attempt=attempt, recipe=recipe) for index in pending)
+        winners = kept(_judged(drawn, judge=judge))
+        pairs = kept(_disrupt(draft, regenerate=regenerate) for draft in winners)
+        made |= {draft.asked.place: _made(draft, judge=judge) for draft in kept(_judged(pairs, judge=judge))}
         pending = [index for index in pending if index not in made]
         if not pending:
             break
     refusals.sort(key=lambda refusal: (refusal.place, refusal.attempt))
     return [made[index] for index in indices if index in made], refusals
-
-
-def _attempts(
-    pending: Sequence[int], *, attempt: int, recipe: WorldRecipe, judge: Judge, regenerate: Regenerate | None
-) -> list[Step]:
-    """One attempt at each pair: draw, look at the preferred picture, disrupt, look at the rejected one."""
-    drawn = [_draw(asked_for(recipe, index), attempt=attempt, recipe=recipe) for index in pending]
-    winners = _judged(drawn, judge=judge, recipe=recipe, check=_check_preferred)
-    pairs = [_each(step, lambda draft: _disrupt(draft, recipe=recipe, regenerate=regenerate)) for step in winners]
-    return _judged(pairs, judge=judge, recipe=recipe, check=_check_rejected)
-
-
-def _each(step: Step, do: Callable[[_Draft], Step]) -> Step:
-    return step if isinstance(step, Refusal) else do(step)
-
-
-def _stream(recipe: WorldRecipe, draft: str, index: int, attempt: int) -> int:
-    return seed_for("dip", recipe.split, recipe.seed, draft, index, attempt)
 
 
 # -- the preferred picture -------------------------------------------------------------------------------------
@@ -180,19 +164,17 @@ def _draw(asked: Asked, *, attempt: int, recipe: WorldRecipe) -> Step:
     if scenario is None:
         reason = f"expected a scene with a disrupted {asked.category} in {MAX_SCENARIOS} draws, got none"
         return Refusal(asked.place, attempt, "scenario", reason)
-    picture = render(scenario, size=recipe.size)
-    draft = _Draft(asked, attempt, scenario, picture)
-    shares = [float(subject.visible_mask.mean()) for subject in picture.labels.subjects]
-    struck = [shares[index] for index in asked.struck]
-    if min(shares) < SMALLEST or sum(struck) > LARGEST:
+    draft = _Draft(recipe, asked, attempt, scenario, render(scenario, size=recipe.size))
+    masks = [subject.visible_mask for subject in draft.picture.labels.subjects]
+    shares = [float(mask.mean()) for mask in masks]
+    if min(shares) < SMALLEST or sum(shares[index] for index in asked.struck) > LARGEST:
         wanted = f"every subject on at least {SMALLEST:.0%} of the picture and the disrupted on at most {LARGEST:.0%}"
         got = ", ".join(f"{share:.1%}" for share in shares)
-        return Refusal(asked.place, attempt, "area", f"expected {wanted}, got {got}")
-    token = min(TOKEN, recipe.size // 8)
-    tokens = [covered_tokens(picture.labels.subjects[index].visible_mask, token=token)[0] for index in asked.struck]
-    if min(tokens) < FEWEST_TOKENS:
+        return draft.refused("area", f"expected {wanted}, got {got}")
+    tokens = min(covered_tokens(masks[index], token=min(TOKEN, recipe.size // 8))[0] for index in asked.struck)
+    if tokens < FEWEST_TOKENS:
         wanted = f"every disrupted subject on at least {FEWEST_TOKENS} tokens"
-        return Refusal(asked.place, attempt, "area", f"expected {wanted}, got {min(tokens)}")
+        return draft.refused("area", f"expected {wanted}, got {tokens}")
     return draft
 
 
@@ -208,29 +190,35 @@ def _scenario(asked: Asked, *, attempt: int, recipe: WorldRecipe) -> Scenario | 
 
 
 # -- the rejected picture --------------------------------------------------------------------------------------
-def _disrupt(draft: _Draft, *, recipe: WorldRecipe, regenerate: Regenerate | None) -> Step:
-    impostors = _impostors(draft, recipe=recipe)
+def _disrupt(draft: _Draft, *, regenerate: Regenerate | None) -> Step:
+    impostors = _impostors(draft)
     if impostors is None:
-        reason = f"expected somebody else ({draft.asked.kind}) with at most {recipe.thresholds.rejected_max} of ten"
-        return Refusal(draft.asked.place, draft.attempt, "disruption", f"{reason}, got nobody")
-    draft = replace(draft, impostors=impostors, references=_references(draft, recipe=recipe))
+        most = draft.recipe.thresholds.rejected_max
+        reason = f"expected somebody else ({draft.asked.kind}) with at most {most} of ten, got nobody"
+        return draft.refused("disruption", reason)
+    references = tuple(_photo(draft, i, who) for i, who in enumerate(draft.scenario.identities))
+    draft = replace(draft, impostors=impostors, references=references)
     if draft.asked.loser == "drawn":
-        return replace(draft, rejected=_drawn_loser(draft))
+        image = render_image(_shown(draft), size=draft.recipe.size)
+        return replace(draft, rejected=paste(image, draft.picture.image, region=_region(draft, edge=EDGE)))
     assert regenerate is not None, "the run loads it whenever losers are regenerated"
-    return replace(draft, rejected=_regenerated_loser(draft, recipe=recipe, regenerate=regenerate))
+    return replace(draft, rejected=_regenerated_loser(draft, regenerate=regenerate))
 
 
-def _impostors(draft: _Draft, *, recipe: WorldRecipe) -> dict[int, Identity] | None:
+def _photo(draft: _Draft, subject: int, who: Identity) -> NDArray[np.uint8]:
+    """`who` as the reference of this subject shows its own."""
+    return render_reference(who, seed=draft.seed("photo", subject), size=draft.recipe.reference_size)
+
+
+def _impostors(draft: _Draft) -> dict[int, Identity] | None:
     """Whom the loser shows instead of each struck subject; none of them may pass for any struck subject."""
-    rng = random.Random(_stream(recipe, "disruption", draft.asked.place, draft.attempt))
-    people, most = draft.scenario.identities, recipe.thresholds.rejected_max
-    targets = {i: Target(people[i], draft.labels.subjects[i].attributes) for i in draft.asked.struck}
+    rng = random.Random(draft.seed("disruption"))
+    people, most, split = draft.scenario.identities, draft.recipe.thresholds.rejected_max, draft.recipe.split
+    targets = {i: Target(people[i], draft.picture.labels.subjects[i].attributes) for i in draft.asked.struck}
     found: dict[int, Identity] = {}
     for index, target in targets.items():
         neighbour = people[1 - index] if len(people) > 1 else None
-        chosen = disrupt(
-            target, kind=draft.asked.kind, neighbour=neighbour, rng=rng, split=recipe.split, max_score=most
-        )
+        chosen = disrupt(target, kind=draft.asked.kind, neighbour=neighbour, rng=rng, split=split, max_score=most)
         if chosen is None:
             return None
         found[index] = chosen
@@ -245,78 +233,48 @@ def _shown(draft: _Draft) -> Scenario:
 
 
 def _struck_mask(draft: _Draft) -> NDArray[np.bool_]:
-    return union(draft.labels.subjects[i].visible_mask for i in draft.asked.struck)
+    return union(draft.picture.labels.subjects[i].visible_mask for i in draft.asked.struck)
 
 
 def _region(draft: _Draft, *, edge: int) -> NDArray[np.bool_]:
     """Where the pictures may differ: the struck subjects' masks in either picture, grown by `edge` px."""
-    levels = subject_levels(_shown(draft), size=len(draft.picture.image))
+    levels = subject_levels(_shown(draft), size=draft.recipe.size)
     struck = np.isin(levels, [i + 1 for i in draft.asked.struck])
     return dilate(struck | _struck_mask(draft), radius=edge)
 
 
-def _drawn_loser(draft: _Draft) -> NDArray[np.uint8]:
-    image = render_image(_shown(draft), size=len(draft.picture.image))
-    return paste(image, draft.picture.image, region=_region(draft, edge=EDGE))
-
-
-def _regenerated_loser(draft: _Draft, *, recipe: WorldRecipe, regenerate: Regenerate) -> NDArray[np.uint8]:
+def _regenerated_loser(draft: _Draft, *, regenerate: Regenerate) -> NDArray[np.uint8]:
     region = _region(draft, edge=INPAINT_EDGE)
-    rng = random.Random(_stream(recipe, "regeneration", draft.asked.place, draft.attempt))
+    rng = random.Random(draft.seed("regeneration"))
     leaves_out = len(draft.references) > len(draft.asked.struck) and rng.random() < REFERENCE_LEFT_OUT
     shown = [
-        _photo(draft, i, recipe=recipe, who=draft.impostors[i]) if i in draft.impostors else photo
+        Image.fromarray(_photo(draft, i, draft.impostors[i]) if i in draft.impostors else photo)
         for i, photo in enumerate(draft.references)
         if not (leaves_out and i in draft.impostors)
     ]
-    job = RegenerationJob(
-        draft.picture.image,
-        region,
-        draft.labels.caption,
-        tuple(Image.fromarray(photo) for photo in shown),
-        rng.randrange(2**31),
-    )
+    seed, caption = rng.randrange(2**31), draft.picture.labels.caption
+    job = RegenerationJob(draft.picture.image, region, caption, tuple(shown), seed)
     return paste(regenerate(job), draft.picture.image, region=region, feather=FEATHER)
 
 
-# -- references ------------------------------------------------------------------------------------------------
-def _photo_seed(draft: _Draft, subject: int, *, recipe: WorldRecipe) -> int:
-    return seed_for("dip", recipe.split, recipe.seed, "photo", draft.asked.place, draft.attempt, subject)
-
-
-def _photo(draft: _Draft, subject: int, *, recipe: WorldRecipe, who: Identity) -> NDArray[np.uint8]:
-    seed = _photo_seed(draft, subject, recipe=recipe)
-    return render_reference(who, seed=seed, size=recipe.reference_size)
-
-
-def _references(draft: _Draft, *, recipe: WorldRecipe) -> tuple[NDArray[np.uint8], ...]:
-    people = enumerate(draft.scenario.identities)
-    return tuple(_photo(draft, i, recipe=recipe, who=who) for i, who in people)
-
-
 # -- judging ---------------------------------------------------------------------------------------------------
-Check = Callable[[_Draft, WorldRecipe], str | None]
-
-
-def _judged(steps: Sequence[Step], *, judge: Judge, recipe: WorldRecipe, check: Check) -> list[Step]:
-    """The drafts with the answers about their latest picture; those that fail `check` are refused."""
-    drafts = [step for step in steps if isinstance(step, _Draft)]
+def _judged(drafts: Sequence[_Draft], *, judge: Judge) -> Iterator[Step]:
+    """The drafts with the score of their latest picture; those whose score does not pass are refused."""
     answers = iter(judge.answer([view for draft in drafts for view in _views(draft)]))
-    done: list[Step] = []
-    for step in steps:
-        if isinstance(step, Refusal):
-            done.append(step)
-            continue
-        mine = tuple(next(answers) for _ in step.labels.subjects)
-        draft = replace(step, answers=(*step.answers, mine))
-        reason = check(draft, recipe)
-        cause = "preferred" if len(draft.answers) == 1 else "rejected"
-        done.append(draft if reason is None else Refusal(draft.asked.place, draft.attempt, cause, reason))
-    return done
+    for draft in drafts:
+        score = PictureScore(judge=tuple(next(answers) for _ in draft.picture.labels.subjects))
+        thresholds = draft.recipe.thresholds
+        if draft.rejected is None:
+            cause, reason = "preferred", refuse_preferred(score, thresholds=thresholds)
+        else:
+            struck = draft.asked.struck
+            cause, reason = "rejected", refuse_rejected(score, disrupted=struck, thresholds=thresholds)
+        yield replace(draft, scores=(*draft.scores, score)) if reason is None else draft.refused(cause, reason)
 
 
 def _views(draft: _Draft) -> list[SubjectView]:
     picture = draft.picture.image if draft.rejected is None else draft.rejected
+    people, subjects = draft.scenario.identities, draft.picture.labels.subjects
     return [
         SubjectView(
             picture=picture,
@@ -324,89 +282,71 @@ def _views(draft: _Draft) -> list[SubjectView]:
             box=_box(subject.visible_mask),
             head=subject.head,
             wanted=subject.attributes,
-            reference=draft.references[index] if draft.references else None,
+            reference=reference,
         )
-        for index, (who, subject) in enumerate(zip(draft.scenario.identities, draft.labels.subjects, strict=True))
+        for who, subject, reference in zip(people, subjects, draft.references or [None] * len(people), strict=True)
     ]
-
-
-def _check_preferred(draft: _Draft, recipe: WorldRecipe) -> str | None:
-    return refuse_preferred(PictureScore(judge=draft.answers[0]), thresholds=recipe.thresholds)
-
-
-def _check_rejected(draft: _Draft, recipe: WorldRecipe) -> str | None:
-    score = PictureScore(judge=draft.answers[1])
-    return refuse_rejected(score, disrupted=draft.asked.struck, thresholds=recipe.thresholds)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of the mask in shares of the side."""
-    size = len(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    left, top, right, bottom = (round(float(edge) / size, 5) for edge in edges)
+    left, top, right, bottom = (round(edge / len(mask), 5) for edge in Image.fromarray(mask).getbbox() or (0, 0, 0, 0))
     return left, top, right, bottom
 
 
 # -- what is kept ----------------------------------------------------------------------------------------------
-def _made(draft: _Draft, *, recipe: WorldRecipe, judge: Judge) -> MadePair:
+def _made(draft: _Draft, *, judge: Judge) -> MadePair:
     assert draft.rejected is not None
-    name, files = pair_id(recipe, draft.asked.place), dict[str, bytes]()
+    recipe, asked, labels, people = draft.recipe, draft.asked, draft.picture.labels, draft.scenario.identities
+    name, files = pair_id(recipe, asked.place), dict[str, bytes]()
 
     def keep(path: str, picture: NDArray[np.uint8] | NDArray[np.bool_]) -> Path:
         files[path] = _png(picture)
         return Path(path)
 
-    masks = [subject.visible_mask for subject in draft.labels.subjects]
-    kept_masks = [keep(f"masks/{name}-subject-{i}.png", mask) for i, mask in enumerate(masks)]
-    several = len(draft.asked.struck) > 1
-    prior = keep(f"masks/{name}-prior.png", _struck_mask(draft)) if several else kept_masks[draft.asked.struck[0]]
+    masks = [keep(f"masks/{name}-subject-{i}.png", subject.visible_mask) for i, subject in enumerate(labels.subjects)]
+    several = len(asked.struck) > 1
+    prior = keep(f"masks/{name}-prior.png", _struck_mask(draft)) if several else masks[asked.struck[0]]
+    seeds = {f"reference-{i}": draft.seed("photo", i) for i in range(len(people))}
+    silhouettes = [
+        reference_mask(who, seed=seed, size=recipe.reference_size)
+        for who, seed in zip(people, seeds.values(), strict=True)
+    ]
     pair = PreferencePair(
         id=name,
-        subset=draft.asked.subset,
-        category=draft.asked.category,
-        prompt=draft.labels.caption,
+        subset=asked.subset,
+        category=asked.category,
+        prompt=labels.caption,
         references=tuple(
             PairReference(
-                image=keep(f"images/{name}-reference-{i}.png", photo),
-                mask=keep(f"masks/{name}-reference-{i}.png", _photo_mask(draft, i, recipe=recipe)),
+                image=keep(f"images/{name}-reference-{i}.png", draft.references[i]),
+                mask=keep(f"masks/{name}-reference-{i}.png", silhouettes[i]),
                 phrase=describe(who),
                 category=who.category,
                 class_name=who.class_name,
                 id=who.id,
             )
-            for i, (who, photo) in enumerate(zip(draft.scenario.identities, draft.references, strict=True))
+            for i, who in enumerate(people)
         ),
         preferred=keep(f"images/{name}-preferred.png", draft.picture.image),
         rejected=keep(f"images/{name}-rejected.png", draft.rejected),
-        subjects=tuple(_subject(draft, i, mask=mask) for i, mask in enumerate(kept_masks)),
+        subjects=tuple(_subject(draft, i, mask=mask) for i, mask in enumerate(masks)),
         prior_mask=prior,
         size=(recipe.size, recipe.size),
-        seeds=_seeds(draft, recipe=recipe),
-        models={"generator": "world", "judge": judge.id, "inpainter": _inpainter(draft, recipe=recipe)},
-        qa=QualityScores(preferred=PictureScore(judge=draft.answers[0]), rejected=PictureScore(judge=draft.answers[1])),
+        seeds={"scenario": draft.scenario.seed, "attempt": draft.attempt, **seeds},
+        models={
+            "generator": "world",
+            "judge": judge.id,
+            "inpainter": recipe.inpainter if asked.loser == "regenerated" else "world",
+        },
+        qa=QualityScores(preferred=draft.scores[0], rejected=draft.scores[1]),
         split=recipe.split,
     )
-    return MadePair(draft.asked.place, pair, files)
-
-
-def _inpainter(draft: _Draft, *, recipe: WorldRecipe) -> str | None:
-    return recipe.inpainter if draft.asked.loser == "regenerated" else "world"
-
-
-def _seeds(draft: _Draft, *, recipe: WorldRecipe) -> dict[str, int]:
-    seeds = {"scenario": draft.scenario.seed, "attempt": draft.attempt}
-    photos = range(len(draft.references))
-    return seeds | {f"reference-{i}": _photo_seed(draft, i, recipe=recipe) for i in photos}
-
-
-def _photo_mask(draft: _Draft, subject: int, *, recipe: WorldRecipe) -> NDArray[np.bool_]:
-    who, seed = draft.scenario.identities[subject], _photo_seed(draft, subject, recipe=recipe)
-    return reference_mask(who, seed=seed, size=recipe.reference_size)
+    return MadePair(asked.place, pair, files)
 
 
 def _subject(draft: _Draft, index: int, *, mask: Path) -> PairSubject:
-    who, label = draft.scenario.identities[index], draft.labels.subjects[index]
+    who, label = draft.scenario.identities[index], draft.picture.labels.subjects[index]
     impostor = draft.impostors.get(index)
     return PairSubject(
         phrase=describe(who),
@@ -440,7 +380,6 @@ def _disruption(draft: _Draft, who: Identity, impostor: Identity) -> dict[str, A
 
 def _png(picture: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """A PNG packed for speed; masks become grey with 0 and 255."""
-    grey = picture.dtype == np.bool_
-    buffer = io.BytesIO()
-    Image.fromarray(picture.astype(np.uint8) * 255 if grey else picture).save(buffer, format="PNG", compress_level=1)
+    image, buffer = Image.fromarray(picture), io.BytesIO()
+    (image.convert("L") if image.mode == "1" else image).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()

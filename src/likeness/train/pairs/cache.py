@@ -26,8 +26,6 @@ from likeness.core.jobs import Progress
 from likeness.core.pairs import PreferencePair
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, encode_pair
 
-__all__ = ["CachedPair", "PairCache", "build_cache", "pair_sha256", "pairs_sha256"]
-
 VERSION = 1
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64
@@ -138,16 +136,12 @@ class PairCache:
     def __init__(self, folder: Path, *, count: int) -> None:
         paths = [folder / _shard_name(first) for first in range(0, count, PAIRS_PER_SHARD)]
         self._files = [_open(path) for path in paths]
-        self._count = count
         self._names: list[set[str]] = [set() for _ in range(count)]
         for file, path in zip(self._files, paths, strict=True):
             for name in _finite_names(file, path=path):
                 index, _, part = name.partition("/")
                 self._names[int(index)].add(part)
         self.shapes = [self._shape(index) for index in range(count)]
-
-    def __len__(self) -> int:
-        return self._count
 
     def _tensor(self, index: int, name: str) -> Tensor:
         return self._files[index // PAIRS_PER_SHARD].get_tensor(f"{index}/{name}")
@@ -177,9 +171,8 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path}: expected a shard of encoded pairs, got {error}; delete the cache folder."
-        ) from error
+        wanted = "a shard of encoded pairs"
+        raise WeightsError(f"{path}: expected {wanted}, got {error}; delete the cache folder.") from error
 
 
 def _finite_names(file: Any, *, path: Path) -> Iterator[str]:

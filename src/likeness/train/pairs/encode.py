@@ -16,11 +16,9 @@ from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
 from likeness.core.masks import inside, load_mask
-from likeness.core.pairs import PairReference, PairSubject, PreferencePair
+from likeness.core.pairs import PreferencePair
 from likeness.focus import complexity, token_mask
 from likeness.objectives.patch_dpo import patch_weights
-
-__all__ = ["EncodeSettings", "PatchFeatures", "encode_pair"]
 
 
 class EncodeSettings(NamedTuple):
@@ -61,12 +59,13 @@ def _encode(
     if preferred.size != pair.size or rejected.size != pair.size:
         got = f"{preferred.size} and {rejected.size}"
         raise DataError(f"pictures: expected both of {pair.size[0]} x {pair.size[1]} px as the row says, got {got}.")
-    facts = backbone.facts
-    targets = [_fit(image, size=settings.size, multiple=facts.px_per_token) for image in (preferred, rejected)]
+    px = backbone.facts.px_per_token
+    targets = [_fit(image, size=settings.size, multiple=px) for image in (preferred, rejected)]
     originals = [load_image(reference.image) for reference in pair.references]
-    latents = [_latents(backbone, image) for image in targets]
-    grid = _grid(targets[0].size, px=facts.px_per_token)
-    subject_masks, disrupted = _subject_masks(pair, px=facts.px_per_token, size=settings.size, grid=grid)
+    latents = [backbone.encode(to_pixels([image]))[0].float() for image in targets]
+    grid = _grid(targets[0].size, px=px)
+    subject_masks, disrupted = _subject_masks(pair, px=px, size=settings.size, grid=grid)
+    detail = complexity(to_pixels([targets[0]]), patch=px, stride=px, kind=settings.entropy)
     references, masks = backbone.fit_references(originals), _reference_masks(pair, originals, backbone=backbone)
     tensors = {
         "preferred": latents[0],
@@ -74,10 +73,10 @@ def _encode(
         **backbone.prepare(pair.prompt, originals),
         "subject_masks": subject_masks,
         "disrupted": disrupted,
-        "complexity": _complexity(targets[0], patch_px=facts.px_per_token, kind=settings.entropy),
+        "complexity": detail[0].flatten(),
     }
     for number, mask in enumerate(masks):
-        tensors[f"reference_mask{number}"] = _tokens_inside(mask, _grid(references[number].size, px=facts.px_per_token))
+        tensors[f"reference_mask{number}"] = _tokens_inside(mask, _grid(references[number].size, px=px))
     if patch is not None:
         tensors |= _patch_weights(patch, targets=targets, references=references, masks=masks, grid=grid)
     return {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -98,14 +97,6 @@ def _grid(size: tuple[int, int], *, px: int) -> TokenGrid:
     return TokenGrid(size[1] // px, size[0] // px)
 
 
-def _latents(backbone: Backbone[Any], image: Image.Image) -> Float[Tensor, "C h w"]:
-    return backbone.encode(to_pixels([image]))[0].float()
-
-
-def _complexity(image: Image.Image, *, patch_px: int, kind: str) -> Float[Tensor, " L"]:
-    return complexity(to_pixels([image]), patch=patch_px, stride=patch_px, kind=kind)[0].flatten()
-
-
 def _subject_masks(
     pair: PreferencePair, *, px: int, size: int | None, grid: TokenGrid
 ) -> tuple[Bool[Tensor, "R L"], Bool[Tensor, " R"]]:
@@ -113,7 +104,7 @@ def _subject_masks(
     masks = torch.zeros(len(pair.references), grid.rows * grid.columns, dtype=torch.bool)
     disrupted = torch.zeros(len(pair.references), dtype=torch.bool)
     for index in range(len(pair.references)):
-        subjects = _shown_by(pair, index)
+        subjects = [subject for subject in pair.subjects if subject.reference_index == index]
         disrupted[index] = any(subject.disrupted for subject in subjects)
         for subject in subjects:
             if subject.disrupted or not disrupted[index]:
@@ -123,22 +114,17 @@ def _subject_masks(
     return masks, disrupted
 
 
-def _shown_by(pair: PreferencePair, index: int) -> list[PairSubject]:
-    return [subject for subject in pair.subjects if subject.reference_index == index]
-
-
 def _reference_masks(
     pair: PreferencePair, originals: list[Image.Image], *, backbone: Backbone[Any]
 ) -> list[Bool[Tensor, "_ _"]]:
     """Per reference, fitted as its picture is, the pixels that show the subject: all of them without a mask."""
-    masks = [_full_or_given(reference, like=image) for reference, image in zip(pair.references, originals, strict=True)]
+    masks = [
+        load_mask(reference.mask, size=image.size, what="reference mask")
+        if reference.mask
+        else Image.new("RGB", image.size, "white")
+        for reference, image in zip(pair.references, originals, strict=True)
+    ]
     return [torch.from_numpy(inside(mask)) for mask in backbone.fit_references(masks)]
-
-
-def _full_or_given(reference: PairReference, *, like: Image.Image) -> Image.Image:
-    if reference.mask is None:
-        return Image.new("RGB", like.size, "white")
-    return load_mask(reference.mask, size=like.size, what="reference mask")
 
 
 def _tokens_inside(mask: Bool[Tensor, "H W"], grid: tuple[int, int]) -> Bool[Tensor, " Li"]:

@@ -39,8 +39,6 @@ from likeness.train.pairs.cache import CachedPair, PairCache
 from likeness.train.pairs.step import collect_batch, focus_of, maps_of
 from likeness.train.task import Draw
 
-__all__ = ["NUM_PAIRS", "TIMES", "copy_pictures", "maps_file", "pick_pairs", "write_maps"]
-
 TIMES = (0.95, 0.8, 0.6, 0.4, 0.2, 0.05)
 NUM_PAIRS = 4
 DIGITS = 4
@@ -99,24 +97,16 @@ def write_maps(
 
 
 def _pair_row(
-    pair: PreferencePair,
-    *,
-    entry: CachedPair,
-    backbone: Backbone[Any],
-    config: TrainConfig,
-    precision: torch.dtype,
+    pair: PreferencePair, *, entry: CachedPair, backbone: Backbone[Any], config: TrainConfig, precision: torch.dtype
 ) -> dict[str, Any]:
     side, objective = backbone.facts.latents_per_token, cast(Objective, config.objective)
     grid = TokenGrid(entry.preferred.shape[-2] // side, entry.preferred.shape[-1] // side)
     generator = torch.Generator().manual_seed(seed_for(config.train.seed, "maps", pair.id))
     eps = torch.randn(entry.preferred.shape, generator=generator)
-    levels: list[dict[str, Any]] = []
-    maps = None
+    found: list[tuple[FocusMaps, Tensor]] = []
     for t in TIMES:
         batch = collect_batch([entry], [Draw(eps, t)], backbone=backbone, guidance=config.train.guidance)
-        maps, scores = maps_of(backbone, batch, focus=focus_of(objective), precision=precision)
-        levels.append(_level(maps, scores, t=t, grid=grid))
-    assert maps is not None
+        found.append(maps_of(backbone, batch, focus=focus_of(objective), precision=precision))
     pictures = list(_pictures(pair))
     return {
         "id": pair.id,
@@ -127,9 +117,9 @@ def _pair_row(
         "references": pictures[2:],
         "subjects": [reference.phrase for reference in pair.references],
         "disrupted": entry.disrupted.tolist(),
-        "prior": _grid(maps.prior[0], grid),
+        "prior": _grid(found[0][0].prior[0], grid),
         "complexity": _grid(entry.complexity, grid),
-        "levels": levels,
+        "levels": [_level(*each, t=t, grid=grid) for t, each in zip(TIMES, found, strict=True)],
     }
 
 

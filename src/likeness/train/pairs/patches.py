@@ -13,15 +13,17 @@ from likeness.encoders.vit import VitEncoder
 
 
 class VitPatches:
-    """Patch tokens after the final norm, of the picture squashed to the model's square.
+    """Patch tokens after the final norm, of the picture squashed to the square of a ViT or DINOv2.
+
+    `spec` is an embedded name, a folder or a hub id.
 
     Differs: the DINO metric crops the centre; here every patch of the picture needs its own quality, so nothing may be
-    cut off.
+    cut off. Raises: WeightsError.
     """
 
-    def __init__(self, encoder: VitEncoder, *, device: str) -> None:
-        self._encoder, self._device = encoder, device
-        config: Any = encoder.model.config  # sizes are annotated as a number or a pair
+    def __init__(self, spec: str | Path, *, device: str) -> None:
+        self._encoder, self._device = VitEncoder.load(spec, device=device), device
+        config: Any = self._encoder.model.config  # sizes are annotated as a number or a pair
         self._side = int(config.image_size)
         self._patches = self._side // int(config.patch_size)
 
@@ -36,8 +38,3 @@ class VitPatches:
         tokens = self._encoder.model(pixel_values=values).last_hidden_state[0]
         count = self._patches**2
         return tokens[-count:].reshape(self._patches, self._patches, -1).float().cpu()
-
-
-def load_patch_features(spec: str | Path, *, device: str) -> VitPatches:
-    """The patch features of an embedded name, folder or hub id of a ViT or DINOv2. Raises: WeightsError."""
-    return VitPatches(VitEncoder.load(spec, device=device), device=device)

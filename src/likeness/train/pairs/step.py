@@ -6,7 +6,7 @@ The reference pass comes first and without gradients, so that turning the adapte
 Shapes: B pairs, C latent channels, h x w latent grid, L target tokens, R references.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any  # a condition of whichever backbone
@@ -19,11 +19,9 @@ from likeness.backbones.base import Backbone
 from likeness.focus import FieldCollector, FocusMaps, FocusOptions, focus_maps, needs_scores
 from likeness.objectives.base import Objective, PairSeen, PatchWeights
 from likeness.objectives.focus_dpo import FocusDpo
-from likeness.objectives.pair import velocity_errors
-from likeness.train.pairs.cache import CachedPair
-from likeness.train.task import Draw, Trainable
-
-__all__ = ["Batch", "StepOutcome", "autocast", "collect_batch", "compute_step", "focus_of", "maps_of"]
+from likeness.objectives.pair import implicit_accuracy, velocity_errors
+from likeness.train.pairs.cache import OWN, CachedPair
+from likeness.train.task import Draw, Step, Trainable
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,6 @@ class Batch:
         return len(self.t)
 
 
-@dataclass(frozen=True)
-class StepOutcome:
-    """`loss` is the objective's, the mean over pairs, and `anchor` what is added to it; `total` is minimised.
-
-    Everything else is for the log, one number per pair. `errors` are plain mean squared velocity errors, whatever
-    weights the loss uses, so that objectives can be compared; those of passes that the objective does not need are
-    absent. `inside` is the argument of the log-sigmoid; `more` are the objective's own columns.
-    """
-
-    loss: Float[Tensor, ""]
-    errors: dict[str, Float[Tensor, " B"]]
-    anchor: Float[Tensor, ""] | None = None
-    inside: Float[Tensor, " B"] | None = None
-    maps: FocusMaps | None = None
-    more: dict[str, Float[Tensor, " B"]] | None = None
-
-    @property
-    def total(self) -> Float[Tensor, ""]:
-        """What is minimised."""
-        return self.loss if self.anchor is None else self.loss + self.anchor
-
-
 def focus_of(objective: Objective) -> FocusOptions:
     """The focus options of an objective that has them, else the usual ones, by which maps are shown all the same."""
     return objective.focus if isinstance(objective, FocusDpo) else FocusOptions()
@@ -81,33 +57,28 @@ def collect_batch(
     """The pairs, which agree in shape, stacked on the backbone's device."""
     device = _device(backbone)
 
-    def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    def stacked(tensors: Iterable[Tensor]) -> Tensor:
         return torch.stack(list(tensors)).to(device)
 
-    def optional(tensors: Sequence[Tensor | None]) -> Tensor | None:
-        present = [tensor for tensor in tensors if tensor is not None]
-        return stacked(present) if present else None
-
     masks = zip(*(pair.reference_masks for pair in pairs), strict=True)
+    own = [name for name in OWN if getattr(pairs[0], name) is not None]
     return Batch(
-        preferred=stacked([pair.preferred for pair in pairs]),
-        rejected=stacked([pair.rejected for pair in pairs]),
-        eps=stacked([draw.eps for draw in draws]),
+        **{name: stacked(getattr(pair, name) for pair in pairs) for name in own},
+        eps=stacked(draw.eps for draw in draws),
         t=torch.tensor([draw.t for draw in draws], device=device),
         condition=backbone.collate([pair.condition for pair in pairs], guidance=guidance),
         reference_masks=tuple(stacked(slot) for slot in masks),
-        subject_masks=stacked([pair.subject_masks for pair in pairs]),
-        disrupted=stacked([pair.disrupted for pair in pairs]),
-        complexity=stacked([pair.complexity for pair in pairs]),
-        patch_preferred=optional([pair.patch_preferred for pair in pairs]),
-        patch_rejected=optional([pair.patch_rejected for pair in pairs]),
     )
 
 
 def compute_step(
     backbone: Backbone[Any], batch: Batch, *, objective: Objective, trainable: Trainable, precision: torch.dtype
-) -> StepOutcome:
-    """The loss of one micro-batch under the objective; `precision` bfloat16 runs the passes under autocast."""
+) -> tuple[Step, FocusMaps | None]:
+    """The loss of one micro-batch under the objective, and the maps it was measured under.
+
+    `precision` bfloat16 runs the passes under autocast. Logged errors are plain mean squared velocity errors, whatever
+    weights the loss uses, so that objectives can be compared; what the objective does not have is absent.
+    """
     focus, t = focus_of(objective), batch.t
     watch = collector(batch, focus) if objective.weights == "focus" and needs_scores(focus.mode) else None
     x0, eps, times, condition = batch.preferred, batch.eps, t, batch.condition
@@ -122,42 +93,32 @@ def compute_step(
                 ref = backbone.predict(x_t, times, condition, None if by_policy else watch)
         policy = backbone.predict(x_t, times, condition, watch if by_policy else None)
     maps = _maps(batch, watch, focus) if objective.weights == "focus" else None
-    seen = _seen(batch, policy, ref, target, maps=maps)
+    seen = _seen(batch, {"policy": policy, "ref": ref, "target": target}, maps=maps)
     found = objective.loss(seen)
-    return StepOutcome(
-        loss=found.loss.mean(),
-        anchor=found.anchor,
-        errors=_errors(seen),
-        inside=None if found.inside is None else found.inside.detach(),
-        maps=maps,
-        more=found.logged,
-    )
+    loss = found.loss.mean()
+    columns = {"loss": loss.detach().expand(batch.size), "t": t, **_errors(seen)}
+    if found.anchor is not None:
+        columns["anchor"] = found.anchor.detach().expand(batch.size)
+    if found.inside is not None:
+        columns |= {"inside": found.inside.detach(), "accuracy": implicit_accuracy(found.inside)}
+    if maps is not None:
+        columns |= {"focus_share": maps.focus_share, "fused": maps.fused, "valid": maps.valid}
+    total = loss if found.anchor is None else loss + found.anchor
+    return Step(total, columns | (found.logged or {})), maps
 
 
-def _seen(batch: Batch, policy: Tensor, ref: Tensor | None, target: Tensor, *, maps: FocusMaps | None) -> PairSeen:
+def _seen(batch: Batch, passes: Mapping[str, Tensor | None], *, maps: FocusMaps | None) -> PairSeen:
     """The passes taken apart: preferred rows and, where there are any, rejected ones."""
-
-    def halves(rows: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        if rows is None or len(rows) == batch.size:
-            return rows, None
-        return rows[: batch.size], rows[batch.size :]
-
+    halves = {
+        f"{name}_{picture}": half
+        for name, rows in passes.items()
+        if rows is not None
+        for picture, half in zip(("preferred", "rejected"), rows.split(batch.size), strict=False)
+    }
     patches = None
     if batch.patch_preferred is not None and batch.patch_rejected is not None:
         patches = PatchWeights(batch.patch_preferred, batch.patch_rejected)
-    (policy_preferred, policy_rejected), (target_preferred, target_rejected) = halves(policy), halves(target)
-    assert policy_preferred is not None
-    assert target_preferred is not None
-    return PairSeen(
-        batch.t,
-        policy_preferred,
-        target_preferred,
-        policy_rejected,
-        target_rejected,
-        *halves(ref),
-        focus=None if maps is None else maps.weight,
-        patches=patches,
-    )
+    return PairSeen(batch.t, **halves, focus=None if maps is None else maps.weight, patches=patches)
 
 
 def autocast(backbone: Backbone[Any], precision: torch.dtype) -> AbstractContextManager[object]:
@@ -174,9 +135,9 @@ def _device(backbone: Backbone[Any]) -> torch.device:
 
 @torch.no_grad()
 def _errors(seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
-    """The plain errors of the passes there are, by name."""
+    """The plain errors of the passes there are, by column of the log."""
     return {
-        f"{model}_{picture}": velocity_errors(prediction, getattr(seen, f"target_{picture}"))
+        f"errors/{model}_{picture}": velocity_errors(prediction, getattr(seen, f"target_{picture}"))
         for model in ("policy", "ref")
         for picture in ("preferred", "rejected")
         if (prediction := getattr(seen, f"{model}_{picture}")) is not None
@@ -191,17 +152,9 @@ def collector(batch: Batch, focus: FocusOptions) -> FieldCollector:
 
 
 def _maps(batch: Batch, watch: FieldCollector | None, focus: FocusOptions) -> FocusMaps:
-    return focus_maps(
-        None if watch is None else watch.scores(),
-        batch.subject_masks,
-        batch.disrupted,
-        batch.complexity,
-        mode=focus.mode,
-        tau=focus.tau,
-        gamma=focus.gamma,
-        per_subject=focus.per_subject,
-        exclusive=focus.exclusive,
-    )
+    scores = None if watch is None else watch.scores()
+    options = focus.model_dump(include={"mode", "tau", "gamma", "per_subject", "exclusive"})
+    return focus_maps(scores, batch.subject_masks, batch.disrupted, batch.complexity, **options)
 
 
 @torch.no_grad()

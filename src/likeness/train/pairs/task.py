@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast  # Any: identities are JSON; a condition of whichever backbone
+from typing import Any, ClassVar, cast  # Any: identities are JSON; a condition of whichever backbone
 
 import torch
 from pydantic import Field
@@ -13,19 +13,20 @@ from likeness.backbones.base import FEATURES, Backbone
 from likeness.backbones.open import backbone_class
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import folder_sha256, json_sha256
+from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.spec import Spec
 from likeness.core.weights import public_name, resolve_weights
+from likeness.focus import FocusOptions
 from likeness.objectives import OBJECTIVES, objective_of
 from likeness.objectives.base import Objective
-from likeness.objectives.pair import implicit_accuracy
 from likeness.objectives.patch_dpo import PatchDpo
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
-from likeness.train.pairs.patches import load_patch_features
-from likeness.train.pairs.step import Batch, StepOutcome, collect_batch, compute_step, focus_of
+from likeness.train.pairs.patches import VitPatches
+from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
 from likeness.train.task import Draw, Progress, Step, Trainable
 
 COLUMNS = (
@@ -43,7 +44,7 @@ class DataTable(Spec):
 
     pairs: str = Field(min_length=1)
     cache: str | None = None
-    split: Literal["train", "validation", "test"] = "train"
+    split: Split = "train"
     size: int | None = Field(default=None, ge=16)
     limit: int | None = Field(default=None, ge=1)
 
@@ -63,12 +64,9 @@ class PairsTask:
         self._config, self._model, self._precision = config, model, precision
         self._data, self.objective = cast(DataTable, config.data), cast(Objective, config.objective)
         self.pairs = _read_pairs(self._data)
-        focus = focus_of(self.objective)
-        _check_features(focus.features)
-        _check_layers(focus.layers, model=model)
+        _check_focus(focus_of(self.objective), model=model)
         self._digests = pairs_sha256(self.pairs)
-        encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
-        self._patch_encoder = encoder
+        self._patch_encoder = encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
         self._patch_sha256 = None if encoder is None else folder_sha256(resolve_weights(encoder))
         self._shown = pick_pairs(self.pairs, seed=config.train.seed)
         self._cache: PairCache | None = None
@@ -110,7 +108,7 @@ class PairsTask:
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
         if is_main:
             device = str(next(backbone.network.parameters()).device)
-            patch = None if self._patch_encoder is None else load_patch_features(self._patch_encoder, device=device)
+            patch = None if self._patch_encoder is None else VitPatches(self._patch_encoder, device=device)
             build_cache(
                 self.pairs,
                 folder=place,
@@ -130,10 +128,10 @@ class PairsTask:
 
     def step(self, batch: Batch, *, backbone: Backbone[Any], trainable: Trainable) -> Step:
         """The loss of a micro-batch under this run's objective."""
-        outcome = compute_step(
+        step, _ = compute_step(
             backbone, batch, objective=self.objective, trainable=trainable, precision=self._precision
         )
-        return Step(outcome.total, _logged(batch, outcome))
+        return step
 
     def show(self, folder: Path, *, step: int, backbone: Backbone[Any]) -> None:
         """RUN/maps: the maps of this step, and the pictures they are of."""
@@ -149,20 +147,6 @@ class PairsTask:
                 config=self._config,
                 precision=self._precision,
             )
-
-
-@torch.no_grad()
-def _logged(batch: Batch, outcome: StepOutcome) -> dict[str, torch.Tensor]:
-    """One number per pair and column; what the objective does not have is absent."""
-    columns = {"loss": outcome.loss.detach().expand(batch.size), "t": batch.t}
-    columns |= {f"errors/{name}": values for name, values in outcome.errors.items()}
-    if outcome.anchor is not None:
-        columns["anchor"] = outcome.anchor.detach().expand(batch.size)
-    if outcome.inside is not None:
-        columns |= {"inside": outcome.inside, "accuracy": implicit_accuracy(outcome.inside)}
-    if outcome.maps is not None:
-        columns |= {name: getattr(outcome.maps, name) for name in ("focus_share", "fused", "valid")}
-    return columns | (outcome.more or {})
 
 
 def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
@@ -181,14 +165,12 @@ def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     return pairs
 
 
-def _check_features(features: str) -> None:
+def _check_focus(focus: FocusOptions, *, model: Path) -> None:
+    """The model shows what is asked for, and some layer has a name that `layers` matches. Raises: ConfigError."""
+    features, pattern = focus.features, focus.layers
     if features not in FEATURES:
         known = ", ".join(FEATURES)
         raise ConfigError(f"objective.focus.features: expected one of {known}, got {features!r}; choose one.")
-
-
-def _check_layers(pattern: str | None, *, model: Path) -> None:
-    """Some layer has a name that `focus.layers` matches. Raises: ConfigError naming the first and the last."""
     if pattern is None:
         return
     names = backbone_class(model).layers_of(model)
