@@ -17,6 +17,7 @@ from likeness.metrics.base import Evidence, Measured, Metric, Value, mean_over_s
 
 NO_OTHER = not_measured("the benchmark has no other subject")
 NO_OTHER_TRUTH = not_measured("the benchmark has no true picture of another case")
+NO_FLOOR = not_measured("quality has no floor: nothing else is compared", status="not_applicable")
 NO_TRUTH = not_measured("the benchmark has no true picture of this case")
 NO_OTHER_PHOTO = not_measured("the subject has no photo besides the conditioning one")
 MOST_CANDIDATES = 32
@@ -104,7 +105,9 @@ def measure_floor(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured
     evidence = truth and panel.evidence(case, picture=truth)
     found: dict[str, Measured] = {}
     for metric in panel.metrics:
-        if metric.facts.kind == "labels":
+        if metric.facts.kind == "quality":
+            measured = unmeasured(metric, case, NO_FLOOR)
+        elif metric.facts.kind == "labels":
             measured = unmeasured(metric, case, NO_OTHER_TRUTH) if evidence is None else panel.measure(metric, evidence)
         else:
             values = [_of_stand_in(metric, seen, i, panel=panel) for i, seen in enumerate(stand_ins)]

@@ -80,11 +80,11 @@ class Panel:
     def __init__(self, eyes: Eyes, *, labelled: bool) -> None:
         self.eyes = eyes
         usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world} | set(eyes.encoders)
-        metrics = [metric for metric in METRICS.values() if labelled or metric.facts.kind != "labels"]
+        metrics = [metric for metric in METRICS.values() if labelled or not metric.facts.of_labels]
         self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
         self.is_labelled = labelled
         self._of_pictures = self._lookers(self.metrics)
-        self._of_photos = self._lookers(metric for metric in self.metrics if metric.facts.kind != "labels")
+        self._of_photos = self._lookers(metric for metric in self.metrics if not metric.facts.of_labels)
 
     def _lookers(self, metrics: Iterable[Metric]) -> list[str]:
         needed = dict.fromkeys(name for metric in metrics for name in metric.facts.needs)

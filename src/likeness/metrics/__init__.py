@@ -4,7 +4,7 @@ Metrics are pure functions of evidence: they never see the model under test and 
 file and one line below; evaluation, tables and pages know metrics from here only.
 """
 
-from likeness.metrics import attributes, clip_i, clip_t, dino
+from likeness.metrics import attributes, clarity, clip_i, clip_t, dino
 from likeness.metrics.base import Metric
 
 # Every metric, in the order in which tables show them.
@@ -15,5 +15,6 @@ METRICS: dict[str, Metric] = {
         *clip_i.CLIP_I,
         *dino.DINO,
         *attributes.ATTRIBUTES,
+        clarity.CLARITY,
     )
 }

@@ -83,8 +83,8 @@ class Facts:
 
     `kind` decides the bounds. "subject" and "prompt": the floor is measured on another subject's photo, for "subject"
     per subject; the ceiling on the true picture, for "subject" else on the subject's other photos. "labels": measured
-    only where cases carry labels; the floor is another case's true picture. `column` tells readings of one `name`
-    apart. `headline` and `ranks` are places in an order (None: not in it): of the numbers set large, which also stand
+    only where cases carry labels; the floor is another case's true picture. "quality": likewise, but of the picture by
+    itself, so that it has no floor. `column` tells readings of one `name` apart. `headline` and `ranks` are places in an order (None: not in it): of the numbers set large, which also stand
     in the table before and after tuning, and of the metrics that may order cases from best to worst.
     """
 
@@ -93,7 +93,7 @@ class Facts:
     short: str
     question: str
     needs: tuple[str, ...]
-    kind: Literal["prompt", "subject", "labels"]
+    kind: Literal["prompt", "subject", "labels", "quality"]
     unit: str = "share"
     range: tuple[float, float] = (0.0, 1.0)
     higher_is_better: bool = True
@@ -104,6 +104,11 @@ class Facts:
     headline: int | None = None
     ranks: int | None = None
     per_subject: bool = False
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether it is measured only where cases carry labels: the probe knows the drawn world alone."""
+        return self.kind in ("labels", "quality")
 
     @property
     def key(self) -> str:
