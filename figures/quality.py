@@ -2,8 +2,8 @@
 
     python figures/quality.py --run RUN --run RUN2
 
-Each RUN is an evaluated run folder of a world benchmark. Prints its mean with the interval over subjects, the ceiling, and
-the chance that a true picture of the benchmark reads clearer than a drawn one (AUC), and the same of blurred true pictures.
+Each RUN is a run folder of a world benchmark with its truth/. Prints the means of true and of drawn pictures, the chance
+that a true one reads clearer than a drawn one (AUC), and both of blurred true pictures.
 """
 
 import argparse

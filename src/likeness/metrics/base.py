@@ -84,8 +84,9 @@ class Facts:
     `kind` decides the bounds. "subject" and "prompt": the floor is measured on another subject's photo, for "subject"
     per subject; the ceiling on the true picture, for "subject" else on the subject's other photos. "labels": measured
     only where cases carry labels; the floor is another case's true picture. "quality": likewise, but of the picture by
-    itself, so that it has no floor. `column` tells readings of one `name` apart. `headline` and `ranks` are places in an order (None: not in it): of the numbers set large, which also stand
-    in the table before and after tuning, and of the metrics that may order cases from best to worst.
+    itself, so that it has no floor. `column` tells readings of one `name` apart. `headline` and `ranks` are places in
+    an order (None: not in it): of the numbers set large, which also stand in the table before and after tuning, and of
+    the metrics that may order cases from best to worst.
     """
 
     name: str

@@ -33,9 +33,7 @@ CLARITY = Metric(
         question="How clearly are the subjects drawn, by the probe's own certainty?",
         needs=("probe",),
         kind="quality",
-        protocol={
-            "clarity": "peak of the head times mean probability of the probe's answers, mean over found subjects"
-        },
+        protocol={"clarity": "head peak times mean probability of the probe's answers, mean over found subjects"},
         headline=6,
     ),
     _clarity,
