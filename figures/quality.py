@@ -2,7 +2,7 @@
 
     python figures/quality.py --run RUN --run RUN2
 
-Each RUN is a run folder of a world benchmark with its truth/. Prints the means of true and of drawn pictures, the chance
+Each RUN is a run folder of a world benchmark with truth/. Prints the means of true and of drawn pictures, the chance
 that a true one reads clearer than a drawn one (AUC), and both of blurred true pictures.
 """
 
