@@ -1,9 +1,10 @@
-"""The figures of the README: draws and measures every world benchmark, then prints and stores one table.
+"""The numbers of docs/results.md and the README: draws and measures every world benchmark, prints and stores one table.
 
     python figures/results.py --cases 256 --workers 2 --out runs/figures
 
 Ratios of attribute accuracy are to the probe's accuracy on true pictures of the same cases passed through the same
-autoencoder, a line of its own. Stopped half-way, the same command continues. `--write` also fills README.md.
+autoencoder, a line of its own. Interrupted? Run the same command again to continue. `--write` also fills both pages;
+`--stored` fills them from docs/results.json without drawing.
 """
 
 import argparse
@@ -19,7 +20,16 @@ ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "src" / "likeness" / "assets" / "embedded"
 RESULTS = ROOT / "docs" / "results.json"
 BENCHMARKS = ("world-single", "world-multi", "world-hard", "world-relationbench")
-BEGIN, END = "<!-- numbers:begin -->", "<!-- numbers:end -->"
+HEADLINE = (
+    "world-single: attribute accuracy / ceiling",
+    "world-multi: attribute accuracy / ceiling",
+    "world-multi: leakage",
+    "world-multi: leakage of true pictures",
+    "world-multi: action recognised",
+    "world-hard: attribute accuracy",
+    "world-hard: attribute accuracy of true pictures",
+)
+"""Lines of the table that the README shows."""
 
 
 class Figure(NamedTuple):
@@ -122,14 +132,32 @@ def table(figures: list[Figure]) -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def fill_pages() -> None:
+    """The table in docs/results.md and its headline in README.md, from docs/results.json."""
+    stored = json.loads(RESULTS.read_text())
+    figures = [Figure(**figure) for figure in stored["figures"]]
+    by = f"Printed by `{stored['command']}`.\n"
+    _fill(ROOT / "docs" / "results.md", name="numbers", text=f"{table(figures)}\n{by}")
+    _fill(ROOT / "README.md", name="headline", text=table([figure for figure in figures if figure.name in HEADLINE]))
+
+
+def _fill(page: Path, *, name: str, text: str) -> None:
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, rest = page.read_text().split(begin)
+    page.write_text(f"{before}{begin}{text}{end}{rest.split(end)[1]}")
+
+
 def main() -> None:
     """Draws, measures, prints, stores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "figures")
-    parser.add_argument("--write", action="store_true", help="store docs/results.json and fill README.md")
+    parser.add_argument("--write", action="store_true", help="store docs/results.json and fill both pages")
+    parser.add_argument("--stored", action="store_true", help="fill both pages from docs/results.json and end")
     options = parser.parse_args()
+    if options.stored:
+        return fill_pages()
     figures, out = calibration_figures(), options.out.resolve()
     for name in BENCHMARKS:
         summary = draw_and_measure(name, cases=options.cases, workers=options.workers, out=out)
@@ -140,10 +168,7 @@ def main() -> None:
         command = f"python figures/results.py --cases {options.cases} --workers {options.workers} --write"
         stored = {"command": command, "figures": [f._asdict() for f in figures]}
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
-        readme = (ROOT / "README.md").read_text()
-        before, rest = readme.split(BEGIN)
-        filled = f"{before}{BEGIN}\n{table(figures)}\nPrinted by `{command}`.\n{END}{rest.split(END)[1]}"
-        (ROOT / "README.md").write_text(filled)
+        fill_pages()
 
 
 if __name__ == "__main__":

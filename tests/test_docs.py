@@ -5,6 +5,7 @@
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -115,10 +116,26 @@ def test_the_parser_of_this_test_refuses_what_the_command_would() -> None:
 
 
 def test_the_tour_shows_every_command() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [words for words in commands() if f"    likeness {words}" not in readme] == []
-    assert "make demo" in readme.splitlines()[2]
-    assert "make test" in readme.splitlines()[3]
+    shown = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/guide.md"))
+    assert [words for words in commands() if f"    likeness {words}" not in shown] == []
+    beginning = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:10]
+    assert [line for line in beginning if line.startswith(("    make demo", "    make test"))] == [
+        line for line in beginning if line.startswith("    ")
+    ]
+
+
+def test_the_numbers_of_the_pages_are_the_stored_ones() -> None:
+    stored = json.loads((ROOT / "docs" / "results.json").read_text(encoding="utf-8"))
+    means = {figure["name"]: figure["mean"] for figure in stored["figures"]}
+    for page, least in (("README.md", 5), ("docs/results.md", len(means))):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        rows = [
+            line.split(" | ")
+            for line in text.splitlines()
+            if line.startswith("| ") and line[2:].split(" | ")[0] in means
+        ]
+        assert len(rows) >= least
+        assert all(float(row[1]) == pytest.approx(means[row[0][2:]], abs=0.006) for row in rows)
 
 
 def test_every_metric_benchmark_and_backbone_is_documented() -> None:
@@ -173,11 +190,11 @@ def test_every_room_says_what_it_is(room: Path) -> None:
     docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
     assert docstring
     assert f"`{room.name}`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert f"      {room.name}/ " in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"      {room.name}/ " in (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 
 
 def test_files_in_the_layout_exist() -> None:
-    layout = (ROOT / "README.md").read_text(encoding="utf-8").split("## Layout")[1].split("\n## ")[0]
+    layout = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
     room, missing = "", []
     for line in (line for line in layout.splitlines() if line.startswith("      ")):
         if heading := re.match(r"      (\w+)/ ", line):
