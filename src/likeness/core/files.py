@@ -38,8 +38,14 @@ def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> N
     except OSError as error:
         with suppress(OSError):  # the folder itself is the problem
             temporary.unlink(missing_ok=True)
-        message = f"{path}: expected a writable folder with free space, got {error.strerror or error}; "
-        raise OutputError(message + "free the disk, fix its permissions or choose another folder.") from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, reason: object) -> OutputError:
+    """The error for a file or folder that cannot be written, by the reason that the system or a library gave."""
+    told = reason.strerror if isinstance(reason, OSError) else None
+    message = f"{path}: expected a writable folder with free space, got {told or reason}; "
+    return OutputError(message + "free the disk, fix its permissions or choose another folder.")
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
@@ -65,19 +71,25 @@ def remove_stale_temporaries(folder: Path | str) -> int:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Generator[Path, None, None]:
-    """A new empty folder to be filled, which then is `folder`; an error in between leaves the old one.
+    """A new empty folder to be filled, which then is `folder`; an error in between leaves the old one alone.
 
     A kill at any moment leaves the old folder or the new one, never a mixture, for whoever calls `recover_folder`.
+    Raises: OutputError when the disk refuses a file or a folder.
     """
     recover_folder(folder)
     fresh, old = folder.with_name(f"{folder.name}.next"), _old(folder)
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    yield fresh
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # there only after an error
     shutil.rmtree(old, ignore_errors=True)
 
 
