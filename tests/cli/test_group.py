@@ -47,9 +47,7 @@ def test_an_interrupt_says_that_a_command_starts_over(
     assert "Stopped: this command does not continue; run it again from the start." in result.stderr
 
 
-def test_an_interrupt_says_what_a_command_inside_a_group_keeps(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_interrupt_says_what_a_command_inside_a_group_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cases: list[Case]) -> None:
     summary = run(cases, tmp_path / "run", model, options={"steps": 4, "cfg_scale": 2.0})
-    assert summary == RunSummary(tmp_path / "run", 6, 6, ())
+    assert summary == RunSummary(tmp_path / "run", 6, 6, (), {})
     rows = read_jsonl(tmp_path / "run" / "manifest.jsonl")
     assert [row["id"] for row in rows] == ["one-0", "one-1", "two-0", "two-1", "none-0", "none-1"]
     assert [row["seed"] for row in rows] == [7, 8, 100, 101, 0, 1]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.benchmarks import BENCHMARKS, benchmark_names
-from likeness.cli.answer import Json, answer
+from likeness.cli.answer import Json, answer, counted, told_left_out
 from likeness.core.errors import ConfigError
 from likeness.core.runs import require_free
 
@@ -138,6 +139,7 @@ def generate(
             benchmark=benchmark,
             left_out=found.left_out,
             progress=bar("drawing"),
+            notice=_warn,
         )
     if benchmark is not None:
         copy_truth(built, run=out)
@@ -180,9 +182,25 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
         resolve_adapter(lora)
 
 
+def _warn(prompt: str, notes: Sequence[str]) -> None:
+    """One line on stderr about words that the model does not see or know; the picture will not show them."""
+    print(f"warning: prompt {prompt!r}: {'; '.join(notes)}", file=sys.stderr)
+
+
+def _told_unknown(notes: Mapping[str, Sequence[str]], *, out: Path) -> str:
+    if not notes:
+        return ""
+    prompts = "1 prompt has" if len(notes) == 1 else f"{len(notes)} prompts have"
+    wanted = "words that the model does not know or does not read; pictures will not show them"
+    return f'{prompts} {wanted} ("notes" in {out / "manifest.jsonl"}).\n'
+
+
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
     facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
-    left_out = f" {len(made.left_out)} rejected, see {out / 'rejected.jsonl'}." if made.left_out else ""
-    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
+    rows = [row.model_dump() for row in made.left_out]
+    left_out = told_left_out(rows, where=out / "rejected.jsonl")
+    unknown = _told_unknown(made.notes, out=out)
+    facts |= {"left_out": rows, "notes": {prompt: list(notes) for prompt, notes in made.notes.items()}}
+    text = f"{left_out}{unknown}{counted(made.num_images, 'picture')} in {out}. Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)

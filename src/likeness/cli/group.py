@@ -52,8 +52,8 @@ class LikenessGroup(TyperGroup):
         except OSError as error:
             if error.errno not in PLACE_ERRORS:
                 raise
-            what = f"expected a place that can be read and written, got {error.strerror}"
-            show_error(OutputError(f"{error.filename or 'disk'}: {what}; free the disk, fix permissions or choose another."))
+            what = f"{error.filename or 'disk'}: expected a place that can be read and written, got {error.strerror}"
+            show_error(OutputError(f"{what}; free the disk, fix permissions or choose another."))
             ctx.exit(EXIT_WRONG_INPUT)
         except KeyboardInterrupt as error:
             stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)

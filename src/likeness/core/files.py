@@ -152,8 +152,8 @@ def read_json(path: Path | str) -> Any:
     except json.JSONDecodeError as error:
         at = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"{at}: expected JSON, got {error.msg.lower()}; correct the file.") from None
-    except RecursionError:
-        raise DataError(f"{path}: expected JSON, got nesting too deep to read; correct the file.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, got {_json_fault(error)}; correct the file.") from None
 
 
 def read_jsonl(path: Path | str) -> list[Any]:
@@ -162,7 +162,15 @@ def read_jsonl(path: Path | str) -> list[Any]:
     for number, line in numbered_lines(read_text(path)):
         try:
             rows.append(json.loads(line))
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nesting too deep to read"
-            raise DataError(f"{path}:{number}: expected one JSON value, got {what}; correct the line.") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}:{number}: expected one JSON value, got {_json_fault(error)}; correct the line."
+            ) from None
     return rows
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg.lower()
+    too_long = "a number of thousands of digits"  # Python reads no longer ones
+    return "nesting too deep to read" if isinstance(error, RecursionError) else too_long

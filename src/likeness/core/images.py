@@ -16,6 +16,8 @@ from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff")
+"""Pictures that are not looked for in folders: converted to PNG, they are."""
 MAX_SIDE = 20_000
 """Longest accepted side in px; larger files are refused before any pixel is decoded."""
 
@@ -62,10 +64,18 @@ def load_image(path: Path | str) -> Image.Image:
     return upright.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else upright
 
 
+def unread_pictures_in(folder: Path) -> list[Path]:
+    """The files of a folder of pictures that are pictures by their name but of a kind that `pictures_in` leaves out."""
+    return sorted(path for path in _inside(folder).iterdir() if path.suffix.lower() in OTHER_SUFFIXES)
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """The png, jpg and webp files of a folder of pictures by name, of its images/ where it has one."""
-    inside = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in _inside(folder).iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _inside(folder: Path) -> Path:
+    return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _require_content(path: Path) -> None:

@@ -115,7 +115,7 @@ class Training:
     # state -----------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on as if nothing had happened. No global random state: steps draw from named seeds."""
+        """Everything needed to go on as if nothing had happened; steps draw from named seeds, so no random state."""
         return {
             "adapter": {name: parameter.detach() for name, parameter in self.named},
             "optimizer": self._optimizer.state_dict(),

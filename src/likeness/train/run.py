@@ -71,8 +71,8 @@ def tune(
     """The run folder `out` holds the adapter after train.steps steps of the config, and everything said above.
 
     A run killed at any moment and called again ends with the same bytes as an uninterrupted one; a finished run can
-    be continued by raising train.steps. SIGINT and SIGTERM take effect after the step in progress, whose state is saved;
-    a second one takes effect at once. `changes` are "table.key=value".
+    be continued by raising train.steps. SIGINT and SIGTERM take effect after the step in progress, which is
+    saved; a second one takes effect at once. `changes` are "table.key=value".
     Raises: ConfigError, DataError, WeightsError (all before the first step), OutputError, DivergenceError; StoppedError
     after a signal.
     """
