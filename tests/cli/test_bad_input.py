@@ -244,7 +244,7 @@ def test_bad_rows_are_listed_and_the_others_are_drawn(place: Path, model: Path, 
     path = cases_file(place, GOOD, row)
     result = generate(place, model, "--cases", path)
     require_success(result)
-    assert "1 rejected" in result.stdout
+    assert "1 left out:" in result.stdout
     (listed,) = read_jsonl(place / "run" / "rejected.jsonl")
     assert listed["where"] == f"{path}:2"
     assert said in listed["reason"]
@@ -439,6 +439,37 @@ def test_a_wrong_model_is_refused_and_leaves_the_folder_free(place: Path, model:
 def test_a_size_the_model_cannot_draw_is_refused(place: Path, model: Path) -> None:
     require_refused(generate(place, model, "--prompt", "a cat", "--size", "40"), "multiples of 16 px")
     assert not (place / "run").exists()
+
+
+def test_a_size_that_no_memory_holds_is_refused_with_what_it_takes(place: Path, model: Path) -> None:
+    """100,000^2 px x 128 channels x 4 bytes = 5.12e12 bytes."""
+    for words in (("--size", "100000"), ("--option", "width=100000", "--size", "100000")):
+        require_refused(generate(place, model, "--prompt", "a cat", *words), "got 100000 x 100000", "5,120 GB")
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{"])
+@pytest.mark.parametrize("name", ["tokenizer/tokenizer_config.json", "text_encoder/config.json"])
+def test_a_part_of_a_model_without_settings_is_named(place: Path, model: Path, name: str, text: str) -> None:
+    wrong = shutil.copytree(model, place / "wrong")
+    (wrong / name).write_text(text)
+    require_refused(generate(place, model, "--prompt", "a cat", "--model", wrong), wrong / name)
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}"])
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("clip", "preprocessor_config.json"), ("clip", "tokenizer_config.json"), ("dino", "preprocessor_config.json")],
+)
+def test_an_encoder_without_settings_is_named(
+    place: Path, drawn: Path, encoders: dict[str, Path], encoder: str, name: str, text: str
+) -> None:
+    wrong = shutil.copytree(encoders[encoder], place / "wrong")
+    assert (wrong / name).is_file()
+    (wrong / name).write_text(text)
+    require_refused(evaluate(drawn, encoders | {encoder: wrong}), wrong / name)
+    assert not (drawn / "evaluation").exists()
 
 
 def test_an_encoder_as_model_and_a_model_as_encoder_are_refused(

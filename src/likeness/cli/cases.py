@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from likeness.benchmarks import benchmark_cases
-from likeness.core.errors import ConfigError
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.images import load_image
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 from likeness.core.rng import seed_for
@@ -58,6 +59,10 @@ def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
     for path in references:
         if not os.path.isfile(path):  # unlike Path.is_file, also answers for names no file system accepts
             raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
+        try:
+            load_image(path)
+        except DataError as error:
+            raise DataError(f"--ref {error}") from None
     subjects = tuple(
         Subject(id=f"subject-{number}", class_name=path.stem, reference_image=path.resolve())
         for number, path in enumerate(references, start=1)

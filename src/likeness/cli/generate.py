@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 
 from likeness.benchmarks import BENCHMARKS, benchmark_names
 from likeness.cli.answer import Json, answer, counted, told_left_out
-from likeness.core.errors import ConfigError
+from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def generate(
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)
-    with progress_bars() as bar:
+    with progress_bars() as bar, _named_by_flags(prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
             found.cases,
@@ -180,6 +181,19 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
     read_options(BACKBONE, options, folder=resolve_weights(model))
     for lora in loras:
         resolve_adapter(lora)
+
+
+@contextmanager
+def _named_by_flags(prompt: str | None) -> Generator[None, None, None]:
+    """Where the one case is that of --prompt, what is wrong with it is told by the flags that gave it."""
+    try:
+        yield
+    except NoCaseError as error:
+        if prompt is None:
+            raise
+        is_reference = error.reason.startswith("reference image: ")
+        where = "--ref: " if is_reference else "--prompt: "
+        raise DataError(where + error.reason.removeprefix("reference image: ").removeprefix("prompt: ")) from None
 
 
 def _warn(prompt: str, notes: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from likeness.core.errors import ConfigError
 
 __all__ = ["BACKBONE", "ImageMaker", "LoadMaker", "MakerSpec", "load_maker", "maker_name", "notes_on", "read_options"]
 
+MOST_SIDE, MOST_PIXELS = 8192, 4096 * 4096
 BACKBONE = "likeness.backbones.open:open_backbone"
 """The maker that is whichever backbone the model's folder holds."""
 
@@ -79,10 +80,24 @@ def _find(name: str) -> Callable[..., Any]:
 def read_options(load: str, given: Mapping[str, Any], *, folder: Path) -> Options | dict[str, Any]:
     """The options as the maker takes them: its own model of them, or what was given where it has none.
 
-    Raises: ConfigError naming the option; WeightsError when the folder holds no known backbone.
+    Raises: ConfigError naming the option, also for a picture of more pixels than MOST_PIXELS with the memory it would
+    take; WeightsError when the folder holds no known backbone.
     """
+    _require_drawable(given)
     model = options_of(kind_of(folder)) if load == BACKBONE else getattr(_find(load), "options", None)
     return dict(given) if model is None else model(**given)
+
+
+def _require_drawable(given: Mapping[str, Any]) -> None:
+    try:
+        sides = [int(given[name]) for name in ("size", "width") if given.get(name) is not None]
+    except (TypeError, ValueError):
+        return  # the maker's own model of its options says what is wrong
+    pixels = sides[0] * sides[-1] if sides else 0
+    if pixels > MOST_PIXELS or max(sides, default=0) > MOST_SIDE:
+        took = f"about {pixels * 128 * 4 / 1e9:,.0f} GB in FLUX's autoencoder alone (128 channels of float32 a px)"
+        limit = f"at most {MOST_SIDE} px a side and {MOST_PIXELS / 1e6:.0f} million px"
+        raise ConfigError(f"size: expected {limit}, got {sides[0]} x {sides[-1]}, which takes {took}; lower it.")
 
 
 def load_maker(spec: MakerSpec) -> ImageMaker:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple  # Any: identities and rows are JSON
 from likeness.backbones.open import kind_of
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
-from likeness.core.errors import ConfigError, DataError, LikenessError
+from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
@@ -83,7 +83,7 @@ def generate_run(
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
-        raise DataError(f"cases: expected one usable case, got none; first reason: {references.left_out[0].reason}")
+        raise _no_case(references.left_out[0].reason)
     facts = _model_facts(model, weights, loras, adapters)
     asked = read_options(load, options or {}, folder=weights)
     made_by = kind_of(weights) if load == BACKBONE else load
@@ -108,6 +108,10 @@ def generate_run(
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _no_case(reason: str) -> NoCaseError:
+    return NoCaseError(f"cases: expected one usable case, got none; first reason: {reason}", reason=reason)
 
 
 def _withdraw(folder: Path) -> None:
@@ -174,8 +178,7 @@ def _run(
     refused = _make_all(missing, making=making, total=len(jobs))
     made = [job for job in jobs if job.id not in refused]
     if not made:
-        first = next(iter(refused.values()))
-        raise DataError(f"cases: expected one usable case, got none; first reason: {first}")
+        raise _no_case(next(iter(refused.values())))
     notes = _write_tables(made, references=references, identity=identity, folder=plan.folder)
     left_out = (*left_out, *(LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused))
     rejected = plan.folder / "rejected.jsonl"
