@@ -33,6 +33,10 @@ BENCHMARK_HELP = (
     f"{', '.join(benchmark_names(needs_data=False))}, or with --data {', '.join(benchmark_names(needs_data=True))}."
 )
 
+LIMIT_HELP = (
+    "Only so many cases, balanced over subjects and prompts (of the drawn world, whose order is random: the first). "
+    "The same command with a larger limit adds to the run."
+)
 MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
 
 
@@ -93,7 +97,7 @@ def generate(
     cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
     benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT_HELP)] = None,
     seed: Seed = None,
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
@@ -10,12 +11,12 @@ from likeness.backbones.open import kind_of
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
-from likeness.core.files import write_jsonl
+from likeness.core.files import read_text, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
-from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.runs import grow_run, hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
@@ -68,12 +69,12 @@ def generate_run(
     """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
-    from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
-    Pictures do not depend on `workers` or the order of cases. `options` are the backbone's own (steps, size ...),
-    checked before any weights are loaded; `loras` are files, folders or hub ids of adapters that all act on `model`;
-    `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
-    rejected.jsonl, after the `left_out` rows passed in, and the others go on. `progress` counts pictures; `notice`
-    hears of words that the model does not know.
+    from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
+    and a run of the first of the cases grows to one of all. Pictures do not depend on `workers` or the order of cases.
+    `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
+    folders or hub ids of adapters that all act on `model`; `benchmark` names what the cases are and stands in run.json.
+    Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
+    on. `progress` counts pictures; `notice` hears of words that the model does not know.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
@@ -99,6 +100,8 @@ def generate_run(
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
+    is_beginning = partial(_is_beginning, cases=references.cases, written=plan.folder / "cases.jsonl")
+    grow_run(out, identity=identity, key="cases_sha256", may_grow=is_beginning)
     open_run(out, identity=identity)
     with hold_run(out):
         try:
@@ -108,6 +111,16 @@ def generate_run(
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _is_beginning(sha256: str, *, cases: Sequence[Case], written: Path) -> bool:
+    """Whether a run of the first so many of the cases, but not of all, had this hash.
+
+    As many as the file `written` has lines are tried first: a kill may have come before it was written.
+    """
+    rows, lines = _case_rows(cases), read_text(written).count("\n") if written.is_file() else 0
+    counts = sorted(range(1, len(rows)), key=lambda count: count != lines)
+    return any(json_sha256(rows[:count]) == sha256 for count in counts)
 
 
 def _no_case(reason: str) -> NoCaseError:

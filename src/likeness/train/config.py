@@ -5,6 +5,7 @@ Defaults stand where a paper or the design note gives one: FocusDPO (arXiv:2509.
 gamma and steps; Diffusion-DPO (arXiv:2311.12908) for beta's scale; UNO (arXiv:2504.02160) for times and optimizer.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -165,14 +166,20 @@ def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], Tr
 
 
 def _own_mistakes(values: dict[str, Any]) -> list[str]:
-    """Those of the tables that are the same for every task."""
+    """Those of the tables that are the same for every task, but for keys that may belong to another table."""
     mistakes: list[str] = []
     for name, table in _OWN_TABLES.items():
         try:
             table.model_validate(values.get(name, {}))
         except ValidationError as error:
-            mistakes += [_mistake(item, table=name, tables=_OWN_TABLES) for item in error.errors()]
+            sure = [item for item in error.errors() if item["type"] != "extra_forbidden" or _is_slip(item, table)]
+            mistakes += [_mistake(item, table=name, tables=_OWN_TABLES) for item in sure]
     return mistakes
+
+
+def _is_slip(item: Any, table: type[Spec]) -> bool:
+    """Whether an unknown key is nearly one of the table, and so hardly one of another."""
+    return bool(difflib.get_close_matches(str(item["loc"][-1]), table.model_fields, n=1, cutoff=0.7))
 
 
 def _is_said(mistake: str, *, said: set[str]) -> bool:
