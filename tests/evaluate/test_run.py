@@ -316,7 +316,7 @@ def test_no_picture_at_all_and_damaged_pictures_are_named(
     }
     (pictures / "case-3-1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"case-3-1\.png"):
-        evaluate_run(pictures, **settings | {"allow_missing": False})
+        evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
     summary = evaluate_run(pictures, **settings)
     assert (summary["num_samples"], summary["missing_images"]) == (11, ["case-3-1"])
     for path in pictures.glob("*.png"):
