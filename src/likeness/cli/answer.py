@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 
 def answer(facts: dict[str, Any], *, text: str, as_json: bool) -> None:  # JSON values
-    """`facts` as one JSON object when `as_json`, else `text`."""
-    typer.echo(json.dumps(facts, ensure_ascii=False, default=str) if as_json else text)
+    """`facts` as one JSON object when `as_json`, else `text`; letters that stdout cannot write are escaped."""
+    encoding = sys.stdout.encoding or "ascii"
+    is_unicode = encoding.replace("-", "").lower().startswith("utf")
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=not is_unicode, default=str))
+    else:
+        typer.echo(text if is_unicode else text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def counted(count: int, noun: str) -> str:

@@ -121,9 +121,8 @@ def generate(
     from likeness.generate.run import generate_run
 
     quiet_libraries()
-    shortcuts = {"size": size, "steps": steps, "guidance": guidance}
-    scales = {"cfg_scale": cfg_scale, "reference_cfg_scale": reference_cfg_scale}
-    options = _options({**shortcuts, **scales}, more=option or ())
+    flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
+    options = _options({**flags, "reference_cfg_scale": reference_cfg_scale}, more=option or ())
     built = out.parent / f"{out.name}-cases"
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
