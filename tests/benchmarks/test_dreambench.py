@@ -54,6 +54,18 @@ def test_multi_is_30_pairs_by_25_prompts() -> None:
     assert len({case.prompt for case in cases}) == 525
 
 
+@needs_dreambench
+@pytest.mark.parametrize("name", ["dreambench-single", "dreambench-multi"])
+def test_a_limit_is_balanced_over_subjects_and_prompts(name: str) -> None:
+    """Of 30 subjects or pairs and 25 prompts: 60 cases show each twice, and a smaller sample begins a larger one."""
+    found = cases_in(REAL, name, limit=60)
+    groups = Counter(tuple(subject.id for subject in case.subjects) for case in found)
+    assert len(groups) == 30
+    assert set(groups.values()) == {2}
+    assert cases_in(REAL, name, limit=30) == found[:30]
+    assert max(Counter(case.id.rpartition("-")[2] for case in found).values()) <= 6  # prompts by number: 60 / 25 = 2.4
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("mug", "cat"):

@@ -113,6 +113,17 @@ def test_a_limit_gives_the_first_cases(folders: dict[str, Path], name: str, tmp_
     assert pictures.items() <= whole.items()
 
 
+def test_a_folder_of_the_first_cases_grows(folders: dict[str, Path], tmp_path: Path) -> None:
+    name = "world-multi"
+    benchmark_cases(name, folder=tmp_path, limit=1)
+    assert len(benchmark_cases(name, folder=tmp_path, limit=3).cases) == 3
+    assert contents(tmp_path) == contents(folders[name])
+    rows = (tmp_path / "cases.jsonl").read_text().splitlines()
+    (tmp_path / "cases.jsonl").write_text(rows[0] + "\n")  # killed when all was drawn but the list
+    assert len(benchmark_cases(name, folder=tmp_path, limit=3).cases) == 3
+    assert contents(tmp_path) == contents(folders[name])
+
+
 def first_cases(name: str, count: int) -> list[Case]:
     """The first scenarios of a benchmark as cases without pictures."""
     scenarios = [SCENARIOS[name](index, "test") for index in range(count)]

@@ -160,7 +160,8 @@ def test_bad_reference_of_one_case_is_listed_and_the_others_are_drawn(place: Pat
     rows = [{"id": name, "prompt": "a cat", "references": [f"{name}.png"]} for name in ("bad", "cat")]
     result = generate(place, model, "--cases", cases_file(place, *rows))
     require_success(result)
-    assert "1 rejected" in result.stdout
+    assert "1 left out:" in result.stdout
+    assert said in result.stdout
     (listed,) = read_jsonl(place / "run" / "rejected.jsonl")
     assert said in listed["reason"]
     assert "bad.png" in listed["reason"]
@@ -232,6 +233,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "empty prompt": ({"prompt": "  "}, "at least one word"),
     "five references": ({"prompt": "a cat", "references": ["cat.png"] * 5}, "at most 4, got 5"),
     "missing picture": ({"prompt": "a cat", "references": ["none.png"]}, "none.png"),
+    "seed of 5,000 digits": ('{"prompt": "a cat", "seed": ' + "9" * 5000 + "}", "thousands of digits"),
     "same id": ({"id": "GOOD", "prompt": "a cat"}, "each id once"),
 }
 
@@ -242,7 +244,7 @@ def test_bad_rows_are_listed_and_the_others_are_drawn(place: Path, model: Path, 
     path = cases_file(place, GOOD, row)
     result = generate(place, model, "--cases", path)
     require_success(result)
-    assert "1 rejected" in result.stdout
+    assert "1 left out:" in result.stdout
     (listed,) = read_jsonl(place / "run" / "rejected.jsonl")
     assert listed["where"] == f"{path}:2"
     assert said in listed["reason"]
@@ -254,6 +256,29 @@ def test_a_file_of_bad_rows_only_is_refused(place: Path, model: Path, kind: str)
     row, said = BAD_ROWS[kind]
     path = cases_file(place, row)
     require_refused(generate(place, model, "--cases", path), f"{path}:1", said)
+    assert not (place / "run").exists()
+
+
+def test_words_the_model_does_not_know_are_warned_of_once_per_prompt_and_counted(place: Path, model: Path) -> None:
+    """Two pictures of one prompt, one of another, one of a prompt that is known in full."""
+    strange, other = "a zebra juggles", "a pineapple"
+    rows = [{"id": f"c{i}", "prompt": text} for i, text in enumerate([strange, "a cat", other])]
+    result = generate(place, model, "--cases", cases_file(place, *rows), "-n", "2")
+    require_success(result)
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert warnings == [
+        f"warning: prompt {strange!r}: unknown words: juggles, zebra",
+        f"warning: prompt {other!r}: unknown words: pineapple",
+    ]
+    assert "2 prompts have words that the model does not know" in result.stdout
+    again = generate(place, model, "--cases", place / "cases.jsonl", "-n", "2", "--json")  # draws nothing
+    assert set(json.loads(again.stdout)["notes"]) == {strange, other}
+
+
+def test_a_reference_that_cannot_be_used_is_an_error_when_nothing_else_is_left(place: Path, model: Path) -> None:
+    Image.new("RGB", (1, 3000), "red").save(place / "thread.png")
+    words = ("--prompt", "a cat", "--ref", place / "thread.png")
+    require_refused(generate(place, model, *words), "got 1 x 3000")
     assert not (place / "run").exists()
 
 
@@ -416,6 +441,37 @@ def test_a_size_the_model_cannot_draw_is_refused(place: Path, model: Path) -> No
     assert not (place / "run").exists()
 
 
+def test_a_size_that_no_memory_holds_is_refused_with_what_it_takes(place: Path, model: Path) -> None:
+    """100,000^2 px x 8 channels of the tiny autoencoder x 4 bytes = 3.2e11 bytes."""
+    for words in (("--size", "100000"), ("--option", "width=100000", "--size", "100000")):
+        require_refused(generate(place, model, "--prompt", "a cat", *words), "got 100000 x 100000", "about 320 GB")
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{"])
+@pytest.mark.parametrize("name", ["tokenizer/tokenizer_config.json", "text_encoder/config.json"])
+def test_a_part_of_a_model_without_settings_is_named(place: Path, model: Path, name: str, text: str) -> None:
+    wrong = shutil.copytree(model, place / "wrong")
+    (wrong / name).write_text(text)
+    require_refused(generate(place, model, "--prompt", "a cat", "--model", wrong), wrong / name)
+    assert not (place / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}"])
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("clip", "preprocessor_config.json"), ("clip", "tokenizer_config.json"), ("dino", "preprocessor_config.json")],
+)
+def test_an_encoder_without_settings_is_named(
+    place: Path, drawn: Path, encoders: dict[str, Path], encoder: str, name: str, text: str
+) -> None:
+    wrong = shutil.copytree(encoders[encoder], place / "wrong")
+    assert (wrong / name).is_file()
+    (wrong / name).write_text(text)
+    require_refused(evaluate(drawn, encoders | {encoder: wrong}), wrong / name)
+    assert not (drawn / "evaluation").exists()
+
+
 def test_an_encoder_as_model_and_a_model_as_encoder_are_refused(
     place: Path, model: Path, encoders: dict[str, Path]
 ) -> None:
@@ -445,8 +501,41 @@ def test_missing_pictures_are_refused_or_listed(drawn: Path, encoders: dict[str,
     (drawn / "images" / "two-0.png").unlink()
     require_refused(evaluate(drawn, encoders), "two-0", "allow missing")
     assert not (drawn / "evaluation").exists()
-    require_success(evaluate(drawn, encoders, "--allow-missing"))
+    result = evaluate(drawn, encoders, "--allow-missing")
+    require_success(result)
     assert read_json(drawn / "evaluation" / "summary.json")["missing_images"] == ["two-0"]
+    assert "1 left out:\n  two-0: expected a picture, found none" in result.stdout
+
+
+def test_the_table_is_printed_and_json_has_its_rows(drawn: Path, encoders: dict[str, Path]) -> None:
+    """Numbers are those of summary.json, columns stand under each other, and the text is ASCII for any terminal."""
+    text = evaluate(drawn, encoders).stdout
+    facts = json.loads(evaluate(drawn, encoders, "--json").stdout)
+    summary = read_json(drawn / "evaluation" / "summary.json")
+    by_place = {(row["row"], row["metric"], row["column"]): row for row in summary["rows"]}
+    generated = [key for key in by_place if key[0] == "generated"]
+    assert [("generated", row["metric"], row["column"]) for row in facts["table"]] == generated
+    assert text.isascii()
+    lines = [line for line in text.splitlines() if " | " in line]
+    assert [cell.strip() for cell in lines[0].split("|")] == [
+        "metric", "mean", "95% interval", "floor", "ceiling", "n", "missing",
+    ]  # fmt: skip
+    assert len({tuple(i for i, letter in enumerate(line) if letter == "|") for line in lines}) == 1
+    for line, row in zip(lines[1:], facts["table"], strict=True):
+        found = by_place["generated", row["metric"], row["column"]]
+        cells = [cell.strip() for cell in line.split("|")]
+        assert cells[0].startswith(summary["metrics"][_key(summary, row)]["label"])
+        assert cells[1] == ("-" if found["mean"] is None else f"{found['mean']:.3f}")
+        for cell, kind in ((cells[3], "floor"), (cells[4], "ceiling")):
+            bound = by_place[kind, row["metric"], row["column"]]["mean"]
+            assert cell == ("-" if bound is None else f"{bound:.3f}")
+            assert row[kind] == bound
+        assert cells[5:] == [str(found["n"]), str(found["missing"])]
+
+
+def _key(summary: dict[str, Any], row: dict[str, Any]) -> str:
+    names = {(facts["name"], facts["column"]): key for key, facts in summary["metrics"].items()}
+    return names[row["metric"], row["column"]]
 
 
 BAD_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -38,7 +38,7 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def fake(cases: Any, **settings: Any) -> RunSummary:
         calls.append({"cases": cases, **settings})
         settings["progress"](1, 1)
-        return RunSummary(settings["out"], len(cases), len(cases), ())
+        return RunSummary(settings["out"], len(cases), len(cases), (), {})
 
     monkeypatch.setattr("likeness.generate.run.generate_run", fake)
     return calls

@@ -2,14 +2,18 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from likeness.cli import app, report
-from likeness.cli.group import error_parts
+from likeness.cli.group import KEPT, error_parts
 from likeness.core.errors import DataError
+from likeness.core.stops import StoppedError, terminate_raises
+from likeness.data.pairs.dip import CHUNK
+from likeness.train.pairs.cache import PAIRS_PER_SHARD
 
 runner = CliRunner()
 
@@ -30,14 +34,41 @@ def test_markup_in_a_message_is_printed_as_it_is(tmp_path: Path) -> None:
     assert "[bold]x[/]" in result.stderr
 
 
-def test_an_interrupt_ends_with_130_and_the_way_to_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (StoppedError(signal.SIGTERM), 143)])
+def test_an_interrupt_says_that_a_command_starts_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stop: KeyboardInterrupt, code: int
+) -> None:
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise stop
 
     monkeypatch.setattr("likeness.report.build_index", interrupted)
     result = runner.invoke(app, ["report", str(tmp_path)])
+    assert result.exit_code == code
+    assert "Stopped: this command does not continue; run it again from the start." in result.stderr
+
+
+def test_an_interrupt_says_what_a_command_inside_a_group_keeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", interrupted)
+    result = runner.invoke(app, ["data", "dip", "-n", "1", "--out", str(tmp_path / "pairs")])
     assert result.exit_code == 130
-    assert "run the same command again to continue" in result.stderr
+    assert "Stopped: finished chunks of 48 pairs are kept; run the same command to continue." in result.stderr
+
+
+def test_what_is_said_of_chunks_and_shards_is_their_size() -> None:
+    assert f"chunks of {CHUNK} pairs" in KEPT["dip"]
+    assert f"chunks of {CHUNK} pairs" in KEPT["demo"]
+    assert f"shards of {PAIRS_PER_SHARD})" in KEPT["train"]
+
+
+def test_sigterm_is_an_exception_only_while_a_command_runs() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with terminate_raises(), pytest.raises(StoppedError) as stopped:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stopped.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_any_other_failure_is_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def fake(cases: Any, **settings: Any) -> RunSummary:
         calls.append(settings)
         settings["out"].mkdir()
-        return RunSummary(settings["out"], len(cases), len(cases), ())
+        return RunSummary(settings["out"], len(cases), len(cases), (), {})
 
     monkeypatch.setattr("likeness.generate.run.generate_run", fake)
     return calls

@@ -1,15 +1,19 @@
 """`likeness train` from the command line: what it says, what it refuses, and that its adapter draws pictures."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import preference_runs as runs
 import pytest
+from scripts import child_environment
 from typer.testing import CliRunner
 
 from likeness.cli import app
 from likeness.core.files import read_json, read_jsonl
 from likeness.core.hashing import folder_sha256
+from likeness.train.config import read_train_config
 
 runner = CliRunner()
 
@@ -48,8 +52,11 @@ def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
     ("change", "said"),
     [
         ("objective.focus.gama=0.3", "did you mean gamma"),
-        ("objective.focus.tau=2", "objective.focus.tau what expected less than or equal to 1"),
-        ("model.rank=0", "model.rank what expected greater than or equal to 1"),
+        ("objective.focus.tau=2", "--set objective.focus.tau=2 what expected less than or equal to 1"),
+        ("model.rank=0", "--set model.rank=0 what expected greater than or equal to 1"),
+        ("model.rank=1000000000", "expected at most 4096, got 1000000000, which takes 98,304 GB"),
+        ("data.size=100000", "expected at most 4096 px, got 100000, which takes 5,120 GB"),
+        ("train.stepz=3", "--set train.stepz=3 what expected a known key, got 'stepz' to do did you mean steps"),
         ("data.pairs=nowhere", "make one with `likeness data dip`"),
         ("model.base=nowhere", "nowhere"),
         ("objective", "expected table.key=value"),
@@ -79,3 +86,19 @@ def test_the_recipes_run_on_the_embedded_model(name: str, tmp_path: Path) -> Non
     result = runner.invoke(app, ["train", str(recipe), "--out", str(tmp_path / "run"), *flags])
     assert result.exit_code == 0, result.output
     assert len(read_jsonl(tmp_path / "run" / "log.jsonl")) == 2
+
+
+@pytest.mark.parametrize("change", ["train.stepz=3", "model.rank=x", "train.steps=0", "modell.rank=4", "objective"])
+def test_a_slip_on_the_command_line_is_told_before_torch_is_imported(recipe: Path, change: str) -> None:
+    """In a process of its own, where an import of torch would be an error."""
+    program = "import sys; sys.modules['torch'] = None; from likeness.cli import main; main()"
+    words = [sys.executable, "-c", program, "train", str(recipe), "--out", "nowhere", "--set", change]
+    done = subprocess.run(words, env=child_environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "--set" in done.stderr
+    assert "torch" not in done.stderr
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(recipe: Path) -> None:
+    recipe.write_bytes(b"\xef\xbb\xbf" + recipe.read_bytes())
+    assert read_train_config(recipe).train.steps == 4

@@ -1,13 +1,15 @@
 """The only loader: every oddity of real picture files, and a writer whose bytes repeat."""
 
+import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.images import MAX_SIDE, fit_reference, load_image, png_text, save_png, to_rgb
@@ -222,3 +224,44 @@ def test_fit_reference_crops_the_centre() -> None:
 def test_fit_reference_refuses_a_sliver() -> None:
     with pytest.raises(DataError, match=r"at least 16 px .* got 1000 x 20"):
         fit_reference(Image.new("RGB", (1000, 20)), long_side=512, multiple=16)
+
+
+def box(*brands: bytes) -> bytes:
+    """The first box of an ISO media file: main brand, version, other brands. Source: ISO/IEC 14496-12, 4.3."""
+    data = b"ftyp" + brands[0] + b"\0\0\0\0" + b"".join(brands[1:])
+    return struct.pack(">I", len(data) + 4) + data + b"\0" * 64
+
+
+PHONES: dict[str, tuple[bytes, str]] = {
+    "iPhone": (box(b"heic", b"mif1", b"heic"), "got HEIC; pip install 'likeness[heic]'"),
+    "generic main brand": (box(b"mif1", b"mif1", b"heic"), "got HEIC; pip install 'likeness[heic]'"),
+    "JPEG XL": (b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0" * 20, "got JPEG XL; convert it to PNG"),
+    "AVIF": (box(b"avif", b"mif1", b"avif"), "got AVIF; pip install 'pillow>=11.3'"),
+    "AVIF under a generic main brand": (box(b"mif1", b"avif"), "got AVIF; pip install 'pillow>=11.3'"),
+}
+
+
+@pytest.mark.parametrize("kind", PHONES)
+def test_kinds_that_pillow_does_not_read_are_named_with_what_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise UnidentifiedImageError
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    monkeypatch.setattr(Image, "open", unknown)  # a Pillow without AVIF
+    data, said = PHONES[kind]
+    path = tmp_path / "photo.heic"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=re.escape(f"{path}: expected a PNG, JPEG or WebP picture, {said}")):
+        load_image(path)
+
+
+def test_a_heic_is_read_where_its_library_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    pixels = np.zeros((64, 96, 3), dtype=np.uint8)
+    pixels[:, 48:] = (200, 40, 40)
+    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "photo.heic", quality=-1)
+    found = np.asarray(load_image(tmp_path / "photo.heic")).astype(int)
+    assert found.shape == pixels.shape
+    assert np.abs(found - pixels)[:, [*range(40), *range(56, 96)]].max() <= 8  # chroma is halved at the edge

@@ -11,7 +11,7 @@ from scripts import child_environment
 
 from likeness.core.errors import DataError, OutputError
 from likeness.core.files import read_json
-from likeness.core.runs import hold_run, open_run, package_versions, require_free
+from likeness.core.runs import grow_run, hold_run, open_run, package_versions, require_free
 
 IDENTITY = {"model": {"id": "tiny", "sha256": "ab"}, "settings": {"steps": 25, "size": None}}
 
@@ -102,3 +102,17 @@ def test_versions_name_what_is_missing() -> None:
     found = package_versions("torch", "no-such-package")
     assert list(found) == ["likeness", "python", "torch", "no-such-package"]
     assert (found["torch"], found["no-such-package"]) == (torch.__version__, "not installed")
+
+
+def test_a_run_grows_in_one_key_only_and_only_as_it_may(tmp_path: Path) -> None:
+    larger = IDENTITY | {"num_cases": 5}
+    grow_run(tmp_path, identity=larger, key="num_cases", may_grow=lambda _: True)
+    assert not (tmp_path / "run.json").exists()  # there is nothing to grow
+    open_run(tmp_path, identity=IDENTITY | {"num_cases": 3})
+    grow_run(tmp_path, identity=larger, key="num_cases", may_grow=lambda old: old > 5)
+    grow_run(tmp_path, identity=larger | {"settings": {}}, key="num_cases", may_grow=lambda _: True)
+    assert read_json(tmp_path / "run.json")["num_cases"] == 3
+    grow_run(tmp_path, identity=larger, key="num_cases", may_grow=lambda old: old < 5)
+    assert read_json(tmp_path / "run.json") == larger
+    with hold_run(tmp_path), pytest.raises(OutputError, match="another process"):
+        grow_run(tmp_path, identity=IDENTITY | {"num_cases": 9}, key="num_cases", may_grow=lambda _: True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import load_image
-from likeness.core.records import read_cases
+from likeness.core.records import read_cases, write_cases
 from likeness.encoders.reading import Reading, SubjectReading
 from likeness.evaluate import Encoders, Eyes, evaluate_run, load_encoders
 from likeness.evaluate.bounds import make_pool, other_subject, other_truth
@@ -264,6 +264,46 @@ def test_missing_pictures_are_an_error_unless_allowed(
     assert (row["n"], row["missing"], row["reason"]) == (4, 2, "2 x picture missing")
 
 
+def test_everything_left_out_is_listed_by_place_and_reason(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
+    """An unusable row, a missing, a damaged, a stray and an unread picture: each once, and nothing else."""
+    benchmark, pictures = make_benchmark(), make_pictures(num_cases=5, per_case=1)
+    cases = benchmark / "cases.jsonl"
+    cases.write_text(
+        cases.read_text() + '{"id": "blank", "prompt": " "}\n{"id": "big", "prompt": "x", "seed": 1' + "0" * 5000
+    )
+    (pictures / "stranger.png").write_bytes((pictures / "case-0-0.png").read_bytes())
+    (pictures / "case-5-0.HEIC").write_bytes(b"a picture of a kind that is not looked for")
+    (pictures / "case-4-0.png").write_bytes(b"no picture")
+    settings: dict[str, Any] = {"benchmark": "small", "cases": cases, "encoders": encoders, "allow_missing": True}
+    left_out = evaluate_run(pictures, **settings)["left_out"]
+    assert left_out == json.loads((pictures / "evaluation" / "summary.json").read_text())["left_out"]
+    places = [row["where"] for row in left_out]
+    assert places == ["cases.jsonl:7", "cases.jsonl:8", "case-5", "case-4-0", "case-5-0.HEIC", "stranger.png"]
+    said = ["at least one word", "thousands of digits", "found none", "case-4-0.png", "convert it", "rename or remove"]
+    for row, words in zip(left_out, said, strict=True):
+        assert words in row["reason"]
+    assert str(benchmark) not in json.dumps(left_out)
+    assert str(pictures) not in json.dumps(left_out)
+
+
+def test_what_generate_rejected_is_listed_by_the_evaluation_of_that_run_only(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
+    run = make_benchmark()
+    make_pictures().rename(run / "images")
+    rejected = {"where": "mine.jsonl:9", "reason": "mine.jsonl:9: prompt: expected at least one word."}
+    (run / "rejected.jsonl").write_text(json.dumps(rejected) + "\n")
+    assert evaluate_run(run, benchmark="small", encoders=encoders)["left_out"] == [rejected]
+    other = run.parent / "other.jsonl"
+    write_cases(other, read_cases(run / "cases.jsonl").cases)
+    assert evaluate_run(run, benchmark="small", cases=other, encoders=encoders)["left_out"] == []
+    (run / "rejected.jsonl").write_text('{"where": 3}\n')
+    with pytest.raises(DataError, match=r"rejected\.jsonl: expected rows of where and reason"):
+        evaluate_run(run, benchmark="small", encoders=encoders)
+
+
 def test_no_picture_at_all_and_damaged_pictures_are_named(
     make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:
@@ -276,7 +316,9 @@ def test_no_picture_at_all_and_damaged_pictures_are_named(
     }
     (pictures / "case-3-1.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"case-3-1\.png"):
-        evaluate_run(pictures, **settings)
+        evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
+    summary = evaluate_run(pictures, **settings)
+    assert (summary["num_samples"], summary["missing_images"]) == (11, ["case-3-1"])
     for path in pictures.glob("*.png"):
         path.unlink()
     with pytest.raises(DataError, match=r"found none of 6 cases"):

@@ -65,7 +65,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_folder_is_complete_and_says_what_it_is(tmp_path: Path, model: Path, cases: list[Case]) -> None:
     summary = run(cases, tmp_path / "run", model, options={"steps": 4, "cfg_scale": 2.0})
-    assert summary == RunSummary(tmp_path / "run", 6, 6, ())
+    assert summary == RunSummary(tmp_path / "run", 6, 6, (), {})
     rows = read_jsonl(tmp_path / "run" / "manifest.jsonl")
     assert [row["id"] for row in rows] == ["one-0", "one-1", "two-0", "two-1", "none-0", "none-1"]
     assert [row["seed"] for row in rows] == [7, 8, 100, 101, 0, 1]
@@ -392,3 +392,32 @@ def test_bug_and_death_in_a_worker_reach_the_caller(tmp_path: Path, model: Path,
         run([Case(id="x", prompt="crash")], tmp_path / "here", model)
     with pytest.raises(LikenessError, match="exit code 9"):
         run([*cases, Case(id="x", prompt="die")], tmp_path / "dead", model, workers=2)
+
+
+def test_a_run_of_the_first_cases_grows_to_one_of_all(tmp_path: Path, model: Path, cases: list[Case]) -> None:
+    """The pictures that were there stay the same files; the folder is that of a run made in one go."""
+    run(cases, tmp_path / "whole", model)
+    run(cases[:1], tmp_path / "run", model)
+    files = {path: path.stat().st_ino for path in (tmp_path / "run" / "images").iterdir()}
+    summary = run(cases, tmp_path / "run", model)
+    assert (summary.num_images, summary.num_made) == (6, 4)
+    assert {path: path.stat().st_ino for path in files} == files
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_a_run_does_not_shrink_or_change_its_first_cases(tmp_path: Path, model: Path, cases: list[Case]) -> None:
+    run(cases[:2], tmp_path / "run", model)
+    before = contents(tmp_path / "run")
+    for others in (cases[:1], [cases[0], cases[2]], cases[::-1]):
+        with pytest.raises(OutputError, match="another run \\(cases_sha256"):
+            run(others, tmp_path / "run", model)
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_run_killed_while_it_grew_grows_further(tmp_path: Path, model: Path, cases: list[Case]) -> None:
+    """The kill fell between run.json and cases.jsonl, which still has one case while the identity is that of two."""
+    run(cases, tmp_path / "whole", model)
+    run(cases[:2], tmp_path / "run", model)
+    (tmp_path / "run" / "cases.jsonl").write_text((tmp_path / "run" / "cases.jsonl").read_text().splitlines()[0] + "\n")
+    run(cases, tmp_path / "run", model)
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")

@@ -1,5 +1,6 @@
 """The recipe of `likeness train`: what is wrong is named, with the closest thing that would be right."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,24 @@ def recipe(tmp_path: Path) -> Path:
     ],
 )
 def test_a_mistake_is_named_in_one_line(recipe: Path, change: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
+    named_by_the_flag = said.replace(f"{change.partition('=')[0]}: ", re.escape(f"--set {change}: "))
+    with pytest.raises(ConfigError, match=named_by_the_flag) as caught:
         read_train_config(recipe, changes=[change])
     assert "\n" not in str(caught.value)
 
 
 def test_several_mistakes_are_all_told(recipe: Path) -> None:
     with pytest.raises(ConfigError, match="got 2 mistakes") as caught:
-        read_train_config(recipe, changes=["objective.focus.tau=7", "train.stepps=3"])
-    assert "did you mean steps" in str(caught.value)
-    assert "focus.tau" in str(caught.value)
+        read_train_config(recipe, changes=["objective.focus.tau=7", "train.beta=3"])
+    assert "did you mean objective.beta" in str(caught.value)
+    assert "--set objective.focus.tau=7: expected less" in str(caught.value)
+
+
+def test_a_mistake_of_the_file_names_the_file_whatever_the_flags_say(recipe: Path) -> None:
+    recipe.write_text(GOOD.replace("[train]", "[train]\nstepps = 3"))
+    with pytest.raises(ConfigError, match=r"run\.toml, train\.stepps: expected a known key") as caught:
+        read_train_config(recipe, changes=["train.steps=5"])
+    assert "--set" not in str(caught.value)
 
 
 def test_a_missing_key_table_or_file_is_named(tmp_path: Path) -> None:
@@ -123,7 +132,9 @@ def test_a_preset_on_the_command_line_replaces_the_rate_of_the_file(recipe: Path
 )
 def test_what_an_objective_does_not_read_cannot_be_set(recipe: Path, kind: str, change: str) -> None:
     key = change.partition("=")[0]
-    with pytest.raises(ConfigError, match=rf"objective\.{key}: expected a known key, got '{key}'; known are kind"):
+    with pytest.raises(
+        ConfigError, match=rf"--set objective\.{change}: expected a known key, got '{key}'; known are kind"
+    ):
         read_train_config(recipe, changes=[f"objective.kind={kind}", f"objective.{change}"])
     read_train_config(recipe, changes=["objective.kind=focus_dpo", f"objective.{change}"])
 
@@ -162,7 +173,7 @@ def test_a_task_that_is_none_is_refused(recipe: Path) -> None:
 
 
 def test_a_pattern_that_is_none_is_refused(recipe: Path) -> None:
-    with pytest.raises(ConfigError, match=r"focus\.layers: expected a regular expression, got '\('"):
+    with pytest.raises(ConfigError, match=r"focus\.layers=\(: expected a regular expression, got '\('"):
         read_train_config(recipe, changes=["objective.focus.layers=("])
 
 

@@ -65,6 +65,37 @@ def test_a_hundred_killed_runs_end_with_the_same_bytes(recipe: Path, tmp_path: P
     kill_runs(longer(recipe), tmp_path, count=100, seed=1)
 
 
+FULL = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that the write fails with EFBIG, as on a full disk with ENOSPC
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+from likeness.cli import main
+main()
+"""
+
+
+def test_a_disk_that_is_full_at_a_save_is_one_error_and_costs_nothing(recipe: Path, tmp_path: Path) -> None:
+    """A limit on the size of a file stands in for the full disk: the same error from the same calls."""
+    train(recipe, tmp_path / "whole")
+    run = tmp_path / "run"
+    train(recipe, run, "train.steps=2")  # encodes the pairs and leaves a state
+    size = (run / "state" / "tensors.safetensors").stat().st_size
+    words = [sys.executable, "-c", FULL, str(size // 2), "train", str(recipe), "--out", str(run), "--device", "cpu"]
+    environment = child_environment()
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert f"{run / 'state'}" in done.stderr
+    assert "free the disk" in done.stderr
+    state = load_state(run / "state")
+    assert state is not None
+    assert state["step"] == 2
+    assert not (run / "state.next").exists()
+    train(recipe, run)
+    maps = {"maps/000002.json", "maps/000004.json"}  # this process draws fewer than the command
+    assert same(tmp_path / "whole", run, but=frozenset(maps))
+
+
 def test_a_kill_while_saving_costs_nothing(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dies at each rename of a save in turn, in this process, as an exception that nothing handles."""
     train(recipe, tmp_path / "whole")

@@ -66,7 +66,10 @@ def benchmark_cases(
     split: Split = "test",
     progress: Progress = unseen,
 ) -> CasesFile:
-    """The cases of a named benchmark, or its first `limit`: built in `folder`, or read from the photographs in `data`.
+    """The cases of a named benchmark, or `limit` of them: built in `folder`, or read from the photographs in `data`.
+
+    The first M of `limit` cases are those of a limit of M. Photographed cases are balanced over subjects and prompts;
+    those of the drawn world are in random order by seed, so there the first are taken.
 
     Raises: ConfigError for another name or without data that is needed; DataError for unusable data or a split that
     the benchmark does not have; OutputError when `folder` holds something else.

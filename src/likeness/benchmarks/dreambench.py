@@ -14,6 +14,7 @@ from likeness.core.files import read_json, read_text
 from likeness.core.jobs import Progress
 from likeness.core.kinds import Split
 from likeness.core.records import Case, CasesFile, Subject
+from likeness.core.sampling import balanced_sample
 
 LISTS = {"dreambench-single": "dreambench_singleip.json", "dreambench-multi": "dreambench_multiip.json"}
 
@@ -21,7 +22,9 @@ LISTS = {"dreambench-single": "dreambench_singleip.json", "dreambench-multi": "d
 def build(
     name: str, *, folder: Path, data: Path | None, limit: int | None, split: Split, progress: Progress
 ) -> CasesFile:
-    """The cases of "dreambench-single" or "dreambench-multi" in the list's order, or its first `limit`.
+    """The cases of "dreambench-single" or "dreambench-multi" in the list's order, or `limit` of them.
+
+    Those are balanced over subjects and prompts, as `likeness.core.sampling.balanced_sample` says.
 
     `data` is the folder of the photographs; nothing is written to `folder`. Ids are the subjects and the prompt's
     number, such as "backpack-00" or "cat-dog-24". `photos` are all jpgs of the subject, the reference image is the one
@@ -37,13 +40,13 @@ def build(
     classes = class_words(data)
     counts: Counter[str] = Counter()
     cases: list[Case] = []
-    for number, row in enumerate(rows[:limit], start=1):
+    for number, row in enumerate(rows, start=1):
         images = _image_paths(row, f"{path}:{number}")
         subjects = tuple(_subject(image, folder=data, classes=classes) for image in images)
         group = "-".join(subject.id for subject in subjects)
         cases.append(Case(id=f"{group}-{counts[group]:02d}", prompt=row["prompt"], subjects=subjects))
         counts[group] += 1
-    return CasesFile(cases=tuple(cases), left_out=())
+    return CasesFile(cases=balanced_sample(cases, limit), left_out=())
 
 
 def class_words(folder: Path) -> dict[str, str]:

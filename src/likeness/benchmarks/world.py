@@ -3,7 +3,8 @@
 The 25 scenes of world-relationbench are RelationBench's, whichever split they belong to: there, only subjects are new.
 
 Every case comes from one seed of the world's test split, so a benchmark is this file and its version in BENCHMARKS; a
-limit of n gives the first n cases of the whole. The same cases of the validation split are for choosing settings.
+limit of n gives the first n cases of the whole, whose order is that of their seeds and so already random. The same
+cases of the validation split are for choosing settings.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from likeness.core.jobs import Progress
 from likeness.core.kinds import Split
 from likeness.core.records import CasesFile, read_cases
 from likeness.core.rng import seed_for
-from likeness.core.runs import hold_run, open_run
+from likeness.core.runs import grow_run, hold_run, open_run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import Identity
 from likeness.world.render import SubjectLabel, render, render_reference
@@ -57,15 +58,19 @@ def build(
     """The cases as written to `folder`/cases.jsonl with their references/ and truth/ pictures; `data` is not read.
 
     Case ids name the split unless it is the test split. Pictures already there are kept: `folder` is new or of the same
-    cases, which run.json tells. `progress` is told at the start and after each case.
+    cases, which run.json tells, or of fewer of them, which are then added to. `progress` is told at the start and after
+    each case.
     Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
     """
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
     path = folder / "cases.jsonl"
     facts = {"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE}
-    open_run(folder, identity={"kind": "world_benchmark", **facts})
+    identity = {"kind": "world_benchmark", **facts}
+    grow_run(folder, identity=identity, key="num_cases", may_grow=lambda old: isinstance(old, int) and old < count)
+    open_run(folder, identity=identity)
     with hold_run(folder):
-        if path.is_file() and all(_is_drawn(name, index, split=split, folder=folder) for index in range(count)):
+        drawn = all(_is_drawn(name, index, split=split, folder=folder) for index in range(count))
+        if drawn and path.is_file() and len(read_cases(path).cases) == count:
             progress(count, count)
         else:
             write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))

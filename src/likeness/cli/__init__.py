@@ -1,8 +1,8 @@
 """cli: the `likeness` command, one file per verb, each a thin layer over one function of another room.
 
 Exit codes: 0 done; 1 `doctor` found the installation unusable or `data lint` a pair set faulty; 2 what was given is
-wrong (flags, files, weights, folders), told in one block on stderr; 130 interrupted, and the same command continues the
-work. Any other failure is a bug and shows its traceback.
+wrong (flags, files, weights, folders), told in one block on stderr; 130 interrupted by Ctrl-C and 143 by SIGTERM, told
+with what was kept. Any other failure is a bug and shows its traceback.
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 

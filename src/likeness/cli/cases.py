@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from likeness.benchmarks import benchmark_cases
-from likeness.core.errors import ConfigError
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.images import load_image
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 from likeness.core.rng import seed_for
+from likeness.core.sampling import balanced_sample
 
 
 class CaseSource(NamedTuple):
@@ -26,7 +28,10 @@ class CaseSource(NamedTuple):
 def find_cases(
     source: CaseSource, *, limit: int | None, seed: int | None, folder: Path, progress: Progress = unseen
 ) -> CasesFile:
-    """Cases in their order, cut to `limit`, with their own seeds unless `seed` is given.
+    """Cases with their own seeds unless `seed` is given: all of them, or `limit` balanced over subjects and prompts.
+
+    Of a benchmark of the drawn world, whose order is random by seed, the first are taken. Either way the sample of a
+    smaller limit begins that of a larger one, so that a run can grow.
 
     `folder` is where the cases of the embedded world are built: beside the run, since a run folder holds only its run.
     Raises: ConfigError unless exactly one source is given; DataError when its files are unusable.
@@ -38,7 +43,7 @@ def find_cases(
         found = read_cases(source.cases)
     else:
         found = benchmark_cases(str(source.benchmark), folder=folder, data=source.data, limit=limit, progress=progress)
-    cases = found.cases[:limit]
+    cases = balanced_sample(found.cases, limit) if source.cases else found.cases[:limit]
     if seed is not None:
         cases = tuple(case.model_copy(update={"seed": seed_for("generate", seed, case.id)}) for case in cases)
     return CasesFile(cases=cases, left_out=found.left_out)
@@ -58,6 +63,10 @@ def _prompted(prompt: str, references: tuple[Path, ...], *, seed: int) -> Case:
     for path in references:
         if not os.path.isfile(path):  # unlike Path.is_file, also answers for names no file system accepts
             raise ConfigError(f"--ref: expected a picture, got nothing at {path}; check the path.")
+        try:
+            load_image(path)
+        except DataError as error:
+            raise DataError(f"--ref {error}") from None
     subjects = tuple(
         Subject(id=f"subject-{number}", class_name=path.stem, reference_image=path.resolve())
         for number, path in enumerate(references, start=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from likeness.cli.answer import Json, answer
+from likeness.cli.answer import Json, aligned, answer, counted, told_left_out
 from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS
@@ -81,8 +82,55 @@ def evaluate(
             progress=bar,
         )
     record_command(run, step="evaluate", line=command_line(ctx))
-    path = run / "evaluation" / "summary.json"
-    answer({"summary": path, **summary}, text=f"{path}. Next: likeness report {run}", as_json=as_json)
+    _tell(summary, run=run, as_json=as_json)
+
+
+def _tell(summary: dict[str, Any], *, run: Path, as_json: bool) -> None:
+    """The table, what is missing from it and why, and every input that was left out."""
+    from likeness.evaluate.aggregate import table_of
+
+    path, table = run / "evaluation" / "summary.json", table_of(summary)
+    counts = f"{counted(summary['num_samples'], 'picture')} of {counted(summary['num_cases'], 'case')}"
+    left_out = told_left_out(summary["left_out"], where=f'{path} ("left_out")')
+    text = f"{summary['benchmark']}: {counts}\n\n{_aligned_table(table)}\n\n{_gaps(table)}{left_out}"
+    text += f"{path}. Next: likeness report {run}"
+    answer({"summary": path, "table": table, **summary}, text=text, as_json=as_json)
+
+
+def _aligned_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as aligned text: "lower" marks metrics of which less is better, "-" what was not measured."""
+    from rich.box import ASCII_DOUBLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=ASCII_DOUBLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("metric", "mean", "95% interval", "floor", "ceiling", "n", "missing"):
+        table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=True)
+    for row in rows:
+        label = _label(row) + ("" if row["higher_is_better"] else " (lower is better)")
+        ends = [_number(row["ci_low"]), _number(row["ci_high"])]
+        interval = "-" if "-" in ends else " to ".join(ends)
+        numbers = [_number(row[name]) for name in ("mean", "floor", "ceiling")]
+        cells = [label, numbers[0], interval, *numbers[1:], str(row["n"]), str(row["missing"])]
+        table.add_row(*(Text(cell) for cell in cells))
+    return aligned(table)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['label']}, {row['column'].replace('_', ' ')}" if row["column"] else row["label"]
+
+
+def _gaps(rows: Sequence[dict[str, Any]]) -> str:
+    """Why values are missing, each reason once with the metrics it is of."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        if row["missing"]:
+            labels.setdefault(row["reason"], []).append(_label(row))
+    return "".join(f"missing, {'; '.join(names)}: {reason}\n" for reason, names in labels.items())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _named(text: str) -> tuple[str, str]:

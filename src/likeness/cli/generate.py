@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.benchmarks import BENCHMARKS, benchmark_names
-from likeness.cli.answer import Json, answer
-from likeness.core.errors import ConfigError
+from likeness.cli.answer import Json, answer, counted, told_left_out
+from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ BENCHMARK_HELP = (
     f"{', '.join(benchmark_names(needs_data=False))}, or with --data {', '.join(benchmark_names(needs_data=True))}."
 )
 
+LIMIT_HELP = (
+    "Only so many cases, balanced over subjects and prompts (of the drawn world, whose order is random: the first). "
+    "The same command with a larger limit adds to the run."
+)
 MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
 
 
@@ -91,7 +97,7 @@ def generate(
     cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
     benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many cases.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=LIMIT_HELP)] = None,
     seed: Seed = None,
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps (default: the model's).")] = None,
@@ -115,15 +121,14 @@ def generate(
     from likeness.generate.run import generate_run
 
     quiet_libraries()
-    shortcuts = {"size": size, "steps": steps, "guidance": guidance}
-    scales = {"cfg_scale": cfg_scale, "reference_cfg_scale": reference_cfg_scale}
-    options = _options({**shortcuts, **scales}, more=option or ())
+    flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
+    options = _options({**flags, "reference_cfg_scale": reference_cfg_scale}, more=option or ())
     built = out.parent / f"{out.name}-cases"
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)
-    with progress_bars() as bar:
+    with progress_bars() as bar, _named_by_flags(prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
             found.cases,
@@ -138,6 +143,7 @@ def generate(
             benchmark=benchmark,
             left_out=found.left_out,
             progress=bar("drawing"),
+            notice=_warn,
         )
     if benchmark is not None:
         copy_truth(built, run=out)
@@ -180,9 +186,38 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
         resolve_adapter(lora)
 
 
+@contextmanager
+def _named_by_flags(prompt: str | None) -> Generator[None, None, None]:
+    """Where the one case is that of --prompt, what is wrong with it is told by the flags that gave it."""
+    try:
+        yield
+    except NoCaseError as error:
+        if prompt is None:
+            raise
+        is_reference = error.reason.startswith("reference image: ")
+        where = "--ref: " if is_reference else "--prompt: "
+        raise DataError(where + error.reason.removeprefix("reference image: ").removeprefix("prompt: ")) from None
+
+
+def _warn(prompt: str, notes: Sequence[str]) -> None:
+    """One line on stderr about words that the model does not see or know; the picture will not show them."""
+    print(f"warning: prompt {prompt!r}: {'; '.join(notes)}", file=sys.stderr)
+
+
+def _told_unknown(notes: Mapping[str, Sequence[str]], *, out: Path) -> str:
+    if not notes:
+        return ""
+    prompts = "1 prompt has" if len(notes) == 1 else f"{len(notes)} prompts have"
+    wanted = "words that the model does not know or does not read; pictures will not show them"
+    return f'{prompts} {wanted} ("notes" in {out / "manifest.jsonl"}).\n'
+
+
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
     facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
-    left_out = f" {len(made.left_out)} rejected, see {out / 'rejected.jsonl'}." if made.left_out else ""
-    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
+    rows = [row.model_dump() for row in made.left_out]
+    left_out = told_left_out(rows, where=out / "rejected.jsonl")
+    unknown = _told_unknown(made.notes, out=out)
+    facts |= {"left_out": rows, "notes": {prompt: list(notes) for prompt, notes in made.notes.items()}}
+    text = f"{left_out}{unknown}{counted(made.num_images, 'picture')} in {out}. Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,16 +13,27 @@ import typer
 from typer.core import TyperGroup
 
 from likeness.core.errors import ConfigError, LikenessError, OutputError
+from likeness.core.stops import StoppedError, terminate_raises
 
 EXIT_WRONG_INPUT = 2
-EXIT_INTERRUPTED = 130
-PLACE_ERRORS = (errno.EACCES, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
+PLACE_ERRORS = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 """What a disk or a path can be guilty of; any other OSError is ours."""
-CONTINUE = "Stopped. What is finished is saved: run the same command again to continue."
+KEPT = {
+    "demo": "finished pictures, chunks of 48 pairs and the last saved training step are kept; {again}",
+    "dip": "finished chunks of 48 pairs are kept; {again}",
+    "evaluate": "finished parts of --batch-size cases are kept; {again}",
+    "generate": "finished pictures are kept; {again}",
+    "pretrain": "finished stages and the last saved state of this one are kept; {again}",
+    "sample": "finished pictures are kept; {again}",
+    "train": "encoded pairs (in shards of 64) and the last saved state are kept; {again}",
+}
+"""What is true after an interrupt, by command; the others start over."""
+CONTINUE = "run the same command to continue"
+STARTS_OVER = "this command does not continue; run it again from the start"
 
 
 class LikenessGroup(TyperGroup):
-    """A group whose commands end with 2 on a LikenessError or a bad disk and with 130 when interrupted."""
+    """A group whose commands end with 2 on a LikenessError or a bad disk and with 130 or 143 when interrupted."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # the Context of click or of typer, by version
         """Parses, and keeps what was given for `invoke` to look at."""
@@ -31,20 +43,23 @@ class LikenessGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # any result
         """The command's result, or the exit code that its error stands for."""
         try:
-            require_utf8(ctx.meta["likeness.arguments"])
-            return super().invoke(ctx)
+            with terminate_raises():
+                require_utf8(ctx.meta["likeness.arguments"])
+                return super().invoke(ctx)
         except LikenessError as error:
             show_error(error)
             ctx.exit(EXIT_WRONG_INPUT)
         except OSError as error:
             if error.errno not in PLACE_ERRORS:
                 raise
-            what = f"expected a place that can be read and written, got {error.strerror}"
-            show_error(OutputError(f"{error.filename}: {what}; free the disk, fix permissions or choose another."))
+            what = f"{error.filename or 'disk'}: expected a place that can be read and written, got {error.strerror}"
+            show_error(OutputError(f"{what}; free the disk, fix permissions or choose another."))
             ctx.exit(EXIT_WRONG_INPUT)
-        except KeyboardInterrupt:
-            print(f"\n{CONTINUE}", file=sys.stderr)
-            ctx.exit(EXIT_INTERRUPTED)
+        except KeyboardInterrupt as error:
+            stop = error if isinstance(error, StoppedError) else StoppedError(signal.SIGINT)
+            kept = stop.saved or KEPT.get(str(ctx.invoked_subcommand), STARTS_OVER).format(again=CONTINUE)
+            print(f"\nStopped: {kept}.", file=sys.stderr)
+            ctx.exit(stop.exit_code)
 
 
 def command_group(help: str) -> typer.Typer:

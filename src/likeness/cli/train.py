@@ -34,7 +34,9 @@ def train(
     """A run folder: the adapter for --lora, a log row per step, focus maps, a report of them, the state to resume."""
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
+    from likeness.train.config import read_train_config
 
+    read_train_config(config, changes=changes or ())  # before libraries that take seconds, so that a slip costs none
     quiet_libraries()
     from accelerate import PartialState
 

@@ -3,6 +3,7 @@
     LikenessError
     ├── ConfigError        a setting, flag or recipe is wrong
     ├── DataError          an input file, picture, prompt or record is wrong
+    │   └── NoCaseError    of all cases not one can be used
     ├── WeightsError       a checkpoint is missing, damaged or cannot be downloaded
     ├── MeasurementError   a metric or an interval was asked for something it cannot measure
     ├── DivergenceError    a training run produced non-finite numbers or a spike
@@ -18,6 +19,7 @@ __all__ = [
     "DivergenceError",
     "LikenessError",
     "MeasurementError",
+    "NoCaseError",
     "OutputError",
     "WeightsError",
 ]
@@ -33,6 +35,14 @@ class ConfigError(LikenessError):
 
 class DataError(LikenessError):
     """An input file, picture, prompt or record is wrong."""
+
+
+class NoCaseError(DataError):
+    """Of all cases not one can be used; `reason` is what is wrong with the first."""
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class WeightsError(LikenessError):

@@ -38,8 +38,14 @@ def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> N
     except OSError as error:
         with suppress(OSError):  # the folder itself is the problem
             temporary.unlink(missing_ok=True)
-        message = f"{path}: expected a writable folder with free space, got {error.strerror or error}; "
-        raise OutputError(message + "free the disk, fix its permissions or choose another folder.") from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path | str, reason: object) -> OutputError:
+    """The error for a file or folder that cannot be written, by the reason that the system or a library gave."""
+    told = reason.strerror if isinstance(reason, OSError) else None
+    message = f"{path}: expected a writable folder with free space, got {told or reason}; "
+    return OutputError(message + "free the disk, fix its permissions or choose another folder.")
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
@@ -65,19 +71,25 @@ def remove_stale_temporaries(folder: Path | str) -> int:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Generator[Path, None, None]:
-    """A new empty folder to be filled, which then is `folder`; an error in between leaves the old one.
+    """A new empty folder to be filled, which then is `folder`; an error in between leaves the old one alone.
 
     A kill at any moment leaves the old folder or the new one, never a mixture, for whoever calls `recover_folder`.
+    Raises: OutputError when the disk refuses a file or a folder.
     """
     recover_folder(folder)
     fresh, old = folder.with_name(f"{folder.name}.next"), _old(folder)
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    yield fresh
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # there only after an error
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -140,8 +152,8 @@ def read_json(path: Path | str) -> Any:
     except json.JSONDecodeError as error:
         at = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"{at}: expected JSON, got {error.msg.lower()}; correct the file.") from None
-    except RecursionError:
-        raise DataError(f"{path}: expected JSON, got nesting too deep to read; correct the file.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, got {_json_fault(error)}; correct the file.") from None
 
 
 def read_jsonl(path: Path | str) -> list[Any]:
@@ -150,7 +162,15 @@ def read_jsonl(path: Path | str) -> list[Any]:
     for number, line in numbered_lines(read_text(path)):
         try:
             rows.append(json.loads(line))
-        except (json.JSONDecodeError, RecursionError) as error:
-            what = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "nesting too deep to read"
-            raise DataError(f"{path}:{number}: expected one JSON value, got {what}; correct the line.") from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}:{number}: expected one JSON value, got {_json_fault(error)}; correct the line."
+            ) from None
     return rows
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg.lower()
+    too_long = "a number of thousands of digits"  # Python reads no longer ones
+    return "nesting too deep to read" if isinstance(error, RecursionError) else too_long

@@ -7,6 +7,7 @@ animations, print colours, damaged and absurdly large files.
 import io
 import struct
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+OTHER_SUFFIXES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jxl", ".tif", ".tiff")
+"""Pictures that are not looked for in folders: converted to PNG, they are."""
 MAX_SIDE = 20_000
 """Longest accepted side in px; larger files are refused before any pixel is decoded."""
 
@@ -36,12 +39,16 @@ _UPRIGHT = {
 def load_image(path: Path | str) -> Image.Image:
     """An upright RGB picture: orientation flag applied, transparency over white, 16-bit grey scaled to 8 bits.
 
-    Colour profiles are not applied. Phone files of the MPO kind give their main picture.
+    Colour profiles are not applied. Phone files of the MPO and HEIC kinds give their main picture; HEIC needs
+    pillow-heif, which the extra likeness[heic] installs.
     Raises: DataError for a missing, empty, damaged or animated file, one that is no picture, CMYK or floating-point
     pixels, and for sides above MAX_SIDE or more pixels than Pillow's decompression-bomb limit.
     """
     path = Path(path)
     _require_content(path)
+    kind = _phone_kind(path)
+    if kind == "HEIC":
+        _register_heic()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -54,6 +61,8 @@ def load_image(path: Path | str) -> Image.Image:
         limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
         raise DataError(f"{path}: expected {limit}, got more; shrink the picture.") from None
     except UnidentifiedImageError:
+        if kind:
+            raise DataError(f"{path}: expected a PNG, JPEG or WebP picture, got {kind}; {_ADVICE[kind]}.") from None
         raise DataError(f"{path}: expected a picture, got a file of another kind or a damaged header.") from None
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
@@ -62,10 +71,55 @@ def load_image(path: Path | str) -> Image.Image:
     return upright.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else upright
 
 
+_BRANDS = {
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
+    "AVIF": {b"avif", b"avis"},
+}
+_ADVICE = {
+    "HEIC": "pip install 'likeness[heic]' to read it as it is, or convert it to PNG",
+    "AVIF": "pip install 'pillow>=11.3' to read it as it is, or convert it to PNG",
+    "JPEG XL": "convert it to PNG",
+}
+
+
+def _phone_kind(path: Path) -> str:
+    """HEIC, AVIF or JPEG XL by the first bytes of the file, which Pillow may not know; empty for anything else."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise DataError(f"{path}: expected a picture, got {error.strerror or error}; check the path.") from error
+    if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL"
+    if head[4:8] != b"ftyp":
+        return ""
+    main, others = head[8:12], {head[i : i + 4] for i in range(16, 64, 4)}
+    named = (kind for brands in ({main}, others) for kind, known in _BRANDS.items() if known & brands)
+    # mif1 and msf1 stand for both kinds: what is listed beside them decides
+    return "AVIF" if main in (b"mif1", b"msf1") and others & _BRANDS["AVIF"] else next(named, "")
+
+
+def _register_heic() -> None:
+    """Pillow opens HEIC from now on, where pillow-heif is installed."""
+    try:
+        heif = import_module("pillow_heif")
+    except ImportError:
+        return
+    heif.register_heif_opener()
+
+
+def unread_pictures_in(folder: Path) -> list[Path]:
+    """The files of a folder of pictures that are pictures by their name but of a kind that `pictures_in` leaves out."""
+    return sorted(path for path in _inside(folder).iterdir() if path.suffix.lower() in OTHER_SUFFIXES)
+
+
 def pictures_in(folder: Path) -> list[Path]:
     """The png, jpg and webp files of a folder of pictures by name, of its images/ where it has one."""
-    inside = folder / "images" if (folder / "images").is_dir() else folder
-    return sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in _inside(folder).iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _inside(folder: Path) -> Path:
+    return folder / "images" if (folder / "images").is_dir() else folder
 
 
 def _require_content(path: Path) -> None:
@@ -84,7 +138,7 @@ def _require_still_picture(image: Image.Image, *, path: Path) -> None:
         got = f"{image.width} x {image.height}"
         raise DataError(f"{path}: expected sides of at most {MAX_SIDE} px, got {got}; shrink the picture.")
     frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and image.format != "MPO":
+    if frames > 1 and image.format not in ("MPO", "HEIF"):
         raise DataError(f"{path}: expected one still picture, got {frames} frames; export one of them.")
 
 

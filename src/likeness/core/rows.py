@@ -79,6 +79,8 @@ def json_object(line: str) -> dict[str, Any]:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f"expected one JSON object, got {error.msg.lower()} at column {error.colno}.") from None
+    except ValueError:  # Python reads no longer numbers
+        raise DataError("expected one JSON object, got a number of thousands of digits; shorten it.") from None
     except RecursionError:
         raise DataError("expected one JSON object, got nesting too deep to read.") from None
     if not isinstance(value, dict):

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +35,25 @@ def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
         require_free(folder, facts=identity)
         write_json(record, identity)
     return folder
+
+
+def grow_run(folder: Path | str, *, identity: dict[str, Any], key: str, may_grow: Callable[[Any], bool]) -> None:
+    """The folder's run.json becomes `identity` where it differs in `key` alone and `may_grow` accepts the old value.
+
+    Called before `open_run`, which refuses every other difference. Raises: OutputError when another process holds the
+    folder, or it cannot be written.
+    """
+    record = Path(folder) / "run.json"
+    if not record.is_file():
+        return
+    with hold_run(folder):
+        try:
+            found = read_json(record)
+        except DataError:
+            return  # `open_run` says what is wrong with it
+        same = isinstance(found, dict) and key in found and {**found, key: identity[key]} == identity
+        if same and found[key] != identity[key] and may_grow(found[key]):
+            write_json(record, identity)
 
 
 def recorded_run(run: Path) -> dict[str, Any]:

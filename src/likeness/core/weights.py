@@ -9,7 +9,8 @@ import re
 from importlib import resources
 from pathlib import Path
 
-from likeness.core.errors import WeightsError
+from likeness.core.errors import DataError, WeightsError
+from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -140,3 +141,27 @@ def _declared_size(header: bytes, *, length: int) -> int | None:
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         return None
     return 8 + length + max(ends, default=0)
+
+
+CONFIGS = (
+    *("config.json", "model_index.json", "preprocessor_config.json", "scheduler_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json"),
+)
+"""Files of stock folders that hold an object which says something."""
+
+
+def require_configs(folder: Path) -> None:
+    """Every config in the folder is a JSON object that is not empty, for libraries that take defaults or fail late.
+
+    Raises: WeightsError naming the file.
+    """
+    for path in (folder / name for name in CONFIGS):
+        if not path.is_file():
+            continue
+        try:
+            value = read_json(path)
+        except DataError as error:
+            raise WeightsError(f"{path}: expected a JSON object, got damage ({error}); download it again.") from None
+        if not isinstance(value, dict) or not value:
+            got = "an empty object" if isinstance(value, dict) else type(value).__name__
+            raise WeightsError(f"{path}: expected a JSON object with settings, got {got}; download it again.")

@@ -15,7 +15,7 @@ from torch import Tensor
 from likeness.core.errors import DataError, MeasurementError, WeightsError
 from likeness.core.hashing import folder_sha256, short
 from likeness.core.rows import readable_mistakes
-from likeness.core.weights import resolve_weights
+from likeness.core.weights import require_configs, resolve_weights
 
 Sight = TypeVar("Sight", covariant=True)
 
@@ -121,6 +121,7 @@ class FeatureEncoder(ABC):
         Raises: WeightsError when there is none or it holds another model.
         """
         folder, (noun, wanted) = weights_folder(spec), cls.wanted
+        require_configs(folder)
         try:
             return cls(folder, device=device, spec=spec)
         except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:

@@ -49,6 +49,25 @@ def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) 
     }
 
 
+def table_of(summary: Mapping[str, Any]) -> list[Row]:
+    """One row per metric and column of a summary's "rows": the pictures' numbers between the floor and the ceiling.
+
+    A row holds `metric`, `column`, `label`, `mean`, `ci_low`, `ci_high` (95%), `floor`, `ceiling` (means, null where
+    not measured), `n` and `missing` values, `reason`, `unit`, `higher_is_better`.
+    """
+    by_place = {(row["row"], row["metric"], row["column"]): row for row in summary["rows"]}
+    labels = {(facts["name"], facts["column"]): facts["label"] for facts in summary["metrics"].values()}
+    table: list[Row] = []
+    for (kind, metric, column), row in by_place.items():
+        if kind == "generated":
+            bounds = {name: by_place.get((name, metric, column), {}).get("mean") for name in ("floor", "ceiling")}
+            names = {"metric": metric, "column": column, "label": labels[metric, column]}
+            numbers = {key: row[key] for key in ("mean", "ci_low", "ci_high")}
+            more = {key: row[key] for key in ("n", "missing", "reason", "unit", "higher_is_better")}
+            table.append({**names, **numbers, **bounds, **more})
+    return table
+
+
 def to_json(interval: Interval) -> Row:
     """The interval by the names of its parts, null in place of NaN."""
     return {name: value if value == value else None for name, value in interval._asdict().items()}  # NaN equals nothing

@@ -16,12 +16,13 @@ from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json
 from likeness.core.hashing import file_sha256, json_sha256, short
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
+from likeness.core.rows import LeftOut
 from likeness.core.runs import package_versions
 from likeness.encoders import ENCODERS, load_encoder
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import Pool, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.measure import Encoders, Eyes, Panel, derived, to_row
-from likeness.evaluate.samples import Found, Sample, find_samples
+from likeness.evaluate.samples import Found, Sample, find_samples, without_damaged
 from likeness.metrics import METRICS
 from likeness.metrics.base import Measured
 
@@ -88,7 +89,9 @@ def evaluate_run(
     `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
     file or in the run folder when None). `batch_size` cases make one part; no value depends on it. Several runs
     of the same cases need `bounds` only once, and an `Eyes` in place of encoders looks at their photos only once.
-    Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` missing ones are listed.
+    "left_out" of the summary is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
+    file, rows and pictures that `generate` rejected, missing and damaged pictures, pictures that belong to no case.
+    Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` these are only listed.
     """
     if batch_size < 1:
         raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
@@ -96,7 +99,9 @@ def evaluate_run(
     path = cases or run_folder / "cases.jsonl"
     listed = read_cases(path)
     found = find_samples(run_folder, cases=listed.cases)
+    found = without_damaged(found) if allow_missing else found
     _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
+    left_out = _left_out(listed, found, path=path, folder=run_folder)
     candidates = [truth] if truth else [path.parent / "truth", run_folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
     plan = _Plan(found, pool, benchmark=benchmark, eyes=eyes, bounds=bounds)
@@ -105,7 +110,7 @@ def evaluate_run(
         remove_stale_temporaries(output)
     parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
     kinds = _by_kind(_all_rows(plan, parts=parts, batch_size=batch_size, progress=progress))
-    summary = _summary(plan, kinds=kinds)
+    summary = _summary(plan, kinds=kinds, left_out=left_out)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
     scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
     write_jsonl(output / "scores.jsonl", scores)
@@ -186,7 +191,32 @@ def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]
     return names | to_row(measured, case)
 
 
-def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
+def _left_out(listed: CasesFile, found: Found, *, path: Path, folder: Path) -> list[LeftOut]:
+    """Everything that no number is of, with places relative to the case file at `path` and to the run `folder`."""
+    is_own = path.resolve() == (folder / "cases.jsonl").resolve()
+    rows = [*listed.left_out, *(_rejected(folder / "rejected.jsonl") if is_own else []), *found.left_out()]
+    return [LeftOut(where=_within(row.where, path, folder), reason=_within(row.reason, path, folder)) for row in rows]
+
+
+def _rejected(path: Path) -> list[LeftOut]:
+    """What `generate` left out of the run. Raises: DataError for a row that does not say where and why."""
+    try:
+        return [LeftOut.of_row(row) for row in read_jsonl(path)] if path.is_file() else []
+    except DataError as error:
+        wanted = f"{path}: expected rows of where and reason, got others ({error})"
+        raise DataError(f"{wanted}; repeat `likeness generate`.") from None
+
+
+def _within(text: str, path: Path, folder: Path) -> str:
+    """The text without the places where somebody keeps the case file and the run."""
+    for place in sorted({f"{path.parent}/", f"{folder}/"} - {"./", "/"}, key=len, reverse=True):
+        text = text.replace(place, "")
+    return text
+
+
+def _summary(
+    plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]], left_out: Sequence[LeftOut]
+) -> dict[str, Any]:
     return {
         "benchmark": plan.benchmark,
         "inputs_sha256": plan.identity,
@@ -194,6 +224,7 @@ def _summary(plan: _Plan, *, kinds: Mapping[str, Sequence[dict[str, Any]]]) -> d
         "num_samples": len(plan.found.samples),
         "missing_images": list(plan.found.missing),
         "extra_images": list(plan.found.extra),
+        "left_out": [row.model_dump() for row in left_out],
         "protocol": PROTOCOL,
         "encoders": plan.encoders,
         "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.panel.metrics},

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl
-from likeness.core.images import pictures_in
+from likeness.core.images import SUFFIXES, load_image, pictures_in, unread_pictures_in
 from likeness.core.records import Case
+from likeness.core.rows import LeftOut
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,45 @@ class Sample:
 
 @dataclass(frozen=True)
 class Found:
-    """Samples in case order, then by k; `missing` names what has no picture, `extra` pictures that belong nowhere."""
+    """Samples in case order, then by k; `missing` names what has no picture, `extra` pictures that belong nowhere.
+
+    `damaged` are missing ones whose file is there but cannot be read.
+    """
 
     samples: tuple[Sample, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    damaged: tuple[LeftOut, ...] = ()
+
+    def left_out(self) -> list[LeftOut]:
+        """What no number is of: places without a picture, damaged pictures, pictures without a place."""
+        damaged = {row.where for row in self.damaged}
+        gaps = [name for name in self.missing if name not in damaged]
+        return [
+            *(LeftOut.at(name, "expected a picture, found none; make it and evaluate again.") for name in gaps),
+            *self.damaged,
+            *(LeftOut.at(name, _stray(name)) for name in self.extra),
+        ]
+
+
+def _stray(name: str) -> str:
+    if Path(name).suffix.lower() not in SUFFIXES:
+        return f"expected a {', '.join(SUFFIXES)} file, got another kind of picture; convert it to PNG."
+    return "expected the name of a case, <case_id>.png or <case_id>-<k>.png, got another; rename or remove it."
+
+
+def without_damaged(found: Found) -> Found:
+    """The samples whose pictures can be read; the others are missing, with the reason."""
+    kept, damaged = list[Sample](), list[LeftOut]()
+    for sample in found.samples:
+        try:
+            load_image(sample.image)
+        except DataError as error:
+            damaged.append(LeftOut(where=sample.id, reason=str(error)))
+        else:
+            kept.append(sample)
+    missing = (*found.missing, *(row.where for row in damaged))
+    return replace(found, samples=tuple(kept), missing=missing, damaged=tuple(damaged))
 
 
 def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
@@ -55,6 +90,7 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
         placed = {path: _place(path.stem, cases=by_id) for path in pictures}
         claimed = [Sample(*place, path) for path, place in placed.items() if place]
         absent, extra = [], [path for path, place in placed.items() if not place]
+    extra += unread_pictures_in(folder)
     _require_apart(claimed)
     order = {case.id: index for index, case in enumerate(cases)}
     covered = {sample.case.id for sample in (*claimed, *absent)}

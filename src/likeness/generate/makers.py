@@ -10,9 +10,12 @@ from PIL import Image
 from likeness.backbones.open import kind_of, options_of
 from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
+from likeness.core.files import read_json
 
 __all__ = ["BACKBONE", "ImageMaker", "LoadMaker", "MakerSpec", "load_maker", "maker_name", "notes_on", "read_options"]
 
+MOST_SIDE, MOST_PIXELS = 8192, 4096 * 4096
+"""Far above what any known backbone draws well, and still within the memory of one device."""
 BACKBONE = "likeness.backbones.open:open_backbone"
 """The maker that is whichever backbone the model's folder holds."""
 
@@ -79,10 +82,33 @@ def _find(name: str) -> Callable[..., Any]:
 def read_options(load: str, given: Mapping[str, Any], *, folder: Path) -> Options | dict[str, Any]:
     """The options as the maker takes them: its own model of them, or what was given where it has none.
 
-    Raises: ConfigError naming the option; WeightsError when the folder holds no known backbone.
+    Raises: ConfigError naming the option, also for a picture of more pixels than MOST_PIXELS with the memory it would
+    take; WeightsError when the folder holds no known backbone.
     """
+    _require_drawable(given, folder=folder)
     model = options_of(kind_of(folder)) if load == BACKBONE else getattr(_find(load), "options", None)
     return dict(given) if model is None else model(**given)
+
+
+def _require_drawable(given: Mapping[str, Any], *, folder: Path) -> None:
+    try:
+        sides = [int(given[name]) for name in ("size", "width") if given.get(name) is not None]
+    except (TypeError, ValueError):
+        return  # the maker's own model of its options says what is wrong
+    pixels = sides[0] * sides[-1] if sides else 0
+    if pixels > MOST_PIXELS or max(sides, default=0) > MOST_SIDE:
+        channels = _channels(folder)
+        took = f"about {pixels * channels * 4 / 1e9:,.0f} GB in the last layer alone ({channels} float32 for each px)"
+        limit = f"at most {MOST_SIDE} px a side and {MOST_PIXELS / 1e6:.0f} million px"
+        raise ConfigError(f"size: expected {limit}, got {sides[0]} x {sides[-1]}, which takes {took}; lower it.")
+
+
+def _channels(folder: Path) -> int:
+    """Channels of the autoencoder's last layer at full size; those of a picture where the folder does not say."""
+    path = folder / "vae" / "config.json"
+    config = read_json(path) if path.is_file() else {}
+    widths = config.get("block_out_channels") if isinstance(config, dict) else None
+    return widths[0] if isinstance(widths, list) and widths and isinstance(widths[0], int) else 3
 
 
 def load_maker(spec: MakerSpec) -> ImageMaker:

@@ -1,39 +1,52 @@
 """The generation run: cases in, a folder of pictures with their manifest out, however often it was interrupted."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
 from likeness.backbones.open import kind_of
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
-from likeness.core.errors import ConfigError, DataError, LikenessError
-from likeness.core.files import write_jsonl
+from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
+from likeness.core.files import read_text, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
-from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.runs import grow_run, hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import PictureJob, jobs_of, manifest_row, read_notes
 from likeness.generate.workers import Plan, make_pictures
 
-__all__ = ["RunSummary", "generate_run"]
+__all__ = ["Notice", "RunSummary", "generate_run"]
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow")
 
 
 class RunSummary(NamedTuple):
-    """What a run folder holds now: `num_images` pictures, `num_made` of them new, and what was left out and why."""
+    """What a run folder holds now: `num_images` pictures, `num_made` of them new, and what was left out and why.
+
+    `notes` are the model's remarks on prompts: words that it does not know, or more of them than it reads.
+    """
 
     folder: Path
     num_images: int
     num_made: int
     left_out: tuple[LeftOut, ...]
+    notes: dict[str, tuple[str, ...]]
+
+
+Notice = Callable[[str, Sequence[str]], None]
+"""Called with a prompt and the model's notes on it, once per prompt that has any, when its first picture is made."""
+
+
+def _unnoticed(prompt: str, notes: Sequence[str]) -> None:
+    """The notice that nobody reads."""
 
 
 def generate_run(
@@ -51,15 +64,17 @@ def generate_run(
     benchmark: str | None = None,
     left_out: Sequence[LeftOut] = (),
     progress: Progress = unseen,
+    notice: Notice = _unnoticed,
 ) -> RunSummary:
     """The folder `out` holds every picture of the cases that can be made, and the files that say what they are.
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
-    from the same inputs; a run killed at any moment and started again ends with the same bytes as an uninterrupted one.
-    Pictures do not depend on `workers` or the order of cases. `options` are the backbone's own (steps, size ...),
-    checked before any weights are loaded; `loras` are files, folders or hub ids of adapters that all act on `model`;
-    `benchmark` names what the cases are and stands in run.json. Cases with unreadable pictures are listed in
-    rejected.jsonl, after the `left_out` rows passed in, and the others go on. `progress` counts pictures.
+    from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
+    and a run of the first of the cases grows to one of all. Pictures do not depend on `workers` or the order of cases.
+    `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
+    folders or hub ids of adapters that all act on `model`; `benchmark` names what the cases are and stands in run.json.
+    Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
+    on. `progress` counts pictures; `notice` hears of words that the model does not know.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
@@ -69,7 +84,7 @@ def generate_run(
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
-        raise DataError(f"cases: expected one usable case, got none; first reason: {references.left_out[0].reason}")
+        raise _no_case(references.left_out[0].reason)
     facts = _model_facts(model, weights, loras, adapters)
     asked = read_options(load, options or {}, folder=weights)
     made_by = kind_of(weights) if load == BACKBONE else load
@@ -85,14 +100,36 @@ def generate_run(
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
-    open_run(out, identity=identity)
+    _open(plan.folder, identity=identity, cases=references.cases)
     with hold_run(out):
         try:
-            return _run(references, plan=plan, identity=identity, workers=workers, left_out=left_out, progress=progress)
+            made = _Making(plan, workers=workers, progress=progress, notice=notice)
+            return _run(references, making=made, identity=identity, left_out=left_out)
         except LikenessError:
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _open(folder: Path, *, identity: dict[str, Any], cases: Sequence[Case]) -> None:
+    """The folder is that of this run: a new one, the same to be continued, or that of its first cases, which grows."""
+    is_beginning = partial(_is_beginning, cases=cases, written=folder / "cases.jsonl")
+    grow_run(folder, identity=identity, key="cases_sha256", may_grow=is_beginning)
+    open_run(folder, identity=identity)
+
+
+def _is_beginning(sha256: str, *, cases: Sequence[Case], written: Path) -> bool:
+    """Whether a run of the first so many of the cases, but not of all, had this hash.
+
+    As many as the file `written` has lines are tried first: a kill may have come before it was written.
+    """
+    rows, lines = _case_rows(cases), read_text(written).count("\n") if written.is_file() else 0
+    counts = sorted(range(1, len(rows)), key=lambda count: count != lines)
+    return any(json_sha256(rows[:count]) == sha256 for count in counts)
+
+
+def _no_case(reason: str) -> NoCaseError:
+    return NoCaseError(f"cases: expected one usable case, got none; first reason: {reason}", reason=reason)
 
 
 def _withdraw(folder: Path) -> None:
@@ -133,15 +170,19 @@ def _case_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
     return [case.model_dump(mode="json") for case in cases]
 
 
+class _Making(NamedTuple):
+    """How pictures are made, and who hears of it."""
+
+    plan: Plan
+    workers: int
+    progress: Progress
+    notice: Notice
+
+
 def _run(
-    references: References,
-    *,
-    plan: Plan,
-    identity: dict[str, Any],
-    workers: int,
-    left_out: Sequence[LeftOut],
-    progress: Progress,
+    references: References, *, making: _Making, identity: dict[str, Any], left_out: Sequence[LeftOut]
 ) -> RunSummary:
+    plan = making.plan
     copy_references(references, folder=plan.folder)
     write_jsonl(plan.folder / "cases.jsonl", _case_rows(references.cases))
     hashes = [weights["sha256"] for weights in (identity["model"], *identity["model"].get("loras", []))]
@@ -152,39 +193,48 @@ def _run(
         provenance={"model": "+".join(hashes), "settings": identity["settings"]},
     )
     missing = [job for job in jobs if read_notes(job, folder=plan.folder) is None]
-    refused = _make_all(missing, plan=plan, workers=workers, total=len(jobs), progress=progress)
+    refused = _make_all(missing, making=making, total=len(jobs))
     made = [job for job in jobs if job.id not in refused]
-    _write_tables(made, references=references, identity=identity, folder=plan.folder)
+    if not made:
+        raise _no_case(next(iter(refused.values())))
+    notes = _write_tables(made, references=references, identity=identity, folder=plan.folder)
     left_out = (*left_out, *(LeftOut(where=job.id, reason=refused[job.id]) for job in jobs if job.id in refused))
     rejected = plan.folder / "rejected.jsonl"
     if left_out:
         write_jsonl(rejected, [row.model_dump() for row in left_out])
     else:
         rejected.unlink(missing_ok=True)
-    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out)
+    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out, notes)
 
 
-def _make_all(
-    missing: Sequence[PictureJob], *, plan: Plan, workers: int, total: int, progress: Progress
-) -> dict[str, str]:
+def _make_all(missing: Sequence[PictureJob], *, making: _Making, total: int) -> dict[str, str]:
     """Why pictures could not be made, by id."""
     refused: dict[str, str] = {}
-    progress(total - len(missing), total)
-    making = make_pictures(missing, plan=plan, workers=workers)
-    for done, (job, refusal) in enumerate(making, start=total - len(missing) + 1):
-        progress(done, total)
-        if refusal:
-            refused[job.id] = refusal
+    noticed: set[str] = set()
+    making.progress(total - len(missing), total)
+    outcomes = make_pictures(missing, plan=making.plan, workers=making.workers)
+    for done, (job, outcome) in enumerate(outcomes, start=total - len(missing) + 1):
+        making.progress(done, total)
+        if outcome.refusal:
+            refused[job.id] = outcome.refusal
+        elif outcome.notes and job.case.prompt not in noticed:
+            noticed.add(job.case.prompt)
+            making.notice(job.case.prompt, outcome.notes)
     return refused
 
 
 def _write_tables(
     made: Sequence[PictureJob], *, references: References, identity: dict[str, Any], folder: Path
-) -> None:
+) -> dict[str, tuple[str, ...]]:
+    """The manifest is written; returns the notes on prompts that have any."""
     rows: list[dict[str, Any]] = []
+    remarks: dict[str, tuple[str, ...]] = {}
     for job in made:
         notes = read_notes(job, folder=folder)
         if notes is None:
             raise DataError(f"{folder / job.file}: expected the picture just made, got none; leave the run alone.")
         rows.append(manifest_row(job, notes=notes, digests=references.digests, identity=identity))
+        if notes:
+            remarks[job.case.prompt] = tuple(notes)
     write_jsonl(folder / "manifest.jsonl", rows)
+    return remarks

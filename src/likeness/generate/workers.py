@@ -16,7 +16,7 @@ from likeness.core.jobs import run_jobs
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
 from likeness.generate.samples import PictureJob, write_picture
 
-__all__ = ["Plan", "make_pictures"]
+__all__ = ["Outcome", "Plan", "make_pictures"]
 
 
 class Plan(NamedTuple):
@@ -27,15 +27,22 @@ class Plan(NamedTuple):
     options: Options | dict[str, Any]
 
 
-def make_pictures(jobs: Sequence[PictureJob], *, plan: Plan, workers: int) -> Iterator[tuple[PictureJob, str]]:
-    """Samples in the order they are dealt with, each with "" or the reason why its input cannot be used.
+class Outcome(NamedTuple):
+    """What became of a job: the maker's notes on its prompt, and "" or the reason why its input cannot be used."""
+
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def make_pictures(jobs: Sequence[PictureJob], *, plan: Plan, workers: int) -> Iterator[tuple[PictureJob, Outcome]]:
+    """Samples in the order they are dealt with, each with its outcome.
 
     Raises: as `run_jobs`, LikenessError as the maker or the disk do.
     """
     return run_jobs(jobs, load=partial(_load, plan), workers=workers, single_thread=True)
 
 
-def _load(plan: Plan, worker: int) -> Callable[[PictureJob], str]:
+def _load(plan: Plan, worker: int) -> Callable[[PictureJob], Outcome]:
     """The maker, on a CUDA device of the worker's own where there are several."""
     spec = plan.maker
     if spec.device == "cuda":
@@ -48,13 +55,13 @@ def _load(plan: Plan, worker: int) -> Callable[[PictureJob], str]:
 _reference = lru_cache(maxsize=64)(load_image)
 
 
-def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> str:
+def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> Outcome:
     prompt = job.case.prompt
     try:
         shown = [_reference(plan.folder / subject.reference_image) for subject in job.case.subjects]
         notes = notes_on(prompt, maker=maker)
         image = maker.generate(prompt, shown, seed=job.seed, options=plan.options)
     except DataError as error:
-        return str(error)
+        return Outcome(refusal=str(error))
     write_picture(image, job, folder=plan.folder, notes=notes)
-    return ""
+    return Outcome(notes=tuple(notes))

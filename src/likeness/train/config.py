@@ -5,13 +5,14 @@ Defaults stand where a paper or the design note gives one: FocusDPO (arXiv:2509.
 gamma and steps; Diffusion-DPO (arXiv:2311.12908) for beta's scale; UNO (arXiv:2504.02160) for times and optimizer.
 """
 
+import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal  # Any: parsed TOML is open until the tables have checked it
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec, closest, wrong_value
@@ -23,6 +24,10 @@ LEARNING_RATES = {
     "practical": 1e-5,
 }
 """What the presets stand for. Source: note section 5."""
+MAX_RANK = 4096
+"""Above the rank that a layer of any known backbone can have."""
+MAX_DATA_SIDE = 4096
+"""Longest side in px of pictures that are trained on."""
 
 
 class ModelTable(Spec):
@@ -32,6 +37,15 @@ class ModelTable(Spec):
     lora: str | None = None
     rank: int = Field(default=32, ge=1)
     alpha: float = Field(default=32.0, gt=0)
+
+    @field_validator("rank")
+    @classmethod
+    def _fits(cls, rank: int) -> int:
+        if rank > MAX_RANK:
+            values = 2 * rank * 3072 * 4  # A and B of a layer of FLUX, each with its gradient and two averages of Adam
+            took = f"{values * 4 / 1e9:,.0f} GB for each layer of FLUX (3072 features)"
+            raise ValueError(f"expected at most {MAX_RANK}, got {rank}, which takes {took}; 4 to 128 are usual")
+        return rank
 
 
 class TrainTable(Spec):
@@ -85,6 +99,7 @@ _TABLES = ("model", "data", "objective", "train")
 _ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
 Tables = dict[str, type[Spec]]
 """The class of every table by its dotted name, as far as the values of a config choose it."""
+_OWN_TABLES: Tables = {"model": ModelTable, "train": TrainTable}
 
 
 def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig:
@@ -99,20 +114,38 @@ def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig
         _change(values, change, said=said)
     if "objective.kind" in said:
         _make_way(values, said=said)
-    mistakes, config = _validated(values)
+    mistakes, config = _validated(values, said=said)
     if config is not None:
         return config
-    if len(mistakes) == 1:
-        raise ConfigError(f"{path}, {mistakes[0]}")
-    lines = "".join(f"\n  {mistake}" for mistake in mistakes)
-    raise ConfigError(f"{path}: expected a sound config, got {len(mistakes)} mistakes; correct each:{lines}")
+    placed = [_placed(mistake, path=path, changes=changes) for mistake in mistakes]
+    if len(placed) == 1:
+        raise ConfigError(placed[0])
+    lines = "".join(f"\n  {mistake}" for mistake in placed)
+    raise ConfigError(f"{path}: expected a sound config, got {len(placed)} mistakes; correct each:{lines}")
 
 
-def _validated(values: dict[str, Any]) -> tuple[list[str], TrainConfig | None]:
-    """The mistakes of all tables, or the config where there is none."""
+def _placed(mistake: str, *, path: Path, changes: Sequence[str]) -> str:
+    """The mistake with where it stands: the flag that set its key or a table around it, else the file."""
+    key, _, rest = mistake.partition(": ")
+    for change in reversed(changes):
+        name = change.partition("=")[0].strip()
+        if f"{key}.".startswith(f"{name}."):
+            inner = "" if key == name else f"{key}: "
+            return f"--set {change}: {inner}{rest}"
+    return f"{path}, {mistake}"
+
+
+def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], TrainConfig | None]:
+    """The mistakes of all tables, or the config where there is none.
+
+    A mistake that the command line made in a table known here is told alone: the other tables belong to tasks and
+    objectives, which import torch.
+    """
     task = values.get("task", "pairs")
     if task not in TASKS:
         return [f"task: expected {_one_of(TASKS)}, got {task!r}; {_nearest(task, TASKS)}."], None
+    if hasty := [mistake for mistake in _own_mistakes(values) if _is_said(mistake, said=said)]:
+        return hasty, None
     mistakes = [_moved(key) for key in values if key not in {"task", *_TABLES}]
     kinds, given = task_of(task).objectives, values.get("objective")
     kind = str(given.get("kind")) if isinstance(given, dict) else ""
@@ -128,7 +161,39 @@ def _validated(values: dict[str, Any]) -> tuple[list[str], TrainConfig | None]:
             found[name] = table.model_validate(values.get(name, {}))
         except ValidationError as error:
             mistakes += [_mistake(item, table=name, tables=_with_inner(tables)) for item in error.errors()]
+    mistakes += _too_large(found.get("data"))
     return mistakes, None if mistakes else TrainConfig(task=task, **found)  # pyright: ignore[reportArgumentType] by name
+
+
+def _own_mistakes(values: dict[str, Any]) -> list[str]:
+    """Those of the tables that are the same for every task, but for keys that may belong to another table."""
+    mistakes: list[str] = []
+    for name, table in _OWN_TABLES.items():
+        try:
+            table.model_validate(values.get(name, {}))
+        except ValidationError as error:
+            sure = [item for item in error.errors() if item["type"] != "extra_forbidden" or _is_slip(item, table)]
+            mistakes += [_mistake(item, table=name, tables=_OWN_TABLES) for item in sure]
+    return mistakes
+
+
+def _is_slip(item: Any, table: type[Spec]) -> bool:
+    """Whether an unknown key is nearly one of the table, and so hardly one of another."""
+    return bool(difflib.get_close_matches(str(item["loc"][-1]), table.model_fields, n=1, cutoff=0.7))
+
+
+def _is_said(mistake: str, *, said: set[str]) -> bool:
+    key = mistake.partition(": ")[0]
+    return any(f"{key}.".startswith(f"{name}.") for name in said)
+
+
+def _too_large(data: Spec | None) -> list[str]:
+    """What is wrong with the size of pictures, where a task's data have one."""
+    size = getattr(data, "size", None)
+    if not isinstance(size, int) or size <= MAX_DATA_SIDE:
+        return []
+    took = f"{size * size * 4 * 128 / 1e9:,.0f} GB for one picture in the autoencoder (128 channels of float32 a px)"
+    return [f"data.size: expected at most {MAX_DATA_SIDE} px, got {size}, which takes {took}; lower it."]
 
 
 def _moved(key: str) -> str:
@@ -163,7 +228,7 @@ def _with_inner(tables: Tables) -> Tables:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         what = error.strerror or error
         raise ConfigError(f"{path}: expected a TOML file, got {what}; see the recipes folder.") from None

@@ -115,13 +115,12 @@ class Training:
     # state -----------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on as if nothing had happened; the random state is kept though nothing reads it."""
+        """Everything needed to go on as if nothing had happened; steps draw from named seeds, so no random state."""
         return {
             "adapter": {name: parameter.detach() for name, parameter in self.named},
             "optimizer": self._optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.state(),
             "guard": self.guard.state(),
-            "rng": torch.get_rng_state(),
             "step": self.step,
         }
 
@@ -139,7 +138,6 @@ class Training:
         if self.ema is not None:
             self.ema.restore(state["ema"])
         self.guard.restore(state["guard"])
-        torch.set_rng_state(state["rng"])
         self.step = state["step"]
 
 

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
 
@@ -18,10 +19,11 @@ from accelerate.utils import is_tensorboard_available
 from likeness.backbones.open import backbone_class, open_backbone
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, WeightsError
-from likeness.core.files import atomic_write_text, read_text
+from likeness.core.files import atomic_write_text, read_text, unwritable
 from likeness.core.hashing import json_sha256
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run, package_versions
+from likeness.core.stops import KeptStop, StoppedError, kept_stops
 from likeness.core.weights import public_name, resolve_adapter, resolve_weights, weights_facts
 from likeness.train.config import TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
@@ -69,8 +71,10 @@ def tune(
     """The run folder `out` holds the adapter after train.steps steps of the config, and everything said above.
 
     A run killed at any moment and called again ends with the same bytes as an uninterrupted one; a finished run can
-    be continued by raising train.steps. `changes` are "table.key=value". Raises: ConfigError, DataError, WeightsError,
-    OutputError (all before the first step), DivergenceError.
+    be continued by raising train.steps. SIGINT and SIGTERM take effect after the step in progress, which is
+    saved; a second one takes effect at once. `changes` are "table.key=value".
+    Raises: ConfigError, DataError, WeightsError (all before the first step), OutputError, DivergenceError; StoppedError
+    after a signal.
     """
     config = read_train_config(Path(config_path), changes=changes)
     device = pick_device(device)
@@ -189,22 +193,38 @@ class _RunFolder:
         if training.step == 0:
             self._show()
         log = self.log if self.accelerator.is_main_process else Path(os.devnull)
-        with log.open("a", encoding="utf-8") as file:
+        # torchrun passes on what the terminal has already sent to every process, so there a second signal says nothing
+        alone = self.accelerator.num_processes == 1
+        with log.open("ab", buffering=0) as file, kept_stops(repeated_raises=alone) as stop:
             while training.step < table.steps:
                 row = training.train_step(checkpoint=checkpoint_text(self.state, step=self.saved_step))
-                file.write(json.dumps(row) + "\n")
-                file.flush()
+                _append(file, json.dumps(row) + "\n", path=log)
                 self.accelerator.log(_flat(row), step=row["step"])
                 if training.step % table.log_maps_every == 0 or training.step == table.steps:
                     self._show()
                 if training.step % table.save_every == 0 or training.step == table.steps:
                     self.save()
                 progress(training.step, table.steps)
+                self._obey(stop)
         self._write_adapter()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         rows = _rows_until(self.log, step=training.step)
         return json.loads(rows[-1]) if rows else {}
+
+    def _obey(self, stop: KeptStop) -> None:
+        """After a signal the step is saved and the run ends; all processes do so when one of them was told."""
+        number = stop.number
+        if self.accelerator.num_processes > 1:
+            told = torch.tensor([number], device=self.accelerator.device)
+            number = int(self.accelerator.gather(told).max())  # pyright: ignore[reportAttributeAccessIssue] any tree
+        if not number:
+            return
+        step, steps = self.training.step, self.inputs.config.train.steps
+        if self.saved_step != step:
+            self.save()
+        self.accelerator.end_training()
+        raise StoppedError(number, f"saved at step {step} of {steps}; run the same command to continue")
 
     def save(self) -> None:
         """The state first, then the adapter: a kill in between costs nothing, since the next save writes both."""
@@ -244,6 +264,17 @@ class _RunFolder:
         if dump["model"]["lora"] is not None:
             dump["model"]["lora"] = public_name(dump["model"]["lora"])
         return dump
+
+
+def _append(file: FileIO, line: str, *, path: Path) -> None:
+    """The line stands at the end of the open log. Raises: OutputError when the disk takes less; a resume drops that."""
+    data = line.encode("utf-8")
+    try:
+        count = file.write(data)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if count != len(data):
+        raise unwritable(path, f"room for {count} of {len(data)} bytes")
 
 
 def _flat(row: dict[str, Any]) -> dict[str, float]:

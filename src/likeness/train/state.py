@@ -10,17 +10,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from likeness.core.errors import WeightsError
-from likeness.core.files import recover_folder, replaced_folder
+from likeness.core.files import recover_folder, replaced_folder, unwritable
 
 Tree = Any  # nested dicts and lists of tensors and JSON scalars, as state_dict() returns them
 
 
 def save_state(folder: Path, parts: Mapping[str, Tree]) -> None:
-    """Writes nested state so that a kill at any moment leaves either the old or the new state, never a mixture."""
+    """Writes nested state so that a kill at any moment leaves either the old or the new state, never a mixture.
+
+    Raises: OutputError when the folder cannot be written; the old state is still there.
+    """
     tensors: dict[str, torch.Tensor] = {}
     skeleton = {name: _strip(part, name, tensors) for name, part in parts.items()}
     with replaced_folder(folder) as fresh:
-        save_file(tensors, fresh / "tensors.safetensors")
+        try:
+            save_file(tensors, fresh / "tensors.safetensors")
+        except SafetensorError as error:  # its name for a full disk
+            raise unwritable(folder, error) from error
         (fresh / "skeleton.json").write_text(json.dumps(skeleton))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.core.errors import WeightsError
-from likeness.core.weights import check_safetensors, resolve_adapter
+from likeness.core.weights import check_safetensors, require_configs, resolve_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +113,8 @@ def check_flux_folder(folder: Path) -> None:
     if missing:
         wanted = f"{folder}: expected a diffusers FluxPipeline folder, got one without {', '.join(missing)}"
         raise WeightsError(f"{wanted}; download it whole, or name another folder.")
+    for part in ("", *_PARTS):
+        require_configs(folder / part)
     for part, wanted in (("transformer", "FluxTransformer2DModel"), ("vae", "AutoencoderKL")):
         path = folder / part / "config.json"
         try:

@@ -23,9 +23,8 @@ from likeness.objectives.base import Objective
 from likeness.objectives.patch_dpo import PatchDpo
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
-from likeness.train.pairs.encode import EncodeSettings
+from likeness.train.pairs.encode import EncodeSettings, PatchFeatures
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
-from likeness.train.pairs.patches import VitPatches
 from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
 from likeness.train.task import Draw, Progress, Step, Trainable
 
@@ -108,7 +107,7 @@ class PairsTask:
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
         if is_main:
             device = str(next(backbone.network.parameters()).device)
-            patch = None if self._patch_encoder is None else VitPatches(self._patch_encoder, device=device)
+            patch = None if self._patch_encoder is None else _vit_patches(self._patch_encoder, device=device)
             build_cache(
                 self.pairs,
                 folder=place,
@@ -177,3 +176,9 @@ def _check_focus(focus: FocusOptions, *, model: Path) -> None:
     if not any(re.fullmatch(pattern, name) for name in names):
         wanted = f"objective.focus.layers: expected a pattern for names from {names[0]} to {names[-1]}, got {pattern!r}"
         raise ConfigError(f"{wanted}, which matches none; correct it.")
+
+
+def _vit_patches(encoder: str, *, device: str) -> PatchFeatures:
+    from likeness.train.pairs.patches import VitPatches  # imports transformers, for which no reader of a config waits
+
+    return VitPatches(encoder, device=device)
