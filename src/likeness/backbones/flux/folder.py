@@ -13,7 +13,6 @@ from likeness.core.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import FluxTransformer2DModel
     from transformers import CLIPTextModel, T5EncoderModel
 
 _PARTS = {
@@ -122,15 +121,15 @@ def check_flux_folder(folder: Path) -> None:
             raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
 
 
-def empty_transformer(folder: Path) -> FluxTransformer2DModel:
+def empty_transformer(folder: Path) -> Any:  # FluxTransformer2DModel
     """The transformer of the folder without its weights, to look at its layers. Raises: WeightsError."""
     import torch
     from diffusers import FluxTransformer2DModel
 
     check_flux_folder(folder)
-    path = folder / "transformer"
-    with _telling(path / "config.json", "a FluxTransformer2DModel", todo="download it again"), torch.device("meta"):
-        return FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(path))
+    path = folder / "transformer" / "config.json"
+    with _telling(path, "the config of a FluxTransformer2DModel", todo="download it again"), torch.device("meta"):
+        return FluxTransformer2DModel.from_config(json.loads(path.read_text(encoding="utf-8")))
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def flux_names(layers: Mapping[str, object]) -> Find:
 
 def _original_names(layers: Mapping[str, object]) -> dict[str, tuple[Target, ...]]:
     """The names in FLUX's own code (x-labs calls its matrices after those), as far as the network has their layers."""
-    names = {name: (Target(layer),) for name, layer in _WHOLE.items()}
+    names: dict[str, tuple[Target, ...]] = {name: (Target(layer),) for name, layer in _WHOLE.items()}
     names["final_layer.adaLN_modulation.1"] = (Target("norm_out.linear", swapped=True),)
     for stack, ours, table in (("double", "", _DOUBLE), ("single", "single_", _SINGLE)):
         for number in _block_numbers(layers, stack=f"{ours}transformer_blocks"):
