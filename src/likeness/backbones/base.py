@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from likeness.backbones.lora_file import LoraFile
+
 ConditionT = TypeVar("ConditionT")
 
 FEATURES: tuple[str, ...] = ("attention_input", "block_output", "attention_output", "query", "key")
@@ -151,9 +153,17 @@ class Backbone(Protocol[ConditionT]):
         """One picture; the same arguments give the same pixels on the same machine. None: the model's own options."""
         ...
 
+    @classmethod
+    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
+        """What the LoRA of a file, folder or hub id does to the network of the folder, whose weights are not loaded.
+
+        Raises: WeightsError when it does not fit in full, or changes no layer.
+        """
+        ...
+
     def add_lora(self, spec: str | Path, *, name: str) -> None:
         """The network carries the LoRA of a file, folder or hub id as the frozen adapter `name`.
 
-        Raises: WeightsError when it does not fit.
+        Raises: WeightsError as `read_lora` does.
         """
         ...

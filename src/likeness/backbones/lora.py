@@ -9,11 +9,13 @@ Files are stock diffusers/peft safetensors, so that a pipeline's `load_lora_weig
 from __future__ import annotations
 
 import json
+import re
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors.torch import save
@@ -24,13 +26,16 @@ from likeness.core.files import atomic_write_bytes, canonical_json
 
 if TYPE_CHECKING:
     from likeness.backbones.base import Backbone, BackboneFacts
+    from likeness.backbones.lora_file import Change
 
 __all__ = [
     "FILE_NAME",
     "adapter_off",
     "adapter_parameters",
     "add_adapter",
+    "add_changes",
     "add_loras",
+    "layer_shapes",
     "load_adapter",
     "save_adapter",
 ]
@@ -39,6 +44,7 @@ FILE_NAME = "pytorch_lora_weights.safetensors"
 """The name under which stock loaders look for an adapter in a folder."""
 
 _OURS = "likeness."
+_Number = TypeVar("_Number", int, float)
 
 
 # Any, here and below: diffusers and peft give a network these methods and attributes at run time
@@ -67,6 +73,59 @@ def add_adapter(
     for parameter in adapter_parameters(network, name).values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
+
+
+def layer_shapes(network: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """(out, in) of the weight of every linear layer by its name, adapters not counted: what a LoRA can sit on."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    shapes: dict[str, tuple[int, int]] = {}
+    for name, module in network.named_modules():
+        layer = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        if isinstance(layer, torch.nn.Linear) and not re.search(r"\.(base_layer$|lora_[AB]\.)", name):
+            shapes[name] = (layer.out_features, layer.in_features)
+    return shapes
+
+
+def add_changes(network: Any, changes: Mapping[str, Change], *, name: str) -> None:
+    """The network carries the changes of these layers as the frozen, active adapter `name`; no other layer has one.
+
+    `changes` fit the `layer_shapes` of the network. Raises: ConfigError for a name in use.
+    """
+    from peft import LoraConfig
+
+    if name in (present := getattr(network, "peft_config", {})):
+        raise ConfigError(f"LoRA {name}: expected a new name, got one of {', '.join(present)}; choose another.")
+    ranks = {layer: change.rank for layer, change in changes.items()}
+    alphas = {layer: change.alpha for layer, change in changes.items()}
+    config = LoraConfig(
+        r=_usual(ranks),
+        lora_alpha=_usual(alphas),  # pyright: ignore[reportArgumentType] alpha may be a fraction
+        rank_pattern=_exceptions(ranks),
+        alpha_pattern=_exceptions(alphas),
+        target_modules=_any_of(changes),
+    )
+    with torch.random.fork_rng(devices=[]), _several_are_meant():
+        network.add_adapter(config, adapter_name=name)
+    for layer, change in changes.items():
+        tuned = network.get_submodule(layer)
+        tuned.lora_A[name].weight.data.copy_(change.down)
+        tuned.lora_B[name].weight.data.copy_(change.up)
+    network.requires_grad_(False)
+
+
+def _usual(numbers: Mapping[str, _Number]) -> _Number:
+    return Counter(numbers.values()).most_common(1)[0][0]
+
+
+def _exceptions(numbers: Mapping[str, _Number]) -> dict[str, _Number]:
+    """Pattern of layers -> number for each number but the usual one; one pattern each, since peft tries all of them."""
+    rare = sorted(set(numbers.values()) - {_usual(numbers)})
+    return {f"^{_any_of(layer for layer in numbers if numbers[layer] == number)}": number for number in rare}
+
+
+def _any_of(layers: Iterable[str]) -> str:
+    return f"(?:{'|'.join(re.escape(layer) for layer in layers)})"
 
 
 @contextmanager

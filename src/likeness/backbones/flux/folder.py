@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from likeness.core.errors import WeightsError
-from likeness.core.weights import check_safetensors, require_configs, resolve_adapter
+from likeness.core.weights import require_configs
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import FluxTransformer2DModel
     from transformers import CLIPTextModel, T5EncoderModel
 
 _PARTS = {
@@ -125,6 +124,17 @@ def check_flux_folder(folder: Path) -> None:
             raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
 
 
+def empty_transformer(folder: Path) -> Any:  # FluxTransformer2DModel
+    """The transformer of the folder without its weights, to look at its layers. Raises: WeightsError."""
+    import torch
+    from diffusers import FluxTransformer2DModel
+
+    check_flux_folder(folder)
+    path = folder / "transformer" / "config.json"
+    with _telling(path, "the config of a FluxTransformer2DModel", todo="download it again"), torch.device("meta"):
+        return FluxTransformer2DModel.from_config(json.loads(path.read_text(encoding="utf-8")))
+
+
 @contextmanager
 def _telling(path: Path, wanted: str, *, todo: str) -> Generator[None, None, None]:
     """Raises: WeightsError with the first line of what a library cannot do within it."""
@@ -189,45 +199,3 @@ def _no_progress_bars() -> Generator[None, None, None]:
     finally:
         if was_enabled:
             logging.enable_progress_bar()
-
-
-def _lora_file(spec: str | Path) -> Path:
-    folder = resolve_adapter(spec)
-    if folder.is_file():
-        return folder
-    for name in ("dit_lora.safetensors", "pytorch_lora_weights.safetensors"):
-        if (folder / name).is_file():
-            return folder / name
-    wanted = "dit_lora.safetensors (UNO) or pytorch_lora_weights.safetensors (diffusers)"
-    raise WeightsError(f"{folder}: expected {wanted}, got neither; name the file itself.")
-
-
-def add_lora(transformer: FluxTransformer2DModel, spec: str | Path, *, name: str = "uno") -> None:
-    """The transformer carries the LoRA as the frozen, active adapter `name`; files of UNO and diffusers are read.
-
-    `spec` is a safetensors file, a folder or a hub id ("bytedance-research/UNO").
-    Source: diffusers 0.42 `FluxLoraLoaderMixin.lora_state_dict`, which knows UNO's x-labs layout by "processor" in
-    its keys; the scale is then 1 (no alpha). Raises: WeightsError when a layer does not exist or does not fit.
-    """
-    from diffusers.loaders import FluxLoraLoaderMixin
-
-    path = _lora_file(spec)
-    check_safetensors(path)
-    before = {key for key, _ in transformer.named_modules()}
-    with _telling(path, "a LoRA for this transformer", todo="name another"):
-        tensors, alphas, metadata = FluxLoraLoaderMixin.lora_state_dict(
-            str(path.parent), weight_name=path.name, return_alphas=True, return_lora_metadata=True
-        )
-        _check_lora_layers(path, tensors, layers=before)
-        transformer.load_lora_adapter(
-            tensors, network_alphas=alphas, metadata=metadata, adapter_name=name, prefix="transformer"
-        )
-    transformer.requires_grad_(False)
-
-
-def _check_lora_layers(path: Path, tensors: dict[str, Any], *, layers: set[str]) -> None:
-    wanted = {key.removeprefix("transformer.").rsplit(".lora", 1)[0] for key in tensors}
-    strangers = sorted(wanted - layers)
-    if strangers or not wanted:
-        got = f"layers it does not have, first {strangers[0]}" if strangers else "no layer at all"
-        raise WeightsError(f"{path}: expected LoRA layers of this transformer, got {got}; check the base model.")

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
 from likeness.backbones.flux.condition import FluxCondition, FluxText, GuidedCondition
-from likeness.backbones.flux.folder import ADAPTER_TARGETS, FluxParts, add_lora, load_flux_parts
+from likeness.backbones.flux.folder import ADAPTER_TARGETS, FluxParts, empty_transformer, load_flux_parts
+from likeness.backbones.flux.lora_names import flux_names
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
@@ -39,7 +40,8 @@ from likeness.backbones.flux.tokens import (
     unpack_latents,
 )
 from likeness.backbones.flux.watch import layer_names, watching
-from likeness.backbones.lora import add_loras
+from likeness.backbones.lora import add_changes, add_loras, layer_shapes
+from likeness.backbones.lora_file import LoraFile, read_lora
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.files import read_json
@@ -56,6 +58,11 @@ def _references(row: Mapping[str, Tensor]) -> list[Tensor]:
 
 def _column(t: Tensor | float, like: Tensor) -> Tensor:
     return torch.as_tensor(t, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+
+
+def _read_lora(transformer: torch.nn.Module, spec: str | Path) -> LoraFile:
+    layers = layer_shapes(transformer)
+    return read_lora(spec, layers=layers, find=flux_names(layers))
 
 
 class FluxUno:
@@ -101,9 +108,14 @@ class FluxUno:
         """Names of the blocks, double ones first, from the transformer's config."""
         return tuple(layer_names(read_json(folder / "transformer" / "config.json")))
 
+    @classmethod
+    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
+        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA."""
+        return _read_lora(empty_transformer(folder), spec)
+
     def add_lora(self, spec: str | Path, *, name: str) -> None:
-        """The transformer carries the LoRA as the frozen, active adapter `name`; see `folder.add_lora`."""
-        add_lora(self.network, spec, name=name)
+        """The transformer carries the LoRA as the frozen, active adapter `name`; docs/loras.md lists the layouts."""
+        add_changes(self.network, _read_lora(self.network, spec).changes, name=name)
 
     @property
     def device(self) -> torch.device:
