@@ -102,3 +102,14 @@ def test_versions_name_what_is_missing() -> None:
     found = package_versions("torch", "no-such-package")
     assert list(found) == ["likeness", "python", "torch", "no-such-package"]
     assert (found["torch"], found["no-such-package"]) == (torch.__version__, "not installed")
+
+
+def test_what_a_run_tells_beside_its_identity_is_never_compared(tmp_path: Path) -> None:
+    open_run(tmp_path / "new", identity=IDENTITY, told={"steps": 25})
+    assert read_json(tmp_path / "new" / "run.json") == {**IDENTITY, "steps": 25}
+    open_run(tmp_path / "new", identity=IDENTITY, told={"steps": 8})
+    open_run(tmp_path / "old", identity=IDENTITY)
+    open_run(tmp_path / "old", identity=IDENTITY, told={"steps": 25})
+    assert read_json(tmp_path / "old" / "run.json") == IDENTITY
+    with pytest.raises(OutputError, match="another run"):
+        open_run(tmp_path / "new", identity={**IDENTITY, "seed": 99}, told={"steps": 25})

@@ -12,7 +12,7 @@ import typer
 
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import DEFAULT_MODEL
-from likeness.cli.record import record_command
+from likeness.cli.record import record_command, told_path
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -107,8 +107,8 @@ def _run_benchmark(
 
 
 def _shown(path: Path) -> str:
-    """The path as a word of a command; of an absolute one the last part, so that nobody learns where it lay."""
-    return shlex.quote(path.name if path.is_absolute() else str(path))
+    """The path as a word of a command, told as in every record."""
+    return shlex.quote(told_path(str(path)))
 
 
 def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: Callable[[str], Progress]) -> Tuned:

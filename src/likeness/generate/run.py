@@ -85,10 +85,12 @@ def generate_run(
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
-    open_run(out, identity=identity)
+    told = {"settings_in_force": asked.in_force(weights) if isinstance(asked, Options) else asked}
+    open_run(out, identity=identity, told=told)
     with hold_run(out):
         try:
-            return _run(references, plan=plan, identity=identity, workers=workers, left_out=left_out, progress=progress)
+            facts = identity | told
+            return _run(references, plan=plan, identity=facts, workers=workers, left_out=left_out, progress=progress)
         except LikenessError:
             if is_new:
                 _withdraw(plan.folder)
