@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from likeness.core.files import read_json
 from likeness.core.records import Case
+from likeness.report import check
+from likeness.report.check import read_object
 from likeness.report.figures import InlinePicture, inline_picture, reference_pictures, true_picture
 from likeness.report.tables import Json, Run, case_mean, metric_label, shown
 
@@ -63,14 +64,14 @@ def read_comparison(path: Path, *, pairs: Sequence[Pair], note: str) -> Comparis
         changed = f"{NUM_CHANGED} cases whose {metric_label(facts, metric).lower()} changed most, for better or worse"
         rule = f"per benchmark the {changed}, and the first {NUM_FIRST} others"
     cards = tuple((pair.before.name, tuple(_cards(pair, metric))) for pair in pairs)
-    rows = tuple({**row, "tone": _tone(row)} for row in read_json(path)["rows"])
+    rows = tuple({**row, "tone": _tone(row)} for row in read_object(path, check.COMPARISON)["rows"])
     return Comparison(rows=rows, cards=cards, rule=rule, note=note)
 
 
 def _tone(row: Json) -> str:
     """good or poor where the interval excludes 0, else plain."""
     low, high = row["difference"]["ci_low"], row["difference"]["ci_high"]
-    if low is None or low <= 0 <= high:
+    if low is None or high is None or low <= 0 <= high:
         return "plain"
     return "good" if (low > 0) == row["higher_is_better"] else "poor"
 

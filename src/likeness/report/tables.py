@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, read_jsonl
 from likeness.core.images import pictures_in
 from likeness.core.records import Case, case_file, read_cases
+from likeness.report import check
+from likeness.report.check import read_object, read_rows
 
 GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
@@ -156,14 +157,16 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     if not (folder / "manifest.jsonl").is_file() and not (evaluation / "scores.jsonl").is_file():
         what = f"{folder}: expected a run, got no manifest.jsonl"
         raise DataError(f"{what}; name the --out folder of `likeness generate`.")
-    manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
+    manifest = read_rows(folder / "manifest.jsonl", check.MANIFEST_ROW)
+    scores = read_rows(evaluation / "scores.jsonl", check.SCORES_ROW)
     cases_file = read_cases(cases or case_file(folder))
-    summary = read_object(evaluation / "summary.json")
+    summary = read_object(evaluation / "summary.json", check.SUMMARY)
     first = manifest[0] if manifest else {}
-    rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
+    rows = read_rows(folder / "rejected.jsonl", check.REJECTED_ROW)
+    rejected = [(row["where"], row["reason"]) for row in rows]
     return Run(
         folder=folder,
-        identity=read_object(folder / "run.json"),
+        identity=read_object(folder / "run.json", check.IDENTITY),
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
@@ -171,7 +174,7 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
         rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
-        commands=read_object(folder / "commands.json"),
+        commands=read_object(folder / "commands.json", check.COMMANDS),
     )
 
 
@@ -226,19 +229,6 @@ def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JS
     if isinstance(value, list):
         return [(prefix, ", ".join(str(item) for item in value) or "none")]
     return [(prefix, "none" if value is None or value == {} else str(value))]
-
-
-def _read_rows(path: Path) -> list[Json]:
-    return read_jsonl(path) if path.is_file() else []
-
-
-def read_object(path: Path) -> Json:
-    """The JSON object of a file, empty where there is none. Raises: DataError for JSON of another kind."""
-    found = read_json(path) if path.is_file() else None
-    if found is not None and not isinstance(found, dict):
-        wanted = f"expected a JSON object, got {type(found).__name__}"
-        raise DataError(f"{path}: {wanted}; correct the file, or remove it and repeat the command that writes it.")
-    return found or {}
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:
