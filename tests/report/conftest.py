@@ -56,7 +56,13 @@ def make_run(
             model = {"id": "tiny-flux", "sha256": "ab" * 32}
             manifest.append({**row, "seed": index, "references": [], "model": model, "versions": {"likeness": "0.1.0"}})
             scores.append(
-                {"id": f"{case_id}-{k}", "case_id": case_id, "subjects": ["cat"], "values": _values(index, num_cases)}
+                {
+                    "id": f"{case_id}-{k}",
+                    "case_id": case_id,
+                    "subjects": ["cat"],
+                    "group": f"cat-{index}",
+                    "values": _values(index, num_cases),
+                }
             )
     write_json(folder / "run.json", {"model": {"id": "tiny-flux"}, "settings": {"steps": 25, "cfg_scale": 2.5}})
     write_jsonl(folder / "cases.jsonl", cases)
@@ -90,6 +96,7 @@ def _summary(n: int) -> dict[str, object]:
     rows.append({**unmeasured, "reason": "prompt longer than 77 tokens", "unit": "cosine"})
     return {
         "benchmark": "world-multi",
+        "inputs_sha256": "cd" * 32,
         "protocol": {"version": 1},
         "encoders": {"probe": "tiny-probe 12ab"},
         "attributes": {"body_color": {"share_right": 0.9375, "n": 16}, "pattern": {"share_right": 0.6875, "n": 16}},

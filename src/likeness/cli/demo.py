@@ -12,7 +12,8 @@ import typer
 
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import DEFAULT_MODEL
-from likeness.cli.record import record_command, told_path
+from likeness.cli.record import record_command
+from likeness.core.runs import told_path
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -133,8 +134,8 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
     comparison = out / within / "comparison.json"
     compare_runs([out / name for name in limits], runs, out=comparison)
     note = f"The same cases and seeds, drawn by the untuned model and after {made.steps} steps of FocusDPO on "
-    note += f"{made.num_rows} pairs of other subjects. How the tuning went: {within}/training/report.html."
-    return Tuned(tuple(runs), comparison, note)
+    note += f"{made.num_rows} pairs of other subjects."
+    return Tuned(tuple(runs), comparison, note, training=f"{within}/training/report.html")
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json
+from likeness.core.runs import told_path
 
 FILE = "commands.json"
 NO_RESULT_DEPENDS = ("workers", "batch_size", "as_json")
@@ -41,15 +42,6 @@ def _word(value: object, *, name: str) -> str:
         return told_path(text)
     key, equals, rest = text.partition("=")
     return f"{key}={told_path(rest)}" if equals and name in NAMED else text
-
-
-def told_path(text: str) -> str:
-    """A relative path as it is; an absolute one from the working folder if it lies in there, else its last name."""
-    path = Path(text)
-    if not path.is_absolute():
-        return text
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
 def record_command(run: Path, *, step: str, line: str) -> None:

@@ -45,6 +45,15 @@ def recorded_run(run: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def told_path(text: str) -> str:
+    """A relative path as it is; an absolute one from the working folder if it lies in there, else its last name."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+
+
 def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:
     """Asked before long work: could a run of which `facts` are known so far, keys of its identity, go to `folder`?
 

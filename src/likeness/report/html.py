@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from likeness.report.figures import interval_svg
-from likeness.report.tables import flatten, number
+from likeness.report.tables import counted, flatten, number
 
 
 def render(template: str, **values: object) -> str:
@@ -17,5 +17,5 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"flatten": flatten, "interval_svg": interval_svg, "number": number}
+    environment.filters |= {"counted": counted, "flatten": flatten, "interval_svg": interval_svg, "number": number}
     return environment.get_template(template).render(**values)
