@@ -301,7 +301,7 @@ def test_rows_without_numbers_are_left_out_and_counted(run_maker: RunMaker) -> N
     assert log.last("loss").n == 19
     html = page_of(run)
     assert "The loss is not a number" in html
-    assert "1 steps, the first is step 51" in html
+    assert "1 step, the first is step 51" in html
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", html)
 
 

@@ -18,7 +18,13 @@ Json = dict[str, Any]
 LARGEST = 1e30  # numbers beyond it measure nothing, and arithmetic with them overflows
 MOST = 2**53
 ABSENT = object()
-NAMES = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+NAMES: dict[type[Any], str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 class Mistake(NamedTuple):
@@ -220,7 +226,7 @@ COMPARISON_ROW = record(
     }
 )
 COMPARISON = record({"rows": listed(COMPARISON_ROW)})
-_DECILES = record({}, {"sum": maybe(listed(number)), "count": maybe(listed(number))})
+_DECILES = record({}, {"sum": maybe(listed(number)), "count": maybe(listed(count))})
 _LOGGED = record({"step": count}, {"focus_share_by_t": maybe(_DECILES)})
 _CONFIG = dict.fromkeys(("model", "train", "focus"), maybe(table))
 TRAINING = record(
