@@ -18,13 +18,7 @@ Json = dict[str, Any]
 LARGEST = 1e30  # numbers beyond it measure nothing, and arithmetic with them overflows
 MOST = 2**53
 ABSENT = object()
-NAMES: dict[type[Any], str] = {
-    dict: "an object",
-    list: "a list",
-    str: "text",
-    bool: "true or false",
-    type(None): "null",
-}
+NAMES: dict[type[Any], str] = {dict: "an object", list: "a list", type(None): "null"}
 
 
 class Mistake(NamedTuple):
@@ -65,6 +59,11 @@ def count(value: Any) -> Mistake | None:
     """A whole number from 0 to MOST."""
     good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
     return None if good else Mistake("", "a count", value)
+
+
+def amount(value: Any) -> Mistake | None:
+    """A number from 0 to LARGEST."""
+    return None if _is_number(value) and 0 <= value <= LARGEST else Mistake("", "an amount", value)
 
 
 def flag(value: Any) -> Mistake | None:
@@ -145,7 +144,7 @@ def require(value: Any, shape: Shape, *, where: Path | str) -> None:
 def _told(value: object) -> str:
     if value is ABSENT:
         return "nothing"
-    if type(value) in NAMES and not isinstance(value, str | bool):
+    if type(value) in NAMES:
         return NAMES[type(value)]
     if isinstance(value, int) and abs(value) > MOST:
         return f"a number of about {math.log10(abs(value)):.0f} digits"
@@ -226,7 +225,7 @@ COMPARISON_ROW = record(
     }
 )
 COMPARISON = record({"rows": listed(COMPARISON_ROW)})
-_DECILES = record({}, {"sum": maybe(listed(number)), "count": maybe(listed(count))})
+_DECILES = record({}, {"sum": maybe(listed(amount)), "count": maybe(listed(amount))})
 _LOGGED = record({"step": count}, {"focus_share_by_t": maybe(_DECILES)})
 _CONFIG = dict.fromkeys(("model", "train", "focus"), maybe(table))
 TRAINING = record(

@@ -58,9 +58,8 @@ def findings_of(run: TrainingRun) -> list[Finding]:
     judged = [finding for rule in rules for finding in rule(run)]
     if len(run.log) < MIN_STEPS:
         short = "What follows shows that the run works, not how it learns."
-        judged.insert(
-            0, Finding("plain", "Too short to judge", short, f"{counted(len(run.log), 'step')}; {MIN_STEPS} are needed")
-        )
+        numbers = f"{counted(len(run.log), 'step')}; {MIN_STEPS} are needed"
+        judged.insert(0, Finding("plain", "Too short to judge", short, numbers))
         judged = [replace(finding, tone="plain") for finding in judged]
     return sorted([*whole, *judged], key=lambda finding: TONES.index(finding.tone))
 
@@ -89,9 +88,8 @@ def _not_finite(run: TrainingRun) -> Findings:
     if len(bad):
         text = "Some steps have no finite loss. Lower train.learning_rate or objective.beta, "
         text += "and do not use the adapter."
-        yield Finding(
-            "poor", "The loss is not a number", text, f"{counted(len(bad), 'step')}, the first is step {bad[0]}"
-        )
+        numbers = f"{counted(len(bad), 'step')}, the first is step {bad[0]}"
+        yield Finding("poor", "The loss is not a number", text, numbers)
 
 
 def _invalid(run: TrainingRun) -> Findings:
