@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from likeness.benchmarks import BENCHMARKS
 from likeness.benchmarks.world import NUM_CASES
 from likeness.cli import app
+from likeness.cli.record import _word
 from likeness.core.files import read_json, write_json, write_jsonl
 from likeness.core.records import Case, CasesFile, Subject, read_cases
 from likeness.core.runs import recorded_run
@@ -89,6 +90,29 @@ def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: 
     given = "--prompt 'a dog'\"'\"'s day' --ref rex.png --seed 0 --num-images 2 --device cpu"
     assert line == f"likeness generate --out run {given}"
     assert drawn[0]["device"] == "cpu"
+
+
+def test_paths_are_recorded_so_that_the_line_can_be_copied(
+    tmp_path: Path, drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "refs").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "refs" / "rex.png")
+    out = Path("runs") / "rex"
+    (tmp_path / "runs").mkdir()
+    words = ["--prompt", "a dog", "--ref", str(tmp_path / "refs" / "rex.png"), "--out", str(out)]
+    result = runner.invoke(app, ["generate", *words])
+    assert result.exit_code == 0, result.stderr
+    line = read_json(out / "commands.json")["generate"]
+    assert line == "likeness generate --out runs/rex --prompt 'a dog' --ref refs/rex.png --seed 0"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("runs/a", "runs/a"), ("../a", "../a"), ("/somewhere/private/a", "a"), ("dino=/somewhere/private/a", "dino=a")],
+)
+def test_an_absolute_path_elsewhere_goes_by_its_last_name(given: str, told: str) -> None:
+    assert _word(given, name="encoder" if "=" in given else "model") == told
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if not BENCHMARKS[name].needs_data])

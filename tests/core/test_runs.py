@@ -116,3 +116,14 @@ def test_a_run_grows_in_one_key_only_and_only_as_it_may(tmp_path: Path) -> None:
     assert read_json(tmp_path / "run.json") == larger
     with hold_run(tmp_path), pytest.raises(OutputError, match="another process"):
         grow_run(tmp_path, identity=IDENTITY | {"num_cases": 9}, key="num_cases", may_grow=lambda _: True)
+
+
+def test_what_a_run_tells_beside_its_identity_is_never_compared(tmp_path: Path) -> None:
+    open_run(tmp_path / "new", identity=IDENTITY, told={"steps": 25})
+    assert read_json(tmp_path / "new" / "run.json") == {**IDENTITY, "steps": 25}
+    open_run(tmp_path / "new", identity=IDENTITY, told={"steps": 8})
+    open_run(tmp_path / "old", identity=IDENTITY)
+    open_run(tmp_path / "old", identity=IDENTITY, told={"steps": 25})
+    assert read_json(tmp_path / "old" / "run.json") == IDENTITY
+    with pytest.raises(OutputError, match="another run"):
+        open_run(tmp_path / "new", identity={**IDENTITY, "seed": 99}, told={"steps": 25})

@@ -49,5 +49,9 @@ def test_pictures_do_not_depend_on_workers_or_order(tmp_path: Path, dtype: str) 
     assert [path.name for path in images] == ["none-0.png", "one-0.png", "two-0.png"]
     for path in images:
         assert path.read_bytes() == (tmp_path / "two" / "images" / path.name).read_bytes()
-    assert read_json(tmp_path / "here" / "run.json")["settings"]["maker"] == "flux_uno"
+    identity = read_json(tmp_path / "here" / "run.json")
+    assert identity["settings"]["maker"] == "flux_uno"
+    own = read_json(weights / "likeness.json")
+    told = {"size": own["size"], "steps": 2, "guidance": 4.0, "cfg_scale": 1.0, "reference_cfg_scale": 1.0}
+    assert identity["settings_in_force"] == told
     assert '"unknown words: zebra"' in (tmp_path / "here" / "manifest.jsonl").read_text()

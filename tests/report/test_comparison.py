@@ -112,8 +112,8 @@ def test_the_page_starts_with_before_and_after(run_maker: RunMaker, tmp_path: Pa
     html = build_index([before], out=tmp_path / "page.html", tuned=tuned).read_text(encoding="utf-8")
     assert html.index("Before and after tuning") < html.index('id="run1"')
     assert "After &lt;b&gt;7&lt;/b&gt; steps." in html
-    assert '<td title="0.125">+0.125 <span class="poor-text">worse</span></td>' in html
-    assert "<td>+0.062 to +0.188</td>" in html
-    assert "<td>one subject: an interval needs at least two</td>" in html
-    assert '<td class="num">8</td><td class="num">7</td>' in html
+    assert '<td data-label="Difference" title="0.125">+0.125 <span class="poor-text">worse</span></td>' in html
+    assert '<td data-label="95% interval">+0.062 to +0.188</td>' in html
+    assert '<td data-label="95% interval">one subject: an interval needs at least two</td>' in html
+    assert '<td class="num" data-label="n">8</td><td class="num" data-label="Subjects">7</td>' in html
     assert html.count("<figcaption>after</figcaption>") == 4

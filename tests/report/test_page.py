@@ -46,7 +46,7 @@ def test_every_summary_number_stands_on_the_page(run_maker: RunMaker) -> None:
 def test_a_metric_without_value_shows_its_reason_and_count(run_maker: RunMaker) -> None:
     html = page_of(run_maker(num_cases=4))
     assert "not measured" in html
-    assert re.search(r"<td class=\"wide\">4<small>prompt longer than 77 tokens</small></td>", html)
+    assert '<td class="wide" data-label="Missing">4<small>prompt longer than 77 tokens</small></td>' in html
 
 
 def test_the_interval_drawing_puts_the_mean_between_floor_and_ceiling(run_maker: RunMaker) -> None:
@@ -100,12 +100,12 @@ def test_without_evaluation_the_page_shows_pictures_and_says_so(run_maker: RunMa
 def test_many_cases_are_capped_by_a_stated_rule(run_maker: RunMaker) -> None:
     html = page_of(run_maker(num_cases=60))
     assert html.count('<article class="card"') == 48
-    assert "showing 48 of 60 cases: the first in case order, and the 6 best and 6 worst of all 60" in html
+    assert "48 of 60 cases: the first in case order, and the 6 best and 6 worst of all 60" in html
     assert 'id="run1-case-00059"' in html  # the worst one
 
 
 def test_few_cases_are_all_shown(run_maker: RunMaker) -> None:
-    assert "showing all 3 cases" in page_of(run_maker(num_cases=3))
+    assert "· all 3 cases" in page_of(run_maker(num_cases=3))
 
 
 def test_worst_cases_come_in_the_order_of_the_scores(run_maker: RunMaker) -> None:
@@ -135,7 +135,7 @@ def test_what_a_metric_is_called_and_which_is_best_come_from_the_summary(run_mak
     }
     html = page_of(restated(run_maker(num_cases=6), leakage=facts))  # leakage rises with the number of the case
     assert html[html.index('<dl class="tiles">') :].partition("<dt>")[2].startswith("Harm done</dt>")
-    assert 'title="leakage = 0.05, mean of 1 picture(s)">Harm 0.050</li>' in html
+    assert 'title="leakage = 0.05, mean of 1 picture">Harm 0.050</li>' in html
     worst = html[html.index("Worst cases by harm done") : html.index("Best cases by harm done")]
     assert re.findall(r'href="#run1-case-0000(\d)"', worst) == ["5", "4", "3"]
 
@@ -218,7 +218,9 @@ def test_recorded_commands_are_shown_as_they_were_given(run_maker: RunMaker) -> 
     run = run_maker()
     write_json(run / "commands.json", {"generate": "likeness generate --benchmark world-multi --seed 7 --out run"})
     html = page_of(run)
-    assert "likeness generate --benchmark world-multi --seed 7 --out run\nlikeness evaluate run --benchmark" in html
+    remark = "# evaluate: not recorded; this line repeats it"
+    line = "likeness generate --benchmark world-multi --seed 7 --out run"
+    assert f"{line}\n{remark}\nlikeness evaluate run --benchmark" in html
     assert "--out repeated" not in html
 
 
@@ -233,7 +235,7 @@ def test_a_file_that_holds_no_object_is_named(run_maker: RunMaker, name: str) ->
 def test_a_run_that_knows_its_benchmark_is_evaluated_without_naming_it(run_maker: RunMaker) -> None:
     run = run_maker()
     write_json(run / "run.json", {"benchmark": None})
-    assert "likeness evaluate run\n" in page_of(run)
+    assert "likeness evaluate run</pre>" in page_of(run)
 
 
 def test_cases_from_elsewhere_are_those_of_the_evaluation(run_maker: RunMaker) -> None:
@@ -253,3 +255,87 @@ def test_a_malformed_manifest_is_refused_with_its_line(run_maker: RunMaker) -> N
     (run / "manifest.jsonl").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"manifest\.jsonl:1"):
         build_report(run)
+
+
+def test_an_evaluated_run_is_never_called_not_evaluated(run_maker: RunMaker) -> None:
+    """A single case has no best and worst, and its picture is no less evaluated."""
+    for count in (1, 2, 12):
+        html = page_of(run_maker(f"run-{count}", num_cases=count))
+        assert "not evaluated" not in html
+        assert "not been evaluated" not in html
+    assert "world-multi, 1 case, 1 picture<" in page_of(run_maker("one", num_cases=1))
+
+
+def test_an_evaluation_that_measured_nothing_is_not_called_absent(run_maker: RunMaker) -> None:
+    run = run_maker()
+    path = run / "evaluation" / "summary.json"
+    summary = read_json(path)
+    summary["rows"] = [row for row in summary["rows"] if row["mean"] is None]
+    write_json(path, summary)
+    html = page_of(run)
+    assert "measured nothing" in html
+    assert "have not been evaluated" not in html
+
+
+def test_the_heading_names_the_run_and_runs_of_one_name_are_told_apart(run_maker: RunMaker, tmp_path: Path) -> None:
+    one, two = run_maker("a/multi"), run_maker("b/multi")
+    assert "<h1>multi</h1>" in page_of(one)
+    html = build_index([one, two], out=tmp_path / "both.html").read_text(encoding="utf-8")
+    assert "<h2>a/multi</h2>" in html
+    assert "<h2>b/multi</h2>" in html
+
+
+def test_values_in_force_stand_where_nothing_was_asked_for(run_maker: RunMaker) -> None:
+    run = run_maker()
+    settings = {"steps": None, "size": 96, "cfg_scale": None}
+    write_json(run / "run.json", {"settings": settings, "settings_in_force": {"steps": 25, "size": 96}})
+    html = page_of(run)
+    assert "<dt>settings.steps</dt><dd>25 (the model&#39;s default)</dd>" in html
+    assert "<dt>settings.size</dt><dd>96</dd>" in html
+    default = "<dd>the model&#39;s default (its value was not recorded)</dd>"
+    assert f"<dt>settings.cfg_scale</dt>{default}" in html
+
+
+def test_command_lines_name_the_folder_as_it_was_typed(run_maker: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_maker("runs/multi")
+    monkeypatch.chdir(run.parent.parent)
+    html = page_of(Path("runs/multi"))
+    assert "likeness report runs/multi</pre>" in html
+    assert "likeness evaluate runs/multi" in html
+    assert "likeness report runs/multi</pre>" in page_of(run)  # typed absolute, told from the working folder
+
+
+def test_each_case_stands_on_the_page_once_with_its_references(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=12))
+    ids = re.findall(r'<article class="card" id="([^"]+)"', html)
+    assert sorted(ids) == [f"run1-case-{index:05d}" for index in range(12)]
+    first = html[: html.index("</header>")]
+    assert first.count("<article") == 4
+    assert first.count('alt="reference: cat"') == 4
+    assert "nothing was picked" in first
+
+
+def test_likeness_to_the_reference_stands_beside_likeness_to_the_photos(run_maker: RunMaker) -> None:
+    run = run_maker()
+    path = run / "evaluation" / "summary.json"
+    summary = read_json(path)
+    (dino,) = (row for row in summary["rows"] if row["metric"] == "dino" and row["row"] == "generated")
+    summary["rows"].append({**dino, "column": "conditioning_photo", "mean": 0.7713})
+    write_json(path, summary)
+    html = page_of(run)
+    assert "true picture 0.812<br>to the reference alone 0.771" in html
+    assert "<small>against the reference picture alone, cosine, higher is better</small>" in html
+    assert "copies the reference" in html
+    assert "eiling<" not in html
+
+
+def test_what_was_not_measured_or_not_shown_is_listed(run_maker: RunMaker) -> None:
+    run = run_maker()
+    path = run / "evaluation" / "summary.json"
+    write_json(path, {**read_json(path), "missing_images": ["case-00002-0"], "extra_images": ["odd.png"]})
+    rows = read_jsonl(run / "manifest.jsonl")
+    write_jsonl(run / "manifest.jsonl", [*rows, {**rows[0], "case_id": "gone", "image": "images/gone-0.png"}])
+    html = page_of(run)
+    assert '-rejected">3 left out</a>' in html
+    for text in ("case-00002-0", "odd.png", "images/gone-0.png", "not shown: no case gone"):
+        assert text in html

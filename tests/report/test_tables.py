@@ -1,18 +1,21 @@
 """Ordering and grouping of numbers."""
 
 import math
+from pathlib import Path
 
 import pytest
 from metric_facts import metric_facts
 
-from likeness.report.figures import axis_for
+from likeness.report.figures import scales
 from likeness.report.tables import (
     Point,
     ScoredSample,
     ScoreLine,
     case_mean,
+    counted,
     flatten,
     in_order,
+    labels_of,
     metric_label,
     score_lines,
     shown,
@@ -22,8 +25,6 @@ ROW = {"metric": "dino", "column": "all_photos", "n": 5, "n_subjects": 2, "missi
 
 
 def sample(value: float | None) -> ScoredSample:
-    from pathlib import Path
-
     return ScoredSample(Path("a.png"), values={"dino": value})
 
 
@@ -53,12 +54,48 @@ def test_a_mean_that_is_no_number_is_not_measured() -> None:
     assert found.generated is None
 
 
-def test_shares_are_drawn_from_zero_to_one_and_cosines_close_up() -> None:
-    assert axis_for(line(0.6, unit="share")) == (0.0, 1.0)
-    low, high = axis_for(line(0.6, unit="cosine"))
-    assert 0.5 < low < 0.58
-    assert 0.62 < high < 0.7
-    assert axis_for(line(0.97, unit="cosine")).high == 1.0
+def axis_of(*lines: ScoreLine) -> tuple[float, float]:
+    return tuple(scales(lines)[lines[0].name])
+
+
+def test_shares_are_drawn_from_zero_to_one_and_cosines_in_a_readable_frame() -> None:
+    assert axis_of(line(0.6, unit="share")) == (0.0, 1.0)
+    low, high = axis_of(line(0.6, unit="cosine"))
+    assert (low, high) == pytest.approx((0.5, 0.7))
+    assert axis_of(line(0.97, unit="cosine"))[1] == 1.0
+
+
+def test_close_values_of_one_metric_are_drawn_close_and_equal_ones_equal() -> None:
+    """A difference of 0.001 is at most half a percent of the axis; both columns of a metric share it."""
+    low, high = axis_of(line(0.728, unit="cosine"), line(0.729, unit="cosine"))
+    assert 0.001 / (high - low) <= 0.005
+    rows = [{**ROW, "row": "generated", "mean": 0.528, "ci_low": None, "ci_high": None, "column": c} for c in "ab"]
+    low, high = axis_of(*score_lines(rows, metrics={}))
+    assert low < 0.528 < high
+    assert high - low >= 0.2
+    low, high = axis_of(line(120.0, unit="px"), line(121.0, unit="px"))
+    assert 1 / (high - low) <= 0.05
+
+
+def test_the_axis_ends_where_the_metric_does() -> None:
+    facts = {"score": {**metric_facts()["clip_t"], "name": "score", "range": [0, 10]}}
+    rows = [{**ROW, "metric": "score", "unit": "points", "row": "generated", "mean": 9.9, "column": ""}]
+    low, high = axis_of(*score_lines([{**row, "ci_low": 9.8, "ci_high": 10.0} for row in rows], metrics=facts))
+    assert high == 10
+    assert low < 9.8
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_before() -> None:
+    assert labels_of([Path("a/multi")]) == ["multi"]
+    assert labels_of([Path("a/multi"), Path("b/multi")]) == ["a/multi", "b/multi"]
+    assert labels_of([Path("a/one"), Path("b/two")]) == ["one", "two"]
+    same = labels_of([Path("a/one"), Path("a/one")])
+    assert len(set(same)) == 2
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases")])
+def test_counts_agree_with_their_nouns(number: int, text: str) -> None:
+    assert counted(number, "case") == text
 
 
 def test_lines_find_their_facts_by_name_and_column() -> None:

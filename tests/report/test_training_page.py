@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damage import refusals
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -300,8 +301,18 @@ def test_rows_without_numbers_are_left_out_and_counted(run_maker: RunMaker) -> N
     assert log.last("loss").n == 19
     html = page_of(run)
     assert "The loss is not a number" in html
-    assert "1 steps, the first is step 51" in html
+    assert "1 step, the first is step 51" in html
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", html)
+
+
+@pytest.mark.parametrize("name", ["run.json", "log.jsonl", "commands.json"])
+def test_damage_is_shown_or_named_with_file_and_row(run_maker: RunMaker, name: str) -> None:
+    run = run_maker(steps=3, with_maps=False)
+    write_json(run / "commands.json", {"train": "likeness train a.toml"})
+    said = refusals(run / name, lambda: build_training_page(run))
+    assert said
+    place = f"{run / name}:2: " if name.endswith(".jsonl") else f"{run}"
+    assert [line for line in said if not line.startswith(place)] == []
 
 
 def test_a_last_line_cut_short_is_left_out_and_another_is_refused(run_maker: RunMaker) -> None:

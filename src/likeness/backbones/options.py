@@ -1,5 +1,6 @@
 """What may be asked of one picture: each backbone has a model of its own options, and only that knows their names."""
 
+from pathlib import Path
 from typing import Any  # values are checked by the model; pydantic's list of errors is JSON
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +28,14 @@ class Options(BaseModel):
     def settings(self) -> dict[str, Any]:
         """JSON values by name, as run.json and the proof inside each picture record them."""
         return self.model_dump(mode="json")
+
+    def in_force(self, folder: Path) -> dict[str, Any]:
+        """The settings as they act on the model in `folder`: its own defaults stand where nothing was asked for.
+
+        Loads no weights. A backbone whose options have defaults of the model's own says here what those are.
+        Raises: WeightsError for a folder whose settings cannot be read.
+        """
+        return self.settings()
 
 
 def _mistake(item: Any, *, known: list[str]) -> str:

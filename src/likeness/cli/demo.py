@@ -13,6 +13,7 @@ import typer
 from likeness.cli.answer import Json, answer
 from likeness.cli.generate import DEFAULT_MODEL
 from likeness.cli.record import record_command
+from likeness.core.runs import told_path
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -107,8 +108,8 @@ def _run_benchmark(
 
 
 def _shown(path: Path) -> str:
-    """The path as a word of a command; of an absolute one the last part, so that nobody learns where it lay."""
-    return shlex.quote(path.name if path.is_absolute() else str(path))
+    """The path as a word of a command, told as in every record."""
+    return shlex.quote(told_path(str(path)))
 
 
 def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: Callable[[str], Progress]) -> Tuned:
@@ -133,8 +134,8 @@ def _tune(out: Path, *, steps: int, limits: dict[str, int], workers: int, bar: C
     comparison = out / within / "comparison.json"
     compare_runs([out / name for name in limits], runs, out=comparison)
     note = f"The same cases and seeds, drawn by the untuned model and after {made.steps} steps of FocusDPO on "
-    note += f"{made.num_rows} pairs of other subjects. How the tuning went: {within}/training/report.html."
-    return Tuned(tuple(runs), comparison, note)
+    note += f"{made.num_rows} pairs of other subjects."
+    return Tuned(tuple(runs), comparison, note, training=f"{within}/training/report.html")
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:

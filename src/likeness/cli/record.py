@@ -9,16 +9,18 @@ import typer
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json
+from likeness.core.runs import told_path
 
 FILE = "commands.json"
 NO_RESULT_DEPENDS = ("workers", "batch_size", "as_json")
 WEIGHTS = ("model", "loras", "clip", "dino", "probe")  # texts that may be paths
+NAMED = ("encoder", "option", "changes")  # texts NAME=VALUE whose value may be a path
 
 
 def command_line(ctx: typer.Context, **also: object) -> str:
     """The command as it was given, without the flags on which no result depends; `also` adds defaults by name.
 
-    Absolute paths go by their last name, so that a report tells nobody where somebody keeps files.
+    Paths stand as typed; absolute ones as `told_path` gives them, so that a report tells nobody where files are kept.
     """
     words = ["likeness", str(ctx.info_name)]
     for param in ctx.command.params:
@@ -35,9 +37,11 @@ def command_line(ctx: typer.Context, **also: object) -> str:
 
 
 def _word(value: object, *, name: str) -> str:
-    path = Path(str(value))
-    is_path = isinstance(value, Path) or name in WEIGHTS
-    return path.name if is_path and path.is_absolute() else str(value)
+    text = str(value)
+    if isinstance(value, Path) or name in WEIGHTS:
+        return told_path(text)
+    key, equals, rest = text.partition("=")
+    return f"{key}={told_path(rest)}" if equals and name in NAMED else text
 
 
 def record_command(run: Path, *, step: str, line: str) -> None:

@@ -15,14 +15,15 @@ from likeness.core.files import TEMPORARY_PATTERN, canonical_json, read_json, re
 _ABSENT = "(absent)"
 
 
-def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
+def open_run(folder: Path | str, *, identity: dict[str, Any], told: dict[str, Any] | None = None) -> Path:
     """A folder whose run.json equals `identity`: a new one, or the same run's to be continued.
 
+    `told` is written beside the identity of a new run for who reads it, and is never compared.
     Raises: OutputError when the folder belongs to another run (the differing keys are listed), holds other files, or
     cannot be written; DataError when `identity` is no JSON.
     """
-    folder = Path(folder)
-    canonical_json(identity)
+    folder, told = Path(folder), told or {}
+    canonical_json(identity | told)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -30,15 +31,15 @@ def open_run(folder: Path | str, *, identity: dict[str, Any]) -> Path:
         raise OutputError(f"{what}; choose another folder or fix its permissions.") from error
     record = folder / "run.json"
     if record.exists():
-        _require_same(record, identity=identity)
+        _require_same(record, identity=identity, ignored=told)
     else:
         require_free(folder, facts=identity)
-        write_json(record, identity)
+        write_json(record, identity | told)
     return folder
 
 
 def grow_run(folder: Path | str, *, identity: dict[str, Any], key: str, may_grow: Callable[[Any], bool]) -> None:
-    """The folder's run.json becomes `identity` where it differs in `key` alone and `may_grow` accepts the old value.
+    """The `key` of run.json becomes that of `identity` where no other differs and `may_grow` accepts the old value.
 
     Called before `open_run`, which refuses every other difference. Raises: OutputError when another process holds the
     folder, or it cannot be written.
@@ -51,9 +52,11 @@ def grow_run(folder: Path | str, *, identity: dict[str, Any], key: str, may_grow
             found = read_json(record)
         except DataError:
             return  # `open_run` says what is wrong with it
-        same = isinstance(found, dict) and key in found and {**found, key: identity[key]} == identity
-        if same and found[key] != identity[key] and may_grow(found[key]):
-            write_json(record, identity)
+        if not isinstance(found, dict) or key not in found or found[key] == identity[key]:
+            return
+        grown = {**found, key: identity[key]}  # with what was told beside the identity
+        if grown | identity == grown and may_grow(found[key]):
+            write_json(record, grown)
 
 
 def recorded_run(run: Path) -> dict[str, Any]:
@@ -61,6 +64,15 @@ def recorded_run(run: Path) -> dict[str, Any]:
     path = run / "run.json"
     found = read_json(path) if path.is_file() else {}
     return found if isinstance(found, dict) else {}
+
+
+def told_path(text: str) -> str:
+    """A relative path as it is; an absolute one from the working folder if it lies in there, else its last name."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
 def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:
@@ -77,14 +89,16 @@ def require_free(folder: Path | str, *, facts: dict[str, Any]) -> None:
         raise OutputError(f"{found}; choose a new folder.")
 
 
-def _require_same(record: Path, *, identity: dict[str, Any], keys: Collection[str] | None = None) -> None:
-    """Raises: OutputError unless the record equals `identity`, in all its keys or in `keys`."""
+def _require_same(
+    record: Path, *, identity: dict[str, Any], keys: Collection[str] | None = None, ignored: Collection[str] = ()
+) -> None:
+    """Raises: OutputError unless the record equals `identity`, in all its keys but the `ignored`, or in `keys`."""
     try:
         found = read_json(record)
     except DataError as error:
         raise OutputError(f"{record}: expected the record of a run, got damage ({error}); use a new folder.") from None
-    if keys is not None and isinstance(found, dict):
-        found = {key: value for key, value in found.items() if key in keys}
+    if isinstance(found, dict):
+        found = {key: value for key, value in found.items() if key not in ignored and (keys is None or key in keys)}
     if canonical_json(found) == canonical_json(identity):
         return
     differing = "; ".join(_differences(found, identity, at=""))

@@ -53,16 +53,59 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     return comparison
 
 
+def why_not_compared(before: Path, after: Path) -> str:
+    """Why two runs cannot be compared in pairs, as a sentence; empty where they can.
+
+    Raises: DataError when a file of theirs is malformed.
+    """
+    summaries = [_summary(folder) for folder in (before, after)]
+    for folder, summary in zip((before, after), summaries, strict=True):
+        if "metrics" not in summary:
+            return f"Nothing is compared, because {folder.name} has not been evaluated."
+    first, second = (str(summary.get("benchmark")) for summary in summaries)
+    if first != second:
+        return f"Nothing is compared, because these are runs of different benchmarks: {first} and {second}."
+    if _cases_of(before) != _cases_of(after):
+        return "Nothing is compared, because these runs have different cases."
+    return ""
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "evaluation" / "summary.json"
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        wanted = f"expected a JSON object, got {type(found).__name__}"
+        raise DataError(f"{path}: {wanted}; call `likeness evaluate` on the run.")
+    return found
+
+
 def _scored(folder: Path) -> _Scored:
     path = folder / "evaluation" / "summary.json"
-    summary = read_json(path) if path.is_file() else {}
+    summary = _summary(folder)
     if "metrics" not in summary:
         raise DataError(f"{path}: expected the facts of its metrics, got none; call `likeness evaluate` on the run.")
-    return _Scored(folder, summary, read_jsonl(path.with_name("scores.jsonl")))
+    scores = path.with_name("scores.jsonl")
+    rows = read_jsonl(scores)
+    for number, row in enumerate(rows, start=1):
+        if not _is_scored(row):
+            what = f"{scores}: expected id, group and values in row {number}, got {ascii(row)[:60]}"
+            raise DataError(f"{what}; call `likeness evaluate` on the run.")
+    return _Scored(folder, summary, rows)
+
+
+def _is_scored(row: Any) -> bool:
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("id", "group")):
+        return False
+    values = row.get("values")
+    return isinstance(values, dict) and all(isinstance(item, dict) and "value" in item for item in values.values())
+
+
+def _cases_of(folder: Path) -> list[tuple[str, str]]:
+    return [(case.id, case.prompt) for case in read_cases(case_file(folder)).cases]
 
 
 def _require_same_cases(pair: _Pair) -> None:
-    before, after = ([(case.id, case.prompt) for case in read_cases(case_file(run.folder)).cases] for run in pair)
+    before, after = (_cases_of(run.folder) for run in pair)
     if before != after:
         what = f"{pair[1].folder}: expected the cases of {pair[0].folder}, got others"
         raise DataError(f"{what}; draw the same cases with both models.")

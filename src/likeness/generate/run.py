@@ -100,22 +100,23 @@ def generate_run(
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
-    _open(plan.folder, identity=identity, cases=references.cases)
+    told = {"settings_in_force": asked.in_force(weights) if isinstance(asked, Options) else asked}
+    _open(plan.folder, identity=identity, told=told, cases=references.cases)
     with hold_run(out):
         try:
             made = _Making(plan, workers=workers, progress=progress, notice=notice)
-            return _run(references, making=made, identity=identity, left_out=left_out)
+            return _run(references, making=made, identity=identity | told, left_out=left_out)
         except LikenessError:
             if is_new:
                 _withdraw(plan.folder)
             raise
 
 
-def _open(folder: Path, *, identity: dict[str, Any], cases: Sequence[Case]) -> None:
+def _open(folder: Path, *, identity: dict[str, Any], told: dict[str, Any], cases: Sequence[Case]) -> None:
     """The folder is that of this run: a new one, the same to be continued, or that of its first cases, which grows."""
     is_beginning = partial(_is_beginning, cases=cases, written=folder / "cases.jsonl")
     grow_run(folder, identity=identity, key="cases_sha256", may_grow=is_beginning)
-    open_run(folder, identity=identity)
+    open_run(folder, identity=identity, told=told)
 
 
 def _is_beginning(sha256: str, *, cases: Sequence[Case], written: Path) -> bool:

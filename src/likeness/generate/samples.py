@@ -80,6 +80,6 @@ def manifest_row(
         "prompt": job.case.prompt,
         "seed": job.seed,
         "references": [{"subject_id": name, "file": f.as_posix(), "sha256": digests[f]} for name, f in shown],
-        **{key: identity[key] for key in ("model", "settings", "versions")},
+        **{key: identity[key] for key in ("model", "settings", "settings_in_force", "versions")},
         "notes": notes,
     }

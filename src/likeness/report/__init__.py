@@ -9,7 +9,17 @@ template. Equal files give an equal page, byte for byte.
 
 from likeness.report.figures import contact_sheet
 from likeness.report.page import Tuned, build_index, build_report
+from likeness.report.tables import labels_of, read_run
 from likeness.report.training import is_training_run
 from likeness.report.training_page import build_training_page
 
-__all__ = ["Tuned", "build_index", "build_report", "build_training_page", "contact_sheet", "is_training_run"]
+__all__ = [
+    "Tuned",
+    "build_index",
+    "build_report",
+    "build_training_page",
+    "contact_sheet",
+    "is_training_run",
+    "labels_of",
+    "read_run",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from likeness.report.tables import Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
 REFERENCE_SIDE = 160
+LEAST_SPAN = 0.2  # of an axis: of a cosine as it is, of an open scale as a share of the largest value
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,36 @@ def png_uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def axis_for(line: ScoreLine) -> Ends:
-    """0 to 1 for shares; for a cosine or an open scale the points with a margin, as 0 to 1 would hide differences."""
-    ends = [end for point in line.points.values() for end in (point.low, point.high)]
-    if not ends or ("cosine" not in line.unit and min(ends) >= 0 and max(ends) <= 1):
+def scales(lines: Iterable[ScoreLine]) -> dict[str, Ends]:
+    """The one axis of each metric, by its name, on which all its lines are drawn, however many runs they come from."""
+    grouped: dict[str, list[ScoreLine]] = defaultdict(list)
+    for line in lines:
+        grouped[line.name].append(line)
+    return {name: _scale(alike) for name, alike in grouped.items()}
+
+
+def _scale(lines: Sequence[ScoreLine]) -> Ends:
+    """0 to 1 for shares, else all points in a frame of at least LEAST_SPAN, so that nothing small looks large."""
+    ends = [end for line in lines for point in line.points.values() for end in (point.low, point.high)]
+    unit, (lowest, highest) = lines[0].unit, lines[0].limits
+    if not ends or ("cosine" not in unit and min(ends) >= 0 and max(ends) <= 1):
         return Ends(0.0, 1.0)
-    step = 10.0 ** math.floor(math.log10(max(max(ends) - min(ends), 1e-6)))
-    low, high = (math.floor(min(ends) / step - 0.25)) * step, (math.ceil(max(ends) / step + 0.25)) * step
-    return Ends(max(low, -1.0), min(high, 1.0)) if "cosine" in line.unit else Ends(low, high)
+    if "cosine" in unit:
+        lowest, highest = -1.0, 1.0
+    largest = max(map(abs, ends))
+    least = LEAST_SPAN if "cosine" in unit else LEAST_SPAN * (largest or 1.0)
+    margin = max((least - (max(ends) - min(ends))) / 2, 0.1 * (max(ends) - min(ends)))
+    step = 10.0 ** math.floor(math.log10(max(ends) - min(ends) + 2 * margin)) / 2
+    low, high = (
+        math.floor((min(ends) - margin) / step + 1e-9) * step,
+        math.ceil((max(ends) + margin) / step - 1e-9) * step,
+    )
+    return Ends(low if lowest is None else max(low, lowest), high if highest is None else min(high, highest))
 
 
-def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
-    """One score line drawn: dot and whisker for mean and interval, ticks for floor and ceiling, one axis."""
-    axis, height, middle = axis_for(line), 44, 18
+def interval_svg(line: ScoreLine, axis: Ends, *, width: int = 320) -> Markup:
+    """One score line drawn: dot and whisker for mean and interval, ticks for floor and ceiling, on `axis`."""
+    height, middle = 44, 18
 
     def x(value: float) -> str:
         share = (value - axis.low) / (axis.high - axis.low)
@@ -104,10 +123,13 @@ def interval_svg(line: ScoreLine, *, width: int = 320) -> Markup:
     return svg.format(width, height, spoken(line), Markup("".join(parts)))
 
 
+SPOKEN = {"generated": "generated", "floor": "floor", "ceiling": "true picture"}
+
+
 def spoken(line: ScoreLine) -> str:
     """The score line as a sentence for a screen reader."""
     said = [
-        f"{name} {number(point.mean)}"
+        f"{SPOKEN[name]} {number(point.mean)}"
         + (f" (95% interval {number(point.low)} to {number(point.high)})" if point.has_interval else "")
         for name, point in line.points.items()
     ]

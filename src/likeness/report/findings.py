@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from likeness.core.stats import Interval
+from likeness.report.tables import counted
 from likeness.report.training import MIN_STEPS, NUM_DECILES, TrainingRun, ratio_difference
 
 Tone = Literal["poor", "good", "plain"]
@@ -57,7 +58,8 @@ def findings_of(run: TrainingRun) -> list[Finding]:
     judged = [finding for rule in rules for finding in rule(run)]
     if len(run.log) < MIN_STEPS:
         short = "What follows shows that the run works, not how it learns."
-        judged.insert(0, Finding("plain", "Too short to judge", short, f"{len(run.log)} steps; {MIN_STEPS} are needed"))
+        numbers = f"{counted(len(run.log), 'step')}; {MIN_STEPS} are needed"
+        judged.insert(0, Finding("plain", "Too short to judge", short, numbers))
         judged = [replace(finding, tone="plain") for finding in judged]
     return sorted([*whole, *judged], key=lambda finding: TONES.index(finding.tone))
 
@@ -86,7 +88,8 @@ def _not_finite(run: TrainingRun) -> Findings:
     if len(bad):
         text = "Some steps have no finite loss. Lower train.learning_rate or objective.beta, "
         text += "and do not use the adapter."
-        yield Finding("poor", "The loss is not a number", text, f"{len(bad)} steps, the first is step {bad[0]}")
+        numbers = f"{counted(len(bad), 'step')}, the first is step {bad[0]}"
+        yield Finding("poor", "The loss is not a number", text, numbers)
 
 
 def _invalid(run: TrainingRun) -> Findings:
@@ -136,7 +139,7 @@ def _accuracy(run: TrainingRun) -> Findings:
     accuracy = run.log.last_accuracy
     if math.isnan(accuracy.mean):
         return
-    numbers = f"implicit accuracy at the end {shown(accuracy)}, {accuracy.n} pairs"
+    numbers = f"implicit accuracy at the end {shown(accuracy)}, {counted(accuracy.n, 'pair')}"
     if accuracy.mean >= SATURATED:
         text = "Almost every pair is won, so there is little left to learn from: the losers are too easy, or beta is "
         text += "too large. Use harder losers first."
@@ -204,7 +207,7 @@ def _epochs(run: TrainingRun) -> Findings:
     pairs, seen = run.part("data").get("num_pairs"), int(run.log.pairs_seen[-1])
     if not isinstance(pairs, int) or pairs < 1:
         return
-    numbers = f"{seen} pairs drawn from {pairs}: {seen / pairs:.1f} times each"
+    numbers = f"{counted(seen, 'pair')} drawn from {pairs}: {seen / pairs:.1f} times each"
     if seen / pairs > MANY_EPOCHS:
         text = "These numbers are of pairs seen many times, so they say nothing of new ones. Make more pairs."
         yield Finding("poor", "Few pairs, seen often", text, numbers)
@@ -240,7 +243,7 @@ def _fall_with_t(run: TrainingRun) -> Findings:
         return
     below, above = sums.sum(axis=0) / counts.sum(axis=0)
     numbers = f"A {below:.3f} for t < 0.5 and {above:.3f} above; difference {shown(difference, signed=True)}, "
-    numbers += f"{difference.n} pairs"
+    numbers += counted(difference.n, "pair")
     if difference.ci_high < 0:
         text = "Subjects are located as the noise goes, as the paper says."
         yield Finding("good", "A_focus falls as t falls", text, numbers)

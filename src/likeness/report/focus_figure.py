@@ -84,7 +84,7 @@ def pair_figures(folder: Path, maps: Sequence[Json]) -> list[PairFigure]:
     """
     try:
         return [PairFigure(folder, pair, maps=maps) for pair in maps[0]["pairs"]] if maps else []
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, OverflowError) as error:
         problem = f"{type(error).__name__} {error}"
         raise DataError(f"{folder / 'maps'}: expected maps of version 1, got {problem}; write them anew.") from None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any  # the filters, whose types jinja joins in one
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from likeness.report.figures import interval_svg
-from likeness.report.tables import flatten, number
+from likeness.report.tables import counted, flatten, number
 
 
 def render(template: str, **values: object) -> str:
@@ -17,5 +19,6 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"flatten": flatten, "interval_svg": interval_svg, "number": number}
+    filters: dict[str, Any] = {"counted": counted, "flatten": flatten, "interval_svg": interval_svg, "number": number}
+    environment.filters.update(filters)
     return environment.get_template(template).render(**values)

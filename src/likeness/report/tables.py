@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json, read_jsonl
 from likeness.core.images import pictures_in
 from likeness.core.records import Case, case_file, read_cases
+from likeness.report import check
+from likeness.report.check import read_object, read_rows
 
 GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
@@ -50,13 +51,17 @@ class Point:
 class ScoreLine:
     """One metric as the score table shows it: generated pictures between floor and ceiling, all from summary.json.
 
-    `metric` is its key in a sample's values, `rows` are those of the metric by kind.
+    `metric` is its key in a sample's values, `rows` are those of the metric by kind, `limits` the range of its values.
     """
 
-    def __init__(self, metric: str, *, label: str, rows: Mapping[str, Json]) -> None:
+    def __init__(
+        self, metric: str, *, label: str, rows: Mapping[str, Json], limits: Sequence[float | None] = ()
+    ) -> None:
         first = rows.get("generated") or next(iter(rows.values()))
         self.metric, self.label = metric, label
+        self.name = str(first.get("metric") or metric)
         self.column = str(first.get("column") or "").replace("_", " ")
+        self.limits = tuple(limits) if len(limits) == 2 else (None, None)
         self.unit = str(first.get("unit") or "")
         self.higher_is_better = bool(first.get("higher_is_better", True))
         self.generated, self.floor, self.ceiling = (
@@ -99,8 +104,23 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The benchmark's name where one was evaluated, else the folder's."""
-        return str(self.summary.get("benchmark") or self.folder.name)
+        """The folder's name."""
+        return self.folder.name or self.folder.resolve().name
+
+    @property
+    def benchmark(self) -> str:
+        """The benchmark that was drawn or evaluated, empty where there is none."""
+        return str(self.summary.get("benchmark") or self.identity.get("benchmark") or "")
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether any picture was measured."""
+        return any(line.generated for line in self.lines)
+
+    @property
+    def subjects_alone(self) -> dict[str, ScoreLine]:
+        """By the name of a metric, its line that measures against the reference picture alone."""
+        return {line.name: line for line in self.lines if line.column == "conditioning photo" and line.generated}
 
     @property
     def metrics(self) -> Json:
@@ -156,23 +176,55 @@ def read_run(folder: Path, *, cases: Path | None = None) -> Run:
     if not (folder / "manifest.jsonl").is_file() and not (evaluation / "scores.jsonl").is_file():
         what = f"{folder}: expected a run, got no manifest.jsonl"
         raise DataError(f"{what}; name the --out folder of `likeness generate`.")
-    manifest, scores = _read_rows(folder / "manifest.jsonl"), _read_rows(evaluation / "scores.jsonl")
+    manifest = read_rows(folder / "manifest.jsonl", check.MANIFEST_ROW)
+    scores = read_rows(evaluation / "scores.jsonl", check.SCORES_ROW)
     cases_file = read_cases(cases or case_file(folder))
-    summary = read_object(evaluation / "summary.json")
+    summary = read_object(evaluation / "summary.json", check.SUMMARY)
     first = manifest[0] if manifest else {}
-    rejected = [(str(row["where"]), str(row["reason"])) for row in _read_rows(folder / "rejected.jsonl")]
+    rows = read_rows(folder / "rejected.jsonl", check.REJECTED_ROW)
+    rejected = [(row["where"], row["reason"]) for row in rows]
     return Run(
         folder=folder,
-        identity=read_object(folder / "run.json"),
+        identity=read_object(folder / "run.json", check.IDENTITY),
         cases=cases_file.cases,
         samples=_samples(folder, manifest or _manifest_of(folder, scores=scores), scores=scores),
         summary=summary,
         lines=score_lines(summary.get("rows", []), metrics=summary.get("metrics") or {}),
-        rejected=(*rejected, *((item.where, item.reason) for item in cases_file.left_out)),
+        rejected=(
+            *rejected,
+            *((item.where, item.reason) for item in cases_file.left_out),
+            *_not_shown(summary, manifest=manifest, ids={case.id for case in cases_file.cases}),
+        ),
         model=first.get("model") or {},
         versions=first.get("versions") or {},
-        commands=read_object(folder / "commands.json"),
+        commands=read_object(folder / "commands.json", check.COMMANDS),
     )
+
+
+def _not_shown(summary: Json, *, manifest: Sequence[Json], ids: set[str]) -> list[tuple[str, str]]:
+    """Pictures that were not measured, or that answer no case of the file."""
+    missing = [(name, "not measured: there was no such picture") for name in summary.get("missing_images") or ()]
+    extra = [(name, "not measured: no case asks for this picture") for name in summary.get("extra_images") or ()]
+    strangers = [
+        (row["image"], f"not shown: no case {row['case_id']}") for row in manifest if row["case_id"] not in ids
+    ]
+    return [*missing, *extra, *strangers]
+
+
+def labels_of(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder: its last one, with as many of those before as tell all apart."""
+    full = [folder.resolve().parts[1:] for folder in folders]
+    length = max(map(len, full), default=1)
+    for size in range(1, length + 1):
+        names = ["/".join(parts[-size:]) for parts in full]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{'/'.join(parts[-1:])} ({number})" for number, parts in enumerate(full, start=1)]
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun: 1 case, 2 cases."""
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 def score_lines(rows: Iterable[Json], *, metrics: Json) -> tuple[ScoreLine, ...]:
@@ -182,7 +234,10 @@ def score_lines(rows: Iterable[Json], *, metrics: Json) -> tuple[ScoreLine, ...]
     for row in rows:
         grouped[row["metric"], row.get("column") or ""][row["row"]] = row
     named = [(keys.get(at, at[0]), kinds) for at, kinds in grouped.items()]
-    return tuple(ScoreLine(key, label=metric_label(metrics, key), rows=kinds) for key, kinds in named)
+    limits = {key: facts.get("range") or () for key, facts in metrics.items()}
+    return tuple(
+        ScoreLine(key, label=metric_label(metrics, key), rows=kinds, limits=limits.get(key, ())) for key, kinds in named
+    )
 
 
 def metric_label(metrics: Json, key: str, *, form: str = "label") -> str:
@@ -226,19 +281,6 @@ def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JS
     if isinstance(value, list):
         return [(prefix, ", ".join(str(item) for item in value) or "none")]
     return [(prefix, "none" if value is None or value == {} else str(value))]
-
-
-def _read_rows(path: Path) -> list[Json]:
-    return read_jsonl(path) if path.is_file() else []
-
-
-def read_object(path: Path) -> Json:
-    """The JSON object of a file, empty where there is none. Raises: DataError for JSON of another kind."""
-    found = read_json(path) if path.is_file() else None
-    if found is not None and not isinstance(found, dict):
-        wanted = f"expected a JSON object, got {type(found).__name__}"
-        raise DataError(f"{path}: {wanted}; correct the file, or remove it and repeat the command that writes it.")
-    return found or {}
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:

@@ -21,7 +21,8 @@ from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
 from likeness.core.runs import recorded_run
 from likeness.core.stats import Interval, mean_interval
-from likeness.report.tables import Json, read_object
+from likeness.report import check
+from likeness.report.check import Json, read_object, require
 
 Column = NDArray[np.float64]
 
@@ -150,15 +151,18 @@ def read_training_run(folder: Path) -> TrainingRun:
     """
     if not is_training_run(folder):
         raise DataError(f"{folder}: expected a training run, got no run.json of one; name the --out of likeness train.")
-    steps = (_read_config(folder / "config.toml").get("train") or {}).get("steps")
+    recipe = _read_config(folder / "config.toml")
+    require(recipe, check.RECIPE if recipe else check.table, where=folder / "config.toml")
+    identity = recorded_run(folder)
+    require(identity, check.TRAINING, where=folder / "run.json")
     maps = sorted((folder / "maps").glob("*.json"))
     return TrainingRun(
         folder=folder,
-        identity=recorded_run(folder),
-        steps_wanted=steps if isinstance(steps, int) else None,
+        identity=identity,
+        steps_wanted=recipe["train"]["steps"] if recipe else None,
         log=read_log(folder / "log.jsonl"),
         maps=tuple(read_json(path) for path in (*maps[:1], *maps[1:][-1:])),
-        commands=read_object(folder / "commands.json"),
+        commands=read_object(folder / "commands.json", check.COMMANDS),
     )
 
 
@@ -199,8 +203,11 @@ def _row(line: str, *, where: str) -> Json:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: expected a row of the log, got no JSON ({error.msg}); restore the file.") from None
+    except RecursionError:
+        raise DataError(f"{where}: expected a row of the log, got nesting too deep; restore the file.") from None
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         raise DataError(f"{where}: expected a row with its step, got {line[:60]!r}; restore the file.")
+    require(row, check.log_row, where=where)
     return row
 
 

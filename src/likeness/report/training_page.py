@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from likeness.core.files import atomic_write_text
+from likeness.core.runs import told_path
 from likeness.report.curves import Chart, Ends, Line, Place, Rule, RulePlace, line_over_steps, measured_mean
 from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
-from likeness.report.tables import Json
+from likeness.report.page import recorded_or
+from likeness.report.tables import Json, counted
 from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
 
 MAX_BINS = 24  # of the implicit accuracy: each must hold enough pairs for an interval
@@ -75,7 +77,7 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
     findings = findings_of(run)
     html = render(
         "training.html.j2",
-        title=title or f"{run.label} on {run.part('data').get('num_pairs', 'unknown')} pairs",
+        title=title or f"{run.label} on {_pairs(run)}",
         lead=_lead(run),
         findings=findings,
         summary=_summary(findings),
@@ -92,12 +94,18 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
     return out
 
 
+def _pairs(run: TrainingRun) -> str:
+    number = run.part("data").get("num_pairs")
+    return counted(number, "pair") if isinstance(number, int) else "an unknown number of pairs"
+
+
 def _lead(run: TrainingRun) -> str:
     log = run.log
     done = int(log.steps[-1]) if len(log) else 0
     wanted = f" of {run.steps_wanted}" if run.steps_wanted and run.steps_wanted != done else ""
     words = [
-        f"{done}{wanted} steps{f' of {log.pairs_in(0, 1)} pairs' if len(log) else ''}",
+        (f"{done}{wanted} steps" if wanted else counted(done, "step"))
+        + (f" of {counted(log.pairs_in(0, 1), 'pair')}" if len(log) else ""),
         f"base model {run.part('model').get('id', 'unknown')}",
         f"adapter of rank {_setting(run, 'model', 'rank')}",
         f"learning rate {_setting(run, 'train', 'learning_rate')}",
@@ -197,7 +205,7 @@ def _accuracy(run: TrainingRun) -> Chart | None:
         found = wilson(measured_mean(log["accuracy"][start:stop]), log.pairs_in(start, stop))
         places.append(Place(float(log.steps[start:stop].mean()), found.mean, found.ci_low, found.ci_high))
     line = Line(LABELS["accuracy"], "first", places, intervals="band")
-    caption = f"Share of pairs with inside above 0, by {size} steps, with its 95% interval. "
+    caption = f"Share of pairs with inside above 0, by {counted(size, 'step')}, with its 95% interval. "
     caption += "A flat line at 1 is no news."
     spoken = f"Implicit accuracy: at the end {shown(log.last_accuracy)}"
     return Chart(LABELS["accuracy"], caption, [line], _steps(run), spoken, y=Ends(0, 1.02), rule=Rule(0.5, "chance"))
@@ -246,6 +254,6 @@ def _facts(run: TrainingRun) -> Json:
 
 
 def _command_lines(run: TrainingRun) -> list[str]:
-    folder = shlex.quote(run.folder.name or ".")
-    recorded = str(run.commands.get("train") or f"likeness train {folder}/config.toml --out repeated")
-    return [recorded, f"likeness report {folder}"]
+    folder = shlex.quote(told_path(str(run.folder)))
+    guess = f"likeness train {folder}/config.toml --out repeated"
+    return [*recorded_or(guess, run.commands, step="train"), f"likeness report {folder}"]

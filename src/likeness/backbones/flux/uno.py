@@ -362,16 +362,8 @@ class FluxUno:
         return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
 
     def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition:
-        """The condition with what guidance needs beside it.
-
-        Both scales come from the settings when both are None; a `cfg_scale` alone is that of the references too, so
-        that it is plain classifier-free guidance. Up to 1 it is 1, none at all, as in FluxPipeline.
-        """
-        settings, cfg_scale = self.settings, options.cfg_scale
-        by_prompt = max(1.0, settings.default_cfg_scale if cfg_scale is None else cfg_scale)
-        by_references = settings.default_reference_cfg_scale if cfg_scale is None else by_prompt
-        if options.reference_cfg_scale is not None:
-            by_references = options.reference_cfg_scale
+        """The condition with what guidance needs beside it, scaled as the options say."""
+        by_prompt, by_references = options.scales(self.settings)
         prompt_only = replace(condition, references=(), reference_grids=())
         full = condition if by_references else prompt_only
         return GuidedCondition(

@@ -1,0 +1,118 @@
+"""Pages in a browser, wide and narrow, light and dark: nothing off-screen, links work, no violation, keys suffice."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any  # playwright may be absent, so its types are not named
+
+import pytest
+
+pytestmark = pytest.mark.browser
+NAMES = ("one", "compared", "several")
+WIDE, NARROW = (1280, 800), (390, 844)
+VIEWS = [pytest.param(size, theme, id=f"{size[0]}-{theme}") for size in (WIDE, NARROW) for theme in ("light", "dark")]
+OFF_SCREEN = """() => [...document.querySelectorAll("main *, nav *")].filter((one) => {
+  const box = one.getBoundingClientRect(), inside = one.closest(".links, pre, svg");
+  return !inside && box.width > 1 && (box.right > innerWidth + 1 || box.left < -1);
+}).map((one) => one.outerHTML.slice(0, 90))"""
+UNFOLD = "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+
+
+@contextmanager
+def opened(chromium: Any, file: Path, *, size: tuple[int, int] = WIDE, theme: str = "light") -> Iterator[Any]:
+    """The page in a view of its own; whatever the console says is an error of the test."""
+    view = chromium.new_page(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce"
+    )
+    said: list[str] = []
+    view.on("console", lambda message: said.append(message.text))
+    view.on("pageerror", lambda error: said.append(str(error)))
+    view.goto(file.as_uri())
+    try:
+        yield view
+    finally:
+        view.close()
+    assert said == []
+
+
+@pytest.mark.parametrize(("size", "theme"), VIEWS)
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_off_screen_and_no_rule_of_access_is_broken(
+    chromium: Any, pages: dict[str, Path], name: str, size: tuple[int, int], theme: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra `browser`").Axe()
+    with opened(chromium, pages[name], size=size, theme=theme) as view:
+        for state in ("folded", "unfolded"):
+            width, seen = view.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert width <= seen, state
+            assert view.evaluate(OFF_SCREEN) == [], state
+            assert view.locator("#theme").is_visible()
+            found = axe.run(view).response["violations"]
+            assert [
+                (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")
+            ] == []
+            view.evaluate(UNFOLD)
+
+
+def _serious(violations: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Rule and first element of each violation that keeps somebody from reading the page."""
+    worst = [one for one in violations if one["impact"] in ("serious", "critical")]
+    return [(one["id"], one["nodes"][0]["html"]) for one in worst]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_what_is_then_visible_and_pictures_load(chromium: Any, pages: dict[str, Path], name: str) -> None:
+    with opened(chromium, pages[name]) as view:
+        links = view.eval_on_selector_all("a", "(all) => all.map((one) => one.getAttribute('href'))")
+        assert links
+        for link in dict.fromkeys(links):
+            assert link.startswith("#"), link
+            view.evaluate("(link) => { location.hash = link; }", link)
+            view.wait_for_timeout(20)
+            assert view.locator(f"[id='{link[1:]}']").is_visible(), link
+        view.evaluate(UNFOLD)
+        broken = "(all) => all.filter((one) => !one.complete || !one.naturalWidth).length"
+        assert view.eval_on_selector_all("main img", broken) == 0
+
+
+@pytest.mark.parametrize(("name", "most"), [("one", 2), ("compared", 4), ("several", 4)])
+def test_a_folded_page_is_short_and_its_first_screen_answers(
+    chromium: Any, pages: dict[str, Path], name: str, most: int
+) -> None:
+    with opened(chromium, pages[name]) as view:
+        assert view.evaluate("document.documentElement.scrollHeight / innerHeight") <= most
+        first = view.locator(".hero article").first
+        box = first.bounding_box()
+        assert box["y"] + box["height"] <= WIDE[1]
+        assert first.locator(".refs img").count() >= 1
+        if name != "several":
+            assert view.locator("header .tiles dd").first.is_visible()
+
+
+def test_the_zoom_shows_references_truth_and_result_and_works_by_keyboard(
+    chromium: Any, pages: dict[str, Path]
+) -> None:
+    with opened(chromium, pages["one"]) as view:
+        zoom, captions = view.locator("#zoom"), view.locator("#zoom figcaption")
+        opener = view.locator(".hero .results button").first
+        opener.focus()
+        view.keyboard.press("Enter")
+        assert zoom.is_visible()
+        assert captions.all_inner_texts() == ["reference: cat", "generated", "true picture"]
+        said = zoom.locator(".said").inner_text()
+        view.keyboard.press("ArrowRight")
+        assert zoom.locator(".said").inner_text() != said
+        assert captions.all_inner_texts() == ["reference: cat", "generated", "true picture"]
+        view.keyboard.press("ArrowLeft")
+        assert zoom.locator(".said").inner_text() == said
+        view.keyboard.press("Escape")
+        assert not zoom.is_visible()
+        assert opener.evaluate("(one) => one === document.activeElement")
+
+
+def test_the_theme_button_changes_the_colours(chromium: Any, pages: dict[str, Path]) -> None:
+    with opened(chromium, pages["one"], size=NARROW) as view:
+        paper = "getComputedStyle(document.body).backgroundColor"
+        light = view.evaluate(paper)
+        view.locator("#theme").click()
+        assert view.evaluate(paper) != light
