@@ -16,7 +16,15 @@ from likeness.core.masks import covered_tokens, inside, load_mask, union
 from likeness.core.pairs import PreferencePair
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.lint.findings import Finding, finding
-from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, moved
+from likeness.data.lint.mask_evidence import (
+    Shift,
+    best_shift,
+    changed_pixels,
+    changes_outside,
+    distance_to,
+    moved,
+)
+from likeness.data.lint.noise_evidence import SPREAD, Difference, difference_of, is_unchanged
 from likeness.data.lint.subjects import Encode, LoadedPair, MaskedPicture, subject_findings
 
 __all__ = ["PairRules", "load_pair", "pair_findings"]
@@ -31,6 +39,9 @@ UNION_SHARE = 0.01
 """Disagreement of prior and union, as a share of the union, that rounding may explain."""
 CHANGED_SHARE = 0.01
 """Share of a disrupted subject that must differ."""
+STRAY_SHARE, FILLED_SHARE = 0.02, 0.3
+"""Of an inverted prior: changes inside over changes outside at most, and the share of the outside that changed."""
+INVERTED = "; the mask looks inverted: white must cover what differs"
 
 
 @dataclass(frozen=True)
@@ -82,10 +93,12 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
     if blocking:
         return
     yield from _tokens(loaded, token=rules.token)
-    shifts = _shifts(loaded)
-    yield from (_shift_finding(loaded, what, shift) for what, shift in shifts.items())
-    yield from _union(loaded, is_shifted=bool(shifts))
-    yield from _difference(loaded, shift=shifts.get("the prior mask"), rules=rules)
+    compared = _compared(loaded, tolerance=rules.tolerance)
+    yield from _shifts(loaded, compared.difference.changed)
+    yield from _union(loaded)
+    if (loaded.preferred != loaded.rejected).any():  # else told as identical pictures
+        yield from _leaks(loaded, compared)
+        yield from _unchanged(loaded, compared)
     yield from subject_findings(loaded, encode=rules.encode)
 
 
@@ -145,18 +158,29 @@ def _tokens(loaded: LoadedPair, *, token: int) -> Iterator[Finding]:
             yield finding(loaded.pair.id, "few_tokens", what, subject=index, tokens=covered)
 
 
-def _shifts(loaded: LoadedPair) -> dict[str, Shift]:
-    """Masks of the preferred picture whose outline lies better somewhere else."""
-    found: dict[str, Shift] = {}
+def _shifts(loaded: LoadedPair, changed: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
+    """Masks of the preferred picture whose outline lies better somewhere else, as far as the difference agrees.
+
+    A suspicion: photographs have edges everywhere, so nothing is measured against the moved mask.
+    """
+    disrupted = {"the prior mask", *(f"the mask of subject {index}" for index in loaded.pair.disrupted)}
     known: dict[bytes, Shift | None] = {}
     for what, mask in loaded.masks.items():
         key = mask.tobytes()
         if key not in known:
             known[key] = best_shift(loaded.preferred, mask)
         shift = known[key]
-        if shift is not None and shift.gain > SHIFT_GAIN:
-            found[what] = shift
-    return found
+        if shift is None or shift.gain <= SHIFT_GAIN:
+            continue
+        if what not in disrupted or _explains_more(moved(mask, rows=shift.rows, columns=shift.columns), mask, changed):
+            yield _shift_finding(loaded, what, shift)
+
+
+def _explains_more(
+    one: Bool[np.ndarray, "H W"], other: Bool[np.ndarray, "H W"], changed: Bool[np.ndarray, "H W"]
+) -> bool:
+    """Whether `one` covers at least as much of what changed as `other`."""
+    return int((changed & one).sum()) >= int((changed & other).sum())
 
 
 def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
@@ -164,39 +188,73 @@ def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
     return finding(loaded.pair.id, "shifted_mask", message, **shift._asdict())
 
 
-def _union(loaded: LoadedPair, *, is_shifted: bool) -> Iterator[Finding]:
-    """Not told apart from a shift, which says the same with more."""
+def _union(loaded: LoadedPair) -> Iterator[Finding]:
     own = union(loaded.subjects[index] for index in loaded.pair.disrupted)
     share = float((loaded.prior != own).sum() / own.sum())
-    if share > UNION_SHARE and not is_shifted:
+    if share > UNION_SHARE:
         iou = float((loaded.prior & own).sum() / (loaded.prior | own).sum())
         what = f"prior and union of the disrupted subjects' masks overlap by {iou:.1%} (IoU)"
         yield finding(loaded.pair.id, "prior_not_union", what, iou=iou)
 
 
-def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) -> Iterator[Finding]:
-    """Changes where there should be none, and none where there should be some."""
-    pair = loaded.pair
-    changed = changed_pixels(loaded.preferred, loaded.rejected, tolerance=rules.tolerance)
-    if not changed.any():
-        return  # told as identical pictures
-    prior = loaded.prior if shift is None else moved(loaded.prior, rows=shift.rows, columns=shift.columns)
-    reach = max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
-    apart = max(_recorded(pair, "apart"), default=0)
-    outside = changes_outside(changed, prior, reach=reach)
+@dataclass(frozen=True)
+class _Compared:
+    """How the two pictures differ; `reach` is in px around the prior, `background` what lies beyond."""
+
+    difference: Difference
+    background: Bool[np.ndarray, "_ _"]
+    reach: int
+
+
+def _compared(loaded: LoadedPair, *, tolerance: int) -> _Compared:
+    reach = max(_recorded(loaded.pair, "reach"), default=math.ceil(REACH_SHARE * max(loaded.pair.size)))
+    far = distance_to(loaded.prior)
+    beyond = far > reach + SPREAD
+    background = beyond if beyond.any() else far > 0
+    differs = changed_pixels(loaded.preferred, loaded.rejected, tolerance=tolerance)
+    difference = difference_of(loaded.preferred, loaded.rejected, background=background, differs=differs)
+    return _Compared(difference, background, reach)
+
+
+def _leaks(loaded: LoadedPair, compared: _Compared) -> Iterator[Finding]:
+    """Changes where there should be none, measured against the prior as it is given."""
+    changed, noise, threshold = compared.difference
+    spread = compared.difference.spread
+    if noise is not None:
+        what = f"the background differs by noise of {noise:.1f} grey levels (changes are told from {threshold:.1f} on)"
+        yield finding(loaded.pair.id, "recompressed", what, noise=noise, threshold=threshold)
+    apart, reach = max(_recorded(loaded.pair, "apart"), default=0), compared.reach + spread
+    touched = distance_to(loaded.prior) <= spread if spread else loaded.prior
+    outside = changes_outside(changed, loaded.prior, reach=reach, touched=touched)
     if outside.far or outside.apart > apart:
         pixels = max(outside.far, outside.apart)
-        share = pixels / int((~prior).sum())
+        share = pixels / int((~loaded.prior).sum())
         where = f"up to {outside.farthest} px away (allowed: {reach})"
         patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
         what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
-        yield finding(pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
-    for index in pair.disrupted if shift is None else ():
+        what += INVERTED if _looks_inverted(loaded.prior, changed) else ""
+        yield finding(loaded.pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
+
+
+def _looks_inverted(prior: Bool[np.ndarray, "H W"], changed: Bool[np.ndarray, "H W"]) -> bool:
+    """Whether the difference fills the complement of the prior and leaves the prior out."""
+    inside, around = int((changed & prior).sum()), int((changed & ~prior).sum())
+    return inside <= STRAY_SHARE * around and around >= FILLED_SHARE * int((~prior).sum())
+
+
+def _unchanged(loaded: LoadedPair, compared: _Compared) -> Iterator[Finding]:
+    """Disrupted subjects in which nothing changed."""
+    for index in loaded.pair.disrupted:
         mask = loaded.subjects[index]
-        share = float(changed[mask].mean())
-        if share < CHANGED_SHARE:
+        share = float(compared.difference.changed[mask].mean())
+        if share >= CHANGED_SHARE:
+            continue
+        pictures = (loaded.preferred, loaded.rejected)
+        if compared.difference.noise is None or is_unchanged(
+            *pictures, subject=mask, background=compared.background
+        ):
             what = f"only {share:.1%} of disrupted subject {index} differs between the pictures"
-            yield finding(pair.id, "unchanged_subject", what, subject=index, share=share)
+            yield finding(loaded.pair.id, "unchanged_subject", what, subject=index, share=share)
 
 
 def _recorded(pair: PreferencePair, name: str) -> list[int]:
