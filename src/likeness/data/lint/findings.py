@@ -36,6 +36,8 @@ CODES: dict[str, Code] = {
     "empty_reference": Code("error", "a reference mask covers nothing"),
     "swapped_winner": Code("error", "the rejected picture keeps the reference better than the preferred one"),
     "wrong_subject_order": Code("error", "subjects belong to other references or masks than the row says"),
+    "doubtful_winner": Code("warning", "by colours the rejected picture is nearer to the reference; try --encoder"),
+    "doubtful_order": Code("warning", "by colours the subjects belong to other references; try --encoder"),
     "gate_failed": Code("error", "the recorded judgement does not pass the quality gate"),
     "benchmark_overlap": Code("error", "a subject or picture also belongs to a benchmark"),
     "self_reference": Code("warning", "the reference is the preferred picture itself, which teaches copying"),

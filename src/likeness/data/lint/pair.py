@@ -24,7 +24,7 @@ from likeness.data.lint.mask_evidence import (
     distance_to,
     moved,
 )
-from likeness.data.lint.noise_evidence import SPREAD, Difference, difference_of, is_unchanged
+from likeness.data.lint.noise_evidence import Difference, difference_of
 from likeness.data.lint.subjects import Encode, LoadedPair, MaskedPicture, subject_findings
 
 __all__ = ["PairRules", "load_pair", "pair_findings"]
@@ -39,8 +39,8 @@ UNION_SHARE = 0.01
 """Disagreement of prior and union, as a share of the union, that rounding may explain."""
 CHANGED_SHARE = 0.01
 """Share of a disrupted subject that must differ."""
-STRAY_SHARE, FILLED_SHARE = 0.02, 0.3
-"""Of an inverted prior: changes inside over changes outside at most, and the share of the outside that changed."""
+FILLED_SHARE, SPARED = 0.3, 0.1
+"""Of an inverted prior: the share of its outside that changed at least, and that of its inside over it at most."""
 INVERTED = "; the mask looks inverted: white must cover what differs"
 
 
@@ -93,12 +93,12 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
     if blocking:
         return
     yield from _tokens(loaded, token=rules.token)
-    compared = _compared(loaded, tolerance=rules.tolerance)
-    yield from _shifts(loaded, compared.difference.changed)
+    difference = _difference(loaded, reach=_reach(loaded.pair), tolerance=rules.tolerance)
+    yield from _shifts(loaded, difference.changed)
     yield from _union(loaded)
     if (loaded.preferred != loaded.rejected).any():  # else told as identical pictures
-        yield from _leaks(loaded, compared)
-        yield from _unchanged(loaded, compared)
+        yield from _leaks(loaded, difference)
+        yield from _unchanged(loaded, difference.changed)
     yield from subject_findings(loaded, encode=rules.encode)
 
 
@@ -197,62 +197,52 @@ def _union(loaded: LoadedPair) -> Iterator[Finding]:
         yield finding(loaded.pair.id, "prior_not_union", what, iou=iou)
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """How the two pictures differ; `reach` is in px around the prior, `background` what lies beyond."""
-
-    difference: Difference
-    background: Bool[np.ndarray, "_ _"]
-    reach: int
-
-
-def _compared(loaded: LoadedPair, *, tolerance: int) -> _Compared:
-    reach = max(_recorded(loaded.pair, "reach"), default=math.ceil(REACH_SHARE * max(loaded.pair.size)))
-    far = distance_to(loaded.prior)
-    beyond = far > reach + SPREAD
-    background = beyond if beyond.any() else far > 0
+def _difference(loaded: LoadedPair, *, reach: int, tolerance: int) -> Difference:
     differs = changed_pixels(loaded.preferred, loaded.rejected, tolerance=tolerance)
-    difference = difference_of(loaded.preferred, loaded.rejected, background=background, differs=differs)
-    return _Compared(difference, background, reach)
+    distance = distance_to(loaded.prior)
+    return difference_of(loaded.preferred, loaded.rejected, distance=distance, differs=differs, reach=reach)
 
 
-def _leaks(loaded: LoadedPair, compared: _Compared) -> Iterator[Finding]:
+def _reach(pair: PreferencePair) -> int:
+    """Px around the prior that may differ."""
+    return max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
+
+
+def _leaks(loaded: LoadedPair, difference: Difference) -> Iterator[Finding]:
     """Changes where there should be none, measured against the prior as it is given."""
-    changed, noise, threshold = compared.difference
-    spread = compared.difference.spread
+    changed, noise, threshold = difference
+    spread = difference.spread
     if noise is not None:
         what = f"the background differs by noise of {noise:.1f} grey levels (changes are told from {threshold:.1f} on)"
         yield finding(loaded.pair.id, "recompressed", what, noise=noise, threshold=threshold)
-    apart, reach = max(_recorded(loaded.pair, "apart"), default=0), compared.reach + spread
+    apart, reach = max(_recorded(loaded.pair, "apart"), default=0), _reach(loaded.pair) + spread
     touched = distance_to(loaded.prior) <= spread if spread else loaded.prior
     outside = changes_outside(changed, loaded.prior, reach=reach, touched=touched)
-    if outside.far or outside.apart > apart:
-        pixels = max(outside.far, outside.apart)
+    inverted = _looks_inverted(loaded.prior, changed)
+    if outside.far or outside.apart > apart or inverted:
+        pixels = int((changed & ~loaded.prior).sum()) if inverted else max(outside.far, outside.apart)
         share = pixels / int((~loaded.prior).sum())
         where = f"up to {outside.farthest} px away (allowed: {reach})"
         patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
         what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
-        what += INVERTED if _looks_inverted(loaded.prior, changed) else ""
+        what += INVERTED if inverted else ""
         yield finding(loaded.pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
 
 
 def _looks_inverted(prior: Bool[np.ndarray, "H W"], changed: Bool[np.ndarray, "H W"]) -> bool:
-    """Whether the difference fills the complement of the prior and leaves the prior out."""
-    inside, around = int((changed & prior).sum()), int((changed & ~prior).sum())
-    return inside <= STRAY_SHARE * around and around >= FILLED_SHARE * int((~prior).sum())
+    """Whether the difference fills the complement of the prior and almost spares the prior."""
+    if prior.all():
+        return False
+    around = float(changed[~prior].mean())
+    return around >= FILLED_SHARE and float(changed[prior].mean()) <= SPARED * around
 
 
-def _unchanged(loaded: LoadedPair, compared: _Compared) -> Iterator[Finding]:
+def _unchanged(loaded: LoadedPair, changed: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
     """Disrupted subjects in which nothing changed."""
     for index in loaded.pair.disrupted:
         mask = loaded.subjects[index]
-        share = float(compared.difference.changed[mask].mean())
-        if share >= CHANGED_SHARE:
-            continue
-        pictures = (loaded.preferred, loaded.rejected)
-        if compared.difference.noise is None or is_unchanged(
-            *pictures, subject=mask, background=compared.background
-        ):
+        share = float(changed[mask].mean())
+        if share < CHANGED_SHARE:
             what = f"only {share:.1%} of disrupted subject {index} differs between the pictures"
             yield finding(loaded.pair.id, "unchanged_subject", what, subject=index, share=share)
 
