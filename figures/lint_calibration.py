@@ -96,8 +96,9 @@ def grabcut_like(rng: np.random.Generator, picture: Pixels) -> Mask:
     outer = np.abs(colours - np.median(edge, 0)).sum(-1)
     rows, columns = np.mgrid[:side, :side]
     near = np.hypot(rows - side / 2, columns - side / 2) < 0.36 * side
-    pieces, count = label((inner < outer) & near)
-    if not count:
+    pieces = np.zeros(near.shape, np.int32)
+    label((inner < outer) & near, output=pieces)
+    if not pieces.any():
         return ellipse(rng, picture)
     largest = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
     return np.asarray(binary_fill_holes(largest), bool)
@@ -260,7 +261,7 @@ def _write(folder: Path, row: Row, name: str, array: NDArray[Any]) -> str:
 
 
 def _moved(mask: Mask, by: tuple[int, int]) -> Mask:
-    return np.asarray(shift(mask, by, order=0))
+    return np.asarray(shift(mask, by, order=0), bool)
 
 
 def _random_shift(rng: np.random.Generator, side: int) -> tuple[int, int]:
@@ -300,7 +301,7 @@ def leaked_patch(row: Row, folder: Path, rng: np.random.Generator) -> bool:
     loser = pixels(folder, row["rejected"]).copy()
     side = int(rng.uniform(0.04, 0.1) * len(loser))
     near = binary_dilation(pixels(folder, row["prior_mask"]) > 127, iterations=max(len(loser) // 16, 8))
-    free = ~np.asarray(shift(near.astype(np.uint8), 0), bool)
+    free = ~near
     places = np.argwhere(free[:-side, :-side] & free[side:, side:] & free[:-side, side:] & free[side:, :-side])
     rng.shuffle(places)
     for top, left in places[:200]:
@@ -545,7 +546,7 @@ def tally(report: LintReport, planted: dict[str, str]) -> Tally:
 def lines_of(kind: str, clean: Tally, planted: Tally) -> Iterator[str]:
     """The counts as text."""
     yield f"{kind}: clean pairs: {clean.errors.total()} errors {dict(clean.errors)}, warnings {dict(clean.warnings)}"
-    found, total = (sum(counts[i] for counts in planted.hits.values()) for i in (0, 1))
+    found, total = sum(hit for hit, _, _ in planted.hits.values()), sum(of for _, of, _ in planted.hits.values())
     yield f"{kind}: planted faults: {found} of {total} found; beside them {planted.errors.total()} errors"
     for fault, (hit, of, missed) in planted.hits.items():
         yield f"    {fault:<20} {hit} of {of}" + "".join(f"\n        {line}" for line in missed)

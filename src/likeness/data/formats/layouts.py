@@ -10,13 +10,14 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: rows as JSON
 
+import numpy as np
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
-from likeness.core.masks import read_mask
+from likeness.core.masks import find_mask, inside
 from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
 from likeness.core.records import MAX_SUBJECTS
 from likeness.core.rows import LeftOut
@@ -125,7 +126,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         got = f"{size[0]} x {size[1]} and {other[0]} x {other[1]}"
         raise DataError(f"pictures: expected two of one size, got {got}; resize one of them.")
     given = [_copied(picture, out=out, path=f"images/{name}-reference-{i}") for i, picture in enumerate(row.references)]
-    mask = _mask(row.mask, size=size, name=name, out=out)
+    mask, how = _mask(row.mask, size=size, name=name, out=out)
     kind, phrase = row.category or category, row.class_name or "subject"
     references = given or [preferred]
     pair = PreferencePair(
@@ -148,7 +149,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
             "layout": layout,
             "source": Path(row.where).name,
             "reference": "given" if given else "none: the preferred picture stands in",
-            "mask": "given" if row.mask else "none: the whole picture",
+            "mask": how,
             "category": "given" if row.category else "assumed",
             "judge": None,
         },
@@ -176,13 +177,21 @@ def _copied(picture: PictureFile, *, out: Path, path: str) -> Path:
     return target
 
 
-def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> Path:
-    """The mask in black and white at the picture's size, or one that covers all. Raises: DataError for another size."""
+def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> tuple[Path, str]:
+    """The mask in black and white at the picture's size, or one that covers all; and where it comes from.
+
+    Raises: DataError for another size, and for a mask that covers nothing.
+    """
     if mask is None:
         whole = Path(f"masks/whole-{size[0]}x{size[1]}.png")
         if not (out / whole).is_file():
             save_png(Image.new("L", size, 255), out / whole)
-        return whole
+        return whole, "none: the whole picture"
+    found = find_mask(mask, size=size)
+    covered = inside(found.image)
+    if not covered.any():
+        brightest = int(np.asarray(found.image).max())
+        raise DataError(f"mask {mask}: expected white (255) on the subject, got {brightest} at most; draw it again.")
     target = Path(f"masks/{name}.png")
-    save_png(Image.fromarray(read_mask(mask, size=size)).convert("L"), out / target)
-    return target
+    save_png(Image.fromarray(covered).convert("L"), out / target)
+    return target, "given" if found.note is None else f"given: {found.note}"

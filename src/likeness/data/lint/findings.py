@@ -44,6 +44,7 @@ CODES: dict[str, Code] = {
     "repeated_picture": Code("warning", "an earlier pair has the same preferred picture"),
     "few_tokens": Code("error", "a disrupted subject covers fewer than 4 tokens, too few to be located"),
     "grey_mask": Code("warning", "a mask has values other than 0 and 255"),
+    "unusual_mask": Code("warning", "a mask is stored in another way than black and white, and was read all the same"),
     "unbalanced": Code("warning", "one category or subset has over twice as many pairs as another"),
 }
 

@@ -9,10 +9,11 @@ colours are stored at half the resolution (figures/lint_calibration.py counts th
 Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple  # Any: blocks of masks and of levels alike
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from numpy.typing import NDArray
 
 __all__ = ["SPREAD", "Difference", "background_of", "difference_of"]
 
@@ -110,14 +111,14 @@ def _is_spill(
     grid = tuple(-(-side // COLOUR_BLOCK) * COLOUR_BLOCK for side in distance.shape)
     padded = np.pad(distance == 0, [(0, wide - side) for wide, side in zip(grid, distance.shape, strict=True)])
     touched = _blocks(padded, side=COLOUR_BLOCK).any(-1).repeat(COLOUR_BLOCK, 0).repeat(COLOUR_BLOCK, 1)
-    zone = touched[: distance.shape[0], : distance.shape[1]]
-    if (differs & ~np.asarray(maximum_filter(zone, 2 * UPSAMPLED + 1))).any():
+    zone: Bool[np.ndarray, "H W"] = touched[: distance.shape[0], : distance.shape[1]]
+    if (differs & ~np.asarray(maximum_filter(zone, 2 * UPSAMPLED + 1), bool)).any():
         return False
     asked = _blocks(zone & (distance > 0)).all(-1) & (np.ptp(_blocks(picture.mean(-1)), axis=-1) > TEXTURED)
     return int(asked.sum()) >= FEWEST_SPILT and float(_blocks(differs).any(-1)[asked].mean()) >= NOISY_SHARE
 
 
-def _blocks(pixels: np.ndarray, *, side: int = BLOCK) -> np.ndarray:
+def _blocks(pixels: NDArray[Any], *, side: int = BLOCK) -> NDArray[Any]:
     """Whole blocks of the picture, (rows, columns, side^2)."""
     rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
     cut = pixels[: rows * side, : columns * side].reshape(rows, side, columns, side)
@@ -129,8 +130,8 @@ def _averaged(one: UInt8[np.ndarray, "H W 3"], other: UInt8[np.ndarray, "H W 3"]
     from scipy.ndimage import uniform_filter
 
     signed = one.astype(np.float32) - other.astype(np.float32)
-    mean: Float[np.ndarray, "H W 3"] = np.asarray(uniform_filter(signed, (WINDOW, WINDOW, 0)))
-    return np.abs(mean).max(-1)
+    means = [np.abs(uniform_filter(signed[..., channel], WINDOW)) for channel in range(3)]
+    return np.maximum.reduce(means)
 
 
 def _colour_range(picture: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:

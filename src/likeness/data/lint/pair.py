@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from likeness.core.images import load_image
-from likeness.core.masks import covered_tokens, inside, load_mask, union
+from likeness.core.masks import covered_tokens, find_mask, inside, union
 from likeness.core.pairs import PreferencePair
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.lint.findings import Finding, finding
@@ -57,12 +57,15 @@ class PairRules:
 def load_pair(pair: PreferencePair) -> LoadedPair:
     """The pair with everything it names. Raises: DataError for a file that is no whole picture."""
     grey: list[str] = []
+    notes: list[str] = []
 
     def mask(path: Path, name: str) -> Bool[np.ndarray, "H W"]:
-        levels = load_mask(path)
-        if not np.isin(np.asarray(levels), (0, 255)).all():
+        found = find_mask(path)
+        if not np.isin(np.asarray(found.image), (0, 255)).all():
             grey.append(name)
-        return inside(levels)
+        if found.note is not None:
+            notes.append(f"{name}: {found.note}")
+        return inside(found.image)
 
     return LoadedPair(
         pair=pair,
@@ -75,6 +78,7 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
             for i, item in enumerate(pair.references)
         ),
         grey=tuple(grey),
+        notes=tuple(notes),
     )
 
 
@@ -87,6 +91,8 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
     name = loaded.pair.id
     for what in loaded.grey:
         yield finding(name, "grey_mask", f"{what} has values other than 0 and 255")
+    for what in loaded.notes:
+        yield finding(name, "unusual_mask", what)
     yield from _gate(loaded.pair, thresholds=rules.thresholds)
     blocking = [*_sizes(loaded), *_empty(loaded)]
     yield from blocking

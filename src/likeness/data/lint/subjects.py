@@ -47,7 +47,10 @@ class MaskedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
+    """A pair with its pictures and masks in memory; references are (picture, mask or None).
+
+    `grey` names masks with other values than 0 and 255; `notes` tell how unusual masks were read.
+    """
 
     pair: PreferencePair
     preferred: UInt8[np.ndarray, "_ _ 3"]
@@ -56,6 +59,7 @@ class LoadedPair:
     subjects: tuple[Bool[np.ndarray, "_ _"], ...]
     references: tuple[MaskedPicture, ...]
     grey: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def masks(self) -> dict[str, Bool[np.ndarray, "_ _"]]:
