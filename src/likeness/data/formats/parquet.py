@@ -116,7 +116,7 @@ def _columns(pair: PreferencePair, files: dict[str, bytes], *, row: int) -> dict
     return {
         "row": row,
         **{name: getattr(pair, name) for name in ("id", "subset", "category", "prompt")},
-        **{name: cells[name] for name in ("preferred", "rejected", "prior_mask")},
+        **{name: cells.get(name) for name in ("preferred", "rejected", "prior_mask")},
         "references": [cells[f"reference_{i}"] for i in references],
         "reference_masks": [cells.get(f"reference_mask_{i}") for i in references],
         "subject_masks": [cells[f"subject_mask_{i}"] for i in subjects],

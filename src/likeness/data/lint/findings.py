@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple  # Any: the JSON of the report
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 __all__ = ["CODES", "Code", "Finding", "LintReport", "finding"]
 
@@ -68,6 +68,7 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
 class LintReport(BaseModel, frozen=True, extra="forbid"):
     """Everything lint found in a set; `counts` are pairs by subset, category and split.
 
+    `filled` counts the pairs whose rows lacked a key that was derived.
     `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
     """
 
@@ -75,6 +76,7 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
     num_pairs: int
     num_benchmarks: int
     counts: dict[str, dict[str, int]]
+    filled: dict[str, int] = Field(default_factory=dict[str, int])
     findings: tuple[Finding, ...]
 
     @property
@@ -94,6 +96,8 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
         lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {num_warnings} warnings"]
         for name, counts in self.counts.items():
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+        if self.filled:
+            lines.append("  filled in " + ", ".join(f"{key} {count}" for key, count in self.filled.items()))
         if not self.num_benchmarks:
             lines.append("  overlap with benchmarks: not checked; name them by --benchmark or --cases")
         for code in CODES:

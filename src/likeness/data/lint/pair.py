@@ -4,13 +4,14 @@ Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8; until siz
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from likeness.core.errors import DataError
 from likeness.core.images import load_image
 from likeness.core.masks import covered_tokens, find_mask, inside, union
 from likeness.core.pairs import PreferencePair
@@ -67,12 +68,14 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
             notes.append(f"{name}: {found.note}")
         return inside(found.image)
 
+    subjects = tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects))
+    prior = mask(pair.prior_mask, "the prior mask") if pair.prior_mask is not None else _united(pair, subjects)
     return LoadedPair(
         pair=pair,
         preferred=_pixels(pair.preferred),
         rejected=_pixels(pair.rejected),
-        prior=mask(pair.prior_mask, "the prior mask"),
-        subjects=tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects)),
+        prior=prior,
+        subjects=subjects,
         references=tuple(
             MaskedPicture(_pixels(item.image), item.mask and mask(item.mask, f"the mask of reference {i}"))
             for i, item in enumerate(pair.references)
@@ -80,6 +83,14 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
         grey=tuple(grey),
         notes=tuple(notes),
     )
+
+
+def _united(pair: PreferencePair, masks: Sequence[Bool[np.ndarray, "_ _"]]) -> Bool[np.ndarray, "_ _"]:
+    """What the masks of the disrupted subjects cover together. Raises: DataError for masks of several sizes."""
+    own = [masks[index] for index in pair.disrupted]
+    if len({mask.shape for mask in own}) > 1:
+        raise DataError("subject masks: expected all of one size, got several; make them again.")
+    return union(own)
 
 
 def _pixels(path: Path) -> UInt8[np.ndarray, "H W 3"]:

@@ -185,6 +185,9 @@ def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     if found.left_out:
         got = f"{len(found.left_out)} bad; first: {found.left_out[0].reason}"
         raise DataError(f"{place}: expected sound rows only, got {got}; see `likeness data lint {place}`.")
+    if found.filled:
+        counts = ", ".join(f"{key} {count}" for key, count in found.filled.items())
+        print(f"Note: {place}: filled in what rows lack: {counts}", file=sys.stderr)
     pairs = tuple(pair for pair in found.pairs if pair.split == table.split)[: table.limit]
     if not pairs:
         splits = ", ".join(sorted({pair.split for pair in found.pairs}))
