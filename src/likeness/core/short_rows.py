@@ -12,7 +12,7 @@ from likeness.core.images import load_image
 from likeness.core.masks import read_mask
 from likeness.core.rows import existing_file
 
-__all__ = ["completed"]
+__all__ = ["box_of", "completed"]
 
 Row = dict[str, Any]
 
@@ -72,8 +72,8 @@ class _Filled:
             if len(subjects) == 1:
                 self.fill(subject, "disrupted", lambda: True)
             if isinstance(mask := subject.get("mask"), str) and subject.get("box") is None:
-                box = _box_of(existing_file(Path(mask), folder=self._folder, what="subject mask"))
-                self.fill(subject, "box", box.copy)
+                box = box_of(existing_file(Path(mask), folder=self._folder, what="subject mask"))
+                self.fill(subject, "box", partial(list, box))
 
     def pair(self, full: Row, *, references: list[Row], subjects: list[Row]) -> None:
         """The pair has a category, phrases, size, subset and prior."""
@@ -106,11 +106,11 @@ def _first_disrupted(references: list[Row], subjects: list[Row]) -> Row:
     return references[first] if isinstance(first, int) and 0 <= first < len(references) else {}
 
 
-def _box_of(mask: Path) -> list[float]:
+def box_of(mask: Path) -> tuple[float, float, float, float]:
     """The box of a mask in shares of the sides. Raises: DataError for a mask that covers nothing."""
     covered = read_mask(mask, what="subject mask")
     box = Image.fromarray(covered).getbbox()
     if box is None:
         raise DataError(f"subject mask {mask}: expected white on the subject, got none; draw the mask again.")
     height, width = covered.shape
-    return [box[0] / width, box[1] / height, box[2] / width, box[3] / height]
+    return box[0] / width, box[1] / height, box[2] / width, box[3] / height

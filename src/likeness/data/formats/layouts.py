@@ -5,6 +5,7 @@ picture the preferred one stands in, without a mask the whole picture is the pri
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,13 +15,14 @@ import numpy as np
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
-from likeness.core.files import atomic_write_bytes
+from likeness.core.files import atomic_write_bytes, read_jsonl, write_json, write_jsonl
 from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
 from likeness.core.masks import find_mask, inside
-from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
+from likeness.core.pairs import PAIRS_NAME, PairReference, PairSubject, PreferencePair, pair_row
 from likeness.core.records import MAX_SUBJECTS
 from likeness.core.rows import LeftOut
+from likeness.core.short_rows import box_of
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
 from likeness.data.formats.packed import ImportSummary, write_set
 from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
@@ -64,7 +66,27 @@ def import_layout(
     def make(number: int, row: LayoutRow) -> dict[str, Any]:
         return _imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category)
 
-    return write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
+    done = write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
+    return _summarised(done)
+
+
+def _summarised(done: ImportSummary) -> ImportSummary:
+    """With what was filled in, also as summary.json; rows left out stand in rejected.jsonl."""
+    counts = Counter(what for row in read_jsonl(done.out / PAIRS_NAME) for what in _filled(row["models"]))
+    filled = dict(sorted(counts.items()))
+    left_out = [row.model_dump() for row in done.left_out]
+    facts = {"num_pairs": done.num_pairs, "num_rejected_rows": len(left_out), "filled": filled}
+    write_json(done.out / "summary.json", facts)
+    if left_out:
+        write_jsonl(done.out / "rejected.jsonl", left_out)
+    return done._replace(filled=filled)
+
+
+def _filled(models: dict[str, Any]) -> Iterator[str]:
+    """What of a row nobody said, in words."""
+    for key in ("reference", "mask", "category"):
+        if not str(models[key]).startswith("given"):
+            yield f"{key} ({models[key]})"
 
 
 # -- what lies beside the source -------------------------------------------------------------------------------
@@ -140,7 +162,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         preferred=preferred,
         rejected=rejected,
         subjects=tuple(
-            PairSubject(phrase=phrase, reference_index=i, mask=mask, box=(0, 0, 1, 1), disrupted=True)
+            PairSubject(phrase=phrase, reference_index=i, mask=mask, box=box_of(out / mask), disrupted=True)
             for i in range(len(references))
         ),
         prior_mask=mask,
