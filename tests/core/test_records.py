@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from likeness.core.errors import DataError
-from likeness.core.files import canonical_json
+from likeness.core.files import canonical_json, write_jsonl
 from likeness.core.records import Case, Labels, Layout, Subject, case_file, read_cases, write_cases
 from likeness.core.rows import LeftOut
 
@@ -117,11 +118,11 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "broken json": ('{"prompt": ', "expected one JSON object"),
     "deep json": ('{"a":' * 100_000, "nesting"),
     "a number": ("7", "got int"),
-    "no prompt": ({"id": "x"}, "prompt: Field required"),
+    "no prompt": ({"id": "x"}, "prompt: expected a value, got none"),
     "empty prompt": (case_row(prompt=" \n"), "at least one word"),
     "null prompt": (case_row(prompt=None), "prompt"),
     "half a surrogate": ('{"id": "x", "prompt": "\\ud800"}', "surrogate"),
-    "misspelt key": (case_row(sede=1), "sede: Extra inputs"),
+    "misspelt key": (case_row(sede=1), "sede: expected no such key"),
     "misspelt short key": ({"prompt": "p", "references": [], "sede": 1}, "sede"),
     "five subjects": ({"prompt": "p", "references": ["cat.png"] * 5}, "at most 4, got 5"),
     "missing file": ({"prompt": "p", "references": ["none.png"]}, "none.png"),
@@ -133,17 +134,17 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "negative seed": (case_row(seed=-1), "seed"),
     "huge seed": (case_row(seed=2**63), "seed"),
     "text seed": (case_row(seed="1"), "seed"),
-    "misspelt label": (case_row(labels={"acton": "hug"}), "labels.acton: Extra inputs"),
-    "labels as a list": (case_row(labels=["hug"], action="hug"), "labels: Input should be"),
+    "misspelt label": (case_row(labels={"acton": "hug"}), "labels.acton: expected no such key"),
+    "labels as a list": (case_row(labels=["hug"], action="hug"), "labels: expected a JSON object"),
     "action in two places": (case_row(labels={"action": "hug"}, action="hug"), "each label once, got action"),
-    "half a triplet": (case_row(labels={"triplets": [["cat", "hug"]]}), "labels.triplets.0.2: Field required"),
+    "half a triplet": (case_row(labels={"triplets": [["cat", "hug"]]}), "labels.triplets.0.2: expected a value"),
     "box in px": (case_row(layout={"boxes": [[0, 0, 64, 64]], "phrases": ["a"]}), "divide px by the picture's width"),
     "box of a NaN": (case_row(layout={"boxes": [[math.nan, 0, 1, 1]], "phrases": ["a"]}), "left < right"),
     "box upside down": (case_row(layout={"boxes": [[0, 0.5, 1, 0.5]], "phrases": ["a"]}), "left < right"),
-    "box of three": (case_row(layout={"boxes": [[0, 0, 1]], "phrases": ["a"]}), "layout.boxes.0.3: Field required"),
+    "box of three": (case_row(layout={"boxes": [[0, 0, 1]], "phrases": ["a"]}), "layout.boxes.0.3: expected a value"),
     "box without phrase": (case_row(layout={"boxes": BOXES, "phrases": ["a"]}), "phrase for every box, got 2 boxes"),
     "blank phrase": (case_row(layout={"boxes": BOXES, "phrases": ["a", " "]}), "got 2 boxes and ['a', ' ']"),
-    "empty layout": (case_row(layout={"boxes": [], "phrases": []}), "layout.boxes: Tuple should have at least 1 item"),
+    "empty layout": (case_row(layout={"boxes": [], "phrases": []}), "layout.boxes: expected at least 1, got []"),
     "duplicate id": (case_row(id="GOOD"), "each id once"),
 }
 
@@ -188,3 +189,14 @@ def test_records_are_frozen_and_python_errors_are_data_errors() -> None:
         record.where = "c"  # type: ignore[misc]
     with pytest.raises(DataError, match="prompt"):
         Case(id="a", prompt="")
+
+
+@pytest.mark.parametrize("key", ["references", "image_paths"])
+def test_one_path_as_text_and_paths_of_windows_are_read(tmp_path: Path, key: str) -> None:
+    (tmp_path / "imgs").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "imgs" / "cat.png")
+    write_jsonl(tmp_path / "cases.jsonl", [{"prompt": "a cat", key: "imgs/cat.png"}])
+    write_jsonl(tmp_path / "windows.jsonl", [{"prompt": "a cat", key: ["imgs\\cat.png"]}])
+    for name in ("cases.jsonl", "windows.jsonl"):
+        (case,) = read_cases(tmp_path / name).cases
+        assert [subject.reference_image for subject in case.subjects] == [tmp_path / "imgs" / "cat.png"]

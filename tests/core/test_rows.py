@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from likeness.core.errors import DataError
-from likeness.core.rows import existing_file, json_object, sift_rows
+from likeness.core.rows import Frozen, existing_file, json_object, sift_rows
 
 
 class Named(BaseModel):
@@ -63,3 +63,40 @@ def test_a_path_that_is_no_file_is_an_error(tmp_path: Path, name: str) -> None:
 def test_a_file_is_found_below_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     assert existing_file(Path("a.png"), folder=tmp_path, what="mask") == tmp_path / "a.png"
+
+
+class Listed(Frozen):
+    id: str
+    references: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"id": "a", "references": 7}, "references: expected a list of paths, got 7."),
+        ({"id": 7}, "id: expected a text, got 7."),
+        ({}, "id: expected a value, got none."),
+        ({"id": "a", "sede": 1}, "sede: expected no such key; correct or drop it."),
+        ({"id": "a", "seed": "x"}, 'seed: expected a whole number, got "x".'),
+        ([], "row: expected a JSON object, got []."),
+        ({"id": "a", "seed": {"x": "y" * 99}}, f'seed: expected a whole number, got {{"x": "{"y" * 53} ....'),
+    ],
+)
+def test_mistakes_speak_of_the_row_and_not_of_its_validator(row: object, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Listed.of_row(row)
+    assert str(caught.value) == said
+
+
+def test_paths_are_read_with_either_separator(tmp_path: Path) -> None:
+    (tmp_path / "imgs").mkdir()
+    (tmp_path / "imgs" / "cat.png").touch()
+    (tmp_path / "odd\\name.png").touch()
+    for written, found in (("imgs\\cat.png", "imgs/cat.png"), ("odd\\name.png", "odd\\name.png")):
+        assert existing_file(Path(written), folder=tmp_path, what="picture") == tmp_path / found
+
+
+def test_a_number_of_thousands_of_digits_is_a_bad_line() -> None:
+    with pytest.raises(DataError, match="expected one JSON object"):
+        json_object('{"id": "a", "seed": ' + "9" * 5000 + "}")

@@ -93,7 +93,9 @@ def test_a_probe_that_does_not_fit_its_config_is_refused(probe: AttributeProbe, 
 
 
 def test_a_folder_of_another_encoder_is_refused_in_one_line(clip_folder: Path) -> None:
-    with pytest.raises(WeightsError, match="attributes: Field required; actions: Field required") as caught:
+    with pytest.raises(
+        WeightsError, match="attributes: expected a value, got none; actions: expected a value, got none"
+    ) as caught:
         AttributeProbe.load(clip_folder)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300 + 2 * len(str(clip_folder)) + 200

@@ -148,8 +148,9 @@ def import_(
     beside = Beside(rejected=rejected, references=references, masks=masks)
     done = import_layout(layout, source, out, beside=beside, category=category)
     more, told = _left_out(done.left_out)
-    text = f"{done.num_pairs} pairs in {out}{told}\nCheck them: likeness data lint {out}"
-    facts = {"out": out, "layout": layout, "num_pairs": done.num_pairs}
+    lines = "".join(f"\n  filled in {count} times: {what}" for what, count in done.filled.items())
+    text = f"{done.num_pairs} pairs in {out}{lines}{told}\nCheck them: likeness data lint {out}"
+    facts = {"out": out, "layout": layout, "num_pairs": done.num_pairs, "filled": dict(done.filled)}
     answer(facts | more, text=text, as_json=as_json)
 
 

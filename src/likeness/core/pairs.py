@@ -6,6 +6,7 @@ Source: FocusDPO (arXiv:2509.01181v1), section 4 (DIP dataset); the keys restate
 Differs: house names; the keys win, lose, refs, ref_index, det_score and vlm are read as well.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self  # Any: parsed JSON and free-form notes are open until a record has checked them
@@ -17,6 +18,7 @@ from likeness.core.files import numbered_lines, read_text
 from likeness.core.kinds import Category, Split, Subset
 from likeness.core.records import Box, Case
 from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
+from likeness.core.short_rows import completed
 
 PAIRS_NAME = "pairs.jsonl"
 _WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
@@ -92,7 +94,8 @@ class PreferencePair(Frozen):
     """Two pictures of one prompt and size, aligned pixel by pixel outside the disrupted subjects.
 
     `category` is that of the first disrupted subject; `prior_mask` (PNG, 0 or 255) is the union of the masks of the
-    disrupted subjects; `size` is (width, height) in px. `seeds` and `models` tell where the pictures come from.
+    disrupted subjects, None where no file holds it;
+    `size` is (width, height) in px. `seeds` and `models` tell where the pictures come from.
     Raises: DataError for an unsafe id, a blank prompt, no references, no disrupted subject, a reference index without
     reference, a subset that contradicts the number of subjects, or judgements for another number of subjects.
     """
@@ -105,7 +108,7 @@ class PreferencePair(Frozen):
     preferred: File = Field(validation_alias=AliasChoices("preferred", "win"))
     rejected: File = Field(validation_alias=AliasChoices("rejected", "lose"))
     subjects: tuple[PairSubject, ...]
-    prior_mask: File
+    prior_mask: File | None = None
     size: tuple[int, int]
     seeds: dict[str, int] = Field(default_factory=dict[str, int])
     models: dict[str, str | None] = Field(default_factory=dict[str, str | None])
@@ -144,16 +147,21 @@ class PreferencePair(Frozen):
 
 
 class PairsFile(Frozen):
-    """What a pair set held: usable pairs in file order, and every row that was left out."""
+    """What a pair set held: usable pairs in file order, every row that was left out, and what rows lacked.
+
+    `filled`: key -> in how many usable pairs it was derived, since the row had none.
+    """
 
     pairs: tuple[PreferencePair, ...]
     left_out: tuple[LeftOut, ...]
+    filled: dict[str, int] = Field(default_factory=dict[str, int])
 
 
 def read_pairs(path: Path | str) -> PairsFile:
     """All usable pairs of a folder's `pairs.jsonl` or of such a file, and every unusable row with its place and reason.
 
-    Relative paths are resolved against the file's folder, and every picture and mask must exist there.
+    Relative paths are resolved against the file's folder, and every picture and mask must exist there. What a short
+    row lacks is derived by `completed`.
     Raises: DataError when the file cannot be read or no row is usable.
     """
     path = Path(path)
@@ -162,11 +170,17 @@ def read_pairs(path: Path | str) -> PairsFile:
     def existing(slot: str, file: Path) -> Path:
         return existing_file(file, folder=path.parent, what=_WORDS.get(slot.rstrip("_0123456789"), slot))
 
-    def make(_: int, line: str) -> PreferencePair:
-        return with_files(PreferencePair.of_row(json_object(line)), existing)
+    filled: dict[str, frozenset[str]] = {}
+
+    def make(number: int, line: str) -> PreferencePair:
+        row, derived = completed(json_object(line), number=number, folder=path.parent)
+        pair = with_files(PreferencePair.of_row(row), existing)
+        filled.setdefault(pair.id, derived)
+        return pair
 
     pairs, left_out = sift_rows(numbered_lines(read_text(path)), make, path=path, what="pair")
-    return PairsFile(pairs=pairs, left_out=left_out)
+    counts = Counter(key for pair in pairs for key in sorted(filled[pair.id]))
+    return PairsFile(pairs=pairs, left_out=left_out, filled=dict(sorted(counts.items())))
 
 
 def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> PreferencePair:
@@ -187,7 +201,8 @@ def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> Pre
         "references": tuple(reference(*each) for each in enumerate(pair.references)),
         "subjects": tuple(subject(*each) for each in enumerate(pair.subjects)),
     }
-    pictures = {name: change(name, getattr(pair, name)) for name in ("preferred", "rejected", "prior_mask")}
+    names = ("preferred", "rejected", "prior_mask")
+    pictures = {name: change(name, file) for name in names if (file := getattr(pair, name)) is not None}
     return pair.model_copy(update=update | pictures)
 
 

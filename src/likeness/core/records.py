@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self  # Any: parsed JSON is open until a record has checked it
 
-from pydantic import AfterValidator, Field, field_validator, model_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_serializer, model_validator
 
 from likeness.core.errors import DataError
 from likeness.core.files import numbered_lines, read_json, read_text, write_jsonl
-from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift_rows
+from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, list_of_one, sift_rows
 
 MAX_SUBJECTS = 4
 
@@ -33,7 +33,7 @@ class Subject(Frozen):
     id: str = Field(min_length=1)
     class_name: str
     reference_image: Path
-    photos: tuple[Path, ...] = ()
+    photos: Annotated[tuple[Path, ...], BeforeValidator(list_of_one)] = ()
     attributes: dict[str, str] | None = None
 
     @property
@@ -163,7 +163,7 @@ class CasesFile(Frozen):
 
 class _ShortRow(Frozen):
     prompt: str
-    references: tuple[str, ...] = ()
+    references: Annotated[tuple[str, ...], BeforeValidator(list_of_one)] = ()
     id: str | None = None
     seed: int = 0
 

@@ -82,7 +82,7 @@ def leaked_patch(row: Row, folder: Path, rng: np.random.Generator) -> bool:
 
 
 def leaked_everywhere(row: Row, folder: Path, rng: np.random.Generator) -> bool:
-    """What a round trip through an autoencoder does: one grey level here and there."""
+    """What a round trip through an autoencoder does: one grey level here and there, which is noise and no leak."""
     loser = pixels(folder, row["rejected"]).astype(int)
     outside = (pixels(folder, row["prior_mask"]) <= 127)[..., None]
     loser = np.where(outside, np.clip(loser + rng.integers(-1, 2, loser.shape), 0, 255), loser)
@@ -177,7 +177,7 @@ FAULTS: dict[str, tuple[Plant, str]] = {
     "shifted prior": (shifted_prior, "shifted_mask"),
     "shifted everything": (shifted_everything, "shifted_mask"),
     "leaked patch": (leaked_patch, "leaked_background"),
-    "leaked everywhere": (leaked_everywhere, "leaked_background"),
+    "leaked everywhere": (leaked_everywhere, "recompressed"),
     "swapped files": (swapped_files, "swapped_winner"),
     "swapped with judgement": (swapped_with_judgement, "swapped_winner"),
     "swapped references": (swapped_references, "wrong_subject_order"),
@@ -222,12 +222,14 @@ def plant(clean: Path, folder: Path, *, every: int, seed: int = 0) -> dict[str, 
 def assert_found_and_nothing_else(report: LintReport, planted: dict[str, str]) -> None:
     codes: dict[str, set[str]] = {pair: set() for pair in planted}
     for found in report.findings:
-        if found.severity == "error" and found.pair is not None:
-            codes.setdefault(found.pair, set()).add(found.code)
-    false_alarms = {pair: found for pair, found in codes.items() if pair not in planted}
+        if found.pair in planted:
+            codes[found.pair].add(found.code)
+    false_alarms = [found for found in report.findings if found.pair is not None and found.pair not in planted]
     assert not false_alarms
-    wanted = {fault: code for fault, (_, code) in FAULTS.items()} | {"duplicate": "duplicate_pair"}
-    missed = {pair: (fault, codes[pair]) for pair, fault in planted.items() if wanted[fault] not in codes[pair]}
+    wanted = {fault: {code} for fault, (_, code) in FAULTS.items()} | {"duplicate": {"duplicate_pair"}}
+    wanted["shifted prior"] |= {"prior_not_union"}
+    wanted["shifted everything"] |= {"leaked_background"}
+    missed = {pair: (fault, codes[pair]) for pair, fault in planted.items() if not wanted[fault] & codes[pair]}
     assert not missed
 
 
@@ -278,7 +280,10 @@ def test_the_report_says_it_in_text_and_json(planted_report: tuple[LintReport, d
     text = report.text(limit=1)
     for code in facts["by_code"]:
         assert f"{code} ({facts['by_code'][code]}): {CODES[code].meaning}" in text
-    assert {found.pair for found in report.findings if found.severity == "error" and found.pair} == set(planted)
+    only_warned = {"leaked everywhere", "shifted everything"}
+    erroneous = {found.pair for found in report.findings if found.severity == "error" and found.pair}
+    assert erroneous <= set(planted)
+    assert {planted[pair] for pair in set(planted) - erroneous} <= only_warned
 
 
 @pytest.mark.slow
@@ -385,7 +390,7 @@ def test_tolerance_forgives_what_lossy_files_change(clean_set: Path, tmp_path: P
     (row,) = read_jsonl(folder / "pairs.jsonl")
     leaked_everywhere(row, folder, np.random.default_rng(0))
     write_jsonl(folder / "pairs.jsonl", [row])
-    assert [code for _, code in codes(lint_pairs(folder))] == ["leaked_background"]
+    assert [code for _, code in codes(lint_pairs(folder))] == ["recompressed"]
     assert codes(lint_pairs(folder, tolerance=1)) == []
 
 

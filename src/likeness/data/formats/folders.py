@@ -5,6 +5,7 @@ Nothing is unpickled: `patch_quality.pkl` and the like are not opened.
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any  # JSON of others, checked here
 
@@ -12,7 +13,7 @@ from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
 from likeness.core.kinds import CATEGORIES, Category
 from likeness.core.rows import LeftOut
-from likeness.data.formats.rows import LayoutRow, pictures_by_stem, text_beside
+from likeness.data.formats.rows import LayoutRow, attempt, pictures_by_stem, repeated_stems, text_beside
 
 __all__ = ["dreambench_plus", "geneval", "kohya", "patchdpo", "simpletuner", "stellar", "uno"]
 
@@ -20,22 +21,39 @@ __all__ = ["dreambench_plus", "geneval", "kohya", "patchdpo", "simpletuner", "st
 def kohya(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """SOURCE/1_name/w/a.png with a.txt or a.caption, and SOURCE/1_name/l/a.png.
 
-    Source: kohya-ss/sd-scripts, pull request 1427 (`preference = true` subsets).
+    Or the usual SOURCE/10_name/a.png with a.txt, whose pictures are the preferred ones; --rejected holds the others.
+    Source: kohya-ss/sd-scripts, its data set folders and pull request 1427 (`preference = true` subsets).
     """
-    winners = sorted(path for path in (source, *source.rglob("*")) if (path / "w").is_dir() and (path / "l").is_dir())
-    if not winners:
-        raise DataError(f"{source}: expected folders w and l side by side, got none; check the path.")
-    for folder in winners:
-        losers = pictures_by_stem(folder / "l")
-        for stem, path in pictures_by_stem(folder / "w").items():
-            prompt = text_beside(path) or text_beside(folder / "l" / f"{stem}.png")
-            if prompt is None:
-                yield LeftOut.at(path, f"expected a caption in {path.stem}.txt or {path.stem}.caption, got none.")
-            elif stem not in losers:
-                yield LeftOut.at(path, f"expected a picture {stem} in {folder / 'l'}, got none.")
-            else:
-                class_name = re.sub(r"^\d+_", "", folder.name)
-                yield LayoutRow(str(path), stem, prompt, path, losers[stem], class_name=class_name)
+    folders = sorted(path for path in (source, *source.rglob("*")) if path.is_dir())
+    pairs = [path for path in folders if (path / "w").is_dir() and (path / "l").is_dir()]
+    usual = [path for path in folders if _REPEATS.match(path.name) and pictures_by_stem(path)]
+    if not pairs and not usual:
+        wanted = "folders w and l side by side, or a folder such as 10_dog with pictures and captions"
+        raise DataError(f"{source}: expected {wanted}, got none; check the path.")
+    for folder in pairs or usual:
+        winners, losers = (folder / "w", folder / "l") if pairs else (folder, None)
+        yield from repeated_stems(winners)
+        others = {} if losers is None else pictures_by_stem(losers)
+        if losers is not None:
+            yield from repeated_stems(losers)
+        for stem, path in pictures_by_stem(winners).items():
+            make = partial(_kohya_row, path, stem=stem, losers=losers, others=others, name=folder.name)
+            yield attempt(path, make)
+
+
+_REPEATS = re.compile(r"^\d+_")
+"""How often kohya shows the pictures of a folder, before its name."""
+
+
+def _kohya_row(
+    path: Path, *, stem: str, losers: Path | None, others: dict[str, Path], name: str
+) -> LayoutRow | LeftOut:
+    prompt = text_beside(path) or (losers and text_beside(losers / f"{stem}.png"))
+    if not prompt:
+        return LeftOut.at(path, f"expected a caption in {path.stem}.txt or {path.stem}.caption, got none.")
+    if losers is not None and stem not in others:
+        return LeftOut.at(path, f"expected a picture {stem} in {losers}, got none.")
+    return LayoutRow(str(path), stem, prompt, path, others.get(stem), class_name=_REPEATS.sub("", name))
 
 
 def simpletuner(source: Path) -> Iterator[LayoutRow | LeftOut]:
@@ -49,14 +67,19 @@ def simpletuner(source: Path) -> Iterator[LayoutRow | LeftOut]:
     backends = {str(row.get("id")): row for row in _list_of_objects(path)}
     found = False
     for backend in backends.values():
-        wanted = backend.get("conditioning_data") or []
-        linked = [backends[name] for name in ([wanted] if isinstance(wanted, str) else wanted) if name in backends]
+        linked = [backends[name] for name in _names(backend.get("conditioning_data")) if name in backends]
         losers = _of_type(linked, "reference_strict", folder=path.parent)
         if losers is not None:
             found = True
             yield from _simpletuner_rows(backend, losers, _of_type(linked, "mask", folder=path.parent), path.parent)
     if not found:
         raise DataError(f"{path}: expected a data set whose conditioning_data is reference_strict, got none.")
+
+
+def _names(value: Any) -> list[str]:
+    """One name, or a list of names; whatever else it holds names nothing."""
+    items: list[Any] = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, str)]
 
 
 def _list_of_objects(path: Path) -> list[dict[str, Any]]:
@@ -82,14 +105,20 @@ def _simpletuner_rows(
 ) -> Iterator[LayoutRow | LeftOut]:
     losers = pictures_by_stem(rejected)
     covers = pictures_by_stem(masks) if masks is not None else {}
-    for stem, path in pictures_by_stem(_data_folder(backend, folder)).items():
+    own = _data_folder(backend, folder)
+    for place in (own, rejected, *([masks] if masks is not None else [])):
+        yield from repeated_stems(place)
+
+    def make(stem: str, path: Path) -> LayoutRow | LeftOut:
         prompt = _simpletuner_caption(backend, path)
         if stem not in losers:
-            yield LeftOut.at(path, f"expected a picture {stem} in {rejected}, got none.")
-        elif not prompt:
-            yield LeftOut.at(path, f"expected a caption by {backend.get('caption_strategy', 'textfile')}, got none.")
-        else:
-            yield LayoutRow(str(path), stem, prompt, path, losers[stem], mask=covers.get(stem))
+            return LeftOut.at(path, f"expected a picture {stem} in {rejected}, got none.")
+        if not prompt:
+            return LeftOut.at(path, f"expected a caption by {backend.get('caption_strategy', 'textfile')}, got none.")
+        return LayoutRow(str(path), stem, prompt, path, losers[stem], mask=covers.get(stem))
+
+    for stem, path in pictures_by_stem(own).items():
+        yield attempt(path, partial(make, stem, path))
 
 
 def _simpletuner_caption(backend: dict[str, Any], path: Path) -> str | None:
@@ -110,6 +139,7 @@ def patchdpo(source: Path) -> Iterator[LayoutRow | LeftOut]:
     """
     named = re.compile(r"(?P<prompt>.+)_(?P<kind>entity|gen)_(?P<number>\d+)")
     pictures = pictures_by_stem(source)
+    yield from repeated_stems(source)
     for stem, path in pictures.items():
         match = named.fullmatch(path.stem)
         if match is None:
@@ -149,19 +179,23 @@ def dreambench_plus(source: Path) -> Iterator[LayoutRow | LeftOut]:
     if not targets:
         raise DataError(f"{source}: expected pictures in tgt_image, got none; name the folder of one method.")
     references = pictures_by_stem(source / "src_image")
+    for folder in ("tgt_image", "src_image"):
+        yield from repeated_stems(source / folder)
     for stem, path in targets.items():
-        collection, _, _ = stem.partition("/")
-        words = collection.split("_")
-        kind: Category | None = next((known for word in words for known in CATEGORIES if known == word), None)
-        prompt = text_beside(source / "text" / f"{stem}.png")
-        if kind is None:
-            yield LeftOut.at(path, f"expected an animal, human or object in the folder's name, got {collection}.")
-        elif stem not in references or not prompt:
-            yield LeftOut.at(path, f"expected src_image/{stem} and text/{stem}.txt, got one or none of them.")
-        else:
-            subject = re.sub(r"^.*?_\d+_", "", collection).replace("_", " ")
-            own = (references[stem],)
-            yield LayoutRow(str(path), stem, prompt, path, references=own, class_name=subject, category=kind)
+        yield attempt(path, partial(_dreambench_row, source, stem=stem, path=path, references=references))
+
+
+def _dreambench_row(source: Path, *, stem: str, path: Path, references: dict[str, Path]) -> LayoutRow | LeftOut:
+    collection, _, _ = stem.partition("/")
+    words = collection.split("_")
+    kind: Category | None = next((known for word in words for known in CATEGORIES if known == word), None)
+    prompt = text_beside(source / "text" / f"{stem}.png")
+    if kind is None:
+        return LeftOut.at(path, f"expected an animal, human or object in the folder's name, got {collection}.")
+    if stem not in references or not prompt:
+        return LeftOut.at(path, f"expected src_image/{stem} and text/{stem}.txt, got one or none of them.")
+    subject = re.sub(r"^.*?_\d+_", "", collection).replace("_", " ")
+    return LayoutRow(str(path), stem, prompt, path, references=(references[stem],), class_name=subject, category=kind)
 
 
 def geneval(source: Path) -> Iterator[LayoutRow | LeftOut]:
@@ -170,7 +204,12 @@ def geneval(source: Path) -> Iterator[LayoutRow | LeftOut]:
     if not folders:
         raise DataError(f"{source}: expected folders with metadata.jsonl and samples, got none; check the path.")
     for folder in folders:
-        rows = read_jsonl(folder / "metadata.jsonl")
+        try:
+            rows = read_jsonl(folder / "metadata.jsonl")
+        except DataError as error:
+            yield LeftOut.at(folder / "metadata.jsonl", error)
+            continue
+        yield from repeated_stems(folder / "samples")
         prompt = rows[0].get("prompt") if rows and isinstance(rows[0], dict) else None
         if not isinstance(prompt, str):
             yield LeftOut.at(folder / "metadata.jsonl", "expected one object with a prompt, got none.")
@@ -184,11 +223,15 @@ def stellar(source: Path) -> Iterator[LayoutRow | LeftOut]:
 
     Source: Stellar's folder of one method.
     """
+    yield from repeated_stems(source)
     for stem, path in pictures_by_stem(source).items():
-        beside = path.with_suffix(".json")
-        row = read_json(beside) if beside.is_file() else {}
-        prompt = row.get("prompt") or row.get("caption") if isinstance(row, dict) else None
-        if not isinstance(prompt, str):
-            yield LeftOut.at(path, f"expected a prompt in {beside.name}, got none.")
-        else:
-            yield LayoutRow(str(path), stem, prompt, path, class_name="person", category="human")
+        yield attempt(path, partial(_stellar_row, stem, path))
+
+
+def _stellar_row(stem: str, path: Path) -> LayoutRow | LeftOut:
+    beside = path.with_suffix(".json")
+    row = read_json(beside) if beside.is_file() else {}
+    prompt = row.get("prompt") or row.get("caption") if isinstance(row, dict) else None
+    if not isinstance(prompt, str):
+        return LeftOut.at(path, f"expected a prompt in {beside.name}, got none.")
+    return LayoutRow(str(path), stem, prompt, path, class_name="person", category="human")

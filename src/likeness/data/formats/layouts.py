@@ -5,21 +5,24 @@ picture the preferred one stands in, without a mask the whole picture is the pri
 """
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: rows as JSON
 
+import numpy as np
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
-from likeness.core.files import atomic_write_bytes
+from likeness.core.files import atomic_write_bytes, read_jsonl, write_json, write_jsonl
 from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
-from likeness.core.masks import read_mask
-from likeness.core.pairs import PairReference, PairSubject, PreferencePair, pair_row
+from likeness.core.masks import find_mask, inside
+from likeness.core.pairs import PAIRS_NAME, PairReference, PairSubject, PreferencePair, pair_row
 from likeness.core.records import MAX_SUBJECTS
 from likeness.core.rows import LeftOut
+from likeness.core.short_rows import box_of
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
 from likeness.data.formats.packed import ImportSummary, write_set
 from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
@@ -63,7 +66,27 @@ def import_layout(
     def make(number: int, row: LayoutRow) -> dict[str, Any]:
         return _imported(row, layout=layout, name=f"{layout}-{number:06d}", out=out, category=category)
 
-    return write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
+    done = write_set(_completed(layout, source, beside=beside or Beside()), make, out=out, source=source)
+    return _summarised(done)
+
+
+def _summarised(done: ImportSummary) -> ImportSummary:
+    """With what was filled in, also as summary.json; rows left out stand in rejected.jsonl."""
+    counts = Counter(what for row in read_jsonl(done.out / PAIRS_NAME) for what in _filled(row["models"]))
+    filled = dict(sorted(counts.items()))
+    left_out = [row.model_dump() for row in done.left_out]
+    facts = {"num_pairs": done.num_pairs, "num_rejected_rows": len(left_out), "filled": filled}
+    write_json(done.out / "summary.json", facts)
+    if left_out:
+        write_jsonl(done.out / "rejected.jsonl", left_out)
+    return done._replace(filled=filled)
+
+
+def _filled(models: dict[str, Any]) -> Iterator[str]:
+    """What of a row nobody said, in words."""
+    for key in ("reference", "mask", "category"):
+        if not str(models[key]).startswith("given"):
+            yield f"{key} ({models[key]})"
 
 
 # -- what lies beside the source -------------------------------------------------------------------------------
@@ -125,7 +148,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         got = f"{size[0]} x {size[1]} and {other[0]} x {other[1]}"
         raise DataError(f"pictures: expected two of one size, got {got}; resize one of them.")
     given = [_copied(picture, out=out, path=f"images/{name}-reference-{i}") for i, picture in enumerate(row.references)]
-    mask = _mask(row.mask, size=size, name=name, out=out)
+    mask, how = _mask(row.mask, size=size, name=name, out=out)
     kind, phrase = row.category or category, row.class_name or "subject"
     references = given or [preferred]
     pair = PreferencePair(
@@ -139,7 +162,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         preferred=preferred,
         rejected=rejected,
         subjects=tuple(
-            PairSubject(phrase=phrase, reference_index=i, mask=mask, box=(0, 0, 1, 1), disrupted=True)
+            PairSubject(phrase=phrase, reference_index=i, mask=mask, box=box_of(out / mask), disrupted=True)
             for i in range(len(references))
         ),
         prior_mask=mask,
@@ -148,7 +171,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
             "layout": layout,
             "source": Path(row.where).name,
             "reference": "given" if given else "none: the preferred picture stands in",
-            "mask": "given" if row.mask else "none: the whole picture",
+            "mask": how,
             "category": "given" if row.category else "assumed",
             "judge": None,
         },
@@ -176,13 +199,21 @@ def _copied(picture: PictureFile, *, out: Path, path: str) -> Path:
     return target
 
 
-def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> Path:
-    """The mask in black and white at the picture's size, or one that covers all. Raises: DataError for another size."""
+def _mask(mask: Path | None, *, size: tuple[int, int], name: str, out: Path) -> tuple[Path, str]:
+    """The mask in black and white at the picture's size, or one that covers all; and where it comes from.
+
+    Raises: DataError for another size, and for a mask that covers nothing.
+    """
     if mask is None:
         whole = Path(f"masks/whole-{size[0]}x{size[1]}.png")
         if not (out / whole).is_file():
             save_png(Image.new("L", size, 255), out / whole)
-        return whole
+        return whole, "none: the whole picture"
+    found = find_mask(mask, size=size)
+    covered = inside(found.image)
+    if not covered.any():
+        brightest = int(np.asarray(found.image).max())
+        raise DataError(f"mask {mask}: expected white (255) on the subject, got {brightest} at most; draw it again.")
     target = Path(f"masks/{name}.png")
-    save_png(Image.fromarray(read_mask(mask, size=size)).convert("L"), out / target)
-    return target
+    save_png(Image.fromarray(covered).convert("L"), out / target)
+    return target, "given" if found.note is None else f"given: {found.note}"

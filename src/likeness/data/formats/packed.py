@@ -3,8 +3,9 @@
 Files go by their slots (`core/pairs.py:with_files`); paths inside a row are relative to the folder of the set.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar  # Any: rows are JSON until the record has checked them
 
 from pydantic import ValidationError
@@ -32,6 +33,8 @@ __all__ = [
 MAX_SHARD_BYTES = 256_000_000
 """A shard is put together in memory, and the Hub advises against files of several GB."""
 
+LONGEST_NAME = 200  # bytes, what file systems allow less the ending of a temporary file
+
 Numbered = tuple[int, PreferencePair]
 """A pair with its place in the set."""
 
@@ -54,11 +57,15 @@ class ExportSummary(NamedTuple):
 
 
 class ImportSummary(NamedTuple):
-    """What an import wrote: `out`/pairs.jsonl with its files, and every row that was left out."""
+    """What an import wrote: `out`/pairs.jsonl with its files, and every row that was left out.
+
+    `filled`: what the source did not say and how it was filled in -> in how many pairs.
+    """
 
     out: Path
     num_pairs: int
     left_out: tuple[LeftOut, ...]
+    filled: Mapping[str, int] = MappingProxyType({})
 
 
 def packed(pair: PreferencePair, *, folder: Path) -> tuple[PreferencePair, dict[str, bytes]]:
@@ -162,6 +169,8 @@ def _unpacked(packed: PackedPair, *, out: Path) -> dict[str, Any]:
         raise DataError(f"pair {pair.id}: expected the bytes of {missing[0]}, got none; export the set again.")
     for slot, path in paths.items():
         name = path.as_posix()
+        if not path.name or any(len(part.encode()) > LONGEST_NAME for part in path.parts):
+            raise DataError(f"{slot}: expected the name of a file, got {name[:80]!r}; export the set again.")
         if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
             raise DataError(f"{slot}: expected a path inside the set, got {name!r}; do not trust these shards.")
         target = out / path

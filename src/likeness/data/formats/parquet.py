@@ -18,6 +18,7 @@ from typing import Any  # pyarrow is untyped and rows are JSON
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes
 from likeness.core.pairs import PreferencePair, pair_files, read_pairs
+from likeness.core.rows import LeftOut
 from likeness.data.formats.packed import (
     MAX_SHARD_BYTES,
     ExportSummary,
@@ -116,7 +117,7 @@ def _columns(pair: PreferencePair, files: dict[str, bytes], *, row: int) -> dict
     return {
         "row": row,
         **{name: getattr(pair, name) for name in ("id", "subset", "category", "prompt")},
-        **{name: cells[name] for name in ("preferred", "rejected", "prior_mask")},
+        **{name: cells.get(name) for name in ("preferred", "rejected", "prior_mask")},
         "references": [cells[f"reference_{i}"] for i in references],
         "reference_masks": [cells.get(f"reference_mask_{i}") for i in references],
         "subject_masks": [cells[f"subject_mask_{i}"] for i in subjects],
@@ -132,9 +133,14 @@ def import_parquet(source: Path | str, out: Path) -> ImportSummary:
     source = Path(source)
     shards = _complete(sorted(source.rglob("*.parquet")), source=source)
     numbers = {shard: _open(shard).read(columns=["row"])["row"].to_pylist() for shard in shards}
-    order = sorted((row, shard) for shard, rows in numbers.items() for row in rows)
+    order = sorted((_place(row), shard) for shard, rows in numbers.items() for row in rows)
     streams = {shard: _pairs(shard) for shard in shards}  # each shard is read front to back, a small group at a time
     return write_unpacked((next(streams[shard]) for _, shard in order), out=out, source=source)
+
+
+def _place(row: Any) -> float:
+    """The row's number; rows without one come last."""
+    return row if isinstance(row, int | float) else float("inf")
 
 
 def _complete(shards: list[Path], *, source: Path) -> list[Path]:
@@ -168,23 +174,33 @@ def _open(shard: Path) -> Any:
     return file
 
 
-def _pairs(shard: Path) -> Iterator[PackedPair]:
+def _pairs(shard: Path) -> Iterator[PackedPair | LeftOut]:
     import pyarrow as pa
 
     try:
         for batch in _open(shard).iter_batches(batch_size=ROW_GROUP):
             yield from (_packed(cells, shard=shard) for cells in batch.to_pylist())
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{shard}: expected whole pages, got {error}; copy or export it again.") from error
 
 
-def _packed(cells: dict[str, Any], *, shard: Path) -> PackedPair:
+def _packed(cells: dict[str, Any], *, shard: Path) -> PackedPair | LeftOut:
     lists = {"references": "reference", "reference_masks": "reference_mask", "subject_masks": "subject_mask"}
-    pictures = {name: cells[name] for name in ("preferred", "rejected", "prior_mask")}
+    pictures = {name: cells.get(name) for name in ("preferred", "rejected", "prior_mask")}
     for column, slot in lists.items():
-        pictures |= {f"{slot}_{index}": picture for index, picture in enumerate(cells[column])}
-    files = {slot: picture["bytes"] for slot, picture in pictures.items() if picture is not None}
+        listed = cells.get(column)
+        pictures |= {
+            f"{slot}_{index}": picture for index, picture in enumerate(listed if isinstance(listed, list) else [])
+        }
+    files = {slot: data for slot, picture in pictures.items() if (data := _bytes(picture)) is not None}
+    where = f"{shard}, row {cells['row']}"
     try:
-        return PackedPair(json.loads(cells["record"]), files, f"{shard}, row {cells['row']}")
-    except (json.JSONDecodeError, TypeError) as error:
-        raise DataError(f"{shard}: expected JSON in the column record, got {error}; export it again.") from None
+        return PackedPair(json.loads(cells["record"]), files, where)
+    except (ValueError, TypeError, RecursionError) as error:
+        return LeftOut.at(where, f"expected JSON in the column record, got {error}; export it again.")
+
+
+def _bytes(cell: Any) -> bytes | None:
+    """The bytes of a picture's cell."""
+    data = cell.get("bytes") if isinstance(cell, dict) else None
+    return data if isinstance(data, bytes) else None

@@ -4,11 +4,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from likeness.core.errors import DataError
 from likeness.core.files import read_text
 from likeness.core.kinds import Category
 from likeness.core.rows import LeftOut
 
-__all__ = ["PICTURE_SUFFIXES", "LayoutRow", "PictureFile", "Read", "pictures_by_stem", "text_beside"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "LayoutRow",
+    "PictureFile",
+    "Read",
+    "attempt",
+    "pictures_by_stem",
+    "repeated_stems",
+    "text_beside",
+]
 
 PictureFile = Path | bytes
 """A picture as a file or as its encoded bytes."""
@@ -41,6 +51,24 @@ def pictures_by_stem(folder: Path) -> dict[str, Path]:
     """Path below `folder` without suffix, with forward slashes -> picture, sorted; other files are left out."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
+
+
+def repeated_stems(folder: Path) -> Iterator[LeftOut]:
+    """The pictures below `folder` that `pictures_by_stem` leaves out, since another one has their name."""
+    used = pictures_by_stem(folder)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            other = used[path.relative_to(folder).with_suffix("").as_posix()]
+            if other != path:
+                yield LeftOut.at(path, f"expected one picture {path.stem}, got {other.name} too, which is used.")
+
+
+def attempt(where: Path | str, make: Callable[[], LayoutRow | LeftOut]) -> LayoutRow | LeftOut:
+    """What `make` gives; a DataError makes the row one that is left out."""
+    try:
+        return make()
+    except DataError as error:
+        return LeftOut.at(where, error)
 
 
 def text_beside(path: Path, *, suffixes: tuple[str, ...] = (".txt", ".caption")) -> str | None:

@@ -43,14 +43,15 @@ def subjects200k(source: Path) -> Iterator[LayoutRow | LeftOut]:
     Source: Yuanshi/Subjects200K and the data loader of OminiControl.
     """
     for where, cells in _rows(source, columns=("image", "description"), optional=()):
-        description, data = cells["description"] or {}, _bytes(cells["image"])
+        told, data = cells["description"], _bytes(cells["image"])
+        description: dict[str, Any] = told if isinstance(told, dict) else {}
         prompt = description.get("description_1")
-        if data is None or not prompt:
-            yield LeftOut.at(where, "expected image and description_1, got an empty cell.")
+        if data is None or not isinstance(prompt, str) or not prompt:
+            yield LeftOut.at(where, "expected image and description_1, got an empty cell or one of another type.")
             continue
         try:
             left, right = _halves(data)
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             yield LeftOut.at(where, f"expected two pictures side by side, got {error}.")
             continue
         name, item = where.rpartition(":")[2], str(description.get("item") or "")

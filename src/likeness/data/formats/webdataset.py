@@ -15,11 +15,13 @@ import tarfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Any  # JSON of others
 
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
 from likeness.core.hashing import file_sha256
 from likeness.core.pairs import PreferencePair, pair_files, read_pairs
+from likeness.core.rows import LeftOut
 from likeness.data.formats.packed import (
     MAX_SHARD_BYTES,
     ExportSummary,
@@ -90,7 +92,12 @@ def import_webdataset(source: Path | str, out: Path) -> ImportSummary:
 
 def _require_listed(source: Path) -> None:
     """Every shard of shards.json is there with its bytes."""
-    for row in read_json(source / INDEX)["shards"]:
+    listed = read_json(source / INDEX)
+    rows = listed.get("shards") if isinstance(listed, dict) else None
+    if not isinstance(rows, list) or not all(_is_shard(row) for row in rows):
+        wanted = 'an object with "shards", a list of {"name", "sha256"}'
+        raise DataError(f"{source / INDEX}: expected {wanted}, got something else; export the set again.")
+    for row in rows:
         path = source / row["name"]
         found = file_sha256(path) if path.is_file() else "no such file"
         if found != row["sha256"]:
@@ -98,17 +105,38 @@ def _require_listed(source: Path) -> None:
             raise DataError(f"{path}: {what}; copy or export it again.")
 
 
-def _pairs(shard: Path) -> Iterator[PackedPair]:
+def _is_shard(row: Any) -> bool:
+    """Whether a row names a shard beside the list and its hash."""
+    named = isinstance(row, dict) and isinstance(row.get("name"), str) and isinstance(row.get("sha256"), str)
+    return named and row["name"] == PurePosixPath(row["name"]).name and "\0" not in row["name"]
+
+
+def _pairs(shard: Path) -> Iterator[PackedPair | LeftOut]:
     """The pairs of a shard. Members are read by name; nothing is extracted to where the shard says."""
     try:
         with tarfile.open(shard, mode="r:") as tar:
             for key, infos in groupby(tar, lambda info: _named(info)[0]):
-                files = {_named(info)[1]: tar.extractfile(info) for info in infos}
-                members = {name: file.read() for name, file in files.items() if file is not None}
-                if members:
-                    yield _packed(members, where=f"{shard}:{key}")
-    except (tarfile.TarError, OSError, EOFError) as error:
+                found = _members_of(tar, list(infos), where=f"{shard}:{key}", most=shard.stat().st_size)
+                if found is not None:
+                    yield found
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{shard}: expected a whole tar file, got {error}; copy or export it again.") from error
+
+
+def _members_of(
+    tar: tarfile.TarFile, infos: list[tarfile.TarInfo], *, where: str, most: int
+) -> PackedPair | LeftOut | None:
+    """The pair of one key, None for folders alone. A link leads elsewhere, so its pair is left out."""
+    files = [info for info in infos if not info.isdir()]
+    if not files:
+        return None
+    for info in files:
+        if not info.isreg():
+            return LeftOut.at(where, f"expected plain files, got {info.name}, a link or device; export it again.")
+        if info.size > most:
+            return LeftOut.at(where, f"expected {info.name} of at most {most} bytes, got {info.size}; export it again.")
+    members = {_named(info)[1]: file.read() for info in files if (file := tar.extractfile(info)) is not None}
+    return _packed(members, where=where)
 
 
 def _named(info: tarfile.TarInfo) -> tuple[str, str]:
@@ -117,9 +145,9 @@ def _named(info: tarfile.TarInfo) -> tuple[str, str]:
     return key, name
 
 
-def _packed(members: dict[str, bytes], *, where: str) -> PackedPair:
+def _packed(members: dict[str, bytes], *, where: str) -> PackedPair | LeftOut:
     try:
         row = json.loads(members["json"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected the row of a pair in its json member, got {error!r}.") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return LeftOut.at(where, f"expected the row of a pair in its json member, got {error!r}.")
     return PackedPair(row, {name.partition(".")[0]: data for name, data in members.items() if name != "json"}, where)

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple  # Any: the JSON of the report
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 __all__ = ["CODES", "Code", "Finding", "LintReport", "finding"]
 
@@ -29,18 +29,22 @@ CODES: dict[str, Code] = {
     "tiny_prior": Code("error", "the prior covers under 1% of the picture or no token by half"),
     "large_prior": Code("error", "the prior covers over 90% of the tokens, so that it focuses on nothing"),
     "prior_not_union": Code("error", "the prior is not the union of the masks of the disrupted subjects"),
-    "shifted_mask": Code("error", "a mask lies beside what it is the mask of"),
+    "shifted_mask": Code("warning", "a mask seems to lie beside what it is the mask of; look at it"),
     "leaked_background": Code("error", "the two pictures differ outside the dilated prior"),
+    "recompressed": Code("warning", "the background differs by noise, as after JPEG; keep both pictures as PNG"),
     "unchanged_subject": Code("error", "a subject called disrupted is the same in both pictures"),
     "empty_reference": Code("error", "a reference mask covers nothing"),
     "swapped_winner": Code("error", "the rejected picture keeps the reference better than the preferred one"),
     "wrong_subject_order": Code("error", "subjects belong to other references or masks than the row says"),
+    "doubtful_winner": Code("warning", "by colours the rejected picture is nearer to the reference; try --encoder"),
+    "doubtful_order": Code("warning", "by colours the subjects belong to other references; try --encoder"),
     "gate_failed": Code("error", "the recorded judgement does not pass the quality gate"),
     "benchmark_overlap": Code("error", "a subject or picture also belongs to a benchmark"),
     "self_reference": Code("warning", "the reference is the preferred picture itself, which teaches copying"),
     "repeated_picture": Code("warning", "an earlier pair has the same preferred picture"),
     "few_tokens": Code("error", "a disrupted subject covers fewer than 4 tokens, too few to be located"),
     "grey_mask": Code("warning", "a mask has values other than 0 and 255"),
+    "unusual_mask": Code("warning", "a mask is stored in another way than black and white, and was read all the same"),
     "unbalanced": Code("warning", "one category or subset has over twice as many pairs as another"),
 }
 
@@ -64,6 +68,7 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
 class LintReport(BaseModel, frozen=True, extra="forbid"):
     """Everything lint found in a set; `counts` are pairs by subset, category and split.
 
+    `filled` counts the pairs whose rows lacked a key that was derived.
     `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
     """
 
@@ -71,6 +76,7 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
     num_pairs: int
     num_benchmarks: int
     counts: dict[str, dict[str, int]]
+    filled: dict[str, int] = Field(default_factory=dict[str, int])
     findings: tuple[Finding, ...]
 
     @property
@@ -90,6 +96,8 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
         lines = [f"{self.folder}: {self.num_pairs} pairs, {self.num_errors} errors, {num_warnings} warnings"]
         for name, counts in self.counts.items():
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
+        if self.filled:
+            lines.append("  filled in " + ", ".join(f"{key} {count}" for key, count in self.filled.items()))
         if not self.num_benchmarks:
             lines.append("  overlap with benchmarks: not checked; name them by --benchmark or --cases")
         for code in CODES:

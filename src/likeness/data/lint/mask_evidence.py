@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "moved", "shrink"]
+__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "distance_to", "moved", "shrink"]
 
 EDGE_LEVELS = 48.0
 """Grey levels from which an edge counts in full, so that one hard edge of the background weighs no more than others."""
@@ -123,15 +123,31 @@ class Outside(NamedTuple):
     farthest: int
 
 
-def changes_outside(changed: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"], *, reach: int) -> Outside:
-    """Changed pixels farther than `reach` px from `mask`, and changed islands that do not touch the mask."""
-    from scipy.ndimage import binary_dilation, distance_transform_cdt, label
+def distance_to(mask: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
+    """Px from each pixel to the mask, diagonals counting as one; 0 inside."""
+    from scipy.ndimage import distance_transform_cdt
+
+    return np.asarray(distance_transform_cdt(~mask, metric="chessboard"))
+
+
+def changes_outside(
+    changed: Bool[np.ndarray, "H W"],
+    mask: Bool[np.ndarray, "H W"],
+    *,
+    reach: int,
+    touched: Bool[np.ndarray, "H W"] | None = None,
+) -> Outside:
+    """Changed pixels farther than `reach` px from `mask`, and changed islands that do not touch it.
+
+    `touched` is what counts as the mask for islands, where that is more than the mask.
+    """
+    from scipy.ndimage import binary_dilation, label
 
     if not (changed & ~mask).any():
         return Outside(0, 0, 0)
-    distance: Int[np.ndarray, "H W"] = np.asarray(distance_transform_cdt(~mask, metric="chessboard"))
+    distance, near = distance_to(mask), mask if touched is None else touched
     islands: Int[np.ndarray, "H W"] = np.zeros(mask.shape, np.int32)
-    grown = binary_dilation(changed | mask, np.ones((3, 3)), iterations=max(max(mask.shape) // GAP_SIDE, 1))
+    grown = binary_dilation(changed | near, np.ones((3, 3)), iterations=max(max(mask.shape) // GAP_SIDE, 1))
     label(grown, structure=np.ones((3, 3)), output=islands)
-    apart = changed & ~np.isin(islands, islands[mask])
+    apart = changed & ~np.isin(islands, islands[near])
     return Outside(int((changed & (distance > reach)).sum()), int(apart.sum()), int(distance[changed].max()))

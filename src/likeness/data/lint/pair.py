@@ -4,19 +4,28 @@ Shapes: H x W pixels; masks are (H, W) bool, pictures (H, W, 3) uint8; until siz
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from likeness.core.errors import DataError
 from likeness.core.images import load_image
-from likeness.core.masks import covered_tokens, inside, load_mask, union
+from likeness.core.masks import covered_tokens, find_mask, inside, union
 from likeness.core.pairs import PreferencePair
 from likeness.data.judging.gate import Thresholds, refuse_preferred, refuse_rejected
 from likeness.data.lint.findings import Finding, finding
-from likeness.data.lint.mask_evidence import Shift, best_shift, changed_pixels, changes_outside, moved
+from likeness.data.lint.mask_evidence import (
+    Shift,
+    best_shift,
+    changed_pixels,
+    changes_outside,
+    distance_to,
+    moved,
+)
+from likeness.data.lint.noise_evidence import Difference, difference_of
 from likeness.data.lint.subjects import Encode, LoadedPair, MaskedPicture, subject_findings
 
 __all__ = ["PairRules", "load_pair", "pair_findings"]
@@ -31,6 +40,9 @@ UNION_SHARE = 0.01
 """Disagreement of prior and union, as a share of the union, that rounding may explain."""
 CHANGED_SHARE = 0.01
 """Share of a disrupted subject that must differ."""
+FILLED_SHARE, SPARED = 0.3, 0.1
+"""Of an inverted prior: the share of its outside that changed at least, and that of its inside over it at most."""
+INVERTED = "; the mask looks inverted: white must cover what differs"
 
 
 @dataclass(frozen=True)
@@ -46,25 +58,39 @@ class PairRules:
 def load_pair(pair: PreferencePair) -> LoadedPair:
     """The pair with everything it names. Raises: DataError for a file that is no whole picture."""
     grey: list[str] = []
+    notes: list[str] = []
 
     def mask(path: Path, name: str) -> Bool[np.ndarray, "H W"]:
-        levels = load_mask(path)
-        if not np.isin(np.asarray(levels), (0, 255)).all():
+        found = find_mask(path)
+        if not np.isin(np.asarray(found.image), (0, 255)).all():
             grey.append(name)
-        return inside(levels)
+        if found.note is not None:
+            notes.append(f"{name}: {found.note}")
+        return inside(found.image)
 
+    subjects = tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects))
+    prior = mask(pair.prior_mask, "the prior mask") if pair.prior_mask is not None else _united(pair, subjects)
     return LoadedPair(
         pair=pair,
         preferred=_pixels(pair.preferred),
         rejected=_pixels(pair.rejected),
-        prior=mask(pair.prior_mask, "the prior mask"),
-        subjects=tuple(mask(subject.mask, f"the mask of subject {i}") for i, subject in enumerate(pair.subjects)),
+        prior=prior,
+        subjects=subjects,
         references=tuple(
             MaskedPicture(_pixels(item.image), item.mask and mask(item.mask, f"the mask of reference {i}"))
             for i, item in enumerate(pair.references)
         ),
         grey=tuple(grey),
+        notes=tuple(notes),
     )
+
+
+def _united(pair: PreferencePair, masks: Sequence[Bool[np.ndarray, "_ _"]]) -> Bool[np.ndarray, "_ _"]:
+    """What the masks of the disrupted subjects cover together. Raises: DataError for masks of several sizes."""
+    own = [masks[index] for index in pair.disrupted]
+    if len({mask.shape for mask in own}) > 1:
+        raise DataError("subject masks: expected all of one size, got several; make them again.")
+    return union(own)
 
 
 def _pixels(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -76,16 +102,20 @@ def pair_findings(loaded: LoadedPair, *, rules: PairRules) -> Iterator[Finding]:
     name = loaded.pair.id
     for what in loaded.grey:
         yield finding(name, "grey_mask", f"{what} has values other than 0 and 255")
+    for what in loaded.notes:
+        yield finding(name, "unusual_mask", what)
     yield from _gate(loaded.pair, thresholds=rules.thresholds)
     blocking = [*_sizes(loaded), *_empty(loaded)]
     yield from blocking
     if blocking:
         return
     yield from _tokens(loaded, token=rules.token)
-    shifts = _shifts(loaded)
-    yield from (_shift_finding(loaded, what, shift) for what, shift in shifts.items())
-    yield from _union(loaded, is_shifted=bool(shifts))
-    yield from _difference(loaded, shift=shifts.get("the prior mask"), rules=rules)
+    difference = _difference(loaded, reach=_reach(loaded.pair), tolerance=rules.tolerance)
+    yield from _shifts(loaded, difference.changed)
+    yield from _union(loaded)
+    if (loaded.preferred != loaded.rejected).any():  # else told as identical pictures
+        yield from _leaks(loaded, difference)
+        yield from _unchanged(loaded, difference.changed)
     yield from subject_findings(loaded, encode=rules.encode)
 
 
@@ -145,18 +175,29 @@ def _tokens(loaded: LoadedPair, *, token: int) -> Iterator[Finding]:
             yield finding(loaded.pair.id, "few_tokens", what, subject=index, tokens=covered)
 
 
-def _shifts(loaded: LoadedPair) -> dict[str, Shift]:
-    """Masks of the preferred picture whose outline lies better somewhere else."""
-    found: dict[str, Shift] = {}
+def _shifts(loaded: LoadedPair, changed: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
+    """Masks of the preferred picture whose outline lies better somewhere else, as far as the difference agrees.
+
+    A suspicion: photographs have edges everywhere, so nothing is measured against the moved mask.
+    """
+    disrupted = {"the prior mask", *(f"the mask of subject {index}" for index in loaded.pair.disrupted)}
     known: dict[bytes, Shift | None] = {}
     for what, mask in loaded.masks.items():
         key = mask.tobytes()
         if key not in known:
             known[key] = best_shift(loaded.preferred, mask)
         shift = known[key]
-        if shift is not None and shift.gain > SHIFT_GAIN:
-            found[what] = shift
-    return found
+        if shift is None or shift.gain <= SHIFT_GAIN:
+            continue
+        if what not in disrupted or _explains_more(moved(mask, rows=shift.rows, columns=shift.columns), mask, changed):
+            yield _shift_finding(loaded, what, shift)
+
+
+def _explains_more(
+    one: Bool[np.ndarray, "H W"], other: Bool[np.ndarray, "H W"], changed: Bool[np.ndarray, "H W"]
+) -> bool:
+    """Whether `one` covers at least as much of what changed as `other`."""
+    return int((changed & one).sum()) >= int((changed & other).sum())
 
 
 def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
@@ -164,39 +205,63 @@ def _shift_finding(loaded: LoadedPair, what: str, shift: Shift) -> Finding:
     return finding(loaded.pair.id, "shifted_mask", message, **shift._asdict())
 
 
-def _union(loaded: LoadedPair, *, is_shifted: bool) -> Iterator[Finding]:
-    """Not told apart from a shift, which says the same with more."""
+def _union(loaded: LoadedPair) -> Iterator[Finding]:
     own = union(loaded.subjects[index] for index in loaded.pair.disrupted)
     share = float((loaded.prior != own).sum() / own.sum())
-    if share > UNION_SHARE and not is_shifted:
+    if share > UNION_SHARE:
         iou = float((loaded.prior & own).sum() / (loaded.prior | own).sum())
         what = f"prior and union of the disrupted subjects' masks overlap by {iou:.1%} (IoU)"
         yield finding(loaded.pair.id, "prior_not_union", what, iou=iou)
 
 
-def _difference(loaded: LoadedPair, *, shift: Shift | None, rules: PairRules) -> Iterator[Finding]:
-    """Changes where there should be none, and none where there should be some."""
-    pair = loaded.pair
-    changed = changed_pixels(loaded.preferred, loaded.rejected, tolerance=rules.tolerance)
-    if not changed.any():
-        return  # told as identical pictures
-    prior = loaded.prior if shift is None else moved(loaded.prior, rows=shift.rows, columns=shift.columns)
-    reach = max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
-    apart = max(_recorded(pair, "apart"), default=0)
-    outside = changes_outside(changed, prior, reach=reach)
-    if outside.far or outside.apart > apart:
-        pixels = max(outside.far, outside.apart)
-        share = pixels / int((~prior).sum())
+def _difference(loaded: LoadedPair, *, reach: int, tolerance: int) -> Difference:
+    differs = changed_pixels(loaded.preferred, loaded.rejected, tolerance=tolerance)
+    distance = distance_to(loaded.prior)
+    return difference_of(loaded.preferred, loaded.rejected, distance=distance, differs=differs, reach=reach)
+
+
+def _reach(pair: PreferencePair) -> int:
+    """Px around the prior that may differ."""
+    return max(_recorded(pair, "reach"), default=math.ceil(REACH_SHARE * max(pair.size)))
+
+
+def _leaks(loaded: LoadedPair, difference: Difference) -> Iterator[Finding]:
+    """Changes where there should be none, measured against the prior as it is given."""
+    changed, noise, threshold = difference
+    spread = difference.spread
+    if noise is not None:
+        what = f"the background differs by noise of {noise:.1f} grey levels (changes are told from {threshold:.1f} on)"
+        yield finding(loaded.pair.id, "recompressed", what, noise=noise, threshold=threshold)
+    apart, reach = max(_recorded(loaded.pair, "apart"), default=0), _reach(loaded.pair) + spread
+    touched = distance_to(loaded.prior) <= spread if spread else loaded.prior
+    outside = changes_outside(changed, loaded.prior, reach=reach, touched=touched)
+    inverted = _looks_inverted(loaded.prior, changed)
+    if outside.far or outside.apart > apart or inverted:
+        pixels = int((changed & ~loaded.prior).sum()) if inverted else max(outside.far, outside.apart)
+        share = pixels / int((~loaded.prior).sum())
         where = f"up to {outside.farthest} px away (allowed: {reach})"
         patches = f"{outside.apart} px in patches that do not touch it (allowed: {apart})"
         what = f"{pixels} px outside the prior differ ({share:.1%}), {where}, {patches}"
-        yield finding(pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
-    for index in pair.disrupted if shift is None else ():
+        what += INVERTED if inverted else ""
+        yield finding(loaded.pair.id, "leaked_background", what, share=share, **outside._asdict(), reach=reach)
+
+
+def _looks_inverted(prior: Bool[np.ndarray, "H W"], changed: Bool[np.ndarray, "H W"]) -> bool:
+    """Whether the difference fills the complement of the prior and almost spares the prior."""
+    if prior.all():
+        return False
+    around = float(changed[~prior].mean())
+    return around >= FILLED_SHARE and float(changed[prior].mean()) <= SPARED * around
+
+
+def _unchanged(loaded: LoadedPair, changed: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:
+    """Disrupted subjects in which nothing changed."""
+    for index in loaded.pair.disrupted:
         mask = loaded.subjects[index]
         share = float(changed[mask].mean())
         if share < CHANGED_SHARE:
             what = f"only {share:.1%} of disrupted subject {index} differs between the pictures"
-            yield finding(pair.id, "unchanged_subject", what, subject=index, share=share)
+            yield finding(loaded.pair.id, "unchanged_subject", what, subject=index, share=share)
 
 
 def _recorded(pair: PreferencePair, name: str) -> list[int]:

@@ -65,6 +65,7 @@ def lint_pairs(
         num_pairs=len(found.pairs),
         num_benchmarks=len(benchmarks),
         counts=counts,
+        filled=found.filled,
         findings=tuple(findings),
     )
 

@@ -28,6 +28,11 @@ SWAP_MARGIN = -0.01
 """Likeness won by the preferred picture below which the two are swapped; world pairs win at least 0.02."""
 ORDER_MARGIN = 0.05
 """By how much another order must be more alike in sum; right orders of world pairs win by at least 0.15."""
+SURE = 0.95
+"""Likeness from which colours decide: true winners of world pairs have 0.96 to 0.99 in 19 of 20, photos at most 0.94.
+
+Light and pose change the colours of a photographed subject, so below this they only raise a doubt.
+"""
 BOX_OVERLAP = 0.3
 BACKDROP = 127
 FEWEST = 12  # px that a subject needs to be compared
@@ -42,7 +47,10 @@ class MaskedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """A pair with its pictures and masks in memory; references are (picture, mask or None)."""
+    """A pair with its pictures and masks in memory; references are (picture, mask or None).
+
+    `grey` names masks with other values than 0 and 255; `notes` tell how unusual masks were read.
+    """
 
     pair: PreferencePair
     preferred: UInt8[np.ndarray, "_ _ 3"]
@@ -51,6 +59,7 @@ class LoadedPair:
     subjects: tuple[Bool[np.ndarray, "_ _"], ...]
     references: tuple[MaskedPicture, ...]
     grey: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def masks(self) -> dict[str, Bool[np.ndarray, "_ _"]]:
@@ -68,11 +77,12 @@ def subject_findings(loaded: LoadedPair, *, encode: Encode | None) -> Iterator[F
     yield from told
     if told:
         return
-    margin = _order_margin(loaded, loaded.preferred, encode)
+    margin, likeness = _order_margin(loaded, loaded.preferred, encode)
     if margin > ORDER_MARGIN:
         what = "the subjects look more like each other's references than like their own"
-        yield finding(loaded.pair.id, "wrong_subject_order", what, margin=margin)
-    if margin <= ORDER_MARGIN or _order_margin(loaded, loaded.rejected, encode) == 0:
+        code = "wrong_subject_order" if encode is not None or likeness >= SURE else "doubtful_order"
+        yield finding(loaded.pair.id, code, what, margin=margin, likeness=likeness)
+    if margin <= ORDER_MARGIN or _order_margin(loaded, loaded.rejected, encode).margin == 0:
         yield from _swapped(loaded, encode)
 
 
@@ -115,17 +125,25 @@ def _overlap(one: Sequence[float] | NDArray[np.float64], other: Sequence[float])
     return shared / (sum(areas) - shared)
 
 
-def _order_margin(loaded: LoadedPair, pixels: UInt8[np.ndarray, "H W 3"], encode: Encode | None) -> float:
-    """By how much the subjects, as `pixels` shows them, are in sum more alike to the references in the best order.
+class _Order(NamedTuple):
+    """By how much the best order is in sum more alike than the row's, and how alike its subjects are on average."""
 
-    0 where the row's order is the best, or cannot be compared with another.
+    margin: float
+    likeness: float
+
+
+def _order_margin(loaded: LoadedPair, pixels: UInt8[np.ndarray, "H W 3"], encode: Encode | None) -> _Order:
+    """How much better than the row's order the subjects, as `pixels` shows them, fit the references in another.
+
+    A margin of 0 where the row's order is the best, or cannot be compared with another.
     """
     indices = [subject.reference_index for subject in loaded.pair.subjects]
     if len(indices) < 2 or not _comparable(loaded, indices):
-        return 0.0
+        return _Order(0.0, 0.0)
     table = _likeness_table([MaskedPicture(pixels, mask) for mask in loaded.subjects], loaded.references, encode)
     totals = {order: sum(table[s, r] for s, r in enumerate(order)) for order in permutations(indices)}
-    return float(max(totals.values()) - totals[tuple(indices)])
+    best = max(totals.values())
+    return _Order(float(best - totals[tuple(indices)]), float(best / len(indices)))
 
 
 def _comparable(loaded: LoadedPair, indices: Sequence[int]) -> bool:
@@ -181,4 +199,6 @@ def _swapped(loaded: LoadedPair, encode: Encode | None) -> Iterator[Finding]:
     won = float((kept - lost).diagonal().mean())
     if won < SWAP_MARGIN:
         what = "the disrupted subjects look more like their references in the rejected picture"
-        yield finding(pair.id, "swapped_winner", what, likeness_won=won)
+        likeness = float(lost.diagonal().mean())
+        code = "swapped_winner" if encode is not None or likeness >= SURE else "doubtful_winner"
+        yield finding(pair.id, code, what, likeness_won=won, likeness=likeness)

@@ -1,7 +1,9 @@
 """Preference pairs as a task: the loop draws them, the objective of the config says what is learnt from them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast  # Any: identities are JSON; a condition of whichever backbone
@@ -11,9 +13,10 @@ from pydantic import Field
 
 from likeness.backbones.base import FEATURES, Backbone
 from likeness.backbones.open import backbone_class
-from likeness.core.errors import ConfigError, DataError
+from likeness.core.errors import ConfigError, DataError, OutputError
 from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.kinds import Split
+from likeness.core.masks import find_mask, inside
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.spec import Spec
 from likeness.core.weights import public_name, resolve_weights
@@ -63,6 +66,7 @@ class PairsTask:
         self._config, self._model, self._precision = config, model, precision
         self._data, self.objective = cast(DataTable, config.data), cast(Objective, config.objective)
         self.pairs = _read_pairs(self._data)
+        _require_prior(self.pairs, place=self._data.pairs)
         _check_focus(focus_of(self.objective), model=model)
         self._digests = pairs_sha256(self.pairs)
         self._patch_encoder = encoder = self.objective.patch_encoder if isinstance(self.objective, PatchDpo) else None
@@ -108,15 +112,16 @@ class PairsTask:
         if is_main:
             device = str(next(backbone.network.parameters()).device)
             patch = None if self._patch_encoder is None else _vit_patches(self._patch_encoder, device=device)
-            build_cache(
-                self.pairs,
-                folder=place,
-                key=key,
-                backbone=backbone,
-                settings=settings,
-                patch=patch,
-                progress=progress("encoding pairs"),
-            )
+            with _naming_the_cache(is_chosen=self._data.cache is not None):
+                build_cache(
+                    self.pairs,
+                    folder=place,
+                    key=key,
+                    backbone=backbone,
+                    settings=settings,
+                    patch=patch,
+                    progress=progress("encoding pairs"),
+                )
         wait()
         self._cache = PairCache(place / json_sha256(key)[:12], count=len(self.pairs))
 
@@ -148,6 +153,28 @@ class PairsTask:
             )
 
 
+@contextmanager
+def _naming_the_cache(*, is_chosen: bool) -> Generator[None]:
+    """An OutputError names the option that moves the cache, where it was not used."""
+    try:
+        yield
+    except OutputError as error:
+        raise error if is_chosen else OutputError(f"{error} Or set data.cache to a folder of your own.") from error
+
+
+def _require_prior(pairs: Sequence[PreferencePair], *, place: str) -> None:
+    """Says how the first prior was read where that is unusual. Raises: DataError when no pair has a prior."""
+    for pair in pairs:
+        for index in pair.disrupted:
+            found = find_mask(pair.subjects[index].mask, what="subject mask")
+            if found.note is not None:
+                print(f"Note: {pair.subjects[index].mask}: {found.note}", file=sys.stderr)
+            if inside(found.image).any():
+                return
+    wanted = "a mask that covers a disrupted subject in at least one pair"
+    raise DataError(f"{place}: expected {wanted}, got only empty masks in {len(pairs)}; see `likeness data lint`.")
+
+
 def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     place = Path(table.pairs).expanduser()
     if not place.exists() or (place.is_dir() and not (place / PAIRS_NAME).is_file()):
@@ -157,6 +184,9 @@ def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     if found.left_out:
         got = f"{len(found.left_out)} bad; first: {found.left_out[0].reason}"
         raise DataError(f"{place}: expected sound rows only, got {got}; see `likeness data lint {place}`.")
+    if found.filled:
+        counts = ", ".join(f"{key} {count}" for key, count in found.filled.items())
+        print(f"Note: {place}: filled in what rows lack: {counts}", file=sys.stderr)
     pairs = tuple(pair for pair in found.pairs if pair.split == table.split)[: table.limit]
     if not pairs:
         splits = ", ".join(sorted({pair.split for pair in found.pairs}))
