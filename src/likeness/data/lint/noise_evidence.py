@@ -90,7 +90,7 @@ def _is_noisy(
     Where the background has few, those within the reach of compressed changes count; where there are none, all blocks.
     """
     changed = _blocks(differs).any(-1)
-    textured = np.ptp(_blocks(picture.mean(-1)), axis=-1) > TEXTURED
+    textured = _textured(picture)
     far = _blocks(background_of(distance, reach=reach)).all(-1)
     near = _blocks(distance > reach).all(-1)
     few = int((far & textured).sum()) < FEWEST_BLOCKS
@@ -114,8 +114,14 @@ def _is_spill(
     zone: Bool[np.ndarray, "H W"] = touched[: distance.shape[0], : distance.shape[1]]
     if (differs & ~np.asarray(maximum_filter(zone, 2 * UPSAMPLED + 1), bool)).any():
         return False
-    asked = _blocks(zone & (distance > 0)).all(-1) & (np.ptp(_blocks(picture.mean(-1)), axis=-1) > TEXTURED)
+    asked = _blocks(zone & (distance > 0)).all(-1) & _textured(picture)
     return int(asked.sum()) >= FEWEST_SPILT and float(_blocks(differs).any(-1)[asked].mean()) >= NOISY_SHARE
+
+
+def _textured(picture: UInt8[np.ndarray, "H W 3"]) -> NDArray[np.bool_]:
+    """Whether each block has light and dark pixels that compression changes."""
+    levels = _blocks(picture.mean(-1))
+    return np.asarray(levels.max(-1) - levels.min(-1) > TEXTURED, dtype=np.bool_)
 
 
 def _blocks(pixels: NDArray[Any], *, side: int = BLOCK) -> NDArray[Any]:
