@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from metric_facts import metric_facts
 
+from likeness.report.curves import Ends
 from likeness.report.figures import scales
 from likeness.report.tables import (
     Point,
@@ -54,8 +55,8 @@ def test_a_mean_that_is_no_number_is_not_measured() -> None:
     assert found.generated is None
 
 
-def axis_of(*lines: ScoreLine) -> tuple[float, float]:
-    return tuple(scales(lines)[lines[0].name])
+def axis_of(*lines: ScoreLine) -> Ends:
+    return scales(lines)[lines[0].name]
 
 
 def test_shares_are_drawn_from_zero_to_one_and_cosines_in_a_readable_frame() -> None:

@@ -357,7 +357,7 @@ def test_the_maps_show_rows_over_noise_levels_at_first_and_last_step(run_maker: 
     assert "Step 0 <small>· the untuned model" in html
     assert "Step 60" in html
     # per step: similarity and M' of the disrupted reference alone, M_s, M; two levels each; M_prior and M_d once
-    assert html.count('<span class="map"') == 2 * 4 * 2 + 2
+    assert html.count('<button type="button" class="map"') == 2 * 4 * 2 + 2
     assert "M&#39; of reference 2" in html
     assert "M&#39; of reference 1" not in html
     assert "1 of 2 inside" in html  # M' has (0,0) and (1,1), the prior has the right column

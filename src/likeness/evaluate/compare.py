@@ -82,8 +82,9 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _scored(folder: Path) -> _Scored:
     path = folder / "evaluation" / "summary.json"
     summary = _summary(folder)
-    if "metrics" not in summary:
-        raise DataError(f"{path}: expected the facts of its metrics, got none; call `likeness evaluate` on the run.")
+    for key, what in {"metrics": "the facts of its metrics", "inputs_sha256": "the hash of its inputs"}.items():
+        if key not in summary:
+            raise DataError(f"{path}: expected {what}, got none; call `likeness evaluate` on the run.")
     scores = path.with_name("scores.jsonl")
     rows = read_jsonl(scores)
     for number, row in enumerate(rows, start=1):

@@ -188,9 +188,8 @@ def numbered_rows(path: Path, *, rows: list[Any]) -> list[tuple[int, Any]]:
 _TABLES = dict.fromkeys(("model", "settings", "settings_in_force", "versions"), maybe(table))
 IDENTITY = record({}, {**_TABLES, "benchmark": maybe(text)})
 MANIFEST_ROW = record({"id": text, "case_id": text, "image": text}, {**_TABLES, "notes": maybe(listed(text))})
-SCORES_ROW = record(
-    {"id": text, "case_id": text}, {"values": named(record({}, {"value": maybe(number), "note": maybe(text)}))}
-)
+_VALUE = record({}, {"value": maybe(number), "note": maybe(text)})
+SCORES_ROW = record({"id": text, "case_id": text, "values": named(_VALUE)})
 REJECTED_ROW = record({"where": text, "reason": text})
 COMMANDS = named(text)
 _ENDS: dict[str, Shape] = {"mean": maybe(number), "ci_low": maybe(number), "ci_high": maybe(number)}
