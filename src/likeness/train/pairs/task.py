@@ -1,7 +1,8 @@
 """Preference pairs as a task: the loop draws them, the objective of the config says what is learnt from them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast  # Any: identities are JSON; a condition of whichever backbone
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from likeness.backbones.base import FEATURES, Backbone
 from likeness.backbones.open import backbone_class
-from likeness.core.errors import ConfigError, DataError
+from likeness.core.errors import ConfigError, DataError, OutputError
 from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.kinds import Split
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
@@ -108,15 +109,16 @@ class PairsTask:
         if is_main:
             device = str(next(backbone.network.parameters()).device)
             patch = None if self._patch_encoder is None else _vit_patches(self._patch_encoder, device=device)
-            build_cache(
-                self.pairs,
-                folder=place,
-                key=key,
-                backbone=backbone,
-                settings=settings,
-                patch=patch,
-                progress=progress("encoding pairs"),
-            )
+            with _naming_the_setting(place):
+                build_cache(
+                    self.pairs,
+                    folder=place,
+                    key=key,
+                    backbone=backbone,
+                    settings=settings,
+                    patch=patch,
+                    progress=progress("encoding pairs"),
+                )
         wait()
         self._cache = PairCache(place / json_sha256(key)[:12], count=len(self.pairs))
 
@@ -182,3 +184,13 @@ def _vit_patches(encoder: str, *, device: str) -> PatchFeatures:
     from likeness.train.pairs.patches import VitPatches  # imports transformers, for which no reader of a config waits
 
     return VitPatches(encoder, device=device)
+
+
+@contextmanager
+def _naming_the_setting(place: Path) -> Generator[None, None, None]:
+    """A pair set that cannot be written to is no reason not to train on it: the cache may lie elsewhere."""
+    try:
+        yield
+    except OutputError as error:
+        wanted = f"{place}: expected a folder in which encoded pairs can be kept, got one that refuses them ({error})"
+        raise OutputError(f"{wanted}; set data.cache to a folder that can be written.") from error
