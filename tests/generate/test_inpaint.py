@@ -158,6 +158,7 @@ def test_pairs_with_regenerated_losers_keep_the_bytes_outside(folder: Path, tmp_
     assert sources == ["drawn"] * 6 + ["regenerated"] * 6
     for pair, source in zip(found, sources, strict=True):
         assert pair.models["inpainter"] == (load.id if source == "regenerated" else "world")
+        assert pair.prior_mask is not None
         with Image.open(pair.preferred) as one, Image.open(pair.rejected) as other, Image.open(pair.prior_mask) as mask:
             differs = (np.asarray(one) != np.asarray(other)).any(axis=2)
             prior = np.asarray(mask) > 0

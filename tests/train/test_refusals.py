@@ -116,3 +116,11 @@ def test_a_missing_base_is_refused(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError):
         train(recipe, tmp_path / "run", "model.lora=nowhere")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_pair_set_that_refuses_a_cache_names_the_setting_that_helps(recipe: Path, tmp_path: Path) -> None:
+    """A file where the folder should be stands in for a read-only disk, which root does not know."""
+    (tmp_path / "pairs" / "cache").write_text("in the way")
+    with pytest.raises(OutputError, match=r"pairs/cache: expected a folder .*; set data\.cache to a folder"):
+        train(recipe, tmp_path / "run")
+    train(recipe, tmp_path / "run", f"data.cache={tmp_path / 'elsewhere'}", "train.steps=1")

@@ -93,8 +93,6 @@ def json_object(line: str) -> dict[str, Any]:
         raise DataError("expected one JSON object, got a number of thousands of digits; shorten it.") from None
     except RecursionError:
         raise DataError("expected one JSON object, got nesting too deep to read.") from None
-    except ValueError as error:  # a whole number of thousands of digits
-        raise DataError(f"expected one JSON object, got {error}.") from None
     if not isinstance(value, dict):
         raise DataError(f"expected a JSON object, got {type(value).__name__}.")
     return value

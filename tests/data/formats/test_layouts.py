@@ -76,6 +76,7 @@ def test_what_a_layout_lacks_is_written_down(tmp_path: Path) -> None:
     assert pair.references[0].image == pair.preferred
     assert pair.references[0].mask is None
     assert pair.prior_mask is not None
+    assert pair.prior_mask is not None
     assert load_image(pair.prior_mask).convert("L").getextrema() == (255, 255)
     assert pair.qa.preferred.judge == ()
     assert pair.subjects[0].detection_score is None
@@ -100,6 +101,7 @@ def test_references_and_masks_from_beside(tmp_path: Path) -> None:
     import_layout("kohya", source, tmp_path / "out", beside=beside, category="animal")
     pair = only(tmp_path / "out")
     assert color_of(pair.references[0].image) == (0, 128, 0)
+    assert pair.prior_mask is not None
     assert pair.prior_mask is not None
     assert load_image(pair.prior_mask).convert("L").getcolors() == [(SIZE[0] * SIZE[1] - 256, 0), (256, 255)]
     assert pair.category == "animal"

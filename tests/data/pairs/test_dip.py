@@ -66,6 +66,7 @@ def test_pictures_differ_only_where_a_disrupted_subject_or_its_impostor_is(pairs
 def test_the_record_says_how_far_changes_reach_and_how_many_touch_nothing(pairs: tuple[PreferencePair, ...]) -> None:
     for pair in pairs:
         assert pair.prior_mask is not None
+        assert pair.prior_mask is not None
         preferred, rejected, mask = pixels(pair.preferred), pixels(pair.rejected), pixels(pair.prior_mask) > 0
         reach = max(s.disruption["reach"] for s in pair.subjects if s.disruption)
         differs = (preferred != rejected).any(axis=2)
@@ -103,6 +104,7 @@ def test_masks_and_prompt_are_the_worlds_labels(pairs: tuple[PreferencePair, ...
             rows, columns = np.nonzero(label.visible_mask)
             box = (columns.min() / SIZE, rows.min() / SIZE, (columns.max() + 1) / SIZE, (rows.max() + 1) / SIZE)
             assert subject.box == pytest.approx(box, abs=1e-4)
+        assert pair.prior_mask is not None
         assert pair.prior_mask is not None
         assert ((pixels(pair.prior_mask) > 0) == union).all()
         for reference in pair.references:

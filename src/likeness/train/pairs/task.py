@@ -1,7 +1,6 @@
 """Preference pairs as a task: the loop draws them, the objective of the config says what is learnt from them."""
 
 import re
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -112,7 +111,7 @@ class PairsTask:
         if is_main:
             device = str(next(backbone.network.parameters()).device)
             patch = None if self._patch_encoder is None else _vit_patches(self._patch_encoder, device=device)
-            with _naming_the_cache(is_chosen=self._data.cache is not None):
+            with _naming_the_setting(place):
                 build_cache(
                     self.pairs,
                     folder=place,
@@ -212,3 +211,13 @@ def _vit_patches(encoder: str, *, device: str) -> PatchFeatures:
     from likeness.train.pairs.patches import VitPatches  # imports transformers, for which no reader of a config waits
 
     return VitPatches(encoder, device=device)
+
+
+@contextmanager
+def _naming_the_setting(place: Path) -> Generator[None, None, None]:
+    """A pair set that cannot be written to is no reason not to train on it: the cache may lie elsewhere."""
+    try:
+        yield
+    except OutputError as error:
+        wanted = f"{place}: expected a folder in which encoded pairs can be kept, got one that refuses them ({error})"
+        raise OutputError(f"{wanted}; set data.cache to a folder that can be written.") from error
