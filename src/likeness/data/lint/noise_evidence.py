@@ -89,14 +89,14 @@ def _is_noisy(
 
     Where the background has few, those within the reach of compressed changes count; where there are none, all blocks.
     """
-    changed = _blocks(differs).any(-1)
+    changed: NDArray[np.bool_] = np.asarray(_blocks(differs).any(-1), dtype=np.bool_)
     textured = _textured(picture)
     far = _blocks(background_of(distance, reach=reach)).all(-1)
     near = _blocks(distance > reach).all(-1)
     few = int((far & textured).sum()) < FEWEST_BLOCKS
     asked = (near if few else far) & textured
     asked = asked if asked.any() else far
-    return bool(asked.any()) and float(changed[asked].mean()) >= NOISY_SHARE
+    return bool(asked.any()) and float(np.mean(changed[asked])) >= NOISY_SHARE
 
 
 def _is_spill(
@@ -115,7 +115,7 @@ def _is_spill(
     if (differs & ~np.asarray(maximum_filter(zone, 2 * UPSAMPLED + 1), bool)).any():
         return False
     asked = _blocks(zone & (distance > 0)).all(-1) & _textured(picture)
-    return int(asked.sum()) >= FEWEST_SPILT and float(_blocks(differs).any(-1)[asked].mean()) >= NOISY_SHARE
+    return int(asked.sum()) >= FEWEST_SPILT and float(np.asarray(_blocks(differs).any(-1))[asked].mean()) >= NOISY_SHARE
 
 
 def _textured(picture: UInt8[np.ndarray, "H W 3"]) -> NDArray[np.bool_]:
