@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any  # the filters, whose types jinja joins in one
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,6 +13,11 @@ from likeness.report.tables import counted, flatten, number
 
 def render(template: str, **values: object) -> str:
     """The page that `template` makes of `values`; equal values give equal text."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("likeness.report"),
         autoescape=True,
@@ -21,4 +27,4 @@ def render(template: str, **values: object) -> str:
     )
     filters: dict[str, Any] = {"counted": counted, "flatten": flatten, "interval_svg": interval_svg, "number": number}
     environment.filters.update(filters)
-    return environment.get_template(template).render(**values)
+    return environment
