@@ -170,19 +170,29 @@ def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
 
 def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
+    from likeness.backbones.open import lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
     from likeness.generate.makers import BACKBONE, read_options
 
     pick_dtype_name(pick_device(device), dtype)
-    read_options(BACKBONE, options, folder=resolve_weights(model))
+    base = resolve_weights(model)
+    read_options(BACKBONE, options, folder=base)
     for lora in loras:
-        resolve_adapter(lora)
+        lora_facts(lora, resolve_adapter(lora), base=base)
 
 
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
     facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
+    if made.loras:
+        facts["loras"] = made.loras
+    adapters = "".join(f" LoRA {lora['id']}: {_layers(lora)}." for lora in made.loras)
     left_out = f" {len(made.left_out)} rejected, see {out / 'rejected.jsonl'}." if made.left_out else ""
-    text = f"{made.num_images} pictures in {out}.{left_out} Next: likeness evaluate {out}"
+    text = f"{made.num_images} pictures in {out}.{adapters}{left_out} Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)
+
+
+def _layers(lora: dict[str, object]) -> str:
+    count = lora["layers"]
+    return f"changes {count} layer{'' if count == 1 else 's'}"
