@@ -50,7 +50,7 @@ def options_of(kind: str) -> type[Options]:
 
 
 def lora_facts(spec: str | Path, place: Path, *, base: Path) -> dict[str, str | int]:
-    """What run.json says of a LoRA at `place`: `id`, `sha256` and how many `layers` of the network in `base` it changes.
+    """What run.json says of a LoRA at `place`: `id`, `sha256`, and how many `layers` of the model in `base` it changes.
 
     `settings_sha256` is the hash of the adapter_config.json beside a file, where that sets the strength. No weights of
     the base are loaded. Raises: WeightsError when the LoRA does not fit in full or changes no layer.

@@ -184,7 +184,12 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
 
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
-    facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
+    facts: dict[str, object] = {
+        "out": out,
+        "num_images": made.num_images,
+        "num_made": made.num_made,
+        "num_rejected": len(made.left_out),
+    }
     if made.loras:
         facts["loras"] = made.loras
     adapters = "".join(f" LoRA {lora['id']}: {_layers(lora)}." for lora in made.loras)

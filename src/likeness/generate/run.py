@@ -133,7 +133,7 @@ def _model_facts(model: str, weights: Path, adapters: Sequence[Mapping[str, Any]
 def _adapter_facts(
     loras: Sequence[Path | str], adapters: Sequence[Path], *, base: Path, load: str
 ) -> list[dict[str, Any]]:  # Any: JSON
-    """What is known of each adapter; only a backbone can say how many layers it changes, another maker has no layers."""
+    """What is known of each adapter; how many layers it changes, only a backbone can say, not a maker of one's own."""
     named = list(zip(loras, adapters, strict=True))
     if load == BACKBONE:
         return [lora_facts(lora, adapter, base=base) for lora, adapter in named]
