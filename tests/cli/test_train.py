@@ -7,6 +7,7 @@ from pathlib import Path
 
 import preference_runs as runs
 import pytest
+from safetensors.torch import load_file
 from scripts import child_environment
 from typer.testing import CliRunner
 
@@ -43,9 +44,12 @@ def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
     pictures = ["--prompt", "a cat hugs a dog", "--model", str(model), "--lora", str(lora), "--steps", "2"]
     drawn = runner.invoke(app, ["generate", *pictures, "--out", str(tmp_path / "pictures"), "--device", "cpu"])
     assert drawn.exit_code == 0, drawn.output
-    digest = folder_sha256(lora)
-    assert read_json(tmp_path / "pictures" / "run.json")["model"]["loras"] == [{"id": "lora", "sha256": digest}]
-    assert digest in json.dumps(read_jsonl(tmp_path / "pictures" / "manifest.jsonl"))
+    layers = len(load_file(lora / "pytorch_lora_weights.safetensors")) // 2
+    expected = [{"id": "lora", "sha256": folder_sha256(lora), "layers": layers}]
+    assert layers > 0
+    assert f"LoRA lora: changes {layers} layers." in drawn.stdout
+    assert read_json(tmp_path / "pictures" / "run.json")["model"]["loras"] == expected
+    assert [row["model"]["loras"] for row in read_jsonl(tmp_path / "pictures" / "manifest.jsonl")] == [expected]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype
 from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
-from likeness.core.weights import resolve_weights
+from likeness.core.hashing import file_sha256
+from likeness.core.weights import resolve_weights, weights_facts
 
 if TYPE_CHECKING:
     import torch
 
     from likeness.backbones.base import Backbone
 
-__all__ = ["backbone_class", "kind_of", "open_backbone", "options_of"]
+__all__ = ["backbone_class", "kind_of", "lora_facts", "open_backbone", "options_of"]
 
 
 def kind_of(folder: Path) -> str:
@@ -46,6 +47,22 @@ def backbone_class(folder: Path) -> type[Backbone[Any]]:
 def options_of(kind: str) -> type[Options]:
     """The model of what may be asked of a picture of that kind of backbone; imports no weights and no torch."""
     return resolve_name(BACKBONES[kind].options)
+
+
+def lora_facts(spec: str | Path, place: Path, *, base: Path) -> dict[str, str | int]:
+    """What run.json says of a LoRA at `place`: `id`, `sha256`, and how many `layers` of the model in `base` it changes.
+
+    `settings_sha256` is the hash of the adapter_config.json beside a file, where that sets the strength. No weights of
+    the base are loaded. Raises: WeightsError when the LoRA does not fit in full or changes no layer.
+    """
+    opened = backbone_class(base)
+    if not hasattr(opened, "read_lora"):
+        raise WeightsError(f"{place}: expected a backbone that takes LoRAs, got {opened.__name__}; leave the LoRA out.")
+    read = opened.read_lora(base, place)
+    facts: dict[str, str | int] = {**weights_facts(spec, place), "layers": read.num_layers}
+    if read.settings is not None and place.is_file():
+        facts["settings_sha256"] = file_sha256(read.settings)
+    return facts
 
 
 def open_backbone(

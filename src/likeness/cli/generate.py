@@ -176,14 +176,16 @@ def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
 
 def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
+    from likeness.backbones.open import lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
     from likeness.generate.makers import BACKBONE, read_options
 
     pick_dtype_name(pick_device(device), dtype)
-    read_options(BACKBONE, options, folder=resolve_weights(model))
+    base = resolve_weights(model)
+    read_options(BACKBONE, options, folder=base)
     for lora in loras:
-        resolve_adapter(lora)
+        lora_facts(lora, resolve_adapter(lora), base=base)
 
 
 @contextmanager
@@ -214,10 +216,23 @@ def _told_unknown(notes: Mapping[str, Sequence[str]], *, out: Path) -> str:
 
 def _tell(made: RunSummary, *, as_json: bool) -> None:
     out = made.folder
-    facts = {"out": out, "num_images": made.num_images, "num_made": made.num_made, "num_rejected": len(made.left_out)}
+    facts: dict[str, object] = {
+        "out": out,
+        "num_images": made.num_images,
+        "num_made": made.num_made,
+        "num_rejected": len(made.left_out),
+    }
     rows = [row.model_dump() for row in made.left_out]
-    left_out = told_left_out(rows, where=out / "rejected.jsonl")
-    unknown = _told_unknown(made.notes, out=out)
     facts |= {"left_out": rows, "notes": {prompt: list(notes) for prompt, notes in made.notes.items()}}
-    text = f"{left_out}{unknown}{counted(made.num_images, 'picture')} in {out}. Next: likeness evaluate {out}"
+    if made.loras:
+        facts["loras"] = made.loras
+    left_out = told_left_out(rows, where=out / "rejected.jsonl")
+    adapters = "".join(f" LoRA {lora['id']}: {_layers(lora)}." for lora in made.loras)
+    pictures = f"{counted(made.num_images, 'picture')} in {out}.{adapters}"
+    text = f"{left_out}{_told_unknown(made.notes, out=out)}{pictures} Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)
+
+
+def _layers(lora: dict[str, object]) -> str:
+    count = lora["layers"]
+    return f"changes {count} layer{'' if count == 1 else 's'}"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
-from likeness.backbones.open import kind_of
+from likeness.backbones.open import kind_of, lora_facts
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
@@ -32,6 +32,7 @@ class RunSummary(NamedTuple):
     """What a run folder holds now: `num_images` pictures, `num_made` of them new, and what was left out and why.
 
     `notes` are the model's remarks on prompts: words that it does not know, or more of them than it reads.
+    `loras` is what run.json says of each adapter: `id`, `sha256`, and the number of `layers` it changes.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class RunSummary(NamedTuple):
     num_made: int
     left_out: tuple[LeftOut, ...]
     notes: dict[str, tuple[str, ...]]
+    loras: tuple[dict[str, Any], ...] = ()
 
 
 Notice = Callable[[str, Sequence[str]], None]
@@ -85,7 +87,7 @@ def generate_run(
     references = read_references(cases)
     if not references.cases:
         raise _no_case(references.left_out[0].reason)
-    facts = _model_facts(model, weights, loras, adapters)
+    facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
     made_by = kind_of(weights) if load == BACKBONE else load
     place = {"device": device.partition(":")[0], "dtype": dtype, "maker": made_by}
@@ -160,11 +162,18 @@ def _require_sound(cases: Sequence[Case], *, num_images: int, workers: int) -> N
         seen.add(case.id.casefold())
 
 
-def _model_facts(
-    model: str, weights: Path, loras: Sequence[Path | str], adapters: Sequence[Path]
-) -> dict[str, Any]:  # Any: JSON
-    facts = [weights_facts(lora, adapter) for lora, adapter in zip(loras, adapters, strict=True)]
-    return weights_facts(model, weights) | ({"loras": facts} if facts else {})
+def _model_facts(model: str, weights: Path, adapters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # Any: JSON
+    return weights_facts(model, weights) | ({"loras": list(adapters)} if adapters else {})
+
+
+def _adapter_facts(
+    loras: Sequence[Path | str], adapters: Sequence[Path], *, base: Path, load: str
+) -> list[dict[str, Any]]:  # Any: JSON
+    """What is known of each adapter; how many layers it changes, only a backbone can say, not a maker of one's own."""
+    named = list(zip(loras, adapters, strict=True))
+    if load == BACKBONE:
+        return [lora_facts(lora, adapter, base=base) for lora, adapter in named]
+    return [dict(weights_facts(lora, adapter)) for lora, adapter in named]
 
 
 def _case_rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
@@ -205,7 +214,8 @@ def _run(
         write_jsonl(rejected, [row.model_dump() for row in left_out])
     else:
         rejected.unlink(missing_ok=True)
-    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out, notes)
+    loras = tuple(identity["model"].get("loras", ()))
+    return RunSummary(plan.folder, len(made), len(missing) - len(refused), left_out, notes, loras)
 
 
 def _make_all(missing: Sequence[PictureJob], *, making: _Making, total: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
-from likeness.backbones.open import backbone_class, open_backbone
+from likeness.backbones.open import backbone_class, lora_facts, open_backbone
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import atomic_write_text, read_text, unwritable
@@ -118,7 +118,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
     del dump["data"], dump["model"]["base"], dump["model"]["lora"]
     model: dict[str, Any] = weights_facts(config.model.base, inputs.model)
     if inputs.adapter is not None:
-        model["loras"] = [weights_facts(str(config.model.lora), inputs.adapter)]
+        model["loras"] = [lora_facts(str(config.model.lora), inputs.adapter, base=inputs.model)]
     place = {"device": device.partition(":")[0], "precision": str(inputs.precision).removeprefix("torch.")}
     dump["train"]["learning_rate"] = config.train.rate
     facts = inputs.task.identity()

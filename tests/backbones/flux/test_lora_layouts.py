@@ -10,18 +10,25 @@ from typing import Any
 
 import pytest
 import torch
+import toy_backbone
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
+from likeness.backbones import BACKBONES
 from likeness.backbones.base import TokenGrid
 from likeness.backbones.flux.lora_names import flux_names
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import adapter_parameters, layer_shapes
 from likeness.backbones.lora_file import read_lora
+from likeness.backbones.open import lora_facts
+from likeness.cli import app
 from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
+from likeness.core.hashing import file_sha256
 
 RANK, WIDTH = 4, 256
 PLAIN = (
@@ -414,3 +421,42 @@ def test_layers_are_the_same_with_adapters_on_them_and_without_weights(
     network = FluxUno.load(tiny_folder, loras=[tmp_path / "any.safetensors"] * 2).network
     assert layer_shapes(network) == layer_shapes(tiny.network) == _shapes(tiny.network)
     assert load_file(tmp_path / "any.safetensors").keys() == _good().keys()
+
+
+# what a run records --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_records_and_prints_the_layers(tiny_folder: Path, tmp_path: Path) -> None:
+    """Layers whose matrices are all zeros are not counted; settings beside a file belong to the run's identity."""
+    tensors = _good() | {f"{LAYER}.lora_B.weight": torch.zeros(WIDTH, RANK)}
+    lora = tmp_path / "adapter_model.safetensors"
+    save_file(tensors, lora)
+    line = ["generate", "--prompt", "a cat", "--model", str(tiny_folder), "--lora", str(lora), "--steps", "1"]
+    line += ["--device", "cpu", "--out", str(tmp_path / "run")]
+    drawn = CliRunner().invoke(app, line)
+    assert drawn.exit_code == 0, drawn.output
+    assert "LoRA adapter_model.safetensors: changes 1 layer." in drawn.stdout
+    facts = {"id": lora.name, "sha256": file_sha256(lora), "layers": 1}
+    assert read_json(tmp_path / "run" / "run.json")["model"]["loras"] == [facts]
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": 8}')
+    again = CliRunner().invoke(app, line)
+    assert again.exit_code == 2
+    assert "model.loras" in again.stderr
+
+
+def test_a_lora_that_does_nothing_leaves_no_run(tiny_folder: Path, tmp_path: Path) -> None:
+    save_file({f"model.{key}": tensor for key, tensor in _good().items()}, tmp_path / "strange.safetensors")
+    line = ["generate", "--prompt", "a cat", "--model", str(tiny_folder), "--device", "cpu"]
+    line += ["--lora", str(tmp_path / "strange.safetensors"), "--out", str(tmp_path / "run")]
+    refused = CliRunner().invoke(app, line)
+    assert refused.exit_code == 2
+    assert f"first model.{A}" in " ".join(refused.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_backbone_without_loras_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKBONES, "toy", toy_backbone.ENTRY)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "ToyPipeline"}')
+    save_file(_good(), tmp_path / "any.safetensors")
+    with pytest.raises(WeightsError, match=r"any\.safetensors: expected a backbone that takes LoRAs, got Toy"):
+        lora_facts("any", tmp_path / "any.safetensors", base=tmp_path)

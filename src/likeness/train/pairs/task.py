@@ -1,6 +1,7 @@
 """Preference pairs as a task: the loop draws them, the objective of the config says what is learnt from them."""
 
 import re
+import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -150,15 +151,6 @@ class PairsTask:
                 config=self._config,
                 precision=self._precision,
             )
-
-
-@contextmanager
-def _naming_the_cache(*, is_chosen: bool) -> Generator[None]:
-    """An OutputError names the option that moves the cache, where it was not used."""
-    try:
-        yield
-    except OutputError as error:
-        raise error if is_chosen else OutputError(f"{error} Or set data.cache to a folder of your own.") from error
 
 
 def _require_prior(pairs: Sequence[PreferencePair], *, place: str) -> None:
