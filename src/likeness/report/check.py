@@ -204,7 +204,7 @@ METRIC = record(
         **dict.fromkeys(("name", "column", "label", "short", "shown_as"), text),
         **{"card": flag, "higher_is_better": flag, **_ORDERS},
     },
-    {"range": maybe(listed(maybe(anything)))},
+    {"range": maybe(listed(maybe(number)))},
 )
 SUMMARY = record(
     {"rows": listed(SUMMARY_ROW)},
