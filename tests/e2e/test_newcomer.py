@@ -13,7 +13,7 @@ AWAY = "black-forest-labs/FLUX.1-dev"  # published weights: not here
 
 
 def commands() -> list[str]:
-    """The `likeness` lines of the README's code blocks, without comments; those that need published weights left out."""
+    """The `likeness` lines of the README without comments, but for those that need published weights."""
     lines = re.findall(
         r"^    (?:\.venv/bin/)?(likeness .*)$", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE
     )
