@@ -33,6 +33,7 @@ FLAGS = {
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],
     "world": [],
+    "world portrait": ["--json", "--out", "--seed", "--size", "PHRASE"],
     "world pretrain": ["--json", "--stage", "CONFIG.toml"],
     "world sample": ["--json", "--out", "--seed", "--size", "--split", "--workers", "N"],
 }  # fmt: skip

@@ -89,12 +89,12 @@ def generate_run(
         raise _no_case(references.left_out[0].reason)
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
+    settings, told = _settings(asked, weights=weights)
     made_by = kind_of(weights) if load == BACKBONE else load
-    place = {"device": device.partition(":")[0], "dtype": dtype, "maker": made_by}
     identity = {
         "kind": "generate",
         "model": facts,
-        "settings": {**(asked.settings() if isinstance(asked, Options) else asked), **place},
+        "settings": {**settings, "device": device.partition(":")[0], "dtype": dtype, "maker": made_by},
         "num_images": num_images,
         "benchmark": benchmark,
         "cases_sha256": json_sha256(_case_rows(references.cases)),
@@ -102,7 +102,6 @@ def generate_run(
     }
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
-    told = {"settings_in_force": asked.in_force(weights) if isinstance(asked, Options) else asked}
     _open(plan.folder, identity=identity, told=told, cases=references.cases)
     with hold_run(out):
         try:
@@ -112,6 +111,13 @@ def generate_run(
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _settings(asked: Options | Mapping[str, Any], *, weights: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """What was asked, which decides the pictures, and what is told beside it: the values in force."""
+    if isinstance(asked, Options):
+        return asked.settings(), {"settings_in_force": asked.in_force(weights)}
+    return asked, {"settings_in_force": asked}
 
 
 def _open(folder: Path, *, identity: dict[str, Any], told: dict[str, Any], cases: Sequence[Case]) -> None:
