@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.hashing import file_sha256, folder_sha256, json_sha256, pixels_sha256, short
+from likeness.core.hashing import beginnings_sha256, file_sha256, folder_sha256, json_sha256, pixels_sha256, short
 
 
 def test_file_hash_is_sha256_of_every_byte(tmp_path: Path) -> None:
@@ -39,6 +39,12 @@ def test_json_hash_ignores_key_order_only() -> None:
     assert json_sha256({"a": 1, "b": 2}) == json_sha256({"b": 2, "a": 1})
     assert json_sha256([1, 2]) != json_sha256([2, 1])
     assert json_sha256({}) == hashlib.sha256(b"{}").hexdigest()
+
+
+def test_hashes_of_beginnings_are_those_of_the_shorter_lists() -> None:
+    rows = [{"id": "é"}, [1, None], "x", {}]
+    assert list(beginnings_sha256(rows)) == [json_sha256(rows[:count]) for count in (1, 2, 3)]
+    assert list(beginnings_sha256(rows[:1])) == list(beginnings_sha256([])) == []
 
 
 def test_json_hash_of_half_a_surrogate_pair_is_a_data_error() -> None:

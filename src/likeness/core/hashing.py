@@ -1,7 +1,7 @@
 """Content hashes: SHA-256 of whole files, decoded pixels, JSON values and folders, as lower-case hex."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any  # JSON values are open by nature
 
@@ -39,6 +39,17 @@ def json_sha256(value: Any) -> str:
     except UnicodeEncodeError as error:
         around = text[max(0, error.start - 30) : error.end + 30]
         raise DataError(f"JSON: expected Unicode text, got {around!r}; rename or re-save it as UTF-8.") from None
+
+
+def beginnings_sha256(rows: Sequence[Any]) -> Iterator[str]:
+    """`json_sha256` of the first 1, 2 ... of the rows, but not of all, in one pass over them."""
+    running = hashlib.sha256(b"[")
+    for row in rows[:-1]:
+        running.update(canonical_json(row).encode())
+        closed = running.copy()
+        closed.update(b"]")
+        yield closed.hexdigest()
+        running.update(b",")
 
 
 def folder_sha256(path: Path | str, *, hash_file: Callable[[Path], str] | None = None) -> str:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
@@ -11,8 +10,8 @@ from likeness.backbones.open import kind_of, lora_facts
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
-from likeness.core.files import read_text, write_jsonl
-from likeness.core.hashing import json_sha256
+from likeness.core.files import write_jsonl
+from likeness.core.hashing import beginnings_sha256, json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
@@ -122,19 +121,9 @@ def _settings(asked: Options | Mapping[str, Any], *, weights: Path) -> tuple[Map
 
 def _open(folder: Path, *, identity: dict[str, Any], told: dict[str, Any], cases: Sequence[Case]) -> None:
     """The folder is that of this run: a new one, the same to be continued, or that of its first cases, which grows."""
-    is_beginning = partial(_is_beginning, cases=cases, written=folder / "cases.jsonl")
-    grow_run(folder, identity=identity, key="cases_sha256", may_grow=is_beginning)
+    rows = _case_rows(cases)
+    grow_run(folder, identity=identity, key="cases_sha256", may_grow=lambda old: old in beginnings_sha256(rows))
     open_run(folder, identity=identity, told=told)
-
-
-def _is_beginning(sha256: str, *, cases: Sequence[Case], written: Path) -> bool:
-    """Whether a run of the first so many of the cases, but not of all, had this hash.
-
-    As many as the file `written` has lines are tried first: a kill may have come before it was written.
-    """
-    rows, lines = _case_rows(cases), read_text(written).count("\n") if written.is_file() else 0
-    counts = sorted(range(1, len(rows)), key=lambda count: count != lines)
-    return any(json_sha256(rows[:count]) == sha256 for count in counts)
 
 
 def _no_case(reason: str) -> NoCaseError:
