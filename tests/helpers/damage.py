@@ -12,11 +12,12 @@ WRONG: tuple[Any, ...] = (None, "many", 1e308, 10**400, -1, True, [], {}, [None]
 
 
 def damaged(value: Any) -> Iterator[Any]:
-    """The value with each of its parts, at any depth, replaced by each of WRONG or taken away."""
+    """The value with each of its parts, at any depth, replaced by each of WRONG or taken away.
+
+    Of rows alike, in a list or under names, two are damaged.
+    """
     yield from WRONG
-    keys: list[Any] = list(value) if isinstance(value, dict) else []
-    keys += range(min(2, len(value))) if isinstance(value, list) else []
-    for key in keys:
+    for key in _places(value):
         for inner in (*damaged(value[key]), ABSENT):
             copy = value.copy()
             if inner is ABSENT:
@@ -24,6 +25,16 @@ def damaged(value: Any) -> Iterator[Any]:
             else:
                 copy[key] = inner
             yield copy
+
+
+def _places(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return list(range(min(2, len(value))))
+    if not isinstance(value, dict):
+        return []
+    rows = [set(row) for row in value.values() if isinstance(row, dict)]
+    alike = len(rows) == len(value) > 2 and all(keys == rows[0] for keys in rows)
+    return list(value)[:2] if alike else list(value)
 
 
 def versions_of(path: Path) -> Iterator[str]:
