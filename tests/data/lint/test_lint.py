@@ -11,12 +11,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, distance_transform_cdt
+from scripts import load_script
 
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.data.lint.findings import CODES, LintReport
 from likeness.data.lint.mask_evidence import best_shift, changes_outside, moved
 from likeness.data.lint.run import lint_pairs
 
+calibration: Any = load_script("figures/lint_calibration.py")
+full_prior, other_subjects_mask = calibration.full_prior, calibration.mask_of_the_other
+unchanged_loser, cut_mask = calibration.unchanged_loser, calibration.cut_mask
 Row = dict[str, Any]
 Plant = Callable[[Row, Path, np.random.Generator], bool]
 
@@ -134,30 +138,6 @@ def shrunken_prior(row: Row, folder: Path, rng: np.random.Generator) -> bool:
     mask = np.zeros_like(pixels(folder, row["prior_mask"]))
     mask[60:64, 60:64] = 255
     row["prior_mask"] = write(folder, row, "prior", mask)
-    return True
-
-
-def full_prior(row: Row, folder: Path, rng: np.random.Generator) -> bool:
-    row["prior_mask"] = write(folder, row, "prior", np.full_like(pixels(folder, row["prior_mask"]), 255))
-    return True
-
-
-def other_subjects_mask(row: Row, folder: Path, rng: np.random.Generator) -> bool:
-    """The prior of the subject that was left alone."""
-    if len(row["subjects"]) != 2 or all(subject["disrupted"] for subject in row["subjects"]):
-        return False
-    (kept,) = (subject for subject in row["subjects"] if not subject["disrupted"])
-    row["prior_mask"] = kept["mask"]
-    return True
-
-
-def unchanged_loser(row: Row, folder: Path, rng: np.random.Generator) -> bool:
-    row["rejected"] = write(folder, row, "same", pixels(folder, row["preferred"]))
-    return True
-
-
-def cut_mask(row: Row, folder: Path, rng: np.random.Generator) -> bool:
-    row["prior_mask"] = write(folder, row, "prior", pixels(folder, row["prior_mask"])[:96])
     return True
 
 
