@@ -1,7 +1,23 @@
 """What all tests share: GPU tests skip themselves without a CUDA device; how to call without checked annotations."""
 
+from hashlib import sha256
+from pathlib import Path
+
 import jaxtyping
 import pytest
+
+
+@pytest.fixture(scope="session")
+def features_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every test has a folder of its own."""
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(autouse=True)
+def own_features(features_of_tests: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What encoders saw is kept for this test and no longer; other processes inherit the place."""
+    place = sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    monkeypatch.setenv("LIKENESS_FEATURES", str(features_of_tests / place))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -142,17 +142,17 @@ def train_and_measure(variant: Variant, experiment: Experiment) -> str:
         run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.cases)
         listed, options = read_cases(cases / "cases.jsonl").cases, {"steps": experiment.plan["draw"]["steps"]}
         generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, options=options)
-        evaluate_run(run, benchmark=benchmark, encoders=_eyes(), cases=cases / "cases.jsonl", bounds=False)
+        evaluate_run(run, benchmark=benchmark, encoders=_encoders(), cases=cases / "cases.jsonl", bounds=False)
     return variant.name
 
 
 @cache
-def _eyes() -> Any:  # likeness.evaluate.Eyes
-    """A worker's encoders: what they have seen of a subject's photos serves every variant."""
+def _encoders() -> Any:  # likeness.encoders.EncoderSet
+    """A worker's encoders, loaded once for all its variants."""
     from likeness.encoders import WORLD_ENCODERS
-    from likeness.evaluate import Eyes, load_encoders
+    from likeness.evaluate import load_encoders
 
-    return Eyes(load_encoders(WORLD_ENCODERS))
+    return load_encoders(WORLD_ENCODERS)
 
 
 def _toml(value: Any) -> str:

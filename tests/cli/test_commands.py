@@ -151,7 +151,7 @@ def test_generate_keeps_own_seeds_unless_told(tmp_path: Path, generated: list[di
         (["RUN", "--benchmark", "dreambench-single", "--cases", "/nonexistent.jsonl"], "/nonexistent.jsonl"),
         (["RUN", "--clip", "no such model"], "no such model"),
         (["RUN", "--device", "abacus"], "abacus"),
-        (["RUN", "--batch-size", "0"], "--batch-size"),
+        (["RUN", "--workers", "0"], "--workers"),
         (["RUN", "--encoder", "nonsense"], "expected NAME=WEIGHTS with a name of clip, dino, probe"),
         (["RUN", "--encoder", "face=somewhere"], "got 'face=somewhere'"),
         (["RUN", "--encoder", "clip="], "got 'clip='"),

@@ -22,8 +22,8 @@ FLAGS = {
     "demo": ["--cases", "--json", "--out", "--tuning-steps", "--workers"],
     "doctor": ["--json"],
     "evaluate": [
-        "--allow-missing", "--batch-size", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino",
-        "--encoder", "--json", "--list", "--probe", "RUN",
+        "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
+        "--features", "--json", "--list", "--probe", "--workers", "RUN",
     ],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
@@ -34,7 +34,7 @@ FLAGS = {
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],
     "world": [],
     "world portrait": ["--json", "--out", "--seed", "--size", "PHRASE"],
-    "world pretrain": ["--json", "--stage", "CONFIG.toml"],
+    "world pretrain": ["--from", "--json", "--stage", "CONFIG.toml"],
     "world sample": ["--json", "--out", "--seed", "--size", "--split", "--workers", "N"],
 }  # fmt: skip
 

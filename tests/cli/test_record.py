@@ -209,7 +209,7 @@ def embedded_flux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     """What run.json says of the embedded model, which is a small file here."""
     (tmp_path / "embedded" / "flux").mkdir(parents=True)
     (tmp_path / "embedded" / "flux" / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr("likeness.core.weights._embedded_folder", lambda: tmp_path / "embedded")
+    monkeypatch.setattr("likeness.core.weights.embedded_folder", lambda: tmp_path / "embedded")
     return weights_facts("flux", tmp_path / "embedded" / "flux")
 
 

@@ -31,7 +31,7 @@ def test_local_folder_is_itself(checkpoint: Path) -> None:
 
 
 def test_embedded_name_comes_first(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "_embedded_folder", lambda: checkpoint.parent)
+    monkeypatch.setattr(weights, "embedded_folder", lambda: checkpoint.parent)
     assert weights.embedded_names() == ["tiny"]
     assert weights.embedded("tiny") == weights.resolve_weights("tiny") == checkpoint
 
@@ -40,7 +40,7 @@ def test_a_folder_named_like_an_embedded_checkpoint_stays_itself(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found once for the run's facts and once by the process that loads it."""
-    monkeypatch.setattr(weights, "_embedded_folder", lambda: checkpoint.parent)
+    monkeypatch.setattr(weights, "embedded_folder", lambda: checkpoint.parent)
     own = Path(shutil.copytree(checkpoint, tmp_path / "own" / "tiny"))
     monkeypatch.chdir(own.parent)
     found = weights.resolve_weights("./tiny")
@@ -50,7 +50,7 @@ def test_a_folder_named_like_an_embedded_checkpoint_stays_itself(
 
 @pytest.mark.parametrize("name", ["none", "", ".", "..", "../core", "tiny/transformer"])
 def test_unknown_embedded_name_lists_the_known(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(weights, "_embedded_folder", lambda: checkpoint.parent)
+    monkeypatch.setattr(weights, "embedded_folder", lambda: checkpoint.parent)
     with pytest.raises(WeightsError, match="expected one of tiny, got"):
         weights.embedded(name)
 

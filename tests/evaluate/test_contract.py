@@ -1,15 +1,18 @@
 """What every metric of the table keeps, asked of a small benchmark and the encoders it needs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from PIL import Image
+from seen import with_eyes
 
 from likeness.core.records import Case, Subject, read_cases
 from likeness.encoders import ENCODERS
-from likeness.evaluate.measure import Encoders, Eyes, Panel
+from likeness.evaluate.eyes import Encoders, Wishes
+from likeness.evaluate.measure import Panel
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Measured, Metric, Status
 
@@ -24,8 +27,11 @@ def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> lis
     """Six cases, of one subject and of two in turn, and a picture of each."""
     cases = read_cases(make_benchmark() / "cases.jsonl").cases
     pictures = make_pictures(per_case=1)
-    panel = Panel(Eyes(encoders), labelled=True)
-    return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+
+    def gather(panel: Panel) -> list[Evidence]:
+        return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+
+    return with_eyes(gather, encoders)
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:
@@ -57,8 +63,8 @@ def test_a_case_without_subjects_or_labels_is_answered(metric: Metric, encoders:
     cat = Subject(id="cat", class_name="cat", reference_image=tmp_path / "cat.png")
     for subjects in ((), (cat,)):
         case = Case(id="bare", prompt="a cat", subjects=subjects)
-        panel = Panel(Eyes(encoders), labelled=True)
-        found = panel.measure(metric, panel.evidence(case, picture=tmp_path / "cat.png"))
+        evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), encoders)
+        found = Panel(Wishes(encoders), labelled=True).measure(metric, evidence)
         check(metric, found, case)
         assert found.value.measured or found.value.status in ("not_applicable", "nothing_found")
 
@@ -68,7 +74,7 @@ def test_without_an_encoder_it_is_missing_and_says_which(
 ) -> None:
     assert metric.facts.needs
     for name in metric.facts.needs:
-        panel = Panel(Eyes({key: each for key, each in encoders.items() if key != name}), labelled=True)
+        panel = Panel(Wishes({key: each for key, each in encoders.items() if key != name}), labelled=True)
         found = panel.measure(metric, evidence[1])
         check(metric, found, evidence[1].case)
         assert found.value.status == "missing"

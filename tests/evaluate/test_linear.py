@@ -19,8 +19,8 @@ from likeness.evaluate import Encoders, evaluate_run
 
 COUNTED = (
     "likeness.evaluate.bounds.seed_for",
-    "likeness.evaluate.measure.load_image",
-    "likeness.evaluate.run.file_sha256",
+    "likeness.evaluate.eyes.load_image",
+    "likeness.evaluate.eyes.file_sha256",
     "likeness.evaluate.samples.Path.resolve",
 )
 
@@ -29,6 +29,7 @@ class Colour:
     """An encoder of pictures and texts that costs nothing."""
 
     id = "colour"
+    sight = np.ndarray
 
     def look(self, images: list[Image.Image]) -> list[Any]:
         return [np.array([1.0, *np.asarray(image)[0, 0]], dtype=np.float32) for image in images]
@@ -38,6 +39,7 @@ class Nothing:
     """A probe that finds nobody."""
 
     id = "nothing"
+    sight = Reading
 
     def look(self, images: list[Image.Image]) -> list[Reading]:
         return [Reading({"hug": 1.0}, {"beach": 1.0}, (), {"color": ("red",)}) for _ in images]
@@ -105,7 +107,7 @@ def test_every_picture_is_decoded_once(
         decoded[path] += 1
         return load_image(path)
 
-    monkeypatch.setattr("likeness.evaluate.measure.load_image", load)
+    monkeypatch.setattr("likeness.evaluate.eyes.load_image", load)
     evaluate_run(pictures, benchmark="small", cases=benchmark / "cases.jsonl", encoders=encoders)
     assert len(decoded) == 12 + 18 + 6 * truth
     assert set(decoded.values()) == {1}

@@ -14,7 +14,7 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import load_image
 from likeness.core.records import read_cases, write_cases
 from likeness.encoders.reading import Reading, SubjectReading
-from likeness.evaluate import Encoders, Eyes, evaluate_run, load_encoders
+from likeness.evaluate import Encoders, evaluate_run, load_encoders
 from likeness.evaluate.bounds import make_pool, other_subject, other_truth
 
 
@@ -130,14 +130,14 @@ def test_the_floor_prefers_the_same_class_and_never_the_case_itself(make_benchma
     assert other_subject(cases[0].subjects[0], case=cases[0], pool=two) == cases[4].subjects[0]
 
 
-def test_values_do_not_depend_on_other_cases_or_parts(
-    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+def test_values_do_not_depend_on_other_cases_or_on_what_is_known(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders, tmp_path: Path
 ) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
     listed = benchmark / "cases.jsonl"
-    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, batch_size=1)
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders)
     first = {path.name: path.read_bytes() for path in (pictures / "evaluation").iterdir()}
-    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, batch_size=4)
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, features=tmp_path / "new")
     assert {path.name: path.read_bytes() for path in (pictures / "evaluation").iterdir()} == first
     whole = rows_of(pictures)
     (benchmark / "fewer.jsonl").write_text("".join(listed.read_text().splitlines(keepends=True)[4:1:-1]))
@@ -147,17 +147,14 @@ def test_values_do_not_depend_on_other_cases_or_parts(
     assert all(row == whole[name] for name, row in fewer.items())
 
 
-def test_without_bounds_the_scores_are_the_same_and_eyes_may_be_shared(
+def test_without_bounds_the_scores_are_the_same(
     make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:
     benchmark, pictures = make_benchmark(), make_pictures()
     listed = benchmark / "cases.jsonl"
     evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders)
     scores = (pictures / "evaluation" / "scores.jsonl").read_bytes()
-    eyes = Eyes(encoders)
-    summary: dict[str, Any] = {}
-    for _ in range(2):
-        summary = evaluate_run(pictures, benchmark="small", cases=listed, encoders=eyes, bounds=False)
+    summary = evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, bounds=False)
     assert (pictures / "evaluation" / "scores.jsonl").read_bytes() == scores
     assert not (pictures / "evaluation" / "bounds.jsonl").exists()
     assert {row["row"] for row in summary["rows"]} == {"generated"}
@@ -183,6 +180,7 @@ class KnownReadings:
     """A probe whose readings are known by the colour of the picture's first pixel."""
 
     id = "known readings"
+    sight = Reading
 
     def __init__(self, config: Any, readings: dict[object, Reading]) -> None:
         self.config, self.readings = config, readings
@@ -341,10 +339,12 @@ def test_a_run_folder_needs_no_case_file_and_progress_ends_at_the_end(
         benchmark,
         benchmark="small",
         encoders=encoders,
-        batch_size=4,
+        features=tmp_path / "features",
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(4, 6), (6, 6)]
+    assert seen[0] == (0, 30)  # 12 pictures and 18 photos
+    assert seen[-1] == (30, 30)
+    assert seen == sorted(seen)
     assert summary["num_samples"] == 12
 
 

@@ -27,6 +27,7 @@ class Red:
     """Looks at pictures: the first pixel's red, from 0 to 1."""
 
     id = "red"
+    sight = float
 
     def look(self, images: Sequence[Image.Image]) -> list[float]:
         return [np.asarray(image)[0, 0, 0].item() / 255 for image in images]
@@ -36,8 +37,9 @@ class Scorer:
     """Scores pairs: the picture's red and the length of the text."""
 
     id = "scorer"
+    answer = float
 
-    def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
+    def ask(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[float]:
         return [
             np.asarray(image)[0, 0, 0].item() + 1000.0 * len(text) for image, text in zip(images, texts, strict=True)
         ]
@@ -88,7 +90,10 @@ def test_a_toy_encoder_and_its_metric(run: Evaluate, monkeypatch: pytest.MonkeyP
 
 def test_a_scorer_of_pairs(run: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(ENCODERS, "red", RED)
-    _, scores, bounds = run(Metric(FACTS, lambda evidence: Measured(Value(evidence.scores["red"]))), {"red": Scorer()})
+    _, scores, bounds = run(
+        Metric(FACTS, lambda evidence: Measured(Value(evidence.answers["red"][evidence.case.prompt]))),
+        {"red": Scorer()},
+    )
     for row in scores:
         red = first_red(tmp_path / "pictures" / f"{row['id']}.png")
         assert row["values"]["toy"]["value"] == red + 1000 * len("a cat 0")

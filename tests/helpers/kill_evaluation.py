@@ -61,7 +61,7 @@ def attempt(number: int) -> bool:
         else:
             arm(after=1 + number % 2, late=number % 4 < 2)
         encoders = load_encoders(SPECS)
-        evaluate_run(PICTURES, benchmark="small", cases=CASES, encoders=encoders, batch_size=1)
+        evaluate_run(PICTURES, benchmark="small", cases=CASES, encoders=encoders)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):

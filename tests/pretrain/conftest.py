@@ -63,6 +63,15 @@ subject_weight = 2.0
 num_layers = 1
 num_single_layers = 1
 
+[guidance]
+total_images = 16
+batch_size = 4
+muon_learning_rate = 1e-3
+adam_learning_rate = 3e-4
+weight_decay = 0.0
+decay_share = 0.25
+ema_decay = 0.9
+
 [probe]
 pool_size = 40
 total_images = 8

@@ -29,6 +29,15 @@ RunFolder = Annotated[
     Path | None, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that look at pictures; no value depends on it. Default: as many as pay."),
+]
+Features = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps what encoders saw, for later runs. Default: in the user's cache folder."),
+]
+
 
 def evaluate(
     ctx: typer.Context,
@@ -48,7 +57,8 @@ def evaluate(
     encoder: Annotated[
         list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Cases per saved part; no value depends on it.")] = 32,
+    workers: Workers = None,
+    features: Features = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
     ] = False,
@@ -77,7 +87,8 @@ def evaluate(
             data=data,
             encoders={name: spec for name, spec in named.items() if spec is not None},
             device=device,
-            batch_size=batch_size,
+            workers=workers,
+            features=features,
             allow_missing=allow_missing,
             progress=bar,
         )

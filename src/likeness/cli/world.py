@@ -30,7 +30,8 @@ PORTRAIT_EXAMPLES = (
 PRETRAIN_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness world pretrain configs/world_cpu.toml\n\n"
-    "likeness world pretrain configs/world_cpu.toml --stage autoencoder"
+    "likeness world pretrain configs/world_cpu.toml --stage autoencoder\n\n"
+    "likeness world pretrain configs/world_cpu.toml --stage guidance --from embedded"
 )
 
 
@@ -79,10 +80,15 @@ def portrait(
 def pretrain(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="A complete recipe; see the configs folder.")],
     stage: Annotated[str | None, typer.Option(help="Run one stage of the recipe only.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Go on from a folder of exported checkpoints, or from embedded ones.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The embedded checkpoints, trained anew on the world; continues where it was stopped."""
+    from likeness.core.weights import embedded_folder
     from likeness.pretrain import run as pretraining
 
-    pretraining.run(config, stage=stage)
+    folder = embedded_folder() if start == "embedded" else None if start is None else Path(start)
+    pretraining.run(config, stage=stage, start=folder)
     answer({"config": config, "stage": stage}, text=f"{config}: done", as_json=as_json)

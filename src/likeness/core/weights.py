@@ -18,13 +18,14 @@ _HUB_TEXTS = ("*.json", "*.txt", "*.model")
 _LFS_POINTER = b"version https://git-lfs"
 
 
-def _embedded_folder() -> Path:
+def embedded_folder() -> Path:
+    """The folder of the checkpoints inside the package."""
     return Path(str(resources.files("likeness"))) / "assets" / "embedded"
 
 
 def embedded_names() -> list[str]:
     """The names of all checkpoints inside the package, sorted."""
-    folder = _embedded_folder()
+    folder = embedded_folder()
     names = {path.relative_to(folder).parts[0] for path in folder.rglob("*.safetensors")}
     return sorted(name for name in names if (folder / name).is_dir())
 
@@ -34,7 +35,7 @@ def embedded(name: str) -> Path:
     if name not in embedded_names():
         known = ", ".join(embedded_names()) or "none"
         raise WeightsError(f"embedded weights: expected one of {known}, got {name!r}; reinstall if it should be there.")
-    return _embedded_folder() / name
+    return embedded_folder() / name
 
 
 def resolve_weights(spec: str) -> Path:

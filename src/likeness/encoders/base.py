@@ -1,7 +1,7 @@
 """The contracts of encoders, and what they share: finding the weights, naming them, features of unit length."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar  # Any: stock classes, which are typed as many things
 
@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from likeness.core.errors import DataError, MeasurementError, WeightsError
-from likeness.core.hashing import folder_sha256, short
+from likeness.core.hash_cache import remembered_sha256
+from likeness.core.hashing import short
 from likeness.core.rows import readable_mistakes
 from likeness.core.weights import require_configs, resolve_weights
 
@@ -21,9 +22,14 @@ Sight = TypeVar("Sight", covariant=True)
 
 
 class Encoder(Protocol[Sight]):
-    """A frozen extractor; `id` names weights and preprocessing, so that equal ids give comparable numbers."""
+    """A frozen extractor; `id` names weights, preprocessing and batch, so that equal ids give equal numbers.
+
+    What encoders see, read and answer is plain data that `core.plain` writes to bytes and reads back: numbers, texts,
+    arrays, and dataclasses, tuples and dicts of those. `sight`, `reading` and `answer` are the types of one.
+    """
 
     id: str
+    sight: Any
 
     def look(self, images: Sequence[Image.Image]) -> Sequence[Sight]:
         """What it saw of each picture; in batches of one fixed shape, so that no value depends on its neighbours."""
@@ -34,20 +40,42 @@ class TextEncoder(Protocol[Sight]):
     """An encoder of texts; one that also looks at pictures puts both into one space."""
 
     id: str
+    reading: Any
 
     def read(self, texts: Sequence[str]) -> Sequence[Sight]:
         """What it read of each text, independent of the other texts."""
         ...
 
 
-class PairScorer(Protocol):
-    """A model that scores a picture and a text together."""
+class PairEncoder(Protocol[Sight]):
+    """A model that answers a text about a picture: a score of both, or where in the picture the text is seen."""
 
     id: str
+    answer: Any
 
-    def score(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[float]:
-        """One score per picture and its text."""
+    def ask(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Sequence[Sight]:
+        """The answer to each picture and its text, independent of the other pairs."""
         ...
+
+
+BATCH = 8
+"""Rows that go through a network together; the last batch is padded, so that one shape is all it ever sees.
+
+On a CPU a row's numbers then depend neither on its neighbours nor on its place (a test holds every encoder to it);
+another batch size may round otherwise, so it is part of an encoder's id.
+"""
+
+
+def in_batches(
+    rows: Sequence[np.ndarray], run: Callable[[Tensor], Tensor], *, device: str, size: int = BATCH
+) -> Float[np.ndarray, "N ..."]:
+    """`run` of all rows, `size` at a time: rows of one shape (N, ...) in, (N, ...) float32 out, for N of at least 1."""
+    found: list[np.ndarray] = []
+    for first in range(0, len(rows), size):
+        some = list(rows[first : first + size])
+        padded = np.stack(some + [some[0]] * (size - len(some)))
+        found.append(run(torch.from_numpy(padded).to(device)).float().cpu().numpy()[: len(some)])
+    return np.concatenate(found)
 
 
 REASON_LENGTH = 300
@@ -62,12 +90,12 @@ def weights_folder(spec: str | Path) -> Path:
 
 
 def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str) -> str:
-    """Kind, name, content hash and preprocessing in one line: equal ids give comparable numbers.
+    """Kind, name, content hash, preprocessing and batch in one line: equal ids give equal numbers.
 
     A local folder goes by its last name, so that the id does not tell where somebody keeps files.
     """
     name = folder.name if Path(spec).is_dir() else str(spec)
-    return f"{kind} {name}@{short(folder_sha256(folder))}; {preprocessing}"
+    return f"{kind} {name}@{short(remembered_sha256(folder))}; {preprocessing}; batches of {BATCH}"
 
 
 def load_whole(kind: Any, folder: Path, *, device: str, **options: Any) -> Any:
@@ -107,6 +135,7 @@ class FeatureEncoder(ABC):
     """
 
     wanted: ClassVar[tuple[str, str]]
+    sight: ClassVar[Any] = np.ndarray
     id: str
     device: str
     processor: Any  # a stock image processor
@@ -135,8 +164,8 @@ class FeatureEncoder(ABC):
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """One unit vector per picture, independent of the other pictures."""
-        pixels = (torch.from_numpy(self.pixel_values(image))[None].to(self.device) for image in images)
-        return unit_rows(np.concatenate([self._feature(each) for each in pixels]))
+        pixels = [self.pixel_values(image) for image in images]
+        return unit_rows(in_batches(pixels, self._feature, device=self.device))
 
     @abstractmethod
-    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]: ...
+    def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]: ...

@@ -2,7 +2,7 @@
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (arXiv:2103.00020); the
 table metric uses openai/clip-vit-base-patch32, as the DreamBooth, UNO and PatchDPO scripts do.
-Differs: float32 instead of those scripts' float16; one picture or text at a time, without padding.
+Differs: float32 instead of those scripts' float16; texts one at a time, without padding.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,6 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
-def _pooled(outputs: Any) -> Float[np.ndarray, "1 D"]:  # a transformers output record, typed as one or a tuple
-    return outputs.pooler_output.cpu().numpy()
-
-
 class TextFeature(NamedTuple):
     """A text's unit vector, and whether it has more tokens than the model reads."""
 
@@ -33,6 +29,7 @@ class TextFeature(NamedTuple):
 class ClipEncoder(FeatureEncoder):
     """A frozen CLIP in float32; D is the width of the shared space."""
 
+    reading = TextFeature
     wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
@@ -45,8 +42,9 @@ class ClipEncoder(FeatureEncoder):
         seen = f"PIL, short side {edge}, filter {int(self.processor.resample)}, centre crop {crop}, "
         self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=f"{seen}checkpoint's mean and std")
 
-    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
-        return _pooled(self.model.get_image_features(pixel_values=pixels))
+    def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+        outputs: Any = self.model.get_image_features(pixel_values=pixels)  # typed as a record or a tuple
+        return outputs.pooler_output
 
     @torch.inference_mode()
     def read(self, texts: Sequence[str]) -> list[TextFeature]:
@@ -55,6 +53,7 @@ class ClipEncoder(FeatureEncoder):
 
     def _read(self, text: str) -> TextFeature:
         tokens = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_tensors="pt")
-        feature = _pooled(self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device)))
+        outputs: Any = self.model.get_text_features(input_ids=tokens["input_ids"].to(self.device))
+        feature = outputs.pooler_output.cpu().numpy()
         is_longer = len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
         return TextFeature(unit_rows(feature)[0], is_longer)

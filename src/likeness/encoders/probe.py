@@ -23,7 +23,7 @@ from transformers import ResNetConfig, ResNetModel
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
 from likeness.core.records import MAX_SUBJECTS
-from likeness.encoders.base import encoder_id, short_reason, weights_folder
+from likeness.encoders.base import encoder_id, in_batches, short_reason, weights_folder
 from likeness.encoders.reading import Reading, SubjectReading
 
 STRIDE = 8  # of the second ResNet stage: stem 4, then 2
@@ -96,6 +96,8 @@ def _mean_and_max(features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 2*C"]:
 class AttributeProbe(nn.Module):
     """A ResNet over the picture for heads, action and scene; a second one over a crop per head for attributes."""
 
+    sight = Reading
+
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
         self.config = config
@@ -138,24 +140,51 @@ class AttributeProbe(nn.Module):
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> list[Reading]:
         """One reading per picture with at most MAX_SUBJECTS subjects, independent of the other pictures."""
-        device = next(self.parameters()).device
+        device = str(next(self.parameters()).device)
         self.eval()
-        pixels = (pixel_values(image, size=self.config.image_size)[None].to(device) for image in images)
-        return [self._reading(each) for each in pixels]
+        pixels = [pixel_values(image, size=self.config.image_size).numpy() for image in images]
+        seen = in_batches(pixels, self._whole, device=device)
+        cells, K = self.config.grid**2, len(self.config.actions)
+        return [
+            self._reading(
+                torch.from_numpy(picture), row[:cells], row[cells : cells + K], row[cells + K :], device=device
+            )
+            for picture, row in zip(pixels, torch.from_numpy(seen), strict=True)
+        ]
 
-    def _reading(self, pixels: Float[Tensor, "1 3 S S"]) -> Reading:
-        outputs, config = self(pixels), self.config
-        heatmap = outputs.heatmap[0, 0].float().sigmoid().cpu()
-        subjects: list[SubjectReading] = []
-        for cell in peaks(heatmap, count=MAX_SUBJECTS, min_peak=config.min_peak):
-            head = torch.tensor([centroid(heatmap, cell)])
-            first = torch.zeros(1, dtype=torch.long, device=pixels.device)
-            logits = self.read_crops(crops(pixels, picture=first, heads=head.to(pixels.device), config=config))
-            attributes = {name: _probabilities(found, config.attributes[name]) for name, found in logits.items()}
-            x, y = head[0].tolist()
-            subjects.append(SubjectReading((x, y), float(heatmap[cell]), attributes))
-        action = _probabilities(outputs.action, config.actions)
-        return Reading(action, _probabilities(outputs.scene, config.scenes), tuple(subjects), config.attributes)
+    def _whole(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N"]:
+        """The heatmap's cells, the actions' and the scenes' logits in one row per picture."""
+        outputs = self(pixels)
+        return torch.cat((outputs.heatmap.float().sigmoid().flatten(1), outputs.action, outputs.scene), dim=1)
+
+    def _reading(self, pixels: Tensor, cells: Tensor, action: Tensor, scene: Tensor, *, device: str) -> Reading:
+        config = self.config
+        heatmap = cells.reshape(config.grid, config.grid)
+        places = peaks(heatmap, count=MAX_SUBJECTS, min_peak=config.min_peak)
+        heads = [centroid(heatmap, cell) for cell in places]
+        answers = self._attributes(pixels, heads, device=device)
+        subjects = tuple(
+            SubjectReading(head, float(heatmap[cell]), found)
+            for head, cell, found in zip(heads, places, answers, strict=True)
+        )
+        return Reading(
+            _probabilities(action, config.actions), _probabilities(scene, config.scenes), subjects, config.attributes
+        )
+
+    def _attributes(
+        self, pixels: Float[Tensor, "3 S S"], heads: Sequence[tuple[float, float]], *, device: str
+    ) -> list[dict[str, dict[str, float]]]:
+        """Attribute -> {value: probability} of each head; the network always sees MAX_SUBJECTS windows."""
+        if not heads:
+            return []
+        padded = torch.tensor([*heads, *[heads[0]] * (MAX_SUBJECTS - len(heads))], device=device)
+        first = torch.zeros(MAX_SUBJECTS, dtype=torch.long, device=device)
+        windows = crops(pixels[None].to(device), picture=first, heads=padded, config=self.config)
+        logits = self.read_crops(windows)
+        return [
+            {name: _probabilities(found[index].cpu(), self.config.attributes[name]) for name, found in logits.items()}
+            for index in range(len(heads))
+        ]
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and model.safetensors, which `load` reads back to the same function."""
@@ -209,8 +238,8 @@ def peaks(heatmap: Float[Tensor, "h w"], *, count: int, min_peak: float) -> list
     return kept[:count]
 
 
-def _probabilities(logits: Float[Tensor, "1 K"], labels: tuple[str, ...]) -> dict[str, float]:
-    return dict(zip(labels, logits[0].cpu().double().softmax(0).tolist(), strict=True))
+def _probabilities(logits: Float[Tensor, " K"], labels: tuple[str, ...]) -> dict[str, float]:
+    return dict(zip(labels, logits.double().softmax(0).tolist(), strict=True))
 
 
 def centroid(heatmap: Float[Tensor, "h w"], cell: tuple[int, int]) -> tuple[float, float]:

@@ -8,7 +8,6 @@ Differs: DINOv2 checkpoints load too; the resize is 256/224 of the crop, whateve
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -60,5 +59,5 @@ class VitEncoder(FeatureEncoder):
         description = f"PIL, short side {edge}, bicubic, centre crop {crop}, checkpoint's mean and std"
         self.id = encoder_id(self.model.config.model_type, spec=spec, folder=folder, preprocessing=description)
 
-    def _feature(self, pixels: Float[Tensor, "1 3 S S"]) -> Float[np.ndarray, "1 D"]:
-        return self.model(pixel_values=pixels).last_hidden_state[:, 0].cpu().numpy()
+    def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+        return self.model(pixel_values=pixels).last_hidden_state[:, 0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from likeness.core.records import Case, Subject
 from likeness.core.rng import seed_for
@@ -97,20 +98,47 @@ def other_truth(case: Case, *, pool: Pool) -> Path | None:
     return pool.truth[chosen] if chosen else None
 
 
-def measure_floor(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:
-    """The values of pictures that show somebody else, by key."""
+class BoundEvidence(NamedTuple):
+    """What the floor and the ceiling of a case are measured on.
+
+    Floor: per subject the picture that stands in for it, and another case's true picture. Ceiling: the true picture,
+    or per subject each photo besides the conditioning one.
+    """
+
+    stand_ins: list[Evidence | None]
+    other_truth: Evidence | None
+    truth: Evidence | None
+    photos: list[list[Evidence]]
+
+
+def gather_bounds(case: Case, *, pool: Pool, panel: Panel) -> BoundEvidence:
+    """Everything seen for the bounds of a case."""
+    own, other = pool.truth.get(case.id), other_truth(case, pool=pool) if panel.is_labelled else None
     others = [other_subject(subject, case=case, pool=pool) for subject in case.subjects]
-    stand_ins = [other and panel.evidence(case, picture=other.reference_image, is_photo=True) for other in others]
-    truth = other_truth(case, pool=pool) if panel.is_labelled else None
-    evidence = truth and panel.evidence(case, picture=truth)
+    stand_ins = [
+        panel.evidence(case, picture=each.reference_image, truth=own, is_photo=True) if each else None
+        for each in others
+    ]
+    photos = [] if own else [_other_photos(case, i, panel=panel) for i in range(len(case.subjects))]
+    return BoundEvidence(
+        stand_ins,
+        panel.evidence(case, picture=other, truth=own) if other else None,
+        panel.evidence(case, picture=own, truth=own) if own else None,
+        photos,
+    )
+
+
+def measure_floor(case: Case, bounds: BoundEvidence, *, panel: Panel) -> dict[str, Measured]:
+    """The values of pictures that show somebody else, by key."""
     found: dict[str, Measured] = {}
     for metric in panel.metrics:
         if metric.facts.kind == "quality":
             measured = unmeasured(metric, case, NO_FLOOR)
         elif metric.facts.kind == "labels":
-            measured = unmeasured(metric, case, NO_OTHER_TRUTH) if evidence is None else panel.measure(metric, evidence)
+            other = bounds.other_truth
+            measured = unmeasured(metric, case, NO_OTHER_TRUTH) if other is None else panel.measure(metric, other)
         else:
-            values = [_of_stand_in(metric, seen, i, panel=panel) for i, seen in enumerate(stand_ins)]
+            values = [_of_stand_in(metric, seen, i, panel=panel) for i, seen in enumerate(bounds.stand_ins)]
             measured = Measured(mean_over_subjects(values), tuple(values) if metric.facts.per_subject else ())
         found[metric.facts.key] = measured
     return found
@@ -124,13 +152,12 @@ def _of_stand_in(metric: Metric, seen: Evidence | None, index: int, *, panel: Pa
     return measured.per_subject[index] if metric.facts.per_subject else measured.value
 
 
-def measure_ceiling(case: Case, *, pool: Pool, panel: Panel) -> dict[str, Measured]:
+def measure_ceiling(case: Case, bounds: BoundEvidence, *, panel: Panel) -> dict[str, Measured]:
     """The values of the true picture of the case, or those among the subject's own photos, by key."""
-    if case.id in pool.truth:
-        return panel.measure_picture(pool.truth[case.id], case)
-    shown = [_other_photos(case, i, panel=panel) for i in range(len(case.subjects))]
+    if bounds.truth is not None:
+        return panel.measure_all(bounds.truth)
     return {
-        metric.facts.key: of_subjects([_mean_of(metric, some, i, panel=panel) for i, some in enumerate(shown)])
+        metric.facts.key: of_subjects([_mean_of(metric, some, i, panel=panel) for i, some in enumerate(bounds.photos)])
         if metric.facts.kind == "subject"
         else unmeasured(metric, case, NO_TRUTH)
         for metric in panel.metrics
@@ -148,12 +175,13 @@ def _other_photos(case: Case, index: int, *, panel: Panel) -> list[Evidence]:
     Same pixels are the same photo, whatever the file is called.
     """
     subject = case.subjects[index]
-    conditioning = panel.photo(subject.reference_image).pixels
-    pixels = {path: panel.photo(path).pixels for path in subject.measured_photos}
+    conditioning = panel.pixels(subject.reference_image)
+    pixels = {path: panel.pixels(path) for path in subject.measured_photos}
+    gathered = {path: panel.evidence(case, picture=path, is_photo=True) for path in pixels}
     found: list[Evidence] = []
     for path in (path for path, shown in pixels.items() if shown != conditioning):
-        evidence = panel.evidence(case, picture=path, is_photo=True)
-        rest = tuple(panel.photo(other).seen for other in pixels if pixels[other] != pixels[path])
+        evidence = gathered[path]
+        rest = tuple(panel.photo(other) for other in pixels if pixels[other] != pixels[path])
         subjects = tuple(replace(seen, photos=rest) if i == index else seen for i, seen in enumerate(evidence.subjects))
         found.append(replace(evidence, subjects=subjects))
     return found

@@ -23,7 +23,8 @@ def evaluate_folder(
     data: Path | None = None,
     encoders: Mapping[str, str] | None = None,
     device: str = "cpu",
-    batch_size: int = 32,
+    workers: int | None = None,
+    features: Path | None = None,
     allow_missing: bool = False,
     progress: Callable[[str], Progress] | None = None,
 ) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def evaluate_folder(
 
     A run knows its cases and its benchmark. For pictures made elsewhere `cases` is the file they answer, or `benchmark`
     names it (`data` is the folder of its photographs, where it needs them). `encoders` maps names of ENCODERS to
-    weights, in place of the defaults. `progress` makes a progress callable by label.
+    weights, in place of the defaults; `workers` and `features` are those of `evaluate_run`. `progress` makes a progress
+    callable by label.
     Raises: ConfigError, DataError, WeightsError, OutputError.
     """
     run, bar = Path(run), progress or (lambda _: unseen)
@@ -49,7 +51,8 @@ def evaluate_folder(
         benchmark=named or file.stem,
         cases=file,
         encoders=load_encoders(specs, device=pick_device(device)),
-        batch_size=batch_size,
+        workers=workers,
+        features=features,
         allow_missing=allow_missing,
         progress=bar("measuring"),
     )

@@ -1,15 +1,13 @@
 """Every value of one picture for one case, independent of all other pictures of the run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any  # what an encoder sees is its own type; JSON
 
 from likeness.core.errors import MeasurementError
-from likeness.core.hashing import pixels_sha256
-from likeness.core.images import load_image
 from likeness.core.records import Case, Subject
 from likeness.encoders import ENCODERS
+from likeness.evaluate.eyes import PIXELS, Observer
 from likeness.metrics import METRICS
 from likeness.metrics.base import (
     Evidence,
@@ -23,51 +21,7 @@ from likeness.metrics.base import (
     of_subjects,
 )
 
-Encoders = Mapping[str, Any]
-"""The encoders at hand, by their names in ENCODERS; metrics of an absent one are not measured."""
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a picture file shows: the hash of its pixels, and what each encoder saw of it."""
-
-    pixels: str
-    seen: dict[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass
-class Eyes:
-    """The encoders with what they have seen, by file: photos come up again for each sample of their subject."""
-
-    encoders: Encoders
-    _looks: dict[Path, Look] = field(default_factory=dict[Path, Look])
-    _texts: dict[str, Seen] = field(default_factory=dict[str, Seen])
-
-    def look(self, path: Path, *, names: Iterable[str] = ()) -> Look:
-        """What the encoders `names` saw of a file. Raises: DataError for a file that is no whole picture."""
-        known = self._looks.get(path)
-        new = [name for name in names if known is None or name not in known.seen]
-        if known is None or new:
-            image = load_image(path)
-            known = self._looks.setdefault(path, known or Look(pixels_sha256(image)))
-            known.seen.update({name: self.encoders[name].look([image])[0] for name in new})
-        return known
-
-    def read(self, text: str) -> Seen:
-        """What every encoder that reads texts read of a prompt."""
-        if text not in self._texts:
-            self._texts[text] = {name: reader.read([text])[0] for name, reader in self._able_to("read").items()}
-        return self._texts[text]
-
-    def score(self, path: Path, text: str) -> Mapping[str, float]:
-        """The scores of every pair scorer for a picture and a text."""
-        scorers = self._able_to("score")
-        images = [load_image(path)] if scorers else []
-        return {name: scorer.score(images, [text])[0] for name, scorer in scorers.items()}
-
-    def _able_to(self, ability: str) -> Encoders:
-        return {name: encoder for name, encoder in self.encoders.items() if hasattr(encoder, ability)}
 
 
 class Panel:
@@ -77,34 +31,67 @@ class Panel:
     defaults; without its encoder its values are missing.
     """
 
-    def __init__(self, eyes: Eyes, *, labelled: bool) -> None:
+    def __init__(self, eyes: Observer, *, labelled: bool) -> None:
         self.eyes = eyes
         usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world} | set(eyes.encoders)
         metrics = [metric for metric in METRICS.values() if labelled or not metric.facts.of_labels]
         self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
         self.is_labelled = labelled
-        self._of_pictures = self._lookers(self.metrics)
-        self._of_photos = self._lookers(metric for metric in self.metrics if not metric.facts.of_labels)
+        of_photos = [metric for metric in self.metrics if not metric.facts.of_labels]
+        self._pictures, self._photos = self._able_to("look", self.metrics), self._able_to("look", of_photos)
+        self._truths = self._able_to("look", [metric for metric in self.metrics if metric.compares_truth])
+        self._readers = self._able_to("read", self.metrics)
 
-    def _lookers(self, metrics: Iterable[Metric]) -> list[str]:
+    def _able_to(self, ability: str, metrics: Iterable[Metric]) -> list[str]:
+        """Encoders at hand that the metrics need and that have the ability."""
         needed = dict.fromkeys(name for metric in metrics for name in metric.facts.needs)
         encoders = self.eyes.encoders
-        return [name for name in needed if name in encoders and hasattr(encoders[name], "look")]
+        return [name for name in needed if name in encoders and hasattr(encoders[name], ability)]
 
-    def photo(self, path: Path) -> Look:
+    def photo(self, path: Path) -> Seen:
         """What is seen of a photo of a subject."""
-        return self.eyes.look(path, names=self._of_photos)
+        return self._seen(path, self._photos)
 
-    def evidence(self, case: Case, *, picture: Path, is_photo: bool = False) -> Evidence:
+    def pixels(self, path: Path) -> str | None:
+        """The hash of what a photo shows, whatever the file is called; None while wishes are noted."""
+        return self.eyes.look(path, PIXELS)
+
+    def _seen(self, path: Path, names: Iterable[str]) -> Seen:
+        return {name: self.eyes.look(path, name) for name in names}
+
+    def evidence(self, case: Case, *, picture: Path, truth: Path | None = None, is_photo: bool = False) -> Evidence:
         """Everything seen for a picture of the case; a photo that stands in for it is not read for labels."""
-        shown = self.photo(picture) if is_photo else self.eyes.look(picture, names=self._of_pictures)
-        subjects = tuple(self._subject(subject) for subject in case.subjects)
-        prompt, scores = self.eyes.read(case.prompt), self.eyes.score(picture, case.prompt)
-        return Evidence(case, shown.seen, prompt, subjects, scores)
+        names = self._photos if is_photo else self._pictures
+        metrics = [metric for metric in self.metrics if not (is_photo and metric.facts.of_labels)]
+        return Evidence(
+            case,
+            picture=self._seen(picture, names),
+            prompt={name: self.eyes.read(case.prompt, name) for name in self._readers},
+            subjects=tuple(self._subject(subject) for subject in case.subjects),
+            texts=self._texts(case, metrics),
+            answers=self._answers(case, metrics, picture=picture),
+            truth=self._seen(truth, self._truths) if truth and self._truths else None,
+        )
 
     def _subject(self, subject: Subject) -> SubjectEvidence:
-        photos = tuple(self.photo(path).seen for path in subject.measured_photos)
-        return SubjectEvidence(subject, photos, self.photo(subject.reference_image).seen)
+        photos = tuple(self.photo(path) for path in subject.measured_photos)
+        return SubjectEvidence(subject, photos, self.photo(subject.reference_image))
+
+    def _texts(self, case: Case, metrics: Iterable[Metric]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for metric in metrics:
+            if metric.texts is not None:
+                for name in self._able_to("read", [metric]):
+                    found.setdefault(name, {}).update({t: self.eyes.read(t, name) for t in metric.texts(case)})
+        return found
+
+    def _answers(self, case: Case, metrics: Iterable[Metric], *, picture: Path) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for metric in metrics:
+            for name in self._able_to("ask", [metric]):
+                texts = metric.questions(case)
+                found.setdefault(name, {}).update({text: self.eyes.ask(picture, text, name) for text in texts})
+        return found
 
     def measure(self, metric: Metric, evidence: Evidence) -> Measured:
         """The metric's values, or why there are none."""
@@ -119,9 +106,8 @@ class Panel:
             status = "not_applicable" if isinstance(error, NotApplicableError) else "failed"
             return unmeasured(metric, evidence.case, not_measured(str(error), status=status))
 
-    def measure_picture(self, path: Path, case: Case) -> dict[str, Measured]:
+    def measure_all(self, evidence: Evidence) -> dict[str, Measured]:
         """Every metric of one picture, by key."""
-        evidence = self.evidence(case, picture=path)
         return {metric.facts.key: self.measure(metric, evidence) for metric in self.metrics}
 
 

@@ -1,30 +1,32 @@
 """Evaluates a folder of pictures: values per sample, bounds per case, and the table between them.
 
 Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
-`evaluation/summary.json`. Work is kept in parts of a few cases; a killed evaluation continues with the next part and
-ends with the same bytes, since a part's content depends on its own cases and pictures only.
+`evaluation/summary.json`. First everything that metrics need is seen and kept in the store of features (`eyes.py`,
+`features.py`), shared by all runs; then values, bounds and the table follow from it in moments. A killed evaluation
+goes on with what was not seen yet and ends with the same bytes.
 """
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any  # JSON
+from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.devices import one_thread
-from likeness.core.errors import ConfigError, DataError
+from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
-from likeness.core.hashing import file_sha256, json_sha256, short
+from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.rows import LeftOut
 from likeness.core.runs import package_versions
-from likeness.encoders import ENCODERS, load_encoder
+from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
-from likeness.evaluate.bounds import Pool, make_pool, measure_ceiling, measure_floor
-from likeness.evaluate.measure import Encoders, Eyes, Panel, derived, to_row
-from likeness.evaluate.samples import Found, Sample, find_samples, without_damaged
+from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
+from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
+from likeness.evaluate.features import FeatureStore, user_features
+from likeness.evaluate.measure import Panel, derived, to_row
+from likeness.evaluate.samples import Found, Sample, find_samples, without_samples
 from likeness.metrics import METRICS
-from likeness.metrics.base import Measured
+from likeness.metrics.base import Evidence, Measured
 
 PROTOCOL: dict[str, str] = {
     **{key: text for metric in METRICS.values() for key, text in metric.facts.protocol.items()},
@@ -33,7 +35,7 @@ PROTOCOL: dict[str, str] = {
     "ceiling": "the case's true picture, else the subject's other photos",
     "mean": "over subjects (or combinations of subjects) of the mean over their samples",
     "interval": "95% percentile bootstrap over the same groups, 2000 resamples, seed 0",
-    "arithmetic": "float32, one picture at a time, one thread",
+    "arithmetic": "float32, batches of one shape, one thread",
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
 
@@ -43,83 +45,149 @@ _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    def __init__(self, found: Found, pool: Pool, *, benchmark: str, eyes: Eyes, bounds: bool) -> None:
+    def __init__(self, found: Found, pool: Pool, *, benchmark: str, encoders: Encoders, bounds: bool) -> None:
         self.found, self.pool, self.benchmark, self.bounds = found, pool, benchmark, bounds
         self.cases = list(pool.cases.values())
-        labelled = any(case.action or case.scene or any(s.attributes for s in case.subjects) for case in self.cases)
-        self.panel = Panel(eyes, labelled=labelled)
-        self.encoders = {name: encoder.id for name, encoder in sorted(eyes.encoders.items())}
+        self.labelled = any(
+            case.action or case.scene or any(s.attributes for s in case.subjects) for case in self.cases
+        )
+        self.wishes = Wishes(encoders)
+        self.metrics = Panel(self.wishes, labelled=self.labelled).metrics
+        self.encoders = {name: encoder.id for name, encoder in sorted(encoders.items())}
+        self.digests = file_digests(_pictures(found.samples, pool=pool))
+
+    @property
+    def identity(self) -> str:
+        """The hash of everything that the numbers follow from."""
         facts: dict[str, Any] = {
-            "benchmark": benchmark,
-            "metrics": [metric.facts.key for metric in self.panel.metrics],  # parts hold a value of each
+            "benchmark": self.benchmark,
+            "metrics": [metric.facts.key for metric in self.metrics],
             "encoders": self.encoders,
             "versions": package_versions(*PACKAGES),
             "protocol": PROTOCOL,
             "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in self.cases],
-            "samples": [sample.id for sample in found.samples],
-            "files": _file_hashes(found.samples, pool=pool),
+            "samples": [sample.id for sample in self.found.samples],
+            "files": [self.digests[path] for path in _pictures(self.found.samples, pool=self.pool)],
         }
-        self.identity = json_sha256(facts if bounds else facts | {"bounds": False})
+        return json_sha256(facts if self.bounds else facts | {"bounds": False})
+
+    def gathered(self, eyes: Observer) -> Iterator["_CaseEvidence"]:
+        """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`."""
+        panel = Panel(eyes, labelled=self.labelled)
+        samples: dict[str, list[Sample]] = {case.id: [] for case in self.cases}
+        for sample in self.found.samples:
+            samples[sample.case.id].append(sample)
+        for case in self.cases:
+            truth = self.pool.truth.get(case.id)
+            shown = [(each.id, panel.evidence(case, picture=each.image, truth=truth)) for each in samples[case.id]]
+            bounds = gather_bounds(case, pool=self.pool, panel=panel) if self.bounds else None
+            yield _CaseEvidence(case, shown, bounds, panel)
+
+    def without(self, damaged: Mapping[str, str]) -> "_Plan":
+        """The plan without samples whose picture has one of the `damaged` hashes."""
+        lost = {
+            each.id: damaged[self.digests[each.image]]
+            for each in self.found.samples
+            if self.digests[each.image] in damaged
+        }
+        encoders = self.wishes.encoders
+        found = without_samples(self.found, lost)
+        return _Plan(found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds)
 
 
-def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> Encoders:
+class _CaseEvidence(NamedTuple):
+    """A case with the evidence of its samples by id and of its bounds, and the panel that gathered it."""
+
+    case: Case
+    samples: list[tuple[str, Evidence]]
+    bounds: BoundEvidence | None
+    panel: Panel
+
+
+def load_encoders(specs: Mapping[str, str], *, device: str = "cpu") -> EncoderSet:
     """The encoders of {name: weights}, names of ENCODERS, any of which may be left out.
 
     Raises: ConfigError for another name, WeightsError for weights that cannot be had.
     """
-    if unknown := sorted(set(specs) - set(ENCODERS)):
-        raise ConfigError(f"Encoders: expected one of {', '.join(ENCODERS)}, got {unknown[0]}; correct the name.")
-    return {name: load_encoder(name, specs[name], device=device) for name in ENCODERS if name in specs}
+    encoders = EncoderSet(specs, device=device)
+    for name in encoders:
+        _ = encoders[name]
+    return encoders
 
 
 def evaluate_run(
     run_folder: Path,
     *,
     benchmark: str,
-    encoders: Encoders | Eyes,
+    encoders: Encoders,
     cases: Path | None = None,
     truth: Path | None = None,
-    batch_size: int = 16,
     allow_missing: bool = False,
     bounds: bool = True,
+    workers: int | None = None,
+    features: Path | None = None,
     progress: Progress = unseen,
 ) -> dict[str, Any]:
     """The summary of a run folder or of any folder of pictures with a case file, as written to evaluation/summary.json.
 
     `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
-    file or in the run folder when None). `batch_size` cases make one part; no value depends on it. Several runs
-    of the same cases need `bounds` only once, and an `Eyes` in place of encoders looks at their photos only once.
+    file or in the run folder when None). Several runs of the same cases need `bounds` only once. `workers` processes
+    look at pictures (None: as many as pay) and keep what they see in the folder `features` (None: the user's own,
+    `user_features`); no value depends on either.
     "left_out" of the summary is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
     file, rows and pictures that `generate` rejected, missing and damaged pictures, pictures that belong to no case.
     Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` these are only listed.
     """
-    if batch_size < 1:
-        raise ConfigError(f"Evaluation: expected a batch size of at least 1, got {batch_size}; 16 is usual.")
-    eyes = encoders if isinstance(encoders, Eyes) else Eyes(encoders)
     path = cases or run_folder / "cases.jsonl"
     listed = read_cases(path)
     found = find_samples(run_folder, cases=listed.cases)
-    found = without_damaged(found) if allow_missing else found
     _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
-    left_out = _left_out(listed, found, path=path, folder=run_folder)
     candidates = [truth] if truth else [path.parent / "truth", run_folder / "truth"]
     pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
-    plan = _Plan(found, pool, benchmark=benchmark, eyes=eyes, bounds=bounds)
-    output = run_folder / "evaluation"
+    plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds)
+    store = FeatureStore(features or user_features())
+    try:
+        damaged = _see(plan, store=store, workers=workers, progress=progress)
+        plan = _usable(plan, damaged, allow_missing=allow_missing)
+        _require_complete(listed, plan.found, allow_missing=allow_missing, folder=run_folder)
+        kinds = _by_kind(_all_rows(plan, store=store))
+    finally:
+        store.close()
+    left_out = _left_out(listed, plan.found, path=path, folder=run_folder)
+    return _write(run_folder / "evaluation", plan, kinds=kinds, left_out=left_out)
+
+
+def _see(plan: _Plan, *, store: FeatureStore, workers: int | None, progress: Progress) -> dict[str, str]:
+    """Everything the plan needs is in the store; returned is why not, by hash, for files that cannot be read."""
+    for _ in plan.gathered(plan.wishes):
+        pass
+    return see(plan.wishes, store=store, digests=plan.digests, workers=workers, progress=progress)
+
+
+def _usable(plan: _Plan, damaged: Mapping[str, str], *, allow_missing: bool) -> _Plan:
+    """The plan without damaged samples. Raises: DataError for one that may not be missing, and for a damaged photo."""
+    samples = {sample.image for sample in plan.found.samples}
+    for path, digest in plan.digests.items():
+        if digest in damaged and not (allow_missing and path in samples):
+            raise DataError(damaged[digest])
+    return plan.without(damaged) if damaged else plan
+
+
+def _write(
+    output: Path, plan: _Plan, *, kinds: Mapping[str, list[dict[str, Any]]], left_out: Sequence[LeftOut]
+) -> dict[str, Any]:
+    """The files of the folder `output`; returns the summary."""
+    summary = _summary(plan, kinds=kinds, left_out=left_out)
     if output.is_dir():
         remove_stale_temporaries(output)
-    parts = output / "parts" / f"{short(plan.identity)}-{batch_size}"
-    kinds = _by_kind(_all_rows(plan, parts=parts, batch_size=batch_size, progress=progress))
-    summary = _summary(plan, kinds=kinds, left_out=left_out)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
     scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
     write_jsonl(output / "scores.jsonl", scores)
     (output / "bounds.jsonl").unlink(missing_ok=True)
-    if bounds:
+    if plan.bounds:
         floors, ceilings = kinds["floor"], kinds["ceiling"]
         write_jsonl(output / "bounds.jsonl", [row for both in zip(floors, ceilings, strict=True) for row in both])
     write_json(output / "summary.json", summary)
-    shutil.rmtree(output / "parts")
     return summary
 
 
@@ -137,40 +205,24 @@ def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, f
         raise DataError(f"Cases: expected every row to be usable, {got}; correct them, or allow missing pictures.")
 
 
-def _file_hashes(samples: Sequence[Sample], *, pool: Pool) -> list[str]:
-    """Content hashes of all pictures that are looked at, in a fixed order."""
+def _pictures(samples: Sequence[Sample], *, pool: Pool) -> list[Path]:
+    """All pictures that are looked at, in a fixed order."""
     subjects = [subject for case in pool.cases.values() for subject in case.subjects]
     photos = [path for s in subjects for path in (s.reference_image, *s.measured_photos)]
-    paths = [*(sample.image for sample in samples), *photos, *pool.truth.values()]
-    known = {path: file_sha256(path) for path in dict.fromkeys(paths)}
-    return [known[path] for path in paths]
+    return [*(sample.image for sample in samples), *photos, *pool.truth.values()]
 
 
-def _all_rows(plan: _Plan, *, parts: Path, batch_size: int, progress: Progress) -> list[dict[str, Any]]:
-    """The rows of all parts in case order; parts that exist are read, the others are measured and written."""
-    cases = plan.cases
-    samples: dict[str, list[Sample]] = {case.id: [] for case in cases}
-    for sample in plan.found.samples:
-        samples[sample.case.id].append(sample)
+def _all_rows(plan: _Plan, *, store: FeatureStore) -> list[dict[str, Any]]:
+    """The rows of all cases in order: those of its samples, then its floor and its ceiling."""
     rows: list[dict[str, Any]] = []
     with one_thread():
-        for start in range(0, len(cases), batch_size):
-            part = parts / f"{start:06d}.jsonl"
-            batch = cases[start : start + batch_size]
-            if not part.is_file():
-                write_jsonl(part, [row for case in batch for row in _case_rows(case, samples[case.id], plan=plan)])
-            rows.extend(read_jsonl(part))
-            progress(start + len(batch), len(cases))
-    return rows
-
-
-def _case_rows(case: Case, samples: Sequence[Sample], *, plan: _Plan) -> list[dict[str, Any]]:
-    panel, pool = plan.panel, plan.pool
-    rows = [_row(each.id, case, kind="generated", measured=panel.measure_picture(each.image, case)) for each in samples]
-    if plan.bounds:
-        floor, ceiling = measure_floor(case, pool=pool, panel=panel), measure_ceiling(case, pool=pool, panel=panel)
-        rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
-        rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
+        for case, samples, bounds, panel in plan.gathered(Eyes(plan.wishes.encoders, store, plan.digests)):
+            for name, evidence in samples:
+                rows.append(_row(name, case, kind="generated", measured=panel.measure_all(evidence)))
+            if bounds is not None:
+                floor, ceiling = (measure(case, bounds, panel=panel) for measure in (measure_floor, measure_ceiling))
+                rows.append(_row(f"{case.id}-floor", case, kind="floor", measured=floor))
+                rows.append(_row(f"{case.id}-ceiling", case, kind="ceiling", measured=ceiling))
     return rows
 
 
@@ -227,7 +279,7 @@ def _summary(
         "left_out": [row.model_dump() for row in left_out],
         "protocol": PROTOCOL,
         "encoders": plan.encoders,
-        "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.panel.metrics},
+        "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.metrics},
         "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
         "versions": package_versions(*PACKAGES),
         **tallies(kinds["generated"]),

@@ -1,14 +1,14 @@
 """Which picture of a folder belongs to which case."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl
-from likeness.core.images import SUFFIXES, load_image, pictures_in, unread_pictures_in
+from likeness.core.images import SUFFIXES, pictures_in, unread_pictures_in
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
 
@@ -56,18 +56,12 @@ def _stray(name: str) -> str:
     return "expected the name of a case, <case_id>.png or <case_id>-<k>.png, got another; rename or remove it."
 
 
-def without_damaged(found: Found) -> Found:
-    """The samples whose pictures can be read; the others are missing, with the reason."""
-    kept, damaged = list[Sample](), list[LeftOut]()
-    for sample in found.samples:
-        try:
-            load_image(sample.image)
-        except DataError as error:
-            damaged.append(LeftOut(where=sample.id, reason=str(error)))
-        else:
-            kept.append(sample)
+def without_samples(found: Found, reasons: Mapping[str, str]) -> Found:
+    """The samples that have no entry in `reasons`; those that have one by their id are missing and damaged."""
+    damaged = [LeftOut(where=each.id, reason=reasons[each.id]) for each in found.samples if each.id in reasons]
+    kept = tuple(each for each in found.samples if each.id not in reasons)
     missing = (*found.missing, *(row.where for row in damaged))
-    return replace(found, samples=tuple(kept), missing=missing, damaged=tuple(damaged))
+    return replace(found, samples=kept, missing=missing, damaged=tuple(damaged))
 
 
 def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:

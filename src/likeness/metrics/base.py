@@ -59,14 +59,18 @@ class SubjectEvidence:
 class Evidence:
     """Everything a metric may look at: a picture with what encoders saw of it, of the prompt and of the subjects.
 
-    `scores` are those of pair scorers for picture and prompt, by the scorer's name.
+    By encoder and text: `texts` holds what was read of the texts that metrics named, the prompt among them, `answers`
+    what was answered to texts about the picture. `truth` is what encoders saw of the case's true picture, where the
+    benchmark has one.
     """
 
     case: Case
     picture: Seen
     prompt: Seen
     subjects: tuple[SubjectEvidence, ...]
-    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    truth: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,15 @@ class Facts:
 COSINE = ("cosine", (-1.0, 1.0))  # unit and range
 
 
+Texts = Callable[[Case], Sequence[str]]
+"""The texts of a case that an encoder is to read, or to answer about its pictures."""
+
+
+def the_prompt(case: Case) -> Sequence[str]:
+    """The case's prompt and nothing else."""
+    return [case.prompt]
+
+
 class NotApplicableError(MeasurementError):
     """The question does not arise for this case."""
 
@@ -139,12 +152,17 @@ class Metric:
     with status "not_applicable"; any other MeasurementError, which becomes one with status "failed".
     `derive` is a rule over a run: all values of one kind of rows, in case order, to as many new ones.
     `tallied` names the table of summary.json that counts the true parts of the values per subject.
+    `texts` are read, in addition to the prompt, by the encoders it needs that read, and `questions` put to those that
+    answer about pictures; without `questions` that is the prompt. One that `compares_truth` has the evidence's `truth`.
     """
 
     facts: Facts
     measure: Callable[[Evidence], Measured]
     derive: Callable[[Sequence[Value]], Sequence[Value]] | None = None
     tallied: str | None = None
+    texts: Texts | None = None
+    questions: Texts = the_prompt
+    compares_truth: bool = False
 
 
 def not_measured(reason: str, *, status: Status = "missing") -> Value:

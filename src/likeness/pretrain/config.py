@@ -27,6 +27,9 @@ class AutoencoderTable(EncoderTable):
     l1_weight: float = Field(ge=0)
     reference_share: float = Field(ge=0, le=1)
     freeze_encoder: bool
+    gradient_weight: float = Field(default=0.0, ge=0)
+    latent_noise: float = Field(default=0.0, ge=0)
+    """With a frozen encoder: how far latents are moved before decoding, as a share of their deviation, at most."""
 
 
 class LatentsTable(Frozen):
@@ -41,8 +44,8 @@ class LatentsTable(Frozen):
         return -(-self.num_samples // self.shard_size)
 
 
-class TransformerTable(Frozen):
-    """Stage "transformer": text encoders and transformer together."""
+class GuidanceTable(Frozen):
+    """Stage "guidance": the transformer alone, Muon inside its blocks and AdamW outside."""
 
     total_images: int = Field(gt=0)
     batch_size: int = Field(gt=0)
@@ -51,6 +54,11 @@ class TransformerTable(Frozen):
     weight_decay: float = Field(ge=0)
     decay_share: float = Field(ge=0, le=1)
     ema_decay: float = Field(ge=0, lt=1)
+
+
+class TransformerTable(GuidanceTable):
+    """Stage "transformer": text encoders and transformer together."""
+
     condition_dropout: float = Field(ge=0, lt=1)
     logit_mean: float
     subject_weight: float = Field(gt=0)
@@ -84,6 +92,7 @@ class PretrainConfig(Frozen):
     decoder: AutoencoderTable
     latents: LatentsTable
     transformer: TransformerTable
+    guidance: GuidanceTable
     probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable

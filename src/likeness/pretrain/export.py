@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from likeness.core.errors import ConfigError
 from likeness.core.files import replaced_folder
 from likeness.pretrain.config import PretrainConfig
+from likeness.pretrain.run import CHECKPOINTS
 from likeness.pretrain.vae import require_vae
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe")
-LOGS = ("autoencoder", "decoder", "transformer", "probe", "clip", "dino")
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino")
 LOG_ROWS = 30
 
 

@@ -105,7 +105,7 @@ def _encoder_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(path).items()):
         if name.startswith("encoder."):
-            digest.update(name.encode() + tensor.numpy().tobytes())
+            digest.update(name.encode() + tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from likeness.core.rng import seed_for
 from likeness.pretrain.ahead import drawn_ahead
-from likeness.pretrain.config import EncoderTable, PretrainConfig, TransformerTable
+from likeness.pretrain.config import EncoderTable, GuidanceTable, PretrainConfig
 from likeness.pretrain.log import TrainLog
 from likeness.train.schedule import Ema, learning_rate_factor
 from likeness.train.state import load_state, save_state
@@ -16,7 +16,7 @@ from likeness.train.state import load_state, save_state
 SAVE_EVERY_BATCHES = 100
 
 Drawn = TypeVar("Drawn")
-Trained = EncoderTable | TransformerTable
+Trained = EncoderTable | GuidanceTable
 Named = list[tuple[str, nn.Parameter]]
 Optimizers = Sequence[tuple[torch.optim.Optimizer, float]]
 """Each with its learning rate after warm-up."""

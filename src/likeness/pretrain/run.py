@@ -1,9 +1,11 @@
 """`likeness world pretrain`: the stages in order. Each resumes where it was stopped; a finished one ends at once."""
 
+import shutil
 from pathlib import Path
 from pkgutil import resolve_name
 
 from likeness.core.errors import ConfigError
+from likeness.core.files import replaced_folder
 from likeness.pretrain.config import PretrainConfig, read_config
 
 STAGES: dict[str, str] = {
@@ -12,26 +14,48 @@ STAGES: dict[str, str] = {
     "clip": "likeness.pretrain.contrastive:train_clip",
     "dino": "likeness.pretrain.contrastive:train_dino",
     "transformer": "likeness.pretrain.transformer:train_transformer",
+    "guidance": "likeness.pretrain.guidance:train_guidance",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
     "export": "likeness.pretrain.export:export",
     "calibrate": "likeness.pretrain.calibrate:calibrate",
 }
 """Stage -> "module:function", called with the config and the device."""
 
+CHECKPOINTS = ("flux", "clip", "dino", "probe")
+CONFIGS = {"flux": "model_index.json"}
 
-def run(config_path: Path, stage: str | None = None) -> PretrainConfig:
+
+def run(config_path: Path, stage: str | None = None, *, start: Path | None = None) -> PretrainConfig:
     """Runs one stage, or all of them in order, and returns the config that was used.
 
-    Raises: ConfigError for a bad config or an unknown stage.
+    With `start`, a folder of exported checkpoints, those that `<work>` lacks begin as its weights.
+    Raises: ConfigError for a bad config, an unknown stage or a `start` without checkpoints.
     """
     import torch
 
     config = read_config(config_path)
     if stage is not None and stage not in STAGES:
         raise ConfigError(f"--stage: expected one of {', '.join(STAGES)}, got {stage!r}; correct the name.")
+    if start is not None:
+        start_from(start, config)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     for name in [stage] if stage else STAGES:
         resolve_name(STAGES[name])(config, device=device)
     return config
+
+
+def start_from(folder: Path, config: PretrainConfig) -> None:
+    """Copies the exported checkpoints that `<work>` lacks into it; optimizers and averages then start anew.
+
+    Raises: ConfigError when the folder holds none.
+    """
+    sources = {name: folder / name for name in CHECKPOINTS} | {"vae": folder / "flux" / "vae"}
+    found = {name: source for name, source in sources.items() if (source / CONFIGS.get(name, "config.json")).is_file()}
+    if not found:
+        raise ConfigError(f"--from: expected exported checkpoints ({', '.join(CHECKPOINTS)}), got none in {folder}.")
+    for name, source in found.items():
+        if not (config.work / name).exists():
+            with replaced_folder(config.work / name) as fresh:
+                shutil.copytree(source, fresh, dirs_exist_ok=True)

@@ -19,7 +19,7 @@ from likeness.backbones.flux.condition import FluxText
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
-from likeness.pretrain.config import PretrainConfig
+from likeness.pretrain.config import GuidanceTable, PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
 from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Named, Optimizers, update
@@ -108,15 +108,18 @@ def _parameters(backbone: FluxUno) -> Named:
 
 
 def _require_muon() -> None:
-    """Raises: ConfigError where torch is older than its Muon, which only this stage needs."""
+    """Raises: ConfigError where torch is older than its Muon, which only the transformer's stages need."""
     if not hasattr(torch.optim, "Muon"):
         wanted = f"torch >= 2.9 with torch.optim.Muon, got torch {torch.__version__}"
-        raise ConfigError(f"stage \"transformer\": expected {wanted}; `pip install -U 'torch>=2.9,<2.14'`.")
+        raise ConfigError(f"optimizers of the transformer: expected {wanted}; `pip install -U 'torch>=2.9,<2.14'`.")
 
 
-def _optimizers(named: Named, config: PretrainConfig) -> Optimizers:
-    """Muon on the matrices inside transformer blocks, AdamW on everything else."""
-    table = config.transformer
+def block_optimizers(named: Named, table: GuidanceTable) -> Optimizers:
+    """Muon on the matrices inside transformer blocks, AdamW on everything else.
+
+    Raises: ConfigError where torch is older than its Muon.
+    """
+    _require_muon()
     decay, slow, fast = table.weight_decay, table.adam_learning_rate, table.muon_learning_rate
     inside = [p for name, p in named if p.ndim == 2 and "transformer_blocks" in name]
     outside = [p for name, p in named if not (p.ndim == 2 and "transformer_blocks" in name)]
@@ -159,7 +162,7 @@ class TransformerTraining:
         for part in PARTS:
             getattr(self.backbone.parts, part).requires_grad_(True).train()
         self.named = _parameters(self.backbone)
-        self.optimizers = _optimizers(self.named, config)
+        self.optimizers = block_optimizers(self.named, config.transformer)
         self.ema = Ema(self.named, decay=config.transformer.ema_decay)
         self.empty = token_ids(self.backbone, [""])
         self._resume()

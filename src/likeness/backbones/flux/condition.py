@@ -65,8 +65,8 @@ class GuidedCondition:
     full: FluxCondition
     prompt_only: FluxCondition | None
     empty: FluxCondition | None
-    cfg_scale: float
-    reference_cfg_scale: float
+    cfg_scale: float | Float[Tensor, "B 1 1 1"]
+    reference_cfg_scale: float | Float[Tensor, "B 1 1 1"]
 
     def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
         """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""

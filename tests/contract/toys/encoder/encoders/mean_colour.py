@@ -12,6 +12,7 @@ class MeanColour:
     """Red, green and blue in [0, 1]."""
 
     id = "mean_colour; RGB, mean over pixels / 255"
+    sight = np.ndarray
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str = "cpu") -> "MeanColour":
