@@ -23,7 +23,7 @@ FLAGS = {
     "doctor": ["--json"],
     "evaluate": [
         "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
-        "--features", "--json", "--list", "--probe", "--workers", "RUN",
+        "--features", "--json", "--list", "--metric", "--probe", "--workers", "RUN",
     ],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",

@@ -57,6 +57,9 @@ def evaluate(
     encoder: Annotated[
         list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
     ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A further metric that --list shows, with its encoders; may be repeated.")
+    ] = None,
     workers: Workers = None,
     features: Features = None,
     allow_missing: Annotated[
@@ -86,6 +89,7 @@ def evaluate(
             cases=cases,
             data=data,
             encoders={name: spec for name, spec in named.items() if spec is not None},
+            metrics=metric or (),
             device=device,
             workers=workers,
             features=features,
@@ -163,7 +167,7 @@ def _show_list(*, as_json: bool) -> None:
         lines.append(f"  {key:<26} {row['question']}{mark} [{needs[key]}]")
     lines.append("\nEncoders, with their default weights for photographs and for the drawn world")
     for name, facts in ENCODERS.items():
-        weights = f"{facts.photo or 'none'}; {facts.world or 'none'}"
+        weights = f"{facts.photo or facts.published or 'none'}; {facts.world or 'none'}"
         lines.append(f"  {name:<26} {facts.reads} [{weights}; licence {facts.licence}]")
     encoders = {name: facts._asdict() for name, facts in ENCODERS.items()}
     answer({"metrics": metrics, "encoders": encoders}, text="\n".join(lines), as_json=as_json)

@@ -17,8 +17,9 @@ from likeness.core.errors import ConfigError
 class EncoderFacts(NamedTuple):
     """One line of ENCODERS. `load` is "module:Class", whose classmethod `load(spec, *, device)` gives the encoder.
 
-    `photo` and `world` are the weights used by default for photographs and for the drawn world; None: only when named.
-    Published ones are named with the revision that holds them as safetensors; their main branches hold pickles only.
+    `photo` and `world` are the weights used by default for photographs and for the drawn world. Where `photo` is None,
+    `published` are those for photographs when a metric that needs them is asked for. Published weights are named with
+    a revision that holds them as safetensors.
     """
 
     load: str
@@ -27,6 +28,7 @@ class EncoderFacts(NamedTuple):
     photo: str | None
     world: str | None
     licence: str
+    published: str | None = None
 
 
 ENCODERS: dict[str, EncoderFacts] = {

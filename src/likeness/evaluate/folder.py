@@ -1,6 +1,6 @@
 """What `likeness evaluate` does with a folder: finds its cases, chooses encoders, measures, and keeps the cases."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any  # run.json
 
@@ -11,8 +11,9 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.records import read_cases, write_cases
 from likeness.core.runs import open_run, recorded_run
 from likeness.core.weights import embedded, embedded_names, weights_facts
-from likeness.encoders import PHOTO_ENCODERS, WORLD_ENCODERS
+from likeness.encoders import ENCODERS, PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.evaluate.run import evaluate_run, load_encoders
+from likeness.metrics import METRICS
 
 
 def evaluate_folder(
@@ -22,6 +23,7 @@ def evaluate_folder(
     cases: Path | None = None,
     data: Path | None = None,
     encoders: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
     device: str = "cpu",
     workers: int | None = None,
     features: Path | None = None,
@@ -32,8 +34,8 @@ def evaluate_folder(
 
     A run knows its cases and its benchmark. For pictures made elsewhere `cases` is the file they answer, or `benchmark`
     names it (`data` is the folder of its photographs, where it needs them). `encoders` maps names of ENCODERS to
-    weights, in place of the defaults; `workers` and `features` are those of `evaluate_run`. `progress` makes a progress
-    callable by label.
+    weights, in place of the defaults; `metrics` names further ones of METRICS to measure. `workers` and `features` are
+    those of `evaluate_run`; `progress` makes a progress callable by label.
     Raises: ConfigError, DataError, WeightsError, OutputError.
     """
     run, bar = Path(run), progress or (lambda _: unseen)
@@ -45,7 +47,9 @@ def evaluate_folder(
         file = _benchmark_file(run, benchmark=benchmark, data=data, progress=bar("drawing cases"))
     else:
         file = cases or run / "cases.jsonl"
-    specs = choose_encoders(named, cases=file, is_embedded=_is_embedded(record.get("model"))) | dict(encoders or {})
+    is_embedded = _is_embedded(record.get("model"))
+    usual = choose_encoders(named, cases=file, is_embedded=is_embedded)
+    specs = further_encoders(metrics, usual=usual | dict(encoders or {}))
     summary = evaluate_run(
         run,
         benchmark=named or file.stem,
@@ -83,6 +87,27 @@ def choose_encoders(benchmark: str | None, *, cases: Path, is_embedded: bool) ->
     if is_world:
         return dict(WORLD_ENCODERS)
     return {name: WORLD_ENCODERS[name] if is_embedded else spec for name, spec in PHOTO_ENCODERS.items()}
+
+
+def further_encoders(metrics: Sequence[str], *, usual: Mapping[str, str]) -> dict[str, str]:
+    """Encoder -> weights: the `usual` ones and those that the named metrics need besides.
+
+    Those are embedded ones where the usual ones are, else the published ones.
+    Raises: ConfigError for a metric that is none of METRICS, and for one whose weights must be named.
+    """
+    specs = dict(usual)
+    is_world = any(spec == ENCODERS[name].world for name, spec in usual.items())
+    for key in metrics:
+        if key not in METRICS:
+            raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}, got {key!r}; see evaluate --list.")
+        for name in METRICS[key].facts.needs:
+            facts = ENCODERS[name]
+            spec = specs.get(name) or (facts.world if is_world else None) or facts.photo or facts.published
+            if spec is None:
+                wanted = f"weights for the {facts.noun} that it needs"
+                raise ConfigError(f"--metric {key}: expected {wanted}, got none; add --encoder {name}=WEIGHTS.")
+            specs[name] = spec
+    return specs
 
 
 def _benchmark_file(run: Path, *, benchmark: str, data: Path | None, progress: Progress) -> Path:
