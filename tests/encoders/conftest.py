@@ -25,7 +25,8 @@ def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images() -> list[Image.Image]:
-    """Seven pictures of different sizes, landscape, portrait and square."""
+    """Eleven pictures of different sizes, landscape, portrait and square: a whole batch and a padded one."""
     rng = np.random.default_rng(0)
     sizes = [(50, 37), (37, 50), (64, 64), (33, 90), (32, 32), (200, 120), (28, 28)]
+    sizes += [(31, 64), (90, 33), (48, 48), (60, 61)]
     return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]

@@ -67,7 +67,7 @@ class FeatureStore:
         if row is None:
             raise KeyError(key)
         value, crc = row
-        if zlib.crc32(value) != crc:
+        if not isinstance(value, bytes) or zlib.crc32(value) != crc:
             raise self._damaged(encoder_id, "a value with another checksum")
         return value
 
@@ -83,7 +83,7 @@ class FeatureStore:
                 found.update(
                     key for (key,) in database.execute(f"SELECT key FROM features WHERE key IN ({marks})", some)
                 )
-        return found
+        return found.intersection(wanted)
 
     def put(self, encoder_id: str, values: Mapping[bytes, bytes]) -> None:
         """Keeps the values; a key that has one keeps it. Raises: OutputError where nothing can be written."""
@@ -115,12 +115,11 @@ class FeatureStore:
             except OSError as error:
                 wanted = f"{path.parent}: expected a folder for features, got {error.strerror or error}"
                 raise OutputError(f"{wanted}; name another one with --features.") from error
-            database = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT)
+            self._open[encoder_id] = database = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT)
             with database:
                 database.execute(_LAYOUT)
                 database.execute(_ABOUT)
                 database.execute("INSERT OR IGNORE INTO about VALUES (?)", (encoder_id,))
-            self._open[encoder_id] = database
         return self._open[encoder_id]
 
     def _damaged(self, encoder_id: str, got: str) -> DataError:
