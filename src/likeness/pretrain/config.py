@@ -96,6 +96,7 @@ class PretrainConfig(Frozen):
     probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable
+    detector: EncoderTable
 
 
 def read_config(path: Path) -> PretrainConfig:

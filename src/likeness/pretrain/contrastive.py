@@ -126,7 +126,7 @@ class AttributeReaders(nn.Module):
         return attribute_loss(read, classes.to(rows.device))
 
 
-def _blur(pixels: Tensor, rng: random.Random) -> Tensor:
+def blur(pixels: Tensor, rng: random.Random) -> Tensor:
     """Some batches a little blurred and noisy, as generated pictures are."""
     if rng.random() < 0.3:
         pixels = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -149,7 +149,7 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     def loss_of(first: int, batch: PairBatch) -> Tensor:
         rng = random.Random(f"blur/{first}")
         scale = log_scale.clamp(max=4.0).exp()
-        scenes = features(_blur(to_pixels(batch.scenes), rng))
+        scenes = features(blur(to_pixels(batch.scenes), rng))
         portraits = features(to_pixels(batch.portraits))
         who_loss = match_loss(
             F.normalize(scenes, dim=-1), F.normalize(portraits, dim=-1), _same_identity(batch).to(device), scale=scale
@@ -197,7 +197,7 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
         prompts: list[str] = [(caption if rng.random() < 0.5 else described_caption)(s) for s in batch.scenarios]
         prompts += [f"a {describe(who)}" for who in batch.identities]
         scale = clip.logit_scale.clamp(max=4.6).exp()
-        seen = images(_blur(to_pixels(batch.scenes), rng)), images(to_pixels(batch.portraits))
+        seen = images(blur(to_pixels(batch.scenes), rng)), images(to_pixels(batch.portraits))
         scenes, portraits = (F.normalize(features, dim=-1) for features in seen)
         pictures = torch.cat([scenes, portraits])
         equal = torch.tensor([[float(a == b) for b in prompts] for a in prompts], device=device)

@@ -13,6 +13,7 @@ STAGES: dict[str, str] = {
     "probe": "likeness.pretrain.probe:train_probe",
     "clip": "likeness.pretrain.contrastive:train_clip",
     "dino": "likeness.pretrain.contrastive:train_dino",
+    "detector": "likeness.pretrain.detector:train_detector",
     "transformer": "likeness.pretrain.transformer:train_transformer",
     "guidance": "likeness.pretrain.guidance:train_guidance",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
@@ -21,7 +22,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "detector")
 CONFIGS = {"flux": "model_index.json"}
 
 
