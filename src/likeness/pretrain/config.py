@@ -97,6 +97,7 @@ class PretrainConfig(Frozen):
     clip: EncoderTable
     dino: EncoderTable
     detector: EncoderTable
+    pose: EncoderTable
 
 
 def read_config(path: Path) -> PretrainConfig:

@@ -14,6 +14,7 @@ STAGES: dict[str, str] = {
     "clip": "likeness.pretrain.contrastive:train_clip",
     "dino": "likeness.pretrain.contrastive:train_dino",
     "detector": "likeness.pretrain.detector:train_detector",
+    "pose": "likeness.pretrain.pose:train_pose",
     "transformer": "likeness.pretrain.transformer:train_transformer",
     "guidance": "likeness.pretrain.guidance:train_guidance",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
@@ -22,7 +23,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "detector")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "detector", "pose")
 CONFIGS = {"flux": "model_index.json"}
 
 
