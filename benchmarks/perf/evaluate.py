@@ -144,13 +144,10 @@ def main() -> None:
         work = partial(run_jobs, batches, load=partial(bare, load_encoders(specs)), workers=workers, single_thread=True)
         alone = timed(lambda: list(work()))
         encoders = load_encoders(specs)
-        base.BATCH, size = 1, base.BATCH  # the public loop pads nothing
-        base.in_batches.__kwdefaults__["size"] = 1
+        base.in_batches.__kwdefaults__["size"] = 1  # the public loop pads nothing
         looped = timed(lambda: loop(cases[: options.loop], folder / "run", encoders)) / options.loop
-        base.BATCH = size
-    print(
-        f"first {first:.1f} s, second {second:.2f} s, bare {alone:.1f} s, loop {looped:.2f} s a picture, {workers} workers"
-    )
+    print(f"{workers} workers: first {first:.1f} s, second {second:.2f} s, bare {alone:.1f} s")
+    print(f"the public loop: {looped:.2f} s a picture")
     figure("evaluate against the public loop", looped * options.pictures / first, goal=3.0, better="higher", n=num)
     figure("evaluate against bare encoders", alone / first, goal=0.85, better="higher", n=num)
     figure("second evaluation against the first", second / first, goal=0.05, better="lower", n=num)
