@@ -22,6 +22,7 @@ from likeness.pretrain.pose import (
     pose_processor,
     train_pose,
 )
+from likeness.world.render import AP10K
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
