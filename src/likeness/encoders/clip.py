@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from likeness.core.hash_cache import remembered_sha256
+from likeness.core.hashing import short
 from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
@@ -26,6 +28,12 @@ class TextFeature(NamedTuple):
     truncated: bool
 
 
+def seen_by(processor: CLIPImageProcessorPil) -> str:
+    """What the processor does to a picture, in words."""
+    edge, crop = processor.size["shortest_edge"], processor.crop_size["height"]
+    return f"PIL, short side {edge}, filter {int(processor.resample)}, centre crop {crop}, checkpoint's mean and std"
+
+
 class ClipEncoder(FeatureEncoder):
     """A frozen CLIP in float32; D is the width of the shared space."""
 
@@ -34,13 +42,17 @@ class ClipEncoder(FeatureEncoder):
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model: CLIPModel = load_whole(CLIPModel, folder, device=device)
-        self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        texts = self.processing_folder(folder)
+        self.processor = CLIPImageProcessorPil.from_pretrained(texts, local_files_only=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(texts, local_files_only=True)
         self.max_tokens: int = self.model.text_model.config.max_position_embeddings
         self.device = device
-        edge, crop = self.processor.size["shortest_edge"], self.processor.crop_size["height"]
-        seen = f"PIL, short side {edge}, filter {int(self.processor.resample)}, centre crop {crop}, "
-        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=f"{seen}checkpoint's mean and std")
+        seen = seen_by(self.processor) + ("" if texts == folder else f", tokenizer {short(remembered_sha256(texts))}")
+        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=seen)
+
+    def processing_folder(self, folder: Path) -> Path:
+        """Where the tokenizer and the preprocessor config lie: beside the model."""
+        return folder
 
     def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
         outputs: Any = self.model.get_image_features(pixel_values=pixels)  # typed as a record or a tuple
