@@ -3,10 +3,10 @@
 A pickle is read by torch's restricted reader, which runs no code; one that names anything else is refused by that name.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError  # what torch's reader raises; nothing is unpickled with it
 from typing import Any, cast  # Any: what a pickle holds
 
 import torch
@@ -40,14 +40,14 @@ def _loaded(path: Path) -> Any:
             check_safetensors(path)
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise WeightsError(_refusal(path, error)) from None
     except (OSError, ValueError, KeyError, EOFError, RuntimeError, SafetensorError) as error:
         got = error.strerror if isinstance(error, OSError) and error.strerror else short_reason(error)
         raise WeightsError(f"{path}: expected a whole file of weights, got {got}; download it again.") from error
 
 
-def _refusal(path: Path, error: pickle.UnpicklingError) -> str:
+def _refusal(path: Path, error: UnpicklingError) -> str:
     """Why the restricted reader stopped: the name that a pickle wanted to call, or damage."""
     named = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(?:type|function|class) (\S+)", str(error))
     if named is None:
