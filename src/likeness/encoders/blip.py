@@ -23,7 +23,7 @@ from likeness.core.weights import resolve_processing
 from likeness.encoders.affine import head_of, read_head, write_head
 from likeness.encoders.base import FolderEncoder, encoder_id, in_batches, load_whole
 from likeness.encoders.clip import seen_by
-from likeness.encoders.open_clip import write_model
+from likeness.encoders.open_clip import write_model, write_preprocessing
 from likeness.encoders.reward import PairScore
 
 MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072
@@ -136,7 +136,7 @@ def write_image_reward(tensors: Tensors, *, folder: Path, heads: BlipHeads, base
     write_model(BlipTextModel, text_config, text, folder=folder / TEXT, add_pooling_layer=False)
     write_head(head_of({name: tensor.double().numpy() for name, tensor in rest.items()}, prefix=HEAD), folder=folder)
     AutoTokenizer.from_pretrained(resolve_processing(base), local_files_only=True).save_pretrained(folder)
-    CLIPImageProcessorPil().save_pretrained(folder)
+    write_preprocessing(vision_config.image_size, folder=folder)
 
 
 def split_tensors(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:

@@ -151,10 +151,14 @@ def write_clip(tensors: Tensors, *, folder: Path, heads: ClipHeads, base: str) -
     config = clip_config(tensors, heads=heads)
     tokenizer = AutoTokenizer.from_pretrained(resolve_processing(base), local_files_only=True)
     write_model(CLIPModel, config, clip_tensors(tensors), folder=folder)
-    size: int = config.vision_config.image_size
+    write_preprocessing(config.vision_config.image_size, folder=folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_preprocessing(size: int, *, folder: Path) -> None:
+    """`folder` gets the preprocessor config of every public CLIP, for pictures of `size` px."""
     crop = {"height": size, "width": size}
     CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=crop).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def write_model(kind: Any, config: Any, tensors: Tensors, *, folder: Path, **options: Any) -> None:
