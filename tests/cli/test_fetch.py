@@ -48,7 +48,7 @@ def test_a_fetched_scorer_is_found_by_its_name(cache: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["fetch", "--from", "a.pt"], "NAME: expected what --from or --base is for, got none"),
+        (["fetch", "--from", "a.pt"], "expected what --from or --base is for, got none"),
         (["fetch", "hsp_v2"], "did you mean hps_v2"),
         (["fetch", "hps_v1"], "--from FILE"),
     ],

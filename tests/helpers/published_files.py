@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 def as_open_clip(model: CLIPModel) -> dict[str, Tensor]:
     """The weights of a CLIPModel under the names of open_clip, query, key and value in one matrix."""
-    weights = model.state_dict()
+    weights, config = model.state_dict(), model.vision_model.config
     found = {
         "logit_scale": weights["logit_scale"],
         "text_projection": weights["text_projection.weight"].T,
@@ -34,7 +34,7 @@ def as_open_clip(model: CLIPModel) -> dict[str, Tensor]:
         found[f"visual.ln_post.{kind}"] = weights[f"vision_model.post_layernorm.{kind}"]
         found[f"ln_final.{kind}"] = weights[f"text_model.final_layer_norm.{kind}"]
         for ours, theirs in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
-            for layer in range(model.config.vision_config.num_hidden_layers):
+            for layer in range(config.num_hidden_layers):
                 old, new = f"{ours}.encoder.layers.{layer}", f"{theirs}.resblocks.{layer}"
                 qkv = [weights[f"{old}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
                 found |= {

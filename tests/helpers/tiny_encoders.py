@@ -86,7 +86,7 @@ def tiny_head(width: int) -> Affine:
 
 
 def write_aesthetic(folder: Path) -> Path:
-    vision = tiny_clip(seed=10).config.vision_config
+    vision = tiny_clip(seed=10).vision_model.config
     vision.projection_dim = 12
     CLIPVisionModelWithProjection(vision).save_pretrained(folder)
     size = {"shortest_edge": 32}
@@ -105,7 +105,7 @@ def tiny_words() -> BertTokenizer:
 def tiny_blip() -> tuple[BlipVisionModel, BlipTextModel]:
     """Both parts of a random BLIP; its vision tower is wider than its text encoder."""
     torch.manual_seed(11)
-    small = {"num_hidden_layers": 2, "num_attention_heads": 2}
+    small: dict[str, Any] = {"num_hidden_layers": 2, "num_attention_heads": 2}
     eyes = BlipVisionConfig(
         hidden_size=24, intermediate_size=40, image_size=32, patch_size=8, layer_norm_eps=1e-6, **small
     )

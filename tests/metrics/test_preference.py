@@ -47,9 +47,8 @@ def test_preference_is_the_raw_cosine_of_picture_and_prompt(key: str, tmp_path: 
     case = Case(id="a", prompt="a cat", subjects=())
     evidence, encoder = seen_of(case, path, name=key, write=COSINES[key], folder=tmp_path)
     found = METRICS[key].measure(evidence).value
-    a, b = (
-        np.asarray(each, np.float64) for each in (encoder.look([Image.open(path)])[0], encoder.read(["a cat"])[0][0])
-    )
+    a = np.asarray(encoder.look([Image.open(path)])[0], np.float64)
+    b = np.asarray(encoder.read(["a cat"])[0].vector, np.float64)
     assert found.value == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-5)
     assert (found.note, found.status) == ("", "measured")
 
@@ -60,7 +59,8 @@ def test_a_cut_prompt_is_noted(key: str) -> None:
     case = Case(id="a", prompt="a cat", subjects=())
     evidence = Evidence(case, {key: np.array([1.0, 0.0])}, {key: TextFeature(vector, True)}, ())
     found = METRICS[key].measure(evidence).value
-    assert found == Value(pytest.approx(0.6), "prompt cut to the encoder's length")
+    assert found.value == pytest.approx(0.6)
+    assert found.note == "prompt cut to the encoder's length"
 
 
 def test_image_reward_is_what_was_answered_to_the_exact_prompt(tmp_path: Path) -> None:

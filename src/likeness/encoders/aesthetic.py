@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
@@ -19,11 +18,11 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from likeness.core.errors import WeightsError
 from likeness.core.weights import resolve_weights
 from likeness.encoders.affine import head_of, read_head, write_head
-from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole
+from likeness.encoders.base import PixelEncoder, encoder_id, in_batches, load_whole, unit_rows
 from likeness.encoders.clip import seen_by
 
 
-class AestheticEncoder(FeatureEncoder):
+class AestheticEncoder(PixelEncoder):
     """A frozen CLIP and the head beside it; it sees one number in a picture."""
 
     sight: ClassVar[Any] = float
@@ -42,19 +41,19 @@ class AestheticEncoder(FeatureEncoder):
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> list[float]:
         """The score of each picture, independent of the other pictures."""
-        features: np.ndarray = super().look(images)
+        pixels = [self.pixel_values(image) for image in images]
+        features = unit_rows(in_batches(pixels, self._feature, device=self.device))
         return [float(score) for score in self.head(features)]
 
 
 def convert_aesthetic(tensors: Mapping[str, Tensor], folder: Path, base: str) -> None:
     """`folder` holds the head of these tensors beside the CLIP of `base`. Raises: WeightsError."""
     head = head_of({name: tensor.double().numpy() for name, tensor in tensors.items()}, prefix="layers.")
-    model, info = CLIPVisionModelWithProjection.from_pretrained(
-        clip := resolve_weights(base), local_files_only=True, use_safetensors=True, output_loading_info=True
-    )
-    if info["missing_keys"] or model.config.projection_dim != len(head.weight):
-        what = f"a CLIP with features of width {len(head.weight)}"
-        raise WeightsError(f"{base}: expected {what}, got another; pass --base openai/clip-vit-large-patch14.")
+    clip = resolve_weights(base)
+    model: CLIPVisionModelWithProjection = load_whole(CLIPVisionModelWithProjection, clip, device="cpu")
+    if model.config.projection_dim != len(head.weight):
+        what = f"{base}: expected a CLIP with features of width {len(head.weight)}, got {model.config.projection_dim}"
+        raise WeightsError(f"{what}; pass --base openai/clip-vit-large-patch14.")
     model.save_pretrained(folder)
     CLIPImageProcessorPil.from_pretrained(clip, local_files_only=True).save_pretrained(folder)
     write_head(head, folder=folder)

@@ -161,15 +161,20 @@ class FolderEncoder(ABC):
             raise WeightsError(f"{what}; pass a folder in stock transformers format.") from error
 
 
-class FeatureEncoder(FolderEncoder):
-    """A folder's model that gives one unit vector per picture, which it sees through `processor`."""
+class PixelEncoder(FolderEncoder):
+    """A folder's model that sees pictures through a stock image `processor`."""
 
-    sight: ClassVar[Any] = np.ndarray
     processor: Any  # a stock image processor
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
         """The picture as the model sees it."""
         return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
+
+
+class FeatureEncoder(PixelEncoder):
+    """A folder's model that gives one unit vector per picture."""
+
+    sight: ClassVar[Any] = np.ndarray
 
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:

@@ -21,7 +21,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from likeness.core.errors import WeightsError
 from likeness.core.weights import resolve_processing
 from likeness.encoders.affine import head_of, read_head, write_head
-from likeness.encoders.base import FolderEncoder, encoder_id, in_batches, load_whole
+from likeness.encoders.base import PixelEncoder, encoder_id, in_batches, load_whole
 from likeness.encoders.clip import seen_by
 from likeness.encoders.open_clip import write_model, write_preprocessing
 from likeness.encoders.reward import PairScore
@@ -34,7 +34,7 @@ VISION, TEXT = "vision", "text"  # folders inside the encoder's
 Tensors = Mapping[str, Tensor]
 
 
-class ImageRewardEncoder(FolderEncoder):
+class ImageRewardEncoder(PixelEncoder):
     """A frozen ImageReward in float32; asked of a picture and a prompt, it answers a score."""
 
     wanted = ("ImageReward encoder", "a BlipVisionModel, a BlipTextModel, head.safetensors and a tokenizer")
@@ -54,15 +54,12 @@ class ImageRewardEncoder(FolderEncoder):
     def ask(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[PairScore]:
         """The score of each picture for its text, independent of the other pairs."""
         distinct = {id(image): image for image in images}
-        pixels = [self._pixels(image) for image in distinct.values()]
+        pixels = [self.pixel_values(image) for image in distinct.values()]
         seen = in_batches(pixels, self._look, device=self.device)
         place = {key: index for index, key in enumerate(distinct)}
         states = self._states(texts, seen=[seen[place[id(image)]] for image in images])
         rewards = (self.head(states) - MEAN) / DEVIATION
         return [PairScore(float(reward), self._is_longer(text)) for reward, text in zip(rewards, texts, strict=True)]
-
-    def _pixels(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
-        return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
 
     def _look(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B N D"]:
         return self.vision(pixel_values=pixels).last_hidden_state
@@ -136,7 +133,7 @@ def write_image_reward(tensors: Tensors, *, folder: Path, heads: BlipHeads, base
     write_model(BlipTextModel, text_config, text, folder=folder / TEXT, add_pooling_layer=False)
     write_head(head_of({name: tensor.double().numpy() for name, tensor in rest.items()}, prefix=HEAD), folder=folder)
     AutoTokenizer.from_pretrained(resolve_processing(base), local_files_only=True).save_pretrained(folder)
-    write_preprocessing(vision_config.image_size, folder=folder)
+    write_preprocessing(vision_config, folder=folder)
 
 
 def split_tensors(tensors: Tensors) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:

@@ -151,12 +151,13 @@ def write_clip(tensors: Tensors, *, folder: Path, heads: ClipHeads, base: str) -
     config = clip_config(tensors, heads=heads)
     tokenizer = AutoTokenizer.from_pretrained(resolve_processing(base), local_files_only=True)
     write_model(CLIPModel, config, clip_tensors(tensors), folder=folder)
-    write_preprocessing(config.vision_config.image_size, folder=folder)
+    write_preprocessing(config.vision_config, folder=folder)
     tokenizer.save_pretrained(folder)
 
 
-def write_preprocessing(size: int, *, folder: Path) -> None:
-    """`folder` gets the preprocessor config of every public CLIP, for pictures of `size` px."""
+def write_preprocessing(vision: Any, *, folder: Path) -> None:
+    """`folder` gets the preprocessor config of every public CLIP, for pictures of the size in the tower's config."""
+    size = int(vision.image_size)
     crop = {"height": size, "width": size}
     CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size=crop).save_pretrained(folder)
 
