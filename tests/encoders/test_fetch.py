@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,7 +151,7 @@ class Runs:
     """A pickle of it runs a command when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return subprocess.getoutput, ("touch ran",)
+        return os.mkdir, ("ran",)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -161,9 +160,7 @@ def test_a_pickle_with_code_is_refused_by_name_and_does_not_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": Runs()}}, "code.pt", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(
-        WeightsError, match=r"code\.pt: expected tensors only, got a pickle that names subprocess\.getoutput"
-    ):
+    with pytest.raises(WeightsError, match=r"code\.pt: expected tensors only, got a pickle that names \w+\.mkdir"):
         fetch("hps_v2", source=Path("code.pt"))
     assert not Path("ran").exists()
 
@@ -229,3 +226,9 @@ def test_offline_one_message_names_all(monkeypatch: pytest.MonkeyPatch, cache: P
     told = str(caught.value)
     for part in ("http://127.0.0.1:9/HPS.pt: expected a file, got ", "hps_v2", "--from FILE", str(cache / "hps_v2")):
         assert part in told
+
+
+def test_a_base_that_cannot_be_had_is_told_with_its_flag(tmp_path: Path) -> None:
+    file = write_hps(tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match=r"got 'nowhere at all'; correct the name: --base FOLDER\.$"):
+        fetch("hps_v2", source=file, base="nowhere at all")
