@@ -43,7 +43,7 @@ def test_what_the_folder_lacks_comes_from_the_named_clip(
 
 
 def test_another_clip_borrows_nothing(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="preprocessor_config"):
+    with pytest.raises(WeightsError, match="image processor"):
         load_encoder("clip", str(as_published(tmp_path / "bare")))
 
 

@@ -19,7 +19,7 @@ class EncoderFacts(NamedTuple):
 
     `photo` and `world` are the weights used by default for photographs and for the drawn world. Where `photo` is None,
     `published` are those for photographs when a metric that needs them is asked for. Published weights are named with
-    a revision that holds them as safetensors.
+    a revision that holds them as safetensors, or by the name under which `likeness fetch` keeps them.
     """
 
     load: str

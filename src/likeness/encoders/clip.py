@@ -7,7 +7,7 @@ Differs: float32 instead of those scripts' float16; texts one at a time, without
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from likeness.core.hash_cache import remembered_sha256
-from likeness.core.hashing import short
+from likeness.core.weights import resolve_processing
 from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
@@ -35,24 +34,25 @@ def seen_by(processor: CLIPImageProcessorPil) -> str:
 
 
 class ClipEncoder(FeatureEncoder):
-    """A frozen CLIP in float32; D is the width of the shared space."""
+    """A frozen CLIP in float32; D is the width of the shared space.
 
+    `processing` names whose tokenizer and preprocessor config stand in for those that its folder lacks.
+    """
+
+    processing: ClassVar[str | None] = None
     reading = TextFeature
     wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model: CLIPModel = load_whole(CLIPModel, folder, device=device)
-        texts = self.processing_folder(folder)
+        borrowed = None if (folder / "preprocessor_config.json").is_file() else self.processing
+        texts = resolve_processing(borrowed) if borrowed else folder
         self.processor = CLIPImageProcessorPil.from_pretrained(texts, local_files_only=True)
         self.tokenizer = AutoTokenizer.from_pretrained(texts, local_files_only=True)
         self.max_tokens: int = self.model.text_model.config.max_position_embeddings
         self.device = device
-        seen = seen_by(self.processor) + ("" if texts == folder else f", tokenizer {short(remembered_sha256(texts))}")
+        seen = seen_by(self.processor) + (f", tokenizer of {borrowed}" if borrowed else "")
         self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=seen)
-
-    def processing_folder(self, folder: Path) -> Path:
-        """Where the tokenizer and the preprocessor config lie: beside the model."""
-        return folder
 
     def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
         outputs: Any = self.model.get_image_features(pixel_values=pixels)  # typed as a record or a tuple

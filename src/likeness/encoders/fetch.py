@@ -12,6 +12,7 @@ from likeness.core.files import read_json, recover_folder, replaced_folder, writ
 from likeness.core.hashing import file_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.spec import closest
+from likeness.core.weights import resolve_processing
 from likeness.encoders.fetchable import FETCHABLE, Fetchable
 
 
@@ -41,6 +42,7 @@ def fetch(name: str, *, source: Path | None = None, base: str | None = None, pro
     sha256 = _checked_sha256(file, facts)
     if (recorded(folder) or {}).get("sha256") == sha256 and base is None:
         return Fetched(folder, was_there=True)
+    _require_base(base or facts.base)
     _convert(name, file, sha256=sha256, base=base or facts.base, folder=folder)
     if source is None:
         shutil.rmtree(_downloads(name), ignore_errors=True)
@@ -54,6 +56,14 @@ def recorded(folder: Path) -> dict[str, Any] | None:
     except DataError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _require_base(base: str) -> None:
+    """Raises: WeightsError for a base that cannot be had, before anything large is read."""
+    try:
+        resolve_processing(base)
+    except WeightsError as error:
+        raise WeightsError(f"{str(error).removesuffix('.')}: --base FOLDER.") from error
 
 
 def _convert(name: str, file: Path, *, sha256: str, base: str, folder: Path) -> None:
