@@ -42,7 +42,6 @@ def fetch(name: str, *, source: Path | None = None, base: str | None = None, pro
     sha256 = _checked_sha256(file, facts)
     if (recorded(folder) or {}).get("sha256") == sha256 and base is None:
         return Fetched(folder, was_there=True)
-    _require_base(base or facts.base)
     _convert(name, file, sha256=sha256, base=base or facts.base, folder=folder)
     if source is None:
         shutil.rmtree(_downloads(name), ignore_errors=True)
@@ -59,7 +58,7 @@ def recorded(folder: Path) -> dict[str, Any] | None:
 
 
 def _require_base(base: str) -> None:
-    """Raises: WeightsError for a base that cannot be had, before anything large is read."""
+    """Raises: WeightsError for a base that cannot be had, before anything is written."""
     try:
         resolve_processing(base)
     except WeightsError as error:
@@ -70,6 +69,7 @@ def _convert(name: str, file: Path, *, sha256: str, base: str, folder: Path) -> 
     from likeness.encoders.checkpoint import read_checkpoint
 
     tensors = read_checkpoint(file)
+    _require_base(base)
     with replaced_folder(folder) as fresh:
         try:
             resolve_name(FETCHABLE[name].convert)(tensors, fresh, base)
