@@ -134,7 +134,8 @@ def test_no_bare_except_and_no_vague_file_name(file: str) -> None:
 def test_nothing_is_pickled_and_no_global_numpy_seed_is_set(file: str) -> None:
     tree = tree_of(file)
     for line, name in imports(tree):
-        assert name.split(".")[0] not in {"pickle", "dill", "joblib"}, f"src/likeness/{file}:{line}: no pickle"
+        if name != "pickle.UnpicklingError":  # the error alone, which torch's restricted reader raises
+            assert name.split(".")[0] not in {"pickle", "dill", "joblib"}, f"src/likeness/{file}:{line}: no pickle"
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"np.random.seed", "random.seed"}:
             pytest.fail(f"src/likeness/{file}:{node.lineno}: pass an rng instead")

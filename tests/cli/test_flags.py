@@ -25,6 +25,7 @@ FLAGS = {
         "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
         "--features", "--json", "--list", "--metric", "--probe", "--workers", "RUN",
     ],
+    "fetch": ["--base", "--from", "--json", "NAME"],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
         "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",

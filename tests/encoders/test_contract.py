@@ -21,6 +21,14 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "clip": tiny.write_clip,
     "dino": tiny.write_vit,
     "probe": tiny.write_probe,
+    "dinov2": tiny.write_dinov2,
+    "clip_bigg14": tiny.write_clip_bigg14,
+    "hps_v1": tiny.write_hps_v1,
+    "hps_v2": tiny.write_hps_v2,
+    "hps_v21": tiny.write_hps_v21,
+    "pickscore": tiny.write_pickscore,
+    "aesthetic": tiny.write_aesthetic,
+    "image_reward": tiny.write_image_reward,
 }
 """A small folder of each encoder."""
 
@@ -74,17 +82,32 @@ def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> No
     assert facts.photo is None or "@" in facts.photo, "published weights are named with their revision"
 
 
+def look(encoder: Any, images: list[Image.Image]) -> list[Any]:
+    """What it sees of each picture, or answers to one text about each."""
+    seen = encoder.look(images) if hasattr(encoder, "look") else encoder.ask(images, ["a cat"] * len(images))
+    return [repeatable(each) for each in seen]
+
+
 def test_one_sight_per_picture_whatever_travels_with_it(encoder: Any, images: list[Image.Image]) -> None:
-    together = [repeatable(seen) for seen in encoder.look(images)]
+    together = look(encoder, images)
     assert len(together) == len(images)
-    assert together == [repeatable(encoder.look([image])[0]) for image in images]
-    assert together[::-1] == [repeatable(seen) for seen in encoder.look(images[::-1])]
-    assert repeatable(encoder.look([unlike(images[0])])[0]) != together[0]
+    assert together == [look(encoder, [image])[0] for image in images]
+    assert together[::-1] == look(encoder, images[::-1])
+    assert look(encoder, [unlike(images[0])])[0] != together[0]
 
 
 def test_a_picture_may_come_in_any_mode(encoder: Any, images: list[Image.Image]) -> None:
     grey = images[0].convert("L")
-    assert repeatable(encoder.look([grey])[0]) == repeatable(encoder.look([grey.convert("RGB")])[0])
+    assert look(encoder, [grey]) == look(encoder, [grey.convert("RGB")])
+
+
+def test_answers_do_not_depend_on_their_neighbours(encoder: Any, images: list[Image.Image]) -> None:
+    if not hasattr(encoder, "ask"):
+        return
+    pairs = [(image, text) for image in images for text in ("a cat", "dogs")]
+    together = [repeatable(each) for each in encoder.ask([image for image, _ in pairs], [text for _, text in pairs])]
+    assert together == [repeatable(encoder.ask([image], [text])[0]) for image, text in pairs]
+    assert together[0] != together[1]
 
 
 def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> None:
@@ -99,7 +122,7 @@ def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> Non
 
 def test_looking_leaves_the_random_state_and_the_picture_alone(encoder: Any, images: list[Image.Image]) -> None:
     before, state = images[0].tobytes(), torch.get_rng_state()
-    encoder.look(images[:1])
+    look(encoder, images[:1])
     assert images[0].tobytes() == before
     assert torch.equal(torch.get_rng_state(), state)
 

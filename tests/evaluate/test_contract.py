@@ -1,16 +1,19 @@
 """What every metric of the table keeps, asked of a small benchmark and the encoders it needs."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import tiny_encoders as tiny
 from PIL import Image
 from seen import with_eyes
 
 from likeness.core.records import Case, Subject, read_cases
 from likeness.encoders import ENCODERS
+from likeness.evaluate import load_encoders
 from likeness.evaluate.eyes import Encoders, Wishes
 from likeness.evaluate.measure import Panel
 from likeness.metrics import METRICS
@@ -20,6 +23,25 @@ from likeness.metrics.base import Evidence, Measured, Metric, Status
 @pytest.fixture(params=sorted(METRICS))
 def metric(request: pytest.FixtureRequest) -> Metric:
     return METRICS[request.param]
+
+
+FURTHER: dict[str, Callable[[Path], Path]] = {
+    "dinov2": tiny.write_dinov2,
+    "clip_bigg14": tiny.write_clip_bigg14,
+    "hps_v1": tiny.write_hps_v1,
+    "hps_v2": tiny.write_hps_v2,
+    "hps_v21": tiny.write_hps_v21,
+    "pickscore": tiny.write_pickscore,
+    "aesthetic": tiny.write_aesthetic,
+    "image_reward": tiny.write_image_reward,
+}
+"""Small folders of the encoders that no default evaluation uses."""
+
+
+@pytest.fixture(scope="module")
+def encoders(weights: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    folder = tmp_path_factory.mktemp("further")
+    return load_encoders(weights | {name: str(write(folder / name)) for name, write in FURTHER.items()})
 
 
 @pytest.fixture

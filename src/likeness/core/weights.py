@@ -1,4 +1,4 @@
-"""Where checkpoints come from: inside the package, a local folder, or the Hugging Face hub.
+"""Where checkpoints come from: inside the package, the user's cache, a local folder, or the Hugging Face hub.
 
 Only safetensors and text files are ever fetched or read: no pickles.
 """
@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from likeness.core.errors import DataError, WeightsError
+from likeness.core.fetched import fetched
 from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
 
@@ -41,9 +42,9 @@ def embedded(name: str) -> Path:
 def resolve_weights(spec: str) -> Path:
     """A local folder with the weights `spec` names, whose safetensors files are whole.
 
-    `spec` is the name of an embedded checkpoint, an existing folder, or a hub id "owner/name" or "owner/name@revision",
-    which is downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors
-    beside its model_index.json, which repeat its parts in one file).
+    `spec` is the name of an embedded or a fetched checkpoint, an existing folder, or a hub id "owner/name" or
+    "owner/name@revision", which is downloaded once (safetensors, JSON, text and tokenizer files only;
+    of a pipeline without the safetensors beside its model_index.json, which repeat its parts in one file).
     Raises: WeightsError when nothing of that name exists, the download fails or brings no safetensors, or a file is
     damaged.
     """
@@ -70,9 +71,20 @@ def weights_facts(spec: Path | str, place: Path) -> dict[str, str]:
     return {"id": public_name(spec), "sha256": remembered_sha256(place)}
 
 
+def resolve_processing(spec: str) -> Path:
+    """A folder with the configs and tokenizers that `spec` names; of a hub id no weights are downloaded.
+
+    Raises: WeightsError as `resolve_weights` does.
+    """
+    is_on_hub = _HUB_ID.fullmatch(spec) and not os.path.exists(Path(spec).expanduser())
+    return _download(spec, texts_only=True) if is_on_hub else _locate(spec)
+
+
 def _locate(spec: str) -> Path:
     if spec in embedded_names():
         return embedded(spec)
+    if folder := fetched(spec):
+        return folder
     path = Path(spec).expanduser()
     if os.path.isdir(path):  # unlike Path.is_dir, also answers for names no file system accepts
         return path.absolute()  # ./flux as Path("flux") would be the embedded one where it is looked up again
@@ -85,7 +97,7 @@ def _locate(spec: str) -> Path:
     raise WeightsError(f"weights: expected {wanted}, got {spec!r}; correct the name.")
 
 
-def _download(spec: str) -> Path:
+def _download(spec: str, *, texts_only: bool = False) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -97,6 +109,8 @@ def _download(spec: str) -> Path:
         return Path(found)
 
     try:
+        if texts_only:
+            return fetch(*_HUB_TEXTS)
         is_pipeline = (fetch(*_HUB_TEXTS) / "model_index.json").is_file()
         folder = fetch(*_HUB_TEXTS, "*/*.safetensors" if is_pipeline else "*.safetensors")  # "*" also matches "/"
     except (HfHubHTTPError, OSError, ValueError) as error:

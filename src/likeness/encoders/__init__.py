@@ -19,7 +19,7 @@ class EncoderFacts(NamedTuple):
 
     `photo` and `world` are the weights used by default for photographs and for the drawn world. Where `photo` is None,
     `published` are those for photographs when a metric that needs them is asked for. Published weights are named with
-    a revision that holds them as safetensors.
+    a revision that holds them as safetensors, or by the name under which `likeness fetch` keeps them.
     """
 
     load: str
@@ -55,6 +55,78 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world="probe",
         licence="Apache-2.0",
+    ),
+    "dinov2": EncoderFacts(
+        load="likeness.encoders.vit:VitEncoder",
+        noun="dinov2 encoder",
+        reads="who or what a picture shows",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="facebook/dinov2-base@f9e44c814b77203eaa57a6bdbbd535f21ede1415",
+    ),
+    "clip_bigg14": EncoderFacts(
+        load="likeness.encoders.clip:ClipEncoder",
+        noun="CLIP bigG/14 encoder",
+        reads="pictures and texts in one space, as in Stellar's tables",
+        photo=None,
+        world=None,
+        licence="MIT",
+        published="laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@743c27bd53dfe508a0ade0f50698f99b39d03bec",
+    ),
+    "hps_v1": EncoderFacts(
+        load="likeness.encoders.hps:HpsV1",
+        noun="HPS v1 encoder",
+        reads="pictures and texts in one space, by what people preferred",
+        photo=None,
+        world=None,
+        licence="weights unstated; code Apache-2.0",
+        published="hps_v1",
+    ),
+    "hps_v2": EncoderFacts(
+        load="likeness.encoders.hps:HpsV2",
+        noun="HPS v2.0 encoder",
+        reads="pictures and texts in one space, by what people preferred",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="hps_v2",
+    ),
+    "hps_v21": EncoderFacts(
+        load="likeness.encoders.hps:HpsV21",
+        noun="HPS v2.1 encoder",
+        reads="pictures and texts in one space, by what people preferred",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="hps_v21",
+    ),
+    "pickscore": EncoderFacts(
+        load="likeness.encoders.pickscore:PickScoreEncoder",
+        noun="PickScore encoder",
+        reads="pictures and texts in one space, by what people picked",
+        photo=None,
+        world=None,
+        licence="none stated; code MIT",
+        published="yuvalkirstain/PickScore_v1@a4e4367c6dfa7288a00c550414478f865b875800",
+    ),
+    "aesthetic": EncoderFacts(
+        load="likeness.encoders.aesthetic:AestheticEncoder",
+        noun="aesthetic encoder",
+        reads="how people would rate a picture's looks",
+        photo=None,
+        world=None,
+        licence="head Apache-2.0 (repository), CLIP MIT",
+        published="aesthetic",
+    ),
+    "image_reward": EncoderFacts(
+        load="likeness.encoders.blip:ImageRewardEncoder",
+        noun="ImageReward encoder",
+        reads="how people would like a picture for its prompt",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="image_reward",
     ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}

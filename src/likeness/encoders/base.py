@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from likeness.core.errors import DataError, MeasurementError, WeightsError
+from likeness.core.fetched import fetched, fetched_folder
 from likeness.core.hash_cache import remembered_sha256
 from likeness.core.hashing import short
 from likeness.core.rows import readable_mistakes
 from likeness.core.weights import require_configs, resolve_weights
+from likeness.encoders.fetchable import FETCHABLE
 
 Sight = TypeVar("Sight", covariant=True)
 
@@ -82,10 +84,13 @@ REASON_LENGTH = 300
 
 
 def weights_folder(spec: str | Path) -> Path:
-    """The local folder of an embedded name ("clip" or "embedded:clip"), a folder, or a hub id.
+    """The local folder of an embedded name ("clip" or "embedded:clip"), a fetched name, a folder, or a hub id.
 
-    Raises: WeightsError as `resolve_weights` does.
+    Raises: WeightsError as `resolve_weights` does, and for weights that are still to be fetched.
     """
+    if str(spec) in FETCHABLE and fetched(str(spec)) is None:
+        how = f"run `likeness fetch {spec}`, or `likeness fetch {spec} --from FILE` with a copy of the published file"
+        raise WeightsError(f"{spec}: expected converted weights in {fetched_folder(str(spec))}, got none; {how}.")
     return resolve_weights(str(spec).removeprefix("embedded:"))
 
 
@@ -128,24 +133,22 @@ def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
     return (features / lengths).astype(np.float32)
 
 
-class FeatureEncoder(ABC):
-    """A frozen model in float32 that gives one unit vector per picture; a subclass sets what is declared here.
+class FolderEncoder(ABC):
+    """A frozen model in float32, read from a folder in stock format; a subclass sets what is declared here.
 
     `wanted` are the noun of its errors and what its folder must hold.
     """
 
     wanted: ClassVar[tuple[str, str]]
-    sight: ClassVar[Any] = np.ndarray
     id: str
     device: str
-    processor: Any  # a stock image processor
 
     @abstractmethod
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None: ...
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
-        """The encoder of an embedded name, a local folder in stock transformers format, or a hub id.
+        """The encoder of an embedded or fetched name, a local folder in stock transformers format, or a hub id.
 
         Raises: WeightsError when there is none or it holds another model.
         """
@@ -157,9 +160,21 @@ class FeatureEncoder(ABC):
             what = f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}"
             raise WeightsError(f"{what}; pass a folder in stock transformers format.") from error
 
+
+class PixelEncoder(FolderEncoder):
+    """A folder's model that sees pictures through a stock image `processor`."""
+
+    processor: Any  # a stock image processor
+
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
         """The picture as the model sees it."""
         return np.asarray(self.processor(image.convert("RGB"))["pixel_values"][0], dtype=np.float32)
+
+
+class FeatureEncoder(PixelEncoder):
+    """A folder's model that gives one unit vector per picture."""
+
+    sight: ClassVar[Any] = np.ndarray
 
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:

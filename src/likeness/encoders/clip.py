@@ -7,7 +7,7 @@ Differs: float32 instead of those scripts' float16; texts one at a time, without
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from likeness.core.weights import resolve_processing
 from likeness.encoders.base import FeatureEncoder, encoder_id, load_whole, unit_rows
 
 
@@ -26,21 +27,32 @@ class TextFeature(NamedTuple):
     truncated: bool
 
 
-class ClipEncoder(FeatureEncoder):
-    """A frozen CLIP in float32; D is the width of the shared space."""
+def seen_by(processor: CLIPImageProcessorPil) -> str:
+    """What the processor does to a picture, in words."""
+    edge, crop = processor.size["shortest_edge"], processor.crop_size["height"]
+    return f"PIL, short side {edge}, filter {int(processor.resample)}, centre crop {crop}, checkpoint's mean and std"
 
+
+class ClipEncoder(FeatureEncoder):
+    """A frozen CLIP in float32; D is the width of the shared space.
+
+    `processing` names whose tokenizer and preprocessor config stand in for those that its folder lacks.
+    """
+
+    processing: ClassVar[str | None] = None
     reading = TextFeature
     wanted = ("CLIP", "a CLIPModel as safetensors with tokenizer and preprocessor config")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
         self.model: CLIPModel = load_whole(CLIPModel, folder, device=device)
-        self.processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        borrowed = None if (folder / "preprocessor_config.json").is_file() else self.processing
+        texts = resolve_processing(borrowed) if borrowed else folder
+        self.processor = CLIPImageProcessorPil.from_pretrained(texts, local_files_only=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(texts, local_files_only=True)
         self.max_tokens: int = self.model.text_model.config.max_position_embeddings
         self.device = device
-        edge, crop = self.processor.size["shortest_edge"], self.processor.crop_size["height"]
-        seen = f"PIL, short side {edge}, filter {int(self.processor.resample)}, centre crop {crop}, "
-        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=f"{seen}checkpoint's mean and std")
+        seen = seen_by(self.processor) + (f", tokenizer of {borrowed}" if borrowed else "")
+        self.id = encoder_id("clip", spec=spec, folder=folder, preprocessing=seen)
 
     def _feature(self, pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
         outputs: Any = self.model.get_image_features(pixel_values=pixels)  # typed as a record or a tuple

@@ -4,7 +4,21 @@ Metrics are pure functions of evidence: they never see the model under test and 
 file and one line below; evaluation, tables and pages know metrics from here only.
 """
 
-from likeness.metrics import attributes, clarity, clip_i, clip_t, dino
+from likeness.metrics import (
+    aesthetic,
+    attributes,
+    clarity,
+    clip_i,
+    clip_n,
+    clip_t,
+    dino,
+    dinov2,
+    hps_v1,
+    hps_v2,
+    hps_v21,
+    image_reward,
+    pickscore,
+)
 from likeness.metrics.base import Metric
 
 # Every metric, in the order in which tables show them.
@@ -16,5 +30,13 @@ METRICS: dict[str, Metric] = {
         *dino.DINO,
         *attributes.ATTRIBUTES,
         clarity.CLARITY,
+        clip_n.CLIP_N,
+        *dinov2.DINOV2,
+        hps_v1.HPS_V1,
+        hps_v2.HPS_V2,
+        hps_v21.HPS_V21,
+        pickscore.PICKSCORE,
+        image_reward.IMAGE_REWARD,
+        aesthetic.AESTHETIC,
     )
 }

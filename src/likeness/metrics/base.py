@@ -121,14 +121,16 @@ class Facts:
         return self.name if self.column in ("", "all_photos") else f"{self.name}_{self.column}"
 
     def shown(self) -> dict[str, Any]:
-        """What a report needs, as JSON for summary.json."""
+        """What a report needs, as JSON for summary.json; an end of the range that there is none of is null."""
         kept = asdict(self)
         for name in ("question", "needs", "protocol", "per_subject"):
             del kept[name]
-        return kept | {"range": list(self.range), "compared": self.headline}
+        ends = [end if math.isfinite(end) else None for end in self.range]
+        return kept | {"range": ends, "compared": self.headline}
 
 
 COSINE = ("cosine", (-1.0, 1.0))  # unit and range
+UNBOUNDED = (-math.inf, math.inf)
 
 
 Texts = Callable[[Case], Sequence[str]]
@@ -200,8 +202,22 @@ def of_subjects(values: Sequence[Value]) -> Measured:
     return Measured(mean_over_subjects(values), tuple(values))
 
 
+def prompt_cosine(evidence: Evidence, *, encoder: str) -> Measured:
+    """The raw cosine of the picture and the exact prompt; noted when the encoder did not read the prompt's end."""
+    prompt = evidence.prompt[encoder]
+    note = "prompt cut to the encoder's length" if prompt.truncated else ""
+    return Measured(Value(cosine(evidence.picture[encoder], prompt.vector), note))
+
+
 def photo_metrics(
-    name: str, short: str, question: str, *, encoder: str, protocol: str, headline: int, ranks: int
+    name: str,
+    short: str,
+    question: str,
+    *,
+    encoder: str,
+    protocol: str,
+    headline: int | None = None,
+    ranks: int | None = None,
 ) -> tuple[Metric, Metric]:
     """Mean cosine of what `encoder` saw of the picture and of a subject's photos: of all, and of the conditioning one.
 

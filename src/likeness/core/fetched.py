@@ -1,0 +1,24 @@
+"""Where weights are kept that `likeness fetch NAME` converted, so that encoders find them by NAME."""
+
+import os
+import re
+from pathlib import Path
+
+RECORD = "fetched.json"
+"""Inside a fetched folder: its name, and the hash of the file that it was made from."""
+
+
+def weights_cache() -> Path:
+    """Where fetched weights are kept: likeness/weights in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "likeness", "weights")
+
+
+def fetched_folder(name: str) -> Path:
+    """The folder of these fetched weights, whether or not it is there."""
+    return weights_cache() / name
+
+
+def fetched(spec: str) -> Path | None:
+    """The folder of fetched weights, if `spec` is the name of some that are there."""
+    is_name = re.fullmatch(r"[a-z0-9_]+", spec) is not None
+    return fetched_folder(spec) if is_name and fetched_folder(spec).is_dir() else None

@@ -1,0 +1,81 @@
+"""Published weights that exist as pickles only: what `likeness fetch NAME` converts, from where, and how."""
+
+from typing import NamedTuple
+
+
+class Fetchable(NamedTuple):
+    """One line of FETCHABLE. `convert` is "module:function", called with (tensors, folder, base).
+
+    `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and `sha256`
+    are its own where they are known. `base` is the hub id of what the file lacks and the folder gets from there.
+    """
+
+    what: str
+    page: str
+    url: str | None
+    num_bytes: int | None
+    sha256: str | None
+    licence: str
+    base: str
+    convert: str
+
+
+CLIP_L14 = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
+BERT = "google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594"
+_HPS = "https://huggingface.co/xswu/HPSv2"
+_HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
+_REWARD = "https://huggingface.co/zai-org/ImageReward"
+_AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
+
+FETCHABLE: dict[str, Fetchable] = {
+    "hps_v1": Fetchable(
+        what="HPS v1: hpc.pt, CLIP ViT-L/14",
+        page="https://github.com/tgxs002/align_sd",
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="weights unstated; code Apache-2.0",
+        base=CLIP_L14,
+        convert="likeness.encoders.hps:convert_l14",
+    ),
+    "hps_v2": Fetchable(
+        what="HPS v2.0: HPS_v2_compressed.pt, CLIP ViT-H/14",
+        page=_HPS,
+        url=f"{_HPS_FILES}/HPS_v2_compressed.pt",
+        num_bytes=None,
+        sha256=None,
+        licence="Apache-2.0",
+        base=CLIP_L14,
+        convert="likeness.encoders.hps:convert_h14",
+    ),
+    "hps_v21": Fetchable(
+        what="HPS v2.1: HPS_v2.1_compressed.pt, CLIP ViT-H/14",
+        page=_HPS,
+        url=f"{_HPS_FILES}/HPS_v2.1_compressed.pt",
+        num_bytes=None,
+        sha256="c57a38fb4a2f7e7c15bf00da2ea377cdf165448b4dd1052a484c215a998c9837",
+        licence="Apache-2.0",
+        base=CLIP_L14,
+        convert="likeness.encoders.hps:convert_h14",
+    ),
+    "image_reward": Fetchable(
+        what="ImageReward v1.0: ImageReward.pt, BLIP ViT-L/16 with a head",
+        page=_REWARD,
+        url=f"{_REWARD}/resolve/5736be03b2652728fb87788c9797b0570450ab72/ImageReward.pt",
+        num_bytes=None,
+        sha256=None,
+        licence="Apache-2.0",
+        base=BERT,
+        convert="likeness.encoders.blip:convert_image_reward",
+    ),
+    "aesthetic": Fetchable(
+        what="Aesthetic head sac+logos+ava1-l14-linearMSE.pth, with CLIP ViT-L/14 from the hub",
+        page=_AESTHETIC,
+        url=f"{_AESTHETIC}/raw/main/sac%2Blogos%2Bava1-l14-linearMSE.pth",
+        num_bytes=3_714_759,
+        sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
+        licence="head Apache-2.0 (repository), CLIP MIT",
+        base=CLIP_L14,
+        convert="likeness.encoders.aesthetic:convert_aesthetic",
+    ),
+}
