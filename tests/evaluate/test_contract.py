@@ -2,15 +2,18 @@
 
 import json
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import tiny_faces
 from PIL import Image
 from seen import with_eyes
 
 from likeness.core.records import Case, Subject, read_cases
 from likeness.encoders import ENCODERS
+from likeness.evaluate import load_encoders
 from likeness.evaluate.eyes import Encoders, Wishes
 from likeness.evaluate.measure import Panel
 from likeness.metrics import METRICS
@@ -20,6 +23,24 @@ from likeness.metrics.base import Evidence, Measured, Metric, Status
 @pytest.fixture(params=sorted(METRICS))
 def metric(request: pytest.FixtureRequest) -> Metric:
     return METRICS[request.param]
+
+
+@pytest.fixture(scope="session")
+def encoders(weights: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    """Those of all evaluation tests, and the further ones whose small weights can be written here."""
+    folder = tmp_path_factory.mktemp("further")
+    needed = {name: "onnxruntime" for name in ("faces", "face_attributes", "nsfw")}
+    able = [name for name in tiny_faces.FURTHER if find_spec("onnx") and find_spec(needed.get(name, "torch"))]
+    return load_encoders(weights | {name: str(tiny_faces.FURTHER[name](folder / name)) for name in able})
+
+
+@pytest.fixture(autouse=True)
+def can_be_measured(request: pytest.FixtureRequest, encoders: Encoders) -> None:
+    """Skips a metric that needs an encoder whose optional library is absent."""
+    if "metric" in request.fixturenames:
+        needs: tuple[str, ...] = request.getfixturevalue("metric").facts.needs
+        if absent := set(needs) - set(encoders):
+            pytest.skip(f"needs {', '.join(sorted(absent))}, and so onnx and onnxruntime")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from likeness.core.errors import WeightsError
-from likeness.core.hashing import short
 from likeness.core.hash_cache import remembered_sha256
+from likeness.core.hashing import short
 from likeness.encoders.base import weights_folder
 from likeness.encoders.faces_seen import Face, FacesSeen, largest_first
 

@@ -15,7 +15,7 @@ from PIL import Image
 from likeness.encoders.base import unit_rows
 from likeness.encoders.faces import FaceEncoder, named
 from likeness.encoders.faces_seen import COSINE, Face
-from likeness.encoders.packaged import onnx_session, only_file, told
+from likeness.encoders.packaged import only_file, onnx_session, told
 
 DETECTOR = ("det_*.onnx", "scrfd_*.onnx")
 EMBEDDER = ("w600k_*.onnx", "glintr100*.onnx", "*arcface*.onnx")
@@ -113,20 +113,25 @@ def decoded(outputs: list[Any]) -> Found:
 
 def best_apart(found: Found) -> Found:
     """The detections from the best on, without those that overlap a better one by more than MAX_OVERLAP (IoU)."""
-    order = np.argsort(-found.scores, kind="stable")
+    left = np.argsort(-found.scores, kind="stable")
     kept: list[int] = []
-    for index in order:
-        if all(overlap(found.boxes[index], found.boxes[other]) <= MAX_OVERLAP for other in kept):
-            kept.append(int(index))
+    while len(left):
+        best, left = int(left[0]), left[1:]
+        kept.append(best)
+        left = left[overlaps(found.boxes[best], found.boxes[left]) <= MAX_OVERLAP]
     return Found(found.boxes[kept], found.scores[kept], found.points[kept])
 
 
-def overlap(a: Float[np.ndarray, " 4"], b: Float[np.ndarray, " 4"]) -> float:
-    """Intersection over union of two boxes, in [0, 1]; 0 for boxes without area."""
-    both = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(np.maximum(both, 0)))
-    union = float(np.prod(np.maximum(a[2:] - a[:2], 0)) + np.prod(np.maximum(b[2:] - b[:2], 0))) - shared
-    return shared / union if union > 0 else 0.0
+def overlaps(box: Float[np.ndarray, " 4"], boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, " N"]:
+    """Intersection over union of a box with each of others, in [0, 1]; 0 where neither has an area."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    union = _areas(boxes) + _areas(box[None]) - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)
+
+
+def _areas(boxes: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, " N"]:
+    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
 
 
 def similarity_transform(

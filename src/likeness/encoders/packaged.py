@@ -5,12 +5,12 @@ A package is found without importing it: importing some of them fails without ol
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # libraries without types
 
-from likeness.core.errors import WeightsError
+from likeness.core.errors import DataError, WeightsError
 from likeness.encoders.base import short_reason
 
 OFFLINE = "offline"
@@ -50,9 +50,12 @@ def onnx_session(path: Path, *, noun: str) -> Any:
     return runtime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
 
 
+_OF_WEIGHTS = (DataError, OSError, ValueError, RuntimeError, KeyError, TypeError)
+
+
 @contextmanager
-def told(noun: str, spec: str | Path, *, wanted: str, form: str) -> Iterator[None]:
-    """Whatever a library says of weights becomes one WeightsError; onnxruntime and OpenCV have error types of their own.
+def told(noun: str, spec: str | Path, *, wanted: str, form: str) -> Generator[None]:
+    """What a library says of damaged weights becomes one WeightsError; onnxruntime and OpenCV have errors of their own.
 
     Raises: WeightsError.
     """
@@ -61,6 +64,8 @@ def told(noun: str, spec: str | Path, *, wanted: str, form: str) -> Iterator[Non
     except WeightsError:
         raise
     except Exception as error:
+        if not isinstance(error, _OF_WEIGHTS) and not type(error).__module__.startswith(("onnxruntime", "cv2")):
+            raise
         what = f"{noun} {spec}: expected {wanted}, got {short_reason(error)}"
         raise WeightsError(f"{what}; pass {form}.") from error
 

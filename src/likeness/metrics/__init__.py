@@ -4,7 +4,7 @@ Metrics are pure functions of evidence: they never see the model under test and 
 file and one line below; evaluation, tables and pages know metrics from here only.
 """
 
-from likeness.metrics import attributes, clarity, clip_i, clip_t, dino
+from likeness.metrics import aps, attributes, clarity, clip_i, clip_t, dino, efficientnet, face_count, ips, nsfw, sis
 from likeness.metrics.base import Metric
 
 # Every metric, in the order in which tables show them.
@@ -16,5 +16,11 @@ METRICS: dict[str, Metric] = {
         *dino.DINO,
         *attributes.ATTRIBUTES,
         clarity.CLARITY,
+        *ips.IPS,
+        *sis.SIS,
+        *aps.APS,
+        *face_count.FACE_COUNTS,
+        *efficientnet.EFFICIENTNET,
+        nsfw.NSFW,
     )
 }
