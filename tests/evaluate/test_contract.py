@@ -44,7 +44,7 @@ def can_be_measured(request: pytest.FixtureRequest, encoders: Encoders) -> None:
 
 
 @pytest.fixture
-def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
+def evidence(metric: Metric, make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
     """Six cases, of one subject and of two in turn, and a picture of each."""
     cases = read_cases(make_benchmark() / "cases.jsonl").cases
     pictures = make_pictures(per_case=1)
@@ -52,7 +52,7 @@ def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> lis
     def gather(panel: Panel) -> list[Evidence]:
         return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
 
-    return with_eyes(gather, encoders)
+    return with_eyes(gather, {name: encoders[name] for name in metric.facts.needs})
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:

@@ -50,6 +50,7 @@ def cosine64(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_similarity_is_the_cosine_or_one_minus_the_distance() -> None:
     a, b = SOMEBODY[:2]
     assert face_similarity(a, b, measure=COSINE) == pytest.approx(cosine64(a, b), abs=1e-12)
@@ -320,9 +321,14 @@ def block_mean(rows: tuple[str, ...], others: tuple[str, ...]) -> float:
 def test_block_means_of_figure_8_follow_from_its_matrix() -> None:
     texts, images = ("CLIP_T", "HPSv1", "HPSv2", "ImgRew", "PickS"), ("Aesth", "CLIP_I", "DreamSim")
     personal = ("GOA", "RFS", "APS", "IPS", "SIS")
-    assert block_mean(texts, personal) == pytest.approx(0.253, abs=5e-4)
-    assert block_mean(images, personal) == pytest.approx(0.053, abs=5e-4)
-    assert block_mean(images, ("APS", "IPS", "SIS")) == pytest.approx(0.063, abs=8e-4)
-    assert block_mean(texts, ("GOA",)) == pytest.approx(0.54, abs=5e-3)
-    assert block_mean(texts, ("RFS",)) == pytest.approx(0.06, abs=5e-3)
-    assert block_mean(("CLIP_T",), ("HPSv2",)) == pytest.approx(0.60)
+    # the figure can be read to 0.01, so its means to about 0.005; the second number is the one that the paper states
+    for rows, others, read, stated in (
+        (texts, personal, 0.253, 0.25),
+        (images, personal, 0.053, 0.06),
+        (images, ("APS", "IPS", "SIS"), 0.063, 0.06),
+        (("CLIP_T",), ("HPSv2",), 0.60, 0.6),
+        (texts, ("GOA",), 0.54, 0.54),
+        (texts, ("RFS",), 0.06, 0.06),
+    ):
+        assert block_mean(rows, others) == pytest.approx(read, abs=0.005)
+        assert block_mean(rows, others) == pytest.approx(stated, abs=0.005)
