@@ -84,7 +84,8 @@ def test_a_case_without_subjects_or_labels_is_answered(metric: Metric, encoders:
     cat = Subject(id="cat", class_name="cat", reference_image=tmp_path / "cat.png")
     for subjects in ((), (cat,)):
         case = Case(id="bare", prompt="a cat", subjects=subjects)
-        evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), encoders)
+        own = {name: encoders[name] for name in metric.facts.needs}
+        evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), own)
         found = Panel(Wishes(encoders), labelled=True).measure(metric, evidence)
         check(metric, found, case)
         assert found.value.measured or found.value.status in ("not_applicable", "nothing_found")
