@@ -23,6 +23,8 @@ STRIDES = (8, 16, 32)
 ANCHORS = 2
 EDGE, CROP = 640, 112
 MIN_SCORE, MAX_OVERLAP = 0.5, 0.4
+MOST = 750
+"""Detections that are compared with each other: the best; a damaged picture can give thousands."""
 TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
@@ -113,7 +115,7 @@ def decoded(outputs: list[Any]) -> Found:
 
 def best_apart(found: Found) -> Found:
     """The detections from the best on, without those that overlap a better one by more than MAX_OVERLAP (IoU)."""
-    left = np.argsort(-found.scores, kind="stable")
+    left = np.argsort(-found.scores, kind="stable")[:MOST]
     kept: list[int] = []
     while len(left):
         best, left = int(left[0]), left[1:]
