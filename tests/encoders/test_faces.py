@@ -128,6 +128,32 @@ def test_files_of_opencv_that_are_damaged_are_told(tmp_path: Path) -> None:
         load_encoder("faces", str(tmp_path))
 
 
+def test_yunet_and_sface_are_read_as_opencv_reads_them(tmp_path: Path) -> None:
+    cv2: Any = pytest.importorskip("cv2", reason="needs the extra faces")
+    detector = tiny_faces.write_yunet(tmp_path / "face_detection_yunet_2023mar.onnx")
+    embedder = tiny_faces.write_sface(tmp_path / "face_recognition_sface_2021dec.onnx")
+    encoder = load_encoder("faces", str(tmp_path))
+    rng = np.random.default_rng(12)
+    image = Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)).resize((320, 256))
+    seen = encoder.look([image])[0]
+    assert seen.by == encoder.id
+    bgr = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+    plain = cv2.FaceDetectorYN.create(str(detector), "", image.size, 0.9, 0.3, 5000)
+    sface = cv2.FaceRecognizerSF.create(str(embedder), "")
+    rows = plain.detect(bgr)[1]
+    assert len(rows) == len(seen.faces) > 0
+    by_corner = {face.box[:2]: face for face in seen.faces}
+    for row in rows:
+        face = by_corner[float(row[0]), float(row[1])]
+        assert face.box[2:] == pytest.approx((row[0] + row[2], row[1] + row[3]), abs=1e-4)
+        assert face.landmarks.ravel().tolist() == row[4:14].tolist()
+        feature = sface.feature(sface.alignCrop(bgr, row)).ravel().astype(np.float64)
+        assert face.embedding == pytest.approx(feature / np.linalg.norm(feature), abs=1e-5)
+    assert (seen.measure, seen.same_person) == ("cosine", 0.363)
+    assert "MIT" in seen.by
+    assert "Apache-2.0" in seen.by
+
+
 # -- probes ---------------------------------------------------------------------------------------------------------
 def test_a_probe_is_the_minimum_of_its_objective() -> None:
     """Newton's method in float64 finds the same weights."""

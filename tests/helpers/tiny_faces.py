@@ -153,3 +153,29 @@ def edited_onnx(file: Path, edit: Any) -> None:
     changed = edit(torch.from_numpy(onnx.numpy_helper.to_array(first).copy()))
     first.CopyFrom(onnx.numpy_helper.from_array(changed.numpy(), first.name))
     onnx.save(model, str(file))
+
+
+def write_yunet(path: Path) -> Path:
+    """The outputs of YuNet: class, objectness, box and five points by stride; one place stands out at every stride."""
+    graph, gives = Graph(10), dict[str, Any]()
+    for stride in (8, 16, 32):
+        kernel: dict[str, Any] = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        for kind, width, scale in (("cls", 1, 40.0), ("obj", 1, 40.0), ("bbox", 4, 0.2), ("kps", 10, 1.0)):
+            weight = graph.weight(width, 3, stride, stride, scale=scale / stride / 255)
+            turned = graph.add(
+                "Transpose", graph.add("Conv", "input", weight, output=None, **kernel), perm=[0, 2, 3, 1]
+            )
+            rows = graph.add("Reshape", turned, graph.array(np.array([1, -1, width], np.int64)))
+            name = f"{kind}_{stride}"
+            graph.add("Sigmoid" if kind in ("cls", "obj") else "Identity", rows, output=name)
+            gives[name] = [1, "n", width]
+    return graph.write(path, takes={"input": [1, 3, "h", "w"]}, gives=gives)
+
+
+def write_sface(path: Path) -> Path:
+    graph = Graph(11)
+    conv = graph.add("Conv", "data", graph.weight(4, 3, 16, 16, scale=0.01), kernel_shape=[16, 16], strides=[16, 16])
+    flat = graph.add("Flatten", conv, axis=1)
+    bias = graph.weight(1, 128)
+    graph.add("Add", graph.add("MatMul", flat, graph.weight(4 * 49, 128, scale=0.1)), bias, output="fc1")
+    return graph.write(path, takes={"data": [1, 3, 112, 112]}, gives={"fc1": [1, 128]})

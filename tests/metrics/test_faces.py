@@ -219,7 +219,16 @@ def test_excluded_is_a_picture_that_shows_the_prompt_no_better_than_the_photo() 
 
 
 # -- APS ------------------------------------------------------------------------------------------------------------
-NAMES = ("Young", "Male", "High_Cheekbones", "Pointy_Nose", "Narrow_Eyes", "Double_Chin", "Big_Lips", "Big_Nose")
+NAMES: tuple[str, ...] = (
+    "Young",
+    "Male",
+    "High_Cheekbones",
+    "Pointy_Nose",
+    "Narrow_Eyes",
+    "Double_Chin",
+    "Big_Lips",
+    "Big_Nose",
+)
 TARGETS = {"000-0": "+-+-+-++", "000-1": "++----++", "199-0": "+-+-+---", "199-1": "++--+--+"}
 MEASURED = ("Male", "High_Cheekbones", "Narrow_Eyes", "Big_Lips", "Big_Nose")
 READ = dict(
@@ -235,7 +244,7 @@ ACCURACY = {"Male": 5 / 6, "High_Cheekbones": 5 / 6, "Narrow_Eyes": 0.75, "Big_L
 
 
 def aps_evidence(name: str, *, has_face: bool = True) -> Evidence:
-    wanted = dict(zip(NAMES, TARGETS[name[:5]], strict=True))
+    wanted: dict[str, str] = dict(zip(NAMES, TARGETS[name[:5]], strict=True))
     read = {attribute: {"-": 0.4, "+": 0.4} | {sign: 0.6} for attribute, sign in zip(MEASURED, READ[name], strict=True)}
     labels = {attribute: ("-", "+") for attribute in MEASURED}
     sight = FaceAttributes("probes (none)", read if has_face else None, labels)
