@@ -5,16 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_encoders as tiny
+import tiny_faces
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from likeness.core.errors import WeightsError
+from likeness.core.plain import pack
 from likeness.encoders import ENCODERS, load_encoder
 
 TINY: dict[str, Callable[[Path], Path]] = {
@@ -29,6 +31,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "pickscore": tiny.write_pickscore,
     "aesthetic": tiny.write_aesthetic,
     "image_reward": tiny.write_image_reward,
+    **tiny_faces.FURTHER,
 }
 """A small folder of each encoder."""
 
@@ -59,6 +62,8 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
         tensors = load_file(file)
         first = min(key for key, tensor in tensors.items() if tensor.is_floating_point())
         save_file({**tensors, first: edit(tensors[first])}, file, metadata={"format": "pt"})
+    for file in copy.rglob("*.onnx"):
+        tiny_faces.edited_onnx(file, edit)
     return copy
 
 
@@ -68,9 +73,7 @@ def unlike(image: Image.Image) -> Image.Image:
 
 def repeatable(seen: Any) -> Any:
     """What an encoder saw or read, as something that can be compared."""
-    if isinstance(seen, tuple):
-        return [repeatable(part) for part in cast(tuple[Any, ...], seen)]
-    return seen.tolist() if isinstance(seen, np.ndarray) else seen
+    return pack(seen)
 
 
 def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> None:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import tiny_encoders as tiny
+import tiny_faces
 from PIL import Image
 from seen import with_eyes
 
@@ -34,18 +36,32 @@ FURTHER: dict[str, Callable[[Path], Path]] = {
     "pickscore": tiny.write_pickscore,
     "aesthetic": tiny.write_aesthetic,
     "image_reward": tiny.write_image_reward,
+    **tiny_faces.FURTHER,
 }
 """Small folders of the encoders that no default evaluation uses."""
+NEEDS_ONNX = ("faces", "face_attributes", "nsfw")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def encoders(weights: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    """Those of all evaluation tests, and the further ones whose small weights can be written here."""
     folder = tmp_path_factory.mktemp("further")
-    return load_encoders(weights | {name: str(write(folder / name)) for name, write in FURTHER.items()})
+    has_onnx = find_spec("onnx") and find_spec("onnxruntime")
+    able = {name: write for name, write in FURTHER.items() if has_onnx or name not in NEEDS_ONNX}
+    return load_encoders(weights | {name: str(write(folder / name)) for name, write in able.items()})
+
+
+@pytest.fixture(autouse=True)
+def can_be_measured(request: pytest.FixtureRequest, encoders: Encoders) -> None:
+    """Skips a metric that needs an encoder whose optional library is absent."""
+    if "metric" in request.fixturenames:
+        needs: tuple[str, ...] = request.getfixturevalue("metric").facts.needs
+        if absent := set(needs) - set(encoders):
+            pytest.skip(f"needs {', '.join(sorted(absent))}, and so onnx and onnxruntime")
 
 
 @pytest.fixture
-def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
+def evidence(metric: Metric, make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
     """Six cases, of one subject and of two in turn, and a picture of each."""
     cases = read_cases(make_benchmark() / "cases.jsonl").cases
     pictures = make_pictures(per_case=1)
@@ -53,7 +69,7 @@ def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> lis
     def gather(panel: Panel) -> list[Evidence]:
         return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
 
-    return with_eyes(gather, encoders)
+    return with_eyes(gather, {name: encoders[name] for name in metric.facts.needs})
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:
@@ -85,7 +101,8 @@ def test_a_case_without_subjects_or_labels_is_answered(metric: Metric, encoders:
     cat = Subject(id="cat", class_name="cat", reference_image=tmp_path / "cat.png")
     for subjects in ((), (cat,)):
         case = Case(id="bare", prompt="a cat", subjects=subjects)
-        evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), encoders)
+        own = {name: encoders[name] for name in metric.facts.needs}
+        evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), own)
         found = Panel(Wishes(encoders), labelled=True).measure(metric, evidence)
         check(metric, found, case)
         assert found.value.measured or found.value.status in ("not_applicable", "nothing_found")

@@ -108,7 +108,7 @@ def _tell(summary: dict[str, Any], *, run: Path, as_json: bool) -> None:
     counts = f"{counted(summary['num_samples'], 'picture')} of {counted(summary['num_cases'], 'case')}"
     left_out = told_left_out(summary["left_out"], where=f'{path} ("left_out")')
     text = f"{summary['benchmark']}: {counts}\n\n{_aligned_table(table)}\n\n{_gaps(table)}{left_out}"
-    text += f"{path}. Next: likeness report {run}"
+    text += f"{_further(summary['encoders'])}{path}. Next: likeness report {run}"
     answer({"summary": path, "table": table, **summary}, text=text, as_json=as_json)
 
 
@@ -129,6 +129,12 @@ def _aligned_table(rows: Sequence[dict[str, Any]]) -> str:
         cells = [label, numbers[0], interval, *numbers[1:], str(row["n"]), str(row["missing"])]
         table.add_row(*(Text(cell) for cell in cells))
     return aligned(table)
+
+
+def _further(encoders: dict[str, str]) -> str:
+    """The ids of encoders that no default evaluation uses: their numbers compare with no others."""
+    usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world}
+    return "".join(f"measured with {name}: {made}\n" for name, made in encoders.items() if name not in usual)
 
 
 def _label(row: dict[str, Any]) -> str:

@@ -128,6 +128,41 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="Apache-2.0",
         published="image_reward",
     ),
+    "faces": EncoderFacts(
+        load="likeness.encoders.faces:FaceEncoder",
+        noun="face encoder",
+        reads="faces and whose they are",
+        photo=None,
+        world=None,
+        licence="dlib: Boost, weights CC0; YuNet: MIT; SFace, AuraFace: Apache-2.0; buffalo_l: research only",
+        published="dlib",
+    ),
+    "face_attributes": EncoderFacts(
+        load="likeness.encoders.face_attributes:FaceAttributeEncoder",
+        noun="face attribute encoder",
+        reads="attributes of the largest face",
+        photo=None,
+        world=None,
+        licence="that of the faces and of the pictures it was fitted to",
+    ),
+    "efficientnet": EncoderFacts(
+        load="likeness.encoders.efficientnet:EfficientNetEncoder",
+        noun="EfficientNet encoder",
+        reads="what kind of thing a picture shows",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="efficientnet-lite0",
+    ),
+    "nsfw": EncoderFacts(
+        load="likeness.encoders.nsfw:NsfwEncoder",
+        noun="nsfw encoder",
+        reads="whether a picture is safe for work",
+        photo=None,
+        world=None,
+        licence="Apache-2.0, weights BSD-2",
+        published="opennsfw",
+    ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}
 WORLD_ENCODERS: dict[str, str] = {name: facts.world for name, facts in ENCODERS.items() if facts.world}

@@ -81,7 +81,11 @@ def _reasons(rows: Sequence[Row], *, key: str, num_missing: int) -> list[str]:
 
 
 def tallies(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Table -> part -> share of subjects of which it is true, and of how many; for metrics that are tallied."""
+    """Table -> part -> share of subjects of which it is true, and of how many; for metrics that are tallied.
+
+    A part is true or false, or says what was "expected" and what was "read"; then `balanced_accuracy` is the mean over
+    the expected values of the share read right, null where only one value was ever expected.
+    """
     return {
         metric.tallied: _tally(rows, key=key)
         for key, metric in METRICS.items()
@@ -90,9 +94,21 @@ def tallies(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
 
 
 def _tally(rows: Sequence[Row], *, key: str) -> dict[str, Row]:
-    seen: dict[str, list[bool]] = defaultdict(list)
+    seen: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
         for subject in row["per_subject"]:
-            for name, is_true in subject["values"][key].get("parts", {}).items():
-                seen[name].append(is_true)
-    return {name: {"share_right": sum(answers) / len(answers), "n": len(answers)} for name, answers in seen.items()}
+            for name, part in subject["values"][key].get("parts", {}).items():
+                seen[name].append(part)
+    return {name: _counted(parts) for name, parts in seen.items()}
+
+
+def _counted(parts: Sequence[Any]) -> Row:
+    if not isinstance(parts[0], dict):
+        return {"share_right": sum(parts) / len(parts), "n": len(parts)}
+    right: dict[str, list[bool]] = defaultdict(list)
+    for part in parts:
+        right[part["expected"]].append(part["read"] == part["expected"])
+    shares = [sum(answers) / len(answers) for answers in right.values()]
+    balanced = sum(shares) / len(shares) if len(shares) > 1 else None
+    share = sum(sum(answers) for answers in right.values()) / len(parts)
+    return {"share_right": share, "n": len(parts), "balanced_accuracy": balanced}

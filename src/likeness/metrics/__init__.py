@@ -6,6 +6,7 @@ file and one line below; evaluation, tables and pages know metrics from here onl
 
 from likeness.metrics import (
     aesthetic,
+    aps,
     attributes,
     clarity,
     clip_i,
@@ -13,11 +14,16 @@ from likeness.metrics import (
     clip_t,
     dino,
     dinov2,
+    efficientnet,
+    face_count,
     hps_v1,
     hps_v2,
     hps_v21,
     image_reward,
+    ips,
+    nsfw,
     pickscore,
+    sis,
 )
 from likeness.metrics.base import Metric
 
@@ -38,5 +44,11 @@ METRICS: dict[str, Metric] = {
         pickscore.PICKSCORE,
         image_reward.IMAGE_REWARD,
         aesthetic.AESTHETIC,
+        *ips.IPS,
+        *sis.SIS,
+        *aps.APS,
+        *face_count.FACE_COUNTS,
+        *efficientnet.EFFICIENTNET,
+        nsfw.NSFW,
     )
 }
