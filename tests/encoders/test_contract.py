@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +15,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from likeness.core.errors import WeightsError
+from likeness.core.plain import pack, unpack
 from likeness.encoders import ENCODERS, load_encoder
 
 TINY: dict[str, Callable[[Path], Path]] = {
     "clip": tiny.write_clip,
     "dino": tiny.write_vit,
     "probe": tiny.write_probe,
+    "owl": tiny.write_owlv2,
+    "grounding_dino": tiny.write_grounding_dino,
 }
 """A small folder of each encoder."""
 
@@ -54,15 +57,35 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
     return copy
 
 
+QUESTIONS: dict[str, tuple[str, str]] = {}
+"""Two texts for encoders that do not answer any text."""
+
+
+def questions(name: str) -> tuple[str, str]:
+    return QUESTIONS.get(name, ("a cat", "dogs"))
+
+
+def observed(name: str, encoder: Any, image: Image.Image) -> Any:
+    """What it sees of a picture, or answers about it."""
+    if hasattr(encoder, "look"):
+        return encoder.look([image])[0]
+    return encoder.ask([image], questions(name)[:1])[0]
+
+
 def unlike(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(image))
 
 
 def repeatable(seen: Any) -> Any:
     """What an encoder saw or read, as something that can be compared."""
-    if isinstance(seen, tuple):
-        return [repeatable(part) for part in cast(tuple[Any, ...], seen)]
-    return seen.tolist() if isinstance(seen, np.ndarray) else seen
+    return pack(seen)
+
+
+def needs(encoder: Any, ability: str) -> Any:
+    """The encoder's method, where it has that ability."""
+    if not hasattr(encoder, ability):
+        pytest.skip(f"it does not {ability}")
+    return getattr(encoder, ability)
 
 
 def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> None:
@@ -75,16 +98,33 @@ def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> No
 
 
 def test_one_sight_per_picture_whatever_travels_with_it(encoder: Any, images: list[Image.Image]) -> None:
-    together = [repeatable(seen) for seen in encoder.look(images)]
+    look = needs(encoder, "look")
+    together = [repeatable(seen) for seen in look(images)]
     assert len(together) == len(images)
-    assert together == [repeatable(encoder.look([image])[0]) for image in images]
-    assert together[::-1] == [repeatable(seen) for seen in encoder.look(images[::-1])]
-    assert repeatable(encoder.look([unlike(images[0])])[0]) != together[0]
+    assert together == [repeatable(look([image])[0]) for image in images]
+    assert together[::-1] == [repeatable(seen) for seen in look(images[::-1])]
+    assert repeatable(look([unlike(images[0])])[0]) != together[0]
 
 
-def test_a_picture_may_come_in_any_mode(encoder: Any, images: list[Image.Image]) -> None:
+def test_one_answer_per_pair_whatever_travels_with_it(name: str, encoder: Any, images: list[Image.Image]) -> None:
+    ask, texts = needs(encoder, "ask"), questions(name)
+    pairs = [(image, text) for image in images[:3] for text in texts]
+    together = [repeatable(each) for each in ask(*zip(*pairs, strict=True))]
+    assert together == [repeatable(ask([image], [text])[0]) for image, text in pairs]
+    assert together[::-1] == [repeatable(each) for each in ask(*zip(*pairs[::-1], strict=True))]
+    assert together[0] != together[1], "the text makes a difference"
+    assert repeatable(ask([unlike(images[0])], texts[:1])[0]) != together[0], "and so does the picture"
+
+
+def test_what_is_seen_survives_the_store(name: str, encoder: Any, images: list[Image.Image]) -> None:
+    seen = observed(name, encoder, images[0])
+    kind = encoder.sight if hasattr(encoder, "look") else encoder.answer
+    assert repeatable(unpack(pack(seen), kind)) == repeatable(seen)
+
+
+def test_a_picture_may_come_in_any_mode(name: str, encoder: Any, images: list[Image.Image]) -> None:
     grey = images[0].convert("L")
-    assert repeatable(encoder.look([grey])[0]) == repeatable(encoder.look([grey.convert("RGB")])[0])
+    assert repeatable(observed(name, encoder, grey)) == repeatable(observed(name, encoder, grey.convert("RGB")))
 
 
 def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> None:
@@ -97,9 +137,11 @@ def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> Non
     assert together[0] != together[1]
 
 
-def test_looking_leaves_the_random_state_and_the_picture_alone(encoder: Any, images: list[Image.Image]) -> None:
+def test_looking_leaves_the_random_state_and_the_picture_alone(
+    name: str, encoder: Any, images: list[Image.Image]
+) -> None:
     before, state = images[0].tobytes(), torch.get_rng_state()
-    encoder.look(images[:1])
+    observed(name, encoder, images[0])
     assert images[0].tobytes() == before
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -87,3 +87,68 @@ def write_probe(folder: Path) -> Path:
     torch.manual_seed(4)
     AttributeProbe(probe_config()).save_pretrained(folder)
     return folder
+
+
+def _tiny_owl(folder: Path, model: Any, config: Any, preprocessor: str) -> Path:
+    """The published layout: CLIP's tokenizer without a chat template, and a preprocessor config of its time."""
+    tokenizer = tiny_tokenizer()
+    size = len(tokenizer)
+    text = {"vocab_size": size, "max_position_embeddings": 16, "bos_token_id": size - 2, "eos_token_id": size - 1}
+    vision = {"image_size": 32, "patch_size": 8}
+    torch.manual_seed(5)
+    made = model(config(text_config=SMALL | text, vision_config=SMALL | vision, projection_dim=16))
+    with torch.no_grad():  # so that scores are spread over (0, 1)
+        made.class_head.logit_shift.weight *= 0.1
+        made.class_head.logit_scale.weight *= 0.1
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(preprocessor)
+    return folder
+
+
+def write_owlvit(folder: Path) -> Path:
+    """OWL-ViT with the early preprocessor config: sizes as plain numbers, "rescale" as a flag."""
+    from transformers import OwlViTConfig, OwlViTForObjectDetection
+
+    old = '{"size": [32, 32], "crop_size": 32, "do_center_crop": false, "resample": 3, "rescale": true}'
+    return _tiny_owl(folder, OwlViTForObjectDetection, OwlViTConfig, old)
+
+
+def write_owlv2(folder: Path) -> Path:
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    new = '{"size": {"height": 32, "width": 32}, "do_pad": true, "resample": 2}'
+    return _tiny_owl(folder, Owlv2ForObjectDetection, Owlv2Config, new)
+
+
+def _word_tokenizer(words: str) -> Any:
+    """BERT's tokenizer with one token for every letter and the given words."""
+    from transformers import BertTokenizer
+
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *words.split()]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens += [*letters, *(f"##{letter}" for letter in letters)]
+    return BertTokenizer(vocab={token: index for index, token in enumerate(dict.fromkeys(tokens))})
+
+
+def write_grounding_dino(folder: Path) -> Path:
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+    from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
+
+    tokenizer = _word_tokenizer("cat dog")
+    small: dict[str, Any] = {"depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "window_size": 2}
+    stages: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
+    swin = SwinConfig(image_size=32, embed_dim=8, patch_size=4, **small, **stages)
+    bert = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                      intermediate_size=16, max_position_embeddings=64)  # fmt: skip
+    torch.manual_seed(6)
+    config = GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, d_model=64, encoder_layers=1, decoder_layers=2, num_queries=12,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        max_text_len=64, num_feature_levels=4,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"shortest_edge": 64, "longest_edge": 100}
+    GroundingDinoImageProcessorPil(size=size).save_pretrained(folder)
+    return folder

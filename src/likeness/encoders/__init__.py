@@ -56,6 +56,24 @@ ENCODERS: dict[str, EncoderFacts] = {
         world="probe",
         licence="Apache-2.0",
     ),
+    "owl": EncoderFacts(
+        load="likeness.encoders.owl:OwlDetector",
+        noun="OWL detector",
+        reads="where a picture shows what a text says",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="google/owlv2-large-patch14-ensemble@main",
+    ),
+    "grounding_dino": EncoderFacts(
+        load="likeness.encoders.grounding_dino:GroundingDinoDetector",
+        noun="GroundingDINO",
+        reads="where a picture shows what a phrase says",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="IDEA-Research/grounding-dino-base@main",
+    ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}
 WORLD_ENCODERS: dict[str, str] = {name: facts.world for name, facts in ENCODERS.items() if facts.world}

@@ -89,13 +89,13 @@ def weights_folder(spec: str | Path) -> Path:
     return resolve_weights(str(spec).removeprefix("embedded:"))
 
 
-def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str) -> str:
+def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str, batch: int = BATCH) -> str:
     """Kind, name, content hash, preprocessing and batch in one line: equal ids give equal numbers.
 
     A local folder goes by its last name, so that the id does not tell where somebody keeps files.
     """
     name = folder.name if Path(spec).is_dir() else str(spec)
-    return f"{kind} {name}@{short(remembered_sha256(folder))}; {preprocessing}; batches of {BATCH}"
+    return f"{kind} {name}@{short(remembered_sha256(folder))}; {preprocessing}; batches of {batch}"
 
 
 def load_whole(kind: Any, folder: Path, *, device: str, **options: Any) -> Any:
@@ -128,17 +128,15 @@ def unit_rows(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
     return (features / lengths).astype(np.float32)
 
 
-class FeatureEncoder(ABC):
-    """A frozen model in float32 that gives one unit vector per picture; a subclass sets what is declared here.
+class Loaded(ABC):
+    """A frozen model in float32 from a folder of weights; a subclass sets what is declared here.
 
     `wanted` are the noun of its errors and what its folder must hold.
     """
 
     wanted: ClassVar[tuple[str, str]]
-    sight: ClassVar[Any] = np.ndarray
     id: str
     device: str
-    processor: Any  # a stock image processor
 
     @abstractmethod
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None: ...
@@ -156,6 +154,13 @@ class FeatureEncoder(ABC):
         except (DataError, OSError, ValueError, RuntimeError, KeyError) as error:
             what = f"{noun} {spec}: expected {wanted} in {folder}, got {short_reason(error)}"
             raise WeightsError(f"{what}; pass a folder in stock transformers format.") from error
+
+
+class FeatureEncoder(Loaded):
+    """A frozen model that gives one unit vector per picture."""
+
+    sight: ClassVar[Any] = np.ndarray
+    processor: Any  # a stock image processor
 
     def pixel_values(self, image: Image.Image) -> Float[np.ndarray, "3 S S"]:
         """The picture as the model sees it."""
