@@ -24,6 +24,10 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "probe": tiny.write_probe,
     "owl": tiny.write_owlv2,
     "grounding_dino": tiny.write_grounding_dino,
+    "clip_bigg": tiny.write_clip,
+    "vlm": tiny.write_smolvlm,
+    "relations": tiny.write_relations,
+    "dreamsim": tiny.write_dreamsim,
 }
 """A small folder of each encoder."""
 
@@ -57,7 +61,7 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
     return copy
 
 
-QUESTIONS: dict[str, tuple[str, str]] = {}
+QUESTIONS: dict[str, tuple[str, str]] = {"relations": ("a cat\ndogs\non\nunder", "dogs\na cat\non\nunder")}
 """Two texts for encoders that do not answer any text."""
 
 

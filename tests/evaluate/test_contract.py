@@ -23,6 +23,11 @@ def metric(request: pytest.FixtureRequest) -> Metric:
 
 
 @pytest.fixture
+def encoders(all_encoders: Encoders) -> Encoders:
+    return all_encoders
+
+
+@pytest.fixture
 def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
     """Six cases, of one subject and of two in turn, and a picture of each."""
     cases = read_cases(make_benchmark() / "cases.jsonl").cases

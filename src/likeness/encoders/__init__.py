@@ -31,6 +31,9 @@ class EncoderFacts(NamedTuple):
     published: str | None = None
 
 
+_OWL = "google/owlv2-large-patch14-ensemble@main"
+_VLM = "Qwen/Qwen2.5-VL-7B-Instruct@main"
+
 ENCODERS: dict[str, EncoderFacts] = {
     "clip": EncoderFacts(
         load="likeness.encoders.clip:ClipEncoder",
@@ -63,7 +66,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="Apache-2.0",
-        published="google/owlv2-large-patch14-ensemble@main",
+        published=_OWL,
     ),
     "grounding_dino": EncoderFacts(
         load="likeness.encoders.grounding_dino:GroundingDinoDetector",
@@ -73,6 +76,41 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0",
         published="IDEA-Research/grounding-dino-base@main",
+    ),
+    "clip_bigg": EncoderFacts(
+        load="likeness.encoders.clip:ClipEncoder",
+        noun="clip bigG encoder",
+        reads="pictures and texts in one space, for relations",
+        photo=None,
+        world=None,
+        licence="MIT",
+        published="laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@main",
+    ),
+    "vlm": EncoderFacts(
+        load="likeness.encoders.vlm:YesNoModel",
+        noun="vision-language model",
+        reads="whether a question about a picture is answered yes",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=_VLM,
+    ),
+    "relations": EncoderFacts(
+        load="likeness.encoders.relations:RelationEncoder",
+        noun="relations encoder",
+        reads="whether two things in a picture stand in a relation",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=f"{_OWL}+{_VLM}",
+    ),
+    "dreamsim": EncoderFacts(
+        load="likeness.encoders.dreamsim:DreamSimEncoder",
+        noun="DreamSim",
+        reads="what people notice of a picture",
+        photo=None,
+        world=None,
+        licence="MIT",
     ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}

@@ -4,7 +4,7 @@ Metrics are pure functions of evidence: they never see the model under test and 
 file and one line below; evaluation, tables and pages know metrics from here only.
 """
 
-from likeness.metrics import attributes, clarity, clip_i, clip_t, dino
+from likeness.metrics import attributes, clarity, clip_i, clip_t, dino, dreamsim, goa, relations, vlm_judge
 from likeness.metrics.base import Metric
 
 # Every metric, in the order in which tables show them.
@@ -16,5 +16,9 @@ METRICS: dict[str, Metric] = {
         *dino.DINO,
         *attributes.ATTRIBUTES,
         clarity.CLARITY,
+        *goa.GOA,
+        *relations.RELATION_METRICS,
+        vlm_judge.VLM_JUDGE,
+        *dreamsim.DREAMSIM,
     )
 }
