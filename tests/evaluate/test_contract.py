@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -27,16 +27,24 @@ def encoders(all_encoders: Encoders) -> Encoders:
     return all_encoders
 
 
+@pytest.fixture(scope="module")
+def gathered() -> list[Evidence]:
+    """Filled by the first test that asks for evidence."""
+    return []
+
+
 @pytest.fixture
-def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
+def evidence(gathered: list[Evidence], request: pytest.FixtureRequest, encoders: Encoders) -> list[Evidence]:
     """Six cases, of one subject and of two in turn, and a picture of each."""
-    cases = read_cases(make_benchmark() / "cases.jsonl").cases
-    pictures = make_pictures(per_case=1)
+    if not gathered:
+        cases = read_cases(request.getfixturevalue("make_benchmark")() / "cases.jsonl").cases
+        pictures = request.getfixturevalue("make_pictures")(per_case=1)
 
-    def gather(panel: Panel) -> list[Evidence]:
-        return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+        def gather(panel: Panel) -> list[Evidence]:
+            return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
 
-    return with_eyes(gather, encoders)
+        gathered += with_eyes(gather, encoders)
+    return gathered
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:
@@ -66,6 +74,7 @@ def test_a_value_follows_from_the_evidence_alone(metric: Metric, evidence: list[
 def test_a_case_without_subjects_or_labels_is_answered(metric: Metric, encoders: Encoders, tmp_path: Path) -> None:
     Image.new("RGB", (48, 48), "orange").save(tmp_path / "cat.png")
     cat = Subject(id="cat", class_name="cat", reference_image=tmp_path / "cat.png")
+    encoders = {name: encoders[name] for name in metric.facts.needs}
     for subjects in ((), (cat,)):
         case = Case(id="bare", prompt="a cat", subjects=subjects)
         evidence = with_eyes(partial(Panel.evidence, case=case, picture=cat.reference_image), encoders)
