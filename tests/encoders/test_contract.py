@@ -28,6 +28,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "vlm": tiny.write_smolvlm,
     "relations": tiny.write_relations,
     "dreamsim": tiny.write_dreamsim,
+    "pose": tiny.write_vitpose,
 }
 """A small folder of each encoder."""
 
@@ -61,7 +62,10 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
     return copy
 
 
-QUESTIONS: dict[str, tuple[str, str]] = {"relations": ("a cat\ndogs\non\nunder", "dogs\na cat\non\nunder")}
+QUESTIONS: dict[str, tuple[str, str]] = {
+    "relations": ("a cat\ndogs\non\nunder", "dogs\na cat\non\nunder"),
+    "pose": ("whole picture", "3 4 20 25.5"),
+}
 """Two texts for encoders that do not answer any text."""
 
 

@@ -128,7 +128,7 @@ def test_dreamsim_is_three_networks_side_by_side(tmp_path: Path, images: list[Im
     dino: Any = ViTModel.from_pretrained(folder / "dino", add_pooling_layer=False)
     raw: list[torch.Tensor] = []
     dino.layers[-1].register_forward_hook(lambda module, inputs, output: raw.append(output))
-    features = []
+    features: list[np.ndarray] = []
     for image in images[:2]:
         small = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC), np.float64).transpose(2, 0, 1) / 255
         for part, mean, std in (
@@ -145,11 +145,11 @@ def test_dreamsim_is_three_networks_side_by_side(tmp_path: Path, images: list[Im
                 else:
                     clip: Any = CLIPVisionModelWithProjection.from_pretrained(folder / part)
                     features.append(clip(pixel_values=pixels).image_embeds[0].double().numpy())
-    whole = [np.concatenate(features[start : start + 3]) for start in (0, 3)]
+    whole: list[np.ndarray] = [np.concatenate(features[start : start + 3]) for start in (0, 3)]
     seen = encoder.look(images[:2])
     for ours, theirs in zip(seen, whole, strict=True):
         np.testing.assert_allclose(ours, theirs / np.linalg.norm(theirs), atol=1e-5)
-    assert distance(*seen) == pytest.approx(1 - np.corrcoef(*whole)[0, 1], abs=1e-5)
+    assert distance(*seen) == pytest.approx(1 - np.corrcoef(whole[0], whole[1])[0, 1], abs=1e-5)
 
 
 def test_dreamsim_is_0_for_itself_symmetric_and_at_most_2() -> None:

@@ -245,3 +245,19 @@ def write_dreamsim(folder: Path) -> Path:
         config = CLIPVisionConfig(**SMALL, image_size=32, patch_size=8, projection_dim=12, hidden_act=act)
         CLIPVisionModelWithProjection(config).save_pretrained(folder / part)
     return folder
+
+
+def write_vitpose(folder: Path) -> Path:
+    """Five keypoints of pictures of 32 x 48 px."""
+    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
+    from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
+
+    small: dict[str, Any] = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
+    sides: dict[str, Any] = {"image_size": [48, 32], "patch_size": [8, 8], "out_features": ["stage2"]}
+    names = dict(enumerate(("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")))
+    torch.manual_seed(10)
+    backbone = VitPoseBackboneConfig(**small, **sides)
+    config = VitPoseConfig(backbone_config=backbone, id2label=names, scale_factor=4, use_simple_decoder=True)
+    VitPoseForPoseEstimation(config).save_pretrained(folder)
+    VitPoseImageProcessorPil(size={"height": 48, "width": 32}).save_pretrained(folder)
+    return folder

@@ -104,6 +104,15 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="Apache-2.0",
         published=f"{_OWL}+{_VLM}",
     ),
+    "pose": EncoderFacts(
+        load="likeness.encoders.pose:PoseEncoder",
+        noun="ViTPose",
+        reads="where the joints of whoever is in a box of a picture are",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="usyd-community/vitpose-base-simple@main",
+    ),
     "dreamsim": EncoderFacts(
         load="likeness.encoders.dreamsim:DreamSimEncoder",
         noun="DreamSim",

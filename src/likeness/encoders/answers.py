@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 def probability(log_odds: float) -> float:
     """p of log(p / (1 - p)), in [0, 1]."""
@@ -40,3 +42,15 @@ class RelationAnswer:
     object: float
     log_odds: tuple[float, ...]
     box: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pose:
+    """The keypoints of whoever is in a box.
+
+    points: (K, 2) x and y in px of the picture. scores: (K,) heights of the heatmaps' peaks. names: of the K points.
+    """
+
+    points: np.ndarray
+    scores: np.ndarray
+    names: tuple[str, ...]
