@@ -254,7 +254,7 @@ def write_vitpose(folder: Path) -> Path:
 
     small: dict[str, Any] = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
     sides: dict[str, Any] = {"image_size": [48, 32], "patch_size": [8, 8], "out_features": ["stage2"]}
-    names = dict(enumerate(("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")))
+    names: dict[int, str] = dict(enumerate(("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")))
     torch.manual_seed(10)
     backbone = VitPoseBackboneConfig(**small, **sides)
     config = VitPoseConfig(backbone_config=backbone, id2label=names, scale_factor=4, use_simple_decoder=True)
