@@ -20,12 +20,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ROOT / "src" / "likeness"
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 MAY_BE_ABSENT = {"docs/pictures/readme.png"}  # made by the trained model and committed with it
-PAGES = sorted(
-    path
-    for folder in (".", "docs", "docs/metrics", "benchmarks/perf")
-    for path in (ROOT / folder).glob("*.md")
-    if path.is_file()
-)
+FOLDERS = (".", "docs", "docs/metrics", "benchmarks/perf")
+PAGES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md") if path.is_file())
 
 
 def commands() -> dict[str, Any]:

@@ -16,13 +16,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from likeness.core.errors import WeightsError
-from likeness.core.plain import pack
+from likeness.core.plain import pack, unpack
 from likeness.encoders import ENCODERS, load_encoder
 
 TINY: dict[str, Callable[[Path], Path]] = {
     "clip": tiny.write_clip,
     "dino": tiny.write_vit,
     "probe": tiny.write_probe,
+    "owl": tiny.write_owlv2,
+    "grounding_dino": tiny.write_grounding_dino,
+    "vlm": tiny.write_smolvlm,
+    "relations": tiny.write_relations,
+    "dreamsim": tiny.write_dreamsim,
+    "pose": tiny.write_vitpose,
     "dinov2": tiny.write_dinov2,
     "clip_bigg14": tiny.write_clip_bigg14,
     "hps_v1": tiny.write_hps_v1,
@@ -67,6 +73,24 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
     return copy
 
 
+QUESTIONS: dict[str, tuple[str, str]] = {
+    "relations": ("a cat\ndogs\non\nunder", "dogs\na cat\non\nunder"),
+    "pose": ("whole picture", "3 4 20 25.5"),
+}
+"""Two texts for encoders that do not answer any text."""
+
+
+def questions(name: str) -> tuple[str, str]:
+    return QUESTIONS.get(name, ("a cat", "dogs"))
+
+
+def observed(name: str, encoder: Any, image: Image.Image) -> Any:
+    """What it sees of a picture, or answers about it."""
+    if hasattr(encoder, "look"):
+        return encoder.look([image])[0]
+    return encoder.ask([image], questions(name)[:1])[0]
+
+
 def unlike(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - np.asarray(image))
 
@@ -74,6 +98,13 @@ def unlike(image: Image.Image) -> Image.Image:
 def repeatable(seen: Any) -> Any:
     """What an encoder saw or read, as something that can be compared."""
     return pack(seen)
+
+
+def needs(encoder: Any, ability: str) -> Any:
+    """The encoder's method, where it has that ability."""
+    if not hasattr(encoder, ability):
+        pytest.skip(f"it does not {ability}")
+    return getattr(encoder, ability)
 
 
 def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> None:
@@ -85,32 +116,34 @@ def test_the_facts_say_how_it_is_loaded_and_under_which_licence(name: str) -> No
     assert facts.photo is None or "@" in facts.photo, "published weights are named with their revision"
 
 
-def look(encoder: Any, images: list[Image.Image]) -> list[Any]:
-    """What it sees of each picture, or answers to one text about each."""
-    seen = encoder.look(images) if hasattr(encoder, "look") else encoder.ask(images, ["a cat"] * len(images))
-    return [repeatable(each) for each in seen]
-
-
 def test_one_sight_per_picture_whatever_travels_with_it(encoder: Any, images: list[Image.Image]) -> None:
-    together = look(encoder, images)
+    look = needs(encoder, "look")
+    together = [repeatable(seen) for seen in look(images)]
     assert len(together) == len(images)
-    assert together == [look(encoder, [image])[0] for image in images]
-    assert together[::-1] == look(encoder, images[::-1])
-    assert look(encoder, [unlike(images[0])])[0] != together[0]
+    assert together == [repeatable(look([image])[0]) for image in images]
+    assert together[::-1] == [repeatable(seen) for seen in look(images[::-1])]
+    assert repeatable(look([unlike(images[0])])[0]) != together[0]
 
 
-def test_a_picture_may_come_in_any_mode(encoder: Any, images: list[Image.Image]) -> None:
+def test_one_answer_per_pair_whatever_travels_with_it(name: str, encoder: Any, images: list[Image.Image]) -> None:
+    ask, texts = needs(encoder, "ask"), questions(name)
+    pairs = [(image, text) for image in images[:3] for text in texts]
+    together = [repeatable(each) for each in ask(*zip(*pairs, strict=True))]
+    assert together == [repeatable(ask([image], [text])[0]) for image, text in pairs]
+    assert together[::-1] == [repeatable(each) for each in ask(*zip(*pairs[::-1], strict=True))]
+    assert together[0] != together[1], "the text makes a difference"
+    assert repeatable(ask([unlike(images[0])], texts[:1])[0]) != together[0], "and so does the picture"
+
+
+def test_what_is_seen_survives_the_store(name: str, encoder: Any, images: list[Image.Image]) -> None:
+    seen = observed(name, encoder, images[0])
+    kind = encoder.sight if hasattr(encoder, "look") else encoder.answer
+    assert repeatable(unpack(pack(seen), kind)) == repeatable(seen)
+
+
+def test_a_picture_may_come_in_any_mode(name: str, encoder: Any, images: list[Image.Image]) -> None:
     grey = images[0].convert("L")
-    assert look(encoder, [grey]) == look(encoder, [grey.convert("RGB")])
-
-
-def test_answers_do_not_depend_on_their_neighbours(encoder: Any, images: list[Image.Image]) -> None:
-    if not hasattr(encoder, "ask"):
-        return
-    pairs = [(image, text) for image in images for text in ("a cat", "dogs")]
-    together = [repeatable(each) for each in encoder.ask([image for image, _ in pairs], [text for _, text in pairs])]
-    assert together == [repeatable(encoder.ask([image], [text])[0]) for image, text in pairs]
-    assert together[0] != together[1]
+    assert repeatable(observed(name, encoder, grey)) == repeatable(observed(name, encoder, grey.convert("RGB")))
 
 
 def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> None:
@@ -123,9 +156,11 @@ def test_texts_do_not_depend_on_their_neighbours(name: str, encoder: Any) -> Non
     assert together[0] != together[1]
 
 
-def test_looking_leaves_the_random_state_and_the_picture_alone(encoder: Any, images: list[Image.Image]) -> None:
+def test_looking_leaves_the_random_state_and_the_picture_alone(
+    name: str, encoder: Any, images: list[Image.Image]
+) -> None:
     before, state = images[0].tobytes(), torch.get_rng_state()
-    look(encoder, images[:1])
+    observed(name, encoder, images[0])
     assert images[0].tobytes() == before
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import tiny_encoders as tiny
@@ -36,6 +36,10 @@ FURTHER: dict[str, Callable[[Path], Path]] = {
     "pickscore": tiny.write_pickscore,
     "aesthetic": tiny.write_aesthetic,
     "image_reward": tiny.write_image_reward,
+    "owl": tiny.write_owlv2,
+    "vlm": tiny.write_smolvlm,
+    "relations": tiny.write_relations,
+    "dreamsim": tiny.write_dreamsim,
     **tiny_faces.FURTHER,
 }
 """Small folders of the encoders that no default evaluation uses."""
@@ -60,16 +64,29 @@ def can_be_measured(request: pytest.FixtureRequest, encoders: Encoders) -> None:
             pytest.skip(f"needs {', '.join(sorted(absent))}, and so onnx and onnxruntime")
 
 
+@pytest.fixture(scope="module")
+def gathered() -> list[Evidence]:
+    """Filled by the first test that asks for evidence."""
+    return []
+
+
 @pytest.fixture
-def evidence(metric: Metric, make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
-    """Six cases, of one subject and of two in turn, and a picture of each."""
-    cases = read_cases(make_benchmark() / "cases.jsonl").cases
-    pictures = make_pictures(per_case=1)
+def evidence(gathered: list[Evidence], request: pytest.FixtureRequest, encoders: Encoders) -> list[Evidence]:
+    """Six cases, of one subject and of two in turn, a picture of each and the true one."""
+    if not gathered:
+        folder = request.getfixturevalue("make_benchmark")(truth=True)
+        cases = read_cases(folder / "cases.jsonl").cases
+        pictures = request.getfixturevalue("make_pictures")(per_case=1)
+        truths = [folder / "truth" / f"{case.id}.png" for case in cases]
 
-    def gather(panel: Panel) -> list[Evidence]:
-        return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+        def gather(panel: Panel) -> list[Evidence]:
+            return [
+                panel.evidence(case, picture=pictures / f"{case.id}-0.png", truth=truth)
+                for case, truth in zip(cases, truths, strict=True)
+            ]
 
-    return with_eyes(gather, {name: encoders[name] for name in metric.facts.needs})
+        gathered += with_eyes(gather, encoders)
+    return gathered
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:
@@ -83,16 +100,20 @@ def check(metric: Metric, found: Measured, case: Case) -> None:
     assert len(found.per_subject) == (len(case.subjects) if metric.facts.per_subject else 0)
 
 
-def test_a_value_is_inside_its_range_or_says_why_there_is_none(metric: Metric, evidence: list[Evidence]) -> None:
-    found = [metric.measure(each) for each in evidence]
+def test_a_value_is_inside_its_range_or_says_why_there_is_none(
+    metric: Metric, encoders: Encoders, evidence: list[Evidence]
+) -> None:
+    panel = Panel(Wishes(encoders), labelled=True)
+    found = [panel.measure(metric, each) for each in evidence]
     for each, seen in zip(found, evidence, strict=True):
         check(metric, each, seen.case)
     assert any(each.value.measured for each in found), "no picture of the benchmark could be measured"
 
 
-def test_a_value_follows_from_the_evidence_alone(metric: Metric, evidence: list[Evidence]) -> None:
-    forwards = [metric.measure(each) for each in evidence]
-    backwards = [metric.measure(each) for each in evidence[::-1]][::-1]
+def test_a_value_follows_from_the_evidence_alone(metric: Metric, encoders: Encoders, evidence: list[Evidence]) -> None:
+    panel = Panel(Wishes(encoders), labelled=True)
+    forwards = [panel.measure(metric, each) for each in evidence]
+    backwards = [panel.measure(metric, each) for each in evidence[::-1]][::-1]
     assert [each.value.to_json() for each in backwards] == [each.value.to_json() for each in forwards]
 
 

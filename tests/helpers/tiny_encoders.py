@@ -172,3 +172,177 @@ def write_probe(folder: Path) -> Path:
     torch.manual_seed(4)
     AttributeProbe(probe_config()).save_pretrained(folder)
     return folder
+
+
+def _tiny_owl(folder: Path, model: Any, config: Any, preprocessor: str) -> Path:
+    """The published layout: CLIP's tokenizer without a chat template, and a preprocessor config of its time."""
+    tokenizer = tiny_tokenizer()
+    size = len(tokenizer)
+    text = {"vocab_size": size, "max_position_embeddings": 16, "bos_token_id": size - 2, "eos_token_id": size - 1}
+    vision = {"image_size": 32, "patch_size": 8}
+    torch.manual_seed(5)
+    made = model(config(text_config=SMALL | text, vision_config=SMALL | vision, projection_dim=16))
+    with torch.no_grad():  # so that scores are spread over (0, 1)
+        made.class_head.logit_shift.weight *= 0.1
+        made.class_head.logit_scale.weight *= 0.1
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(preprocessor)
+    return folder
+
+
+def write_owlvit(folder: Path) -> Path:
+    """OWL-ViT with the early preprocessor config: sizes as plain numbers, "rescale" as a flag."""
+    from transformers import OwlViTConfig, OwlViTForObjectDetection
+
+    old = '{"size": [32, 32], "crop_size": 32, "do_center_crop": false, "resample": 3, "rescale": true}'
+    return _tiny_owl(folder, OwlViTForObjectDetection, OwlViTConfig, old)
+
+
+def write_owlv2(folder: Path) -> Path:
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    new = '{"size": {"height": 32, "width": 32}, "do_pad": true, "resample": 2}'
+    return _tiny_owl(folder, Owlv2ForObjectDetection, Owlv2Config, new)
+
+
+def _word_tokenizer(words: str) -> Any:
+    """BERT's tokenizer with one token for every letter and the given words."""
+    from transformers import BertTokenizer
+
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *words.split()]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens += [*letters, *(f"##{letter}" for letter in letters)]
+    return BertTokenizer(vocab={token: index for index, token in enumerate(dict.fromkeys(tokens))})
+
+
+def write_grounding_dino(folder: Path) -> Path:
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+    from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
+
+    tokenizer = _word_tokenizer("cat dog")
+    small: dict[str, Any] = {"depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1], "window_size": 2}
+    stages: dict[str, Any] = {"out_features": ["stage2", "stage3", "stage4"]}
+    swin = SwinConfig(image_size=32, embed_dim=8, patch_size=4, **small, **stages)
+    bert = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                      intermediate_size=16, max_position_embeddings=64)  # fmt: skip
+    torch.manual_seed(6)
+    config = GroundingDinoConfig(
+        backbone_config=swin, text_config=bert, d_model=64, encoder_layers=1, decoder_layers=2, num_queries=12,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        max_text_len=64, num_feature_levels=4,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"shortest_edge": 64, "longest_edge": 100}
+    GroundingDinoImageProcessorPil(size=size).save_pretrained(folder)
+    return folder
+
+
+def _byte_tokenizer(*special: str) -> Any:
+    """One token per byte, and one for yes and no in two spellings each."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = dict.fromkeys(["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    merges: dict[tuple[str, str], None] = {}
+    for word in ("Yes", "No", "yes", "no"):
+        for end in range(2, len(word) + 1):
+            merges[word[: end - 1], word[end - 1]] = None
+            tokens[word[:end]] = None
+    model = models.BPE(vocab={token: index for index, token in enumerate(tokens)}, merges=list(merges))
+    whole = Tokenizer(model)
+    whole.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    names: dict[str, Any] = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    made = PreTrainedTokenizerFast(tokenizer_object=whole, **names)
+    made.add_special_tokens({"additional_special_tokens": list(special)})
+    return made
+
+
+def _chat_template(picture: str) -> str:
+    content = "{% if c['type'] == 'image' %}" + picture + "{% else %}{{ c['text'] }}{% endif %}"
+    turn = "{{ m['role'] }}:{% for c in m['content'] %}" + content + "{% endfor %}\n"
+    return "{% for m in messages %}" + turn + "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+
+
+def write_smolvlm(folder: Path) -> Path:
+    """The layout of SmolVLM-Instruct, an Idefics3: a processor_config.json with everything in it."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    cells = [f"<row_{row + 1}_col_{column + 1}>" for row in range(6) for column in range(6)]
+    names = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>")
+    tokenizer = _byte_tokenizer(*names, *cells)
+    images = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
+    processor: Any = Idefics3Processor(images, tokenizer, image_seq_len=4, chat_template=_chat_template("<image>"))
+    text = {"model_type": "llama", "vocab_size": len(tokenizer), "num_key_value_heads": 2, "pad_token_id": 0}
+    tokens: dict[str, Any] = {"image_token_id": processor.image_token_id, "pad_token_id": 0}
+    vision = SMALL | {"image_size": 32, "patch_size": 8}
+    text = SMALL | text | {"max_position_embeddings": 1024}
+    torch.manual_seed(7)
+    config = Idefics3Config(text_config=text, vision_config=vision, scale_factor=2, **tokens)
+    Idefics3ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def write_qwen_vl(folder: Path) -> Path:
+    """The layout of Qwen2.5-VL: preprocessor_config.json and chat_template.json, no processor_config.json."""
+    import json
+
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    special = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    tokenizer = _byte_tokenizer(*special)
+    start, end, image, video = (tokenizer.convert_tokens_to_ids(token) for token in special)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text: dict[str, Any] = SMALL | {"vocab_size": len(tokenizer), "num_key_value_heads": 2, "rope_parameters": rope}
+    text |= {"bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 1024}
+    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 16}
+    vision |= {"patch_size": 4, "spatial_merge_size": 2, "window_size": 16, "fullatt_block_indexes": [1]}
+    tokens: dict[str, Any] = {"image_token_id": image, "video_token_id": video, "bos_token_id": 1, "eos_token_id": 2}
+    tokens |= {"vision_start_token_id": start, "vision_end_token_id": end}
+    torch.manual_seed(8)
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    limits: dict[str, Any] = {"min_pixels": 64, "max_pixels": 4096}
+    Qwen2VLImageProcessorPil(patch_size=4, temporal_patch_size=2, merge_size=2, **limits).save_pretrained(folder)
+    template = {"chat_template": _chat_template("<|vision_start|><|image_pad|><|vision_end|>")}
+    (folder / "chat_template.json").write_text(json.dumps(template))
+    return folder
+
+
+def write_relations(folder: Path) -> Path:
+    write_owlv2(folder / "detector")
+    write_smolvlm(folder / "vlm")
+    return folder
+
+
+def write_dreamsim(folder: Path) -> Path:
+    """Three tiny networks for pictures of 32 px; 16 + 12 + 12 numbers."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(9)
+    ViTModel(ViTConfig(**SMALL, image_size=32, patch_size=8), add_pooling_layer=False).save_pretrained(folder / "dino")
+    for part, act in (("clip", "quick_gelu"), ("open_clip", "gelu")):
+        config = CLIPVisionConfig(**SMALL, image_size=32, patch_size=8, projection_dim=12, hidden_act=act)
+        CLIPVisionModelWithProjection(config).save_pretrained(folder / part)
+    return folder
+
+
+def write_vitpose(folder: Path) -> Path:
+    """Five keypoints of pictures of 32 x 48 px."""
+    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
+    from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
+
+    small: dict[str, Any] = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
+    sides: dict[str, Any] = {"image_size": [48, 32], "patch_size": [8, 8], "out_features": ["stage2"]}
+    names: dict[int, str] = dict(enumerate(("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")))
+    torch.manual_seed(10)
+    backbone = VitPoseBackboneConfig(**small, **sides)
+    config = VitPoseConfig(backbone_config=backbone, id2label=names, scale_factor=4, use_simple_decoder=True)
+    VitPoseForPoseEstimation(config).save_pretrained(folder)
+    VitPoseImageProcessorPil(size={"height": 48, "width": 32}).save_pretrained(folder)
+    return folder

@@ -46,7 +46,8 @@ class Labels(Frozen):
     """What a picture of the case must show; None or empty where nothing is known.
 
     `action` and `scene` are names of the world; `triplets` are (subject, predicate, object), `predicate` the relation
-    that is asked for; `objects` must be there; `detectables` are the words of the prompt that a detector can find.
+    that is asked for; `objects` must be there; `detectables` are the words of the prompt that a detector can find;
+    `questions` about the picture are to be answered with yes.
     """
 
     action: str | None = None
@@ -55,6 +56,7 @@ class Labels(Frozen):
     objects: tuple[str, ...] = ()
     predicate: str | None = None
     detectables: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
 
 
 # DataError is no ValueError, so it leaves pydantic unchanged and callers catch one family of errors

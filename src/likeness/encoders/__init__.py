@@ -31,6 +31,9 @@ class EncoderFacts(NamedTuple):
     published: str | None = None
 
 
+_OWL = "google/owlv2-large-patch14-ensemble@main"
+_VLM = "Qwen/Qwen2.5-VL-7B-Instruct@main"
+
 ENCODERS: dict[str, EncoderFacts] = {
     "clip": EncoderFacts(
         load="likeness.encoders.clip:ClipEncoder",
@@ -162,6 +165,59 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0, weights BSD-2",
         published="opennsfw",
+    ),
+    "owl": EncoderFacts(
+        load="likeness.encoders.owl:OwlDetector",
+        noun="OWL detector",
+        reads="where a picture shows what a text says",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=_OWL,
+    ),
+    "grounding_dino": EncoderFacts(
+        load="likeness.encoders.grounding_dino:GroundingDinoDetector",
+        noun="GroundingDINO",
+        reads="where a picture shows what a phrase says",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="IDEA-Research/grounding-dino-base@main",
+    ),
+    "vlm": EncoderFacts(
+        load="likeness.encoders.vlm:YesNoModel",
+        noun="vision-language model",
+        reads="whether a question about a picture is answered yes",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=_VLM,
+    ),
+    "relations": EncoderFacts(
+        load="likeness.encoders.relations:RelationEncoder",
+        noun="relations encoder",
+        reads="whether two things in a picture stand in a relation",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=f"{_OWL}+{_VLM}",
+    ),
+    "pose": EncoderFacts(
+        load="likeness.encoders.pose:PoseEncoder",
+        noun="ViTPose",
+        reads="where the joints of whoever is in a box of a picture are",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="usyd-community/vitpose-base-simple@main",
+    ),
+    "dreamsim": EncoderFacts(
+        load="likeness.encoders.dreamsim:DreamSimEncoder",
+        noun="DreamSim",
+        reads="what people notice of a picture",
+        photo=None,
+        world=None,
+        licence="MIT",
     ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}

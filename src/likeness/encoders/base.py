@@ -94,13 +94,13 @@ def weights_folder(spec: str | Path) -> Path:
     return resolve_weights(str(spec).removeprefix("embedded:"))
 
 
-def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str) -> str:
+def encoder_id(kind: str, *, spec: str | Path, folder: Path, preprocessing: str, batch: int = BATCH) -> str:
     """Kind, name, content hash, preprocessing and batch in one line: equal ids give equal numbers.
 
     A local folder goes by its last name, so that the id does not tell where somebody keeps files.
     """
     name = folder.name if Path(spec).is_dir() else str(spec)
-    return f"{kind} {name}@{short(remembered_sha256(folder))}; {preprocessing}; batches of {BATCH}"
+    return f"{kind} {name}@{short(remembered_sha256(folder))}; {preprocessing}; batches of {batch}"
 
 
 def load_whole(kind: Any, folder: Path, *, device: str, **options: Any) -> Any:

@@ -14,8 +14,10 @@ from likeness.metrics import (
     clip_t,
     dino,
     dinov2,
+    dreamsim,
     efficientnet,
     face_count,
+    goa,
     hps_v1,
     hps_v2,
     hps_v21,
@@ -23,7 +25,9 @@ from likeness.metrics import (
     ips,
     nsfw,
     pickscore,
+    relations,
     sis,
+    vlm_judge,
 )
 from likeness.metrics.base import Metric
 
@@ -50,5 +54,9 @@ METRICS: dict[str, Metric] = {
         *face_count.FACE_COUNTS,
         *efficientnet.EFFICIENTNET,
         nsfw.NSFW,
+        *goa.GOA,
+        *relations.RELATION_METRICS,
+        vlm_judge.VLM_JUDGE,
+        *dreamsim.DREAMSIM,
     )
 }
