@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, cast
@@ -21,6 +22,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "clip": tiny.write_clip,
     "dino": tiny.write_vit,
     "probe": tiny.write_probe,
+    "subjects": tiny.write_subjects,
 }
 """A small folder of each encoder."""
 
@@ -60,6 +62,8 @@ def unlike(image: Image.Image) -> Image.Image:
 
 def repeatable(seen: Any) -> Any:
     """What an encoder saw or read, as something that can be compared."""
+    if is_dataclass(seen):
+        return [repeatable(getattr(seen, field.name)) for field in fields(seen)]
     if isinstance(seen, tuple):
         return [repeatable(part) for part in cast(tuple[Any, ...], seen)]
     return seen.tolist() if isinstance(seen, np.ndarray) else seen

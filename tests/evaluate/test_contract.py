@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import tiny_encoders as tiny
 from PIL import Image
 from seen import with_eyes
 
 from likeness.core.records import Case, Subject, read_cases
 from likeness.encoders import ENCODERS
+from likeness.evaluate import load_encoders
 from likeness.evaluate.eyes import Encoders, Wishes
 from likeness.evaluate.measure import Panel
 from likeness.metrics import METRICS
@@ -22,14 +24,26 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return METRICS[request.param]
 
 
+@pytest.fixture(scope="session")
+def encoders(weights: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Encoders:
+    """Those of other tests, and those that only further metrics need."""
+    folder = tmp_path_factory.mktemp("further")
+    return load_encoders(weights | {"subjects": str(tiny.write_subjects(folder / "subjects"))})
+
+
 @pytest.fixture
 def evidence(make_benchmark: Any, make_pictures: Any, encoders: Encoders) -> list[Evidence]:
-    """Six cases, of one subject and of two in turn, and a picture of each."""
-    cases = read_cases(make_benchmark() / "cases.jsonl").cases
+    """Six cases, of one subject and of two in turn, a picture of each and the true one."""
+    folder = make_benchmark(truth=True)
+    cases = read_cases(folder / "cases.jsonl").cases
     pictures = make_pictures(per_case=1)
 
     def gather(panel: Panel) -> list[Evidence]:
-        return [panel.evidence(case, picture=pictures / f"{case.id}-0.png") for case in cases]
+        truths = [folder / "truth" / f"{case.id}.png" for case in cases]
+        return [
+            panel.evidence(case, picture=pictures / f"{case.id}-0.png", truth=truth)
+            for case, truth in zip(cases, truths, strict=True)
+        ]
 
     return with_eyes(gather, encoders)
 
@@ -45,16 +59,20 @@ def check(metric: Metric, found: Measured, case: Case) -> None:
     assert len(found.per_subject) == (len(case.subjects) if metric.facts.per_subject else 0)
 
 
-def test_a_value_is_inside_its_range_or_says_why_there_is_none(metric: Metric, evidence: list[Evidence]) -> None:
-    found = [metric.measure(each) for each in evidence]
+def test_a_value_is_inside_its_range_or_says_why_there_is_none(
+    metric: Metric, encoders: Encoders, evidence: list[Evidence]
+) -> None:
+    panel = Panel(Wishes(encoders), labelled=True)
+    found = [panel.measure(metric, each) for each in evidence]
     for each, seen in zip(found, evidence, strict=True):
         check(metric, each, seen.case)
     assert any(each.value.measured for each in found), "no picture of the benchmark could be measured"
 
 
-def test_a_value_follows_from_the_evidence_alone(metric: Metric, evidence: list[Evidence]) -> None:
-    forwards = [metric.measure(each) for each in evidence]
-    backwards = [metric.measure(each) for each in evidence[::-1]][::-1]
+def test_a_value_follows_from_the_evidence_alone(metric: Metric, encoders: Encoders, evidence: list[Evidence]) -> None:
+    panel = Panel(Wishes(encoders), labelled=True)
+    forwards = [panel.measure(metric, each) for each in evidence]
+    backwards = [panel.measure(metric, each) for each in evidence[::-1]][::-1]
     assert [each.value.to_json() for each in backwards] == [each.value.to_json() for each in forwards]
 
 
