@@ -1,8 +1,8 @@
 """Copy-paste angle: is the generated subject nearer to its reference photo than to the true picture?
 
 Source: Xu et al., "WithAnyone" (arXiv:2510.14975): (angle to truth - angle to reference) / angle between those two.
-Differs: subjects are matched once, by the sum of both likenesses, and nothing is trimmed; the released script matches
-truth and reference separately and drops values outside a window.
+Differs: subjects are matched once, by the mean of both likenesses, and nothing is trimmed; the released script matches
+truth and reference separately, and drops outliers and pictures with another number of faces.
 """
 
 import math

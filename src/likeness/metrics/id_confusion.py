@@ -1,7 +1,8 @@
 """Identity margin (UMO's ID-Conf): is one found subject clearly the one most like a reference, or are two?
 
 Source: Cheng et al., "UMO" (arXiv:2509.06818): (best - second) / best over the faces found, for each reference.
-Differs: a reference whom nobody found is like enough to counts as 0 and is not left out; a second below 0 counts as 0.
+Differs: UMO leaves out pictures with one face or none; here a reference whom nobody found is
+like enough to counts as 0. A second below 0 counts as 0.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 Source: "MultiBind" (arXiv:2603.21937): slot-to-slot similarities minus those of the true picture, read as drift, swap,
 dominance and blend. Differs: a continuous strength in [0, 1] of each of the four in place of classes by thresholds, and
 where there is no true picture the references' own similarities stand in for it.
-Shapes: E subjects; row i is the place of subject i, column j the reference of subject j.
+Shapes: E subjects; row i is the place of subject i, column j the subject j of the true picture, or else its photos.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,9 @@ from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_
 from likeness.metrics.places import places_of
 from likeness.metrics.slots import ENCODER, NOT_FOUND, Slots, several, truth_slots
 
-PROTOCOL = "mean rise of the cosine of each place to every other subject's photos over that of the true picture"
+PROTOCOL = (
+    "mean rise of the cosine of each place to every other place of the true picture, over that among those places"
+)
 LEAST_APART = 0.05
 """Two subjects whose exchange would change a cosine by less cannot be told apart, and nothing is read of them."""
 
@@ -95,7 +97,7 @@ def _measure(evidence: Evidence) -> Measured:
     rows = [place for place in taken if place is not None]
     if len(rows) < len(taken):
         return Measured(not_measured(f"{len(taken) - len(rows)} {NOT_FOUND}", status="nothing_found"))
-    matrix, base = slots.similarity[rows], _base(slots, truth)
+    matrix, base = _matrices(slots, rows, truth)
     parts = {
         **asdict(read(matrix, base)),
         "matrix": (matrix - base).tolist(),
@@ -105,10 +107,13 @@ def _measure(evidence: Evidence) -> Measured:
     return Measured(Value(leaked(matrix, base), parts=parts))
 
 
-def _base(slots: Slots, truth: Slots | Value) -> Matrix:
+def _matrices(slots: Slots, rows: Sequence[int], truth: Slots | Value) -> tuple[Matrix, Matrix]:
+    """How like each place is to what should be there and elsewhere, and how like it should be."""
     if isinstance(truth, Value):
-        return reference_matrix(slots)
-    return truth.similarity[[place for place in truth.assignment.cast if place is not None]]
+        return slots.similarity[list(rows)], reference_matrix(slots)
+    true = [each.identity for each in map(truth.of, range(len(rows))) if each is not None]
+    made = [slots.found[place].identity for place in rows]
+    return similarities(made, [[each] for each in true]), similarities(true, [[each] for each in true])
 
 
 LEAKAGE_MATRIX = Metric(
