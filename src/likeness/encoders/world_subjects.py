@@ -41,9 +41,8 @@ class HeadDetector:
     def __init__(self, probe: AttributeProbe) -> None:
         probe.most_subjects = MOST_FOUND
         self.probe = probe
-        self.id = (
-            f"{probe.id}; at most {MOST_FOUND} heads, the surest and those from {LEAST_SCORE:g}, boxes of {SIDE:g}"
-        )
+        heads = f"at most {MOST_FOUND} heads, the surest and those from {LEAST_SCORE:g}"
+        self.id = f"{probe.id}; {heads}; boxes of {SIDE:g}, {DROP:g} below the head"
 
     def find(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
         """The heads of each picture, surest first."""
