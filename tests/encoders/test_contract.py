@@ -29,6 +29,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "relations": tiny.write_relations,
     "dreamsim": tiny.write_dreamsim,
     "pose": tiny.write_vitpose,
+    "subjects": tiny.write_subjects,
     "dinov2": tiny.write_dinov2,
     "clip_bigg14": tiny.write_clip_bigg14,
     "hps_v1": tiny.write_hps_v1,

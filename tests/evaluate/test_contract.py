@@ -40,6 +40,7 @@ FURTHER: dict[str, Callable[[Path], Path]] = {
     "vlm": tiny.write_smolvlm,
     "relations": tiny.write_relations,
     "dreamsim": tiny.write_dreamsim,
+    "subjects": tiny.write_subjects,
     **tiny_faces.FURTHER,
 }
 """Small folders of the encoders that no default evaluation uses."""

@@ -11,9 +11,10 @@ import pytest
 from fixture_types import Maker
 from PIL import Image
 
-from likeness.core.errors import MeasurementError
-from likeness.encoders import ENCODERS, EncoderFacts
+from likeness.core.errors import ConfigError, MeasurementError
+from likeness.encoders import ENCODERS, PHOTO_ENCODERS, WORLD_ENCODERS, EncoderFacts
 from likeness.evaluate import Encoders, evaluate_run
+from likeness.evaluate.folder import further_encoders
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_measured
 
@@ -144,3 +145,10 @@ def test_a_metric_that_fails_fails_alone(run: Evaluate, encoders: Encoders) -> N
         assert row["values"]["dino"]["status"] == "measured"
     table = {row["row"]: row for row in summary["rows"] if row["metric"] == "toy"}
     assert table["generated"]["reason"] == "2 x no eyes to see"
+
+
+def test_embedded_weights_that_are_no_default_serve_the_drawn_world_alone() -> None:
+    assert further_encoders(["roles"], usual=WORLD_ENCODERS)["subjects"] == "subjects"
+    assert "subjects" not in WORLD_ENCODERS
+    with pytest.raises(ConfigError, match="add --encoder subjects=WEIGHTS"):
+        further_encoders(["roles"], usual=PHOTO_ENCODERS)

@@ -17,6 +17,10 @@ TABLE = {
     ),
     "attribute_accuracy": ("attribute_accuracy", "", "Attributes right", "Attributes", "percent", 0, True, 0, 0),
     "leakage": ("leakage", "", "Leaked from another subject", "Leakage", "percent", 1, True, None, 1),
+    "leakage_found_only": (
+        *("leakage", "found_only", "Leaked from another subject", "Leakage", "percent"),
+        *(None, False, None, None),
+    ),
     "action_recognised": ("action_recognised", "", "Action recognised", "Action", "yes_no", 2, True, None, 2),
     "scene_recognised": ("scene_recognised", "", "Scene recognised", "Scene", "yes_no", None, True, None, None),
 }
@@ -31,4 +35,4 @@ def metric_facts() -> dict[str, dict[str, Any]]:
 def _more(key: str) -> dict[str, Any]:
     unit = "share" if TABLE[key][5 - 1] != "number" else "cosine"
     ends = [0, 1] if unit == "share" else [-1, 1]
-    return {"unit": unit, "range": ends, "higher_is_better": key != "leakage", "kind": "per_sample"}
+    return {"unit": unit, "range": ends, "higher_is_better": TABLE[key][0] != "leakage", "kind": "per_sample"}

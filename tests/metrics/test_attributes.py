@@ -12,6 +12,7 @@ from likeness.encoders.reading import SubjectReading
 from likeness.metrics.attributes import (
     applicable,
     attribute_accuracy,
+    found_only,
     leakage,
     match_subjects,
     recognised,
@@ -162,7 +163,6 @@ def test_leakage_from_any_of_three() -> None:
     ("matched", "expected", "reason"),
     [
         ([read_as(RED_CAT)], [RED_CAT], "one subject"),
-        ([None, read_as(RED_CAT)], [RED_CAT, BLUE_DOG], "not found"),
         ([read_as(RED_CAT)] * 2, [RED_CAT, RED_CAT], "differ in no attribute"),
     ],
 )
@@ -172,6 +172,16 @@ def test_leakage_that_cannot_be_seen_is_not_zero(
     value = leakage(matched, expected, subject=0, labels=LABELS)
     assert math.isnan(value.value)
     assert reason in value.note
+
+
+def test_a_subject_that_was_not_found_counts_as_leaked_except_in_the_column_of_those_found() -> None:
+    matched = [None, read_as(BLUE_DOG)]
+    values = [leakage(matched, [RED_CAT, BLUE_DOG], subject=i, labels=LABELS) for i in (0, 1)]
+    assert [(value.value, value.note) for value in values] == [(1, "not found"), (0, "")]
+    old = [found_only(value) for value in values]
+    assert (old[0].status, old[0].note, old[1]) == ("nothing_found", "not found", values[1])
+    alike = leakage([None, None], [RED_CAT, RED_CAT], subject=0, labels=LABELS)
+    assert alike.status == "not_applicable"  # lost or not, nothing could have leaked
 
 
 @pytest.mark.parametrize("kind", ["action", "scene"])

@@ -116,6 +116,19 @@ def test_it_begins_as_clip() -> None:
         torch.testing.assert_close(source[name.replace("pre_layrnorm", "pre_layernorm")], tensor)
 
 
+def test_a_fresh_head_says_little() -> None:
+    """The stock class draws its heads with deviation 1: scores of 600 that take the whole training to unlearn."""
+    torch.manual_seed(0)
+    model = from_clip(embedded("clip"), size=128).eval()
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor([[1095, 65, 1096]]),
+            pixel_values=torch.zeros(1, 3, 128, 128),
+            attention_mask=torch.ones(1, 3, dtype=torch.long),
+        )
+    assert float(found.logits.abs().max()) < 10
+
+
 def test_without_clip_it_says_what_to_run_first(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'stage "detector": expected a CLIP in .* run stage "clip" first'):
         from_clip(tmp_path, size=32)

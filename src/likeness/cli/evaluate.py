@@ -173,7 +173,7 @@ def _show_list(*, as_json: bool) -> None:
         lines.append(f"  {key:<26} {row['question']}{mark} [{needs[key]}]")
     lines.append("\nEncoders, with their default weights for photographs and for the drawn world")
     for name, facts in ENCODERS.items():
-        weights = f"{facts.photo or facts.published or 'none'}; {facts.world or 'none'}"
+        weights = f"{facts.photo or facts.published or 'none'}; {facts.world or facts.embedded or 'none'}"
         lines.append(f"  {name:<26} {facts.reads} [{weights}; licence {facts.licence}]")
     encoders = {name: facts._asdict() for name, facts in ENCODERS.items()}
     answer({"metrics": metrics, "encoders": encoders}, text="\n".join(lines), as_json=as_json)

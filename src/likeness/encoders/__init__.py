@@ -18,8 +18,9 @@ class EncoderFacts(NamedTuple):
     """One line of ENCODERS. `load` is "module:Class", whose classmethod `load(spec, *, device)` gives the encoder.
 
     `photo` and `world` are the weights used by default for photographs and for the drawn world. Where `photo` is None,
-    `published` are those for photographs when a metric that needs them is asked for. Published weights are named with
-    a revision that holds them as safetensors, or by the name under which `likeness fetch` keeps them.
+    `published` are those for photographs when a metric that needs them is asked for; likewise `embedded` for the drawn
+    world where `world` is None. Published weights are named with a revision that holds them as safetensors, or by the
+    name under which `likeness fetch` keeps them.
     """
 
     load: str
@@ -29,6 +30,7 @@ class EncoderFacts(NamedTuple):
     world: str | None
     licence: str
     published: str | None = None
+    embedded: str | None = None
 
 
 _OWL = "google/owlv2-large-patch14-ensemble@main"
@@ -218,6 +220,15 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="MIT",
+    ),
+    "subjects": EncoderFacts(
+        load="likeness.encoders.world_subjects:WorldSubjects",
+        noun="subjects encoder",
+        reads="where each subject of a picture is, and who it is",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        embedded="subjects",
     ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}

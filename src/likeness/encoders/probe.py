@@ -102,6 +102,7 @@ class AttributeProbe(nn.Module):
         super().__init__()
         self.config = config
         self.id = "probe (not saved)"
+        self.most_subjects = MAX_SUBJECTS
         neck = config.neck_size
         num_values = sum(len(values) for values in config.attributes.values())
         self.backbone = _backbone(config, config.hidden_sizes)
@@ -139,7 +140,7 @@ class AttributeProbe(nn.Module):
 
     @torch.inference_mode()
     def look(self, images: Sequence[Image.Image]) -> list[Reading]:
-        """One reading per picture with at most MAX_SUBJECTS subjects, independent of the other pictures."""
+        """One reading per picture with at most `most_subjects` subjects, independent of the other pictures."""
         device = str(next(self.parameters()).device)
         self.eval()
         pixels = [pixel_values(image, size=self.config.image_size).numpy() for image in images]
@@ -160,7 +161,7 @@ class AttributeProbe(nn.Module):
     def _reading(self, pixels: Tensor, cells: Tensor, action: Tensor, scene: Tensor, *, device: str) -> Reading:
         config = self.config
         heatmap = cells.reshape(config.grid, config.grid)
-        places = peaks(heatmap, count=MAX_SUBJECTS, min_peak=config.min_peak)
+        places = peaks(heatmap, count=self.most_subjects, min_peak=config.min_peak)
         heads = [centroid(heatmap, cell) for cell in places]
         answers = self._attributes(pixels, heads, device=device)
         subjects = tuple(
@@ -174,11 +175,11 @@ class AttributeProbe(nn.Module):
     def _attributes(
         self, pixels: Float[Tensor, "3 S S"], heads: Sequence[tuple[float, float]], *, device: str
     ) -> list[dict[str, dict[str, float]]]:
-        """Attribute -> {value: probability} of each head; the network always sees MAX_SUBJECTS windows."""
+        """Attribute -> {value: probability} of each head; the network always sees `most_subjects` windows."""
         if not heads:
             return []
-        padded = torch.tensor([*heads, *[heads[0]] * (MAX_SUBJECTS - len(heads))], device=device)
-        first = torch.zeros(MAX_SUBJECTS, dtype=torch.long, device=device)
+        padded = torch.tensor([*heads, *[heads[0]] * (self.most_subjects - len(heads))], device=device)
+        first = torch.zeros(self.most_subjects, dtype=torch.long, device=device)
         windows = crops(pixels[None].to(device), picture=first, heads=padded, config=self.config)
         logits = self.read_crops(windows)
         return [

@@ -102,7 +102,8 @@ def further_encoders(metrics: Sequence[str], *, usual: Mapping[str, str]) -> dic
             raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}, got {key!r}; see evaluate --list.")
         for name in METRICS[key].facts.needs:
             facts = ENCODERS[name]
-            spec = specs.get(name) or (facts.world if is_world else None) or facts.photo or facts.published
+            drawn = (facts.world or facts.embedded) if is_world else None
+            spec = specs.get(name) or drawn or facts.photo or facts.published
             if spec is None:
                 wanted = f"weights for the {facts.noun} that it needs"
                 raise ConfigError(f"--metric {key}: expected {wanted}, got none; add --encoder {name}=WEIGHTS.")

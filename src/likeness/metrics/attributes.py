@@ -100,20 +100,26 @@ def leakage(
 ) -> Value:
     """1 when `subject` wrongly shows another subject's value of an attribute in which the two differ, else 0.
 
-    Not measured for a single subject, for a subject that was not found, and where no attribute differs. Another
+    1 too for a subject that was not found: what most often takes its place is another subject, and a model that loses
+    subjects must not look better for it. Not measured for a single subject and where no attribute differs. Another
     subject's "none" cannot leak: a lost hat is an error of accuracy only.
     """
     if len(expected) < 2:
         return not_measured("one subject: nothing can leak", status="not_applicable")
     reading = matched[subject]
-    if reading is None:
-        return not_measured(NOT_FOUND, status="nothing_found")
     own = applicable(expected[subject], labels=labels)
     others = [applicable(e, labels=labels) for index, e in enumerate(expected) if index != subject]
     foreign = {name: {o[name] for o in others if name in o} - {value, ABSENT} for name, value in own.items()}
     if not any(foreign.values()):
         return not_measured("the subjects differ in no attribute", status="not_applicable")
+    if reading is None:
+        return Value(1.0, NOT_FOUND)
     return Value(float(any(best_answer(reading.attributes[name]) in values for name, values in foreign.items())))
+
+
+def found_only(value: Value) -> Value:
+    """A leakage that leaves out subjects that were not found."""
+    return not_measured(NOT_FOUND, status="nothing_found") if value.note == NOT_FOUND else value
 
 
 def recognised(probabilities: Mapping[str, float], expected: str | None, *, kind: str) -> Value:
@@ -152,6 +158,10 @@ def _leakage(evidence: Evidence) -> Measured:
     return of_subjects([leakage(matched, expected, subject=i, labels=labels) for i in range(len(expected))])
 
 
+def _leakage_found_only(evidence: Evidence) -> Measured:
+    return of_subjects([found_only(value) for value in _leakage(evidence).per_subject])
+
+
 _of_probe = partial(Facts, needs=("probe",), kind="labels", card=True)
 _of_subjects = partial(_of_probe, shown_as="percent", per_subject=True)
 
@@ -187,11 +197,23 @@ ATTRIBUTES = (
             name="leakage",
             label="Leaked from another subject",
             short="Leakage",
-            question="What share of subjects carries an attribute of another subject of the picture?",
+            question="What share of subjects carries an attribute of another subject of the picture, or is not found?",
             higher_is_better=False,
             headline=1,
         ),
         _leakage,
+    ),
+    Metric(
+        _of_subjects(
+            name="leakage",
+            label="Leaked from another subject",
+            short="Leakage",
+            question="What share carries an attribute of another subject, in pictures where all are found?",
+            higher_is_better=False,
+            column="found_only",
+            card=False,
+        ),
+        _leakage_found_only,
     ),
     _recognition("action", headline=2),
     _recognition("scene"),

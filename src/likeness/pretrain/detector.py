@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPModel, Owlv2Config, Owlv2ForObjectDetection
 from transformers.loss.loss_for_object_detection import generalized_box_iou
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
@@ -114,6 +114,10 @@ def from_clip(folder: Path, *, size: int) -> Owlv2ForObjectDetection:
         projection_dim=whole["projection_dim"],
     )
     model = Owlv2ForObjectDetection(config)
+    for head in (model.class_head, model.box_head, model.objectness_head):
+        for layer in head.modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()  # the class draws them with deviation 1, which no training mends
     towers = {f"owlv2.{name.replace('pre_layrnorm', 'pre_layernorm')}": t for name, t in clip.state_dict().items()}
     _, unexpected = model.load_state_dict(towers, strict=False)
     if unexpected:
