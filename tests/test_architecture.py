@@ -36,7 +36,7 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names = [""] if node.module != "likeness" else [f".{alias.name}" for alias in node.names]
+            names = [""] if node.module not in ("likeness", "pickle") else [f".{alias.name}" for alias in node.names]
             yield from ((node.lineno, f"{node.module}{name}") for name in names)
 
 

@@ -1,4 +1,4 @@
-"""demo: three benchmarks before and after a tuning on one page; with stand-ins, and slowly with embedded weights."""
+"""demo: pictures before and after a tuning on one page; with stand-ins, and slowly with embedded weights."""
 
 import json
 from collections.abc import Sequence
@@ -74,28 +74,31 @@ def run_demo(*words: str) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def test_demo_without_tuning_ends_with_one_page_for_three_benchmarks(stand_ins: list[str], tmp_path: Path) -> None:
+def test_demo_without_tuning_ends_with_one_page(stand_ins: list[str], tmp_path: Path) -> None:
     facts = run_demo("--out", str(tmp_path / "demo"), "--cases", "3", "--tuning-steps", "0")
-    assert stand_ins == ["world-single", "world-multi", "world-hard"]
+    assert stand_ins == ["world-multi"]
     html = Path(facts["report"]).read_text(encoding="utf-8")
-    assert html.count("<article") == 3 + 3 + 2  # world-hard gets two thirds
+    assert html.count("<article") == 3
     assert "Before and after tuning" not in html
     assert facts["tuned_runs"] == []
     with Image.open(facts["contact_sheet"]) as sheet:
-        assert sheet.width == 8 * (192 + 12) + 12
+        assert sheet.width == 3 * (192 + 12) + 12
 
 
 def test_demo_tunes_between_drawing_and_drawing_again(stand_ins: list[str], tmp_path: Path) -> None:
     out = tmp_path / "demo"
     facts = run_demo("--out", str(out), "--cases", "3", "--tuning-steps", "7")
-    before = ["world-single", "world-multi", "world-hard"]
-    after = [f"{name} with tuned-7" for name in before]
-    assert stand_ins == [*before, f"{TUNING_PAIRS} pairs", "7 steps of focus_dpo", *after]
-    assert facts["tuned_runs"] == [str(out / "tuned-7" / name) for name in before]
+    assert stand_ins == [
+        "world-multi",
+        f"{TUNING_PAIRS} pairs",
+        "7 steps of focus_dpo",
+        "world-multi with tuned-7",
+    ]
+    assert facts["tuned_runs"] == [str(out / "tuned-7" / "world-multi")]
     html = Path(facts["report"]).read_text(encoding="utf-8")
     assert "Before and after tuning" in html
-    assert "after 7 steps of FocusDPO on 5 pairs of other subjects" in html
-    assert html.count("<figcaption>before</figcaption>") == html.count("<figcaption>after</figcaption>") == 3 + 3 + 2
+    assert "after 7 steps of FocusDPO. It was tuned on 5 pairs of other characters" in html
+    assert html.count("<figcaption>before</figcaption>") == html.count("<figcaption>after</figcaption>") == 3
     assert "How this run looks" in (out / "tuned-7/training/report.html").read_text(encoding="utf-8")
     line = json.loads((out / "tuned-7/world-multi/commands.json").read_text())["generate"]
     assert "--lora" in line
