@@ -8,6 +8,7 @@ Differs: keypoints out of sight have an empty heatmap, so that the height of the
 import random
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,10 +53,11 @@ class PoseBatch:
 
 def build_pose() -> VitPoseForPoseEstimation:
     """The network with new weights."""
-    backbone = VitPoseBackboneConfig(
-        image_size=[SIDE, SIDE], patch_size=[PATCH, PATCH], hidden_size=160, num_hidden_layers=5, num_attention_heads=4,
-        mlp_ratio=3, out_features=["stage5"],
-    )  # fmt: skip
+    sizes: dict[str, Any] = {  # Any: the stock annotations lack `out_features`
+        "image_size": [SIDE, SIDE], "patch_size": [PATCH, PATCH], "hidden_size": 160, "num_hidden_layers": 5,
+        "num_attention_heads": 4, "mlp_ratio": 3, "out_features": ["stage5"],
+    }  # fmt: skip
+    backbone = VitPoseBackboneConfig(**sizes)
     names = dict(enumerate(AP10K))
     config = VitPoseConfig(
         backbone_config=backbone, use_simple_decoder=True, scale_factor=UPSCALED, id2label=names,
@@ -96,7 +98,8 @@ def jittered(box: tuple[float, ...], *, size: int, rng: random.Random) -> CocoBo
 
 def pose_batch(first: int, count: int, *, size: int) -> PoseBatch:
     """Training subjects first .. first + count - 1: each one of a picture of its own."""
-    processor, side = pose_processor(), SIDE // PATCH * UPSCALED
+    processor: Any = pose_processor()  # the annotation of its call lacks `boxes`
+    side = SIDE // PATCH * UPSCALED
     pixels: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     for index in range(first, first + count):
