@@ -46,9 +46,11 @@ def test_every_room_but_world_is_checked(pytestconfig: pytest.Config) -> None:
 
 
 def annotations(tree: ast.Module) -> list[ast.expr]:
+    """Annotations, and shapes that a module gives a name."""
     nodes = list(ast.walk(tree))
+    named = [node.value for node in tree.body if isinstance(node, ast.Assign)]
     found = [node.annotation for node in nodes if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation]
-    return found + [node.returns for node in nodes if isinstance(node, ast.FunctionDef) and node.returns]
+    return named + found + [node.returns for node in nodes if isinstance(node, ast.FunctionDef) and node.returns]
 
 
 def has_shape(annotation: ast.expr) -> bool:

@@ -20,5 +20,5 @@ def fetched_folder(name: str) -> Path:
 
 def fetched(spec: str) -> Path | None:
     """The folder of fetched weights, if `spec` is the name of some that are there."""
-    is_name = re.fullmatch(r"[a-z0-9_]+", spec) is not None
+    is_name = re.fullmatch(r"[a-z0-9_]{1,40}", spec) is not None
     return fetched_folder(spec) if is_name and fetched_folder(spec).is_dir() else None
