@@ -25,25 +25,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def further_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Specs of tiny encoders on disk that only metrics asked for by name need."""
-    folder = tmp_path_factory.mktemp("further_weights")
-    written = {
-        "owl": tiny.write_owlv2(folder / "owl"),
-        "clip_bigg14": tiny.write_clip(folder / "clip_bigg14"),
-        "vlm": tiny.write_smolvlm(folder / "vlm"),
-        "relations": tiny.write_relations(folder / "relations"),
-        "dreamsim": tiny.write_dreamsim(folder / "dreamsim"),
-    }
-    return {name: str(path) for name, path in written.items()}
-
-
-@pytest.fixture(scope="session")
-def all_encoders(weights: dict[str, str], further_weights: dict[str, str]) -> Encoders:
-    return load_encoders(weights | further_weights)
-
-
-@pytest.fixture(scope="session")
 def encoders(weights: dict[str, str]) -> Encoders:
     return load_encoders(weights)
 

@@ -1,7 +1,6 @@
 """What every metric of the table keeps, asked of a small benchmark and the encoders it needs."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,23 +26,7 @@ def metric(request: pytest.FixtureRequest) -> Metric:
     return METRICS[request.param]
 
 
-FURTHER: dict[str, Callable[[Path], Path]] = {
-    "dinov2": tiny.write_dinov2,
-    "clip_bigg14": tiny.write_clip_bigg14,
-    "hps_v1": tiny.write_hps_v1,
-    "hps_v2": tiny.write_hps_v2,
-    "hps_v21": tiny.write_hps_v21,
-    "pickscore": tiny.write_pickscore,
-    "aesthetic": tiny.write_aesthetic,
-    "image_reward": tiny.write_image_reward,
-    "owl": tiny.write_owlv2,
-    "vlm": tiny.write_smolvlm,
-    "relations": tiny.write_relations,
-    "dreamsim": tiny.write_dreamsim,
-    "subjects": tiny.write_subjects,
-    **tiny_faces.FURTHER,
-}
-"""Small folders of the encoders that no default evaluation uses."""
+FURTHER = {**tiny.FURTHER, **tiny_faces.FURTHER}
 NEEDS_ONNX = ("faces", "face_attributes", "nsfw")
 
 

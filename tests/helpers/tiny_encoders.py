@@ -1,5 +1,6 @@
 """Writes tiny random encoders in stock transformers format, the same bytes every time. Loaded by path, not imported."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -356,3 +357,21 @@ def write_subjects(folder: Path) -> Path:
     probe.save_pretrained(folder / "probe")
     write_vit(folder / "dino")
     return folder
+
+
+FURTHER: dict[str, Callable[[Path], Path]] = {
+    "dinov2": write_dinov2,
+    "clip_bigg14": write_clip_bigg14,
+    "hps_v1": write_hps_v1,
+    "hps_v2": write_hps_v2,
+    "hps_v21": write_hps_v21,
+    "pickscore": write_pickscore,
+    "aesthetic": write_aesthetic,
+    "image_reward": write_image_reward,
+    "owl": write_owlv2,
+    "vlm": write_smolvlm,
+    "relations": write_relations,
+    "dreamsim": write_dreamsim,
+    "subjects": write_subjects,
+}
+"""Small folders of encoders that no default evaluation uses and some metric needs."""

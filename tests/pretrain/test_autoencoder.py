@@ -19,6 +19,7 @@ from likeness.pretrain.autoencoder import (
     _batch,
     autoencoder_loss,
     build_autoencoder,
+    gradient_error,
     portraits,
     scenes,
     to_pixels,
@@ -175,3 +176,35 @@ def test_the_export_is_stock(prepared: PretrainConfig) -> None:
     settings = read_json(prepared.work / "vae" / "config.json")
     assert settings["_class_name"] == "AutoencoderKL"
     assert settings["latent_channels"] == 16
+
+
+def test_outlines_are_compared_along_both_axes() -> None:
+    """By hand: steps to the right and down of one channel, means taken apart and added."""
+    x = torch.zeros(1, 3, 2, 2)
+    y = x.clone()
+    y[0, 0] = torch.tensor([[0.0, 3.0], [0.0, 5.0]])  # steps right 3 and 5, down 0 and 2
+    assert float(gradient_error(y, x)) == pytest.approx((3 + 5) / 6 + (0 + 2) / 6)
+    assert float(gradient_error(y, y)) == 0
+    assert float(gradient_error(y + 1, y)) == pytest.approx(0)  # a brighter picture has the same outlines
+
+
+def test_a_decoder_sees_latents_moved_by_up_to_the_given_share(
+    tmp_path: Path, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(write_recipe(tmp_path))
+    vae = build_autoencoder(config)
+    x = to_pixels(scenes(0, 64, size=32, split="train"))
+    mean = autoencoder.posterior(vae, x).mode().detach()
+    seen: list[Tensor] = []
+
+    def decoded(_: AutoencoderKL, z: Tensor) -> Tensor:
+        seen.append(z)
+        return x
+
+    monkeypatch.setattr(autoencoder, "decoded", decoded)
+    for noise in (0.0, 0.4):
+        autoencoder_loss(vae, x, table=config.decoder.model_copy(update={"latent_noise": noise}))
+    spread = [((z - mean) / mean.std()).flatten(1).std(1) for z in seen]
+    assert spread[0].tolist() == pytest.approx([0.05] * 64, rel=0.3)
+    assert 0.04 < float(spread[1].min()) < 0.15
+    assert 0.35 < float(spread[1].max()) < 0.55

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from likeness.pretrain.autoencoder import train_autoencoder, train_decoder
 from likeness.pretrain.config import PretrainConfig, read_config
 from likeness.pretrain.export import LOG_ROWS, _copy, _thinned
 from likeness.pretrain.latents import cache_folder
-from likeness.pretrain.run import run
+from likeness.pretrain.run import run, start_from
 from likeness.pretrain.transformer import TransformerTraining
 from likeness.pretrain.vae import WEIGHTS, require_vae
 
@@ -134,3 +135,21 @@ def test_exported_configs_name_no_path_and_keep_their_order(tmp_path: Path) -> N
     (tmp_path / "net" / "config.json").write_text(plain)
     _copy(tmp_path / "net", tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_text() == plain
+
+
+def test_training_goes_on_from_exported_checkpoints(
+    tmp_path: Path, write_recipe: Write, prepared: PretrainConfig
+) -> None:
+    """What the work folder lacks is copied, the autoencoder out of the pipeline; what it has stays."""
+    exported = tmp_path / "exported"
+    shutil.copytree(prepared.work / "flux", exported / "flux")
+    config = read_config(write_recipe(tmp_path / "work"))
+    start_from(exported, config)
+    for part in ("flux/transformer", "vae"):
+        source = prepared.work / ("flux/vae" if part == "vae" else part) / WEIGHTS
+        assert (config.work / part / WEIGHTS).read_bytes() == source.read_bytes()
+    (config.work / "vae" / WEIGHTS).write_bytes(b"trained since")
+    start_from(exported, config)
+    assert (config.work / "vae" / WEIGHTS).read_bytes() == b"trained since"
+    with pytest.raises(ConfigError, match=r"--from: expected exported checkpoints .*, got none in .*nothing"):
+        start_from(tmp_path / "nothing", config)

@@ -29,7 +29,7 @@ EXAMPLES = (
 BENCHMARK = "world-multi"
 """Two subjects in a picture: where characters get mixed up, and tuning has something to mend."""
 SHEET_COLUMNS = 8
-# The short tuning, chosen on validation cases (docs/log.md). On 2 idle cores the whole demo takes about 90 seconds.
+# The short tuning, chosen on validation cases (docs/log.md). On 2 idle cores the whole demo takes 200 seconds.
 TUNING_PAIRS = 360
 TUNING_STEPS = 60
 TUNING_BATCH = 8

@@ -22,7 +22,6 @@ KEPT = {
     "demo": "finished pictures, chunks of 48 pairs and the last saved training step are kept; {again}",
     "dip": "finished chunks of 48 pairs are kept; {again}",
     "evaluate": "what encoders saw of finished pictures is kept; {again}",
-    "fetch": "what was downloaded is kept; {again}",
     "generate": "finished pictures are kept; {again}",
     "pretrain": "finished stages and the last saved state of this one are kept; {again}",
     "sample": "finished pictures are kept; {again}",

@@ -1,8 +1,9 @@
 """Where weights are kept that `likeness fetch NAME` converted, so that encoders find them by NAME."""
 
-import os
 import re
 from pathlib import Path
+
+from likeness.core.cache import user_cache
 
 RECORD = "fetched.json"
 """Inside a fetched folder: its name, and the hash of the file that it was made from."""
@@ -10,7 +11,7 @@ RECORD = "fetched.json"
 
 def weights_cache() -> Path:
     """Where fetched weights are kept: likeness/weights in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "likeness", "weights")
+    return user_cache() / "weights"
 
 
 def fetched_folder(name: str) -> Path:

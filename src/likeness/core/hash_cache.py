@@ -4,11 +4,11 @@ The hash of a large file is kept in the user's cache folder and holds while its 
 cache that is damaged or cannot be written costs only that minute.
 """
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
 
+from likeness.core.cache import user_cache
 from likeness.core.errors import DataError, LikenessError
 from likeness.core.files import read_json, write_json
 from likeness.core.hashing import file_sha256, folder_sha256
@@ -28,7 +28,7 @@ def _file_sha256(path: Path) -> str:
     if not path.is_file() or path.stat().st_size <= LARGE_BYTES:
         return file_sha256(path)
     state = path.stat()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "likeness", "hashes.json")
+    cache = user_cache() / "hashes.json"
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
     known = _read(cache)
     if key not in known:

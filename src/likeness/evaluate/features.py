@@ -15,6 +15,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from likeness.core.cache import user_cache
 from likeness.core.errors import DataError, OutputError
 from likeness.core.hashing import json_sha256, short
 from likeness.core.runs import package_versions
@@ -28,9 +29,8 @@ _ASKED_AT_ONCE = 500  # SQLite takes at most 999 variables where it is old
 
 def user_features() -> Path:
     """The folder that all runs of a user share: $LIKENESS_FEATURES, else the user's cache folder."""
-    if named := os.environ.get("LIKENESS_FEATURES"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "likeness", "features")
+    named = os.environ.get("LIKENESS_FEATURES")
+    return Path(named) if named else user_cache() / "features"
 
 
 def feature_key(ability: str, *, picture: str | None = None, text: str | None = None) -> bytes:
