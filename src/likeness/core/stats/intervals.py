@@ -65,19 +65,31 @@ def mean_interval(
     which value belongs to which group and prompt, not on the order of rows or on names.
     Raises: MeasurementError for lengths that differ, infinite values or a level outside (0, 1).
     """
+    return mean_and_spread(values, groups, prompts=prompts, level=level)[0]
+
+
+def mean_and_spread(
+    values: Sequence[float] | NDArray[np.floating],
+    groups: Sequence[Hashable],
+    *,
+    prompts: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+) -> "tuple[Interval, Spread | None]":
+    """`mean_interval` and what it was computed from; None where there is no interval. Raises: as `mean_interval`."""
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     _require_measurable(array, lengths=[len(groups), len(array) if prompts is None else len(prompts)], level=level)
     kept = np.flatnonzero(~np.isnan(array)).tolist()
     n, missing = len(kept), len(array) - len(kept)
     if not kept:
-        return Interval(np.nan, np.nan, np.nan, 0, 0, missing, "no value was measured")
+        return Interval(np.nan, np.nan, np.nan, 0, 0, missing, "no value was measured"), None
     rows = _Rows.of(array[kept], [groups[i] for i in kept], None if prompts is None else [prompts[i] for i in kept])
     num_subjects = int(rows.members.max()) + 1
     if rows.num_groups == 1:
         reason = "one subject: an interval needs at least two" if num_subjects == 1 else "one combination of subjects"
-        return Interval(rows.mean, np.nan, np.nan, n, num_subjects, missing, reason)
-    low, high = _t_interval(rows, level=level)
-    return Interval(rows.mean, low, high, n, num_subjects, missing)
+        return Interval(rows.mean, np.nan, np.nan, n, num_subjects, missing, reason), None
+    spread = _spread(rows)
+    low, high = spread.ends(rows.mean, level=level)
+    return Interval(rows.mean, low, high, n, num_subjects, missing), spread
 
 
 def _require_measurable(array: NDArray[np.float64], *, lengths: Sequence[int], level: float) -> None:
@@ -160,23 +172,35 @@ class _Part(NamedTuple):
         return cls(shared.pairs * (factor or g / (g - 1)), third, freedom or g - 1.0)
 
 
-def _t_interval(rows: _Rows, *, level: float) -> tuple[float, float]:
-    from scipy.special import stdtrit
+class Spread(NamedTuple):
+    """Variance of a mean, its third moment, its degrees of freedom, and the part that more subjects do not lower."""
 
+    variance: float
+    third: float
+    freedom: float
+    by_prompt: float = 0.0
+
+    def ends(self, mean: float, *, level: float) -> tuple[float, float]:
+        """The interval around the mean."""
+        from scipy.special import stdtrit
+
+        if self.variance <= 0:
+            return mean, mean
+        error, t = math.sqrt(self.variance), float(stdtrit(self.freedom, (1 + level) / 2))
+        skewness = self.third / self.variance**1.5
+        return mean - error * unskewed(t, skewness=skewness), mean - error * unskewed(-t, skewness=skewness)
+
+
+def _spread(rows: _Rows) -> Spread:
     by_subject = _by_subject(rows)
-    v, third, freedom = by_subject
-    if rows.prompts is not None:
-        by_prompt = _Part.of(_shared(rows, rows.prompts[:, None]))
-        both = _shared(rows, rows.members, prompts=rows.prompts)
-        v = max(v + by_prompt.variance - both.pairs, v, by_prompt.variance)
-        third += by_prompt.third
-        if v > 0:
-            freedom = v**2 / sum(part.variance**2 / part.freedom for part in (by_subject, by_prompt))
-    if v <= 0:
-        return rows.mean, rows.mean
-    error, t = math.sqrt(v), float(stdtrit(freedom, (1 + level) / 2))
-    low, high = (rows.mean - error * unskewed(end, skewness=third / v**1.5) for end in (t, -t))
-    return low, high
+    if rows.prompts is None:
+        return Spread(*by_subject)
+    by_prompt = _Part.of(_shared(rows, rows.prompts[:, None]))
+    both = _shared(rows, rows.members, prompts=rows.prompts).pairs
+    v_s, v_p = by_subject.variance, by_prompt.variance
+    v = max(v_s + v_p - both, v_s, v_p)
+    parts = v_s**2 / by_subject.freedom + v_p**2 / by_prompt.freedom
+    return Spread(v, by_subject.third + by_prompt.third, v**2 / parts if v > 0 else 1.0, max(v_p - both, 0.0))
 
 
 def _by_subject(rows: _Rows) -> _Part:
