@@ -28,7 +28,9 @@ def build(
     Raises: DataError without data, for the split "train", and for a folder with a file that cannot be used.
     """
     if data is None or split == "train":
-        raise DataError(f"{name}: expected a folder of photos and the test or validation split, got {data} and {split}.")
+        raise DataError(
+            f"{name}: expected a folder of photos and the test or validation split, got {data} and {split}."
+        )
     folders = [each for each in person_folders(data) if (each.name >= FIRST_VALIDATION) == (split == "validation")]
     if not folders:
         numbers = "000 to 199" if split == "test" else "200 to 399"

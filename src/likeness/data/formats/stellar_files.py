@@ -136,7 +136,9 @@ def person_folders(root: Path) -> list[Path]:
 
     Raises: DataError when there are none, or one is numbered 400 or above, which belongs to no split.
     """
-    found = sorted(p for p in root.iterdir() if re.fullmatch(r"[0-9]{3}", p.name) and p.is_dir()) if root.is_dir() else []
+    found = (
+        sorted(p for p in root.iterdir() if re.fullmatch(r"[0-9]{3}", p.name) and p.is_dir()) if root.is_dir() else []
+    )
     if not found:
         raise DataError(f"{root}: expected folders 000, 001, ... of Stellar, found none; check the path.")
     if (last := found[-1]).name >= "400":
@@ -185,7 +187,9 @@ def _prompts_of(path: Path) -> list[Prompt]:
     for name, rows in lists.items():
         if rows is not None and len(rows) != count:
             raise DataError(f"{path}: expected {count} lists in {name}, one per prompt, got {len(rows)}; correct it.")
-    if odd := next((text for text in found.prompts if text.count(SLOT) != 1 or not text.replace(SLOT, "").strip()), None):
+    if odd := next(
+        (text for text in found.prompts if text.count(SLOT) != 1 or not text.replace(SLOT, "").strip()), None
+    ):
         raise DataError(f"{path}: expected prompts with {SLOT} once and further words, got {odd[:80]!r}; correct it.")
     words, kinds, related = (lists[name] or [[]] * count for name in lists)
     rows = zip(found.prompts, words, kinds, related, strict=True)
