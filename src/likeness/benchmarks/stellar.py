@@ -1,7 +1,7 @@
 """Stellar: photographed people x their prompts, from a folder in Stellar's layout.
 
-Source: Stellar (arXiv:2312.06116): 200 people of the test split with 2 photos and 100 prompts each are 40,000 cases, the
-other 200 with 2 prompts each are 800. The data is under terms of its own and not part of this package.
+Source: Stellar (arXiv:2312.06116): 200 people of the test split with 2 photos and 100 prompts each are 40,000 cases,
+the other 200 with 2 prompts each are 800. The data is under terms of its own and not part of this package.
 Differs: the published loader counts prompts through the whole split; here each person's begin at 00.
 """
 

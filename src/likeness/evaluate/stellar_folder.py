@@ -8,7 +8,7 @@ from likeness.core.errors import DataError
 from likeness.core.records import Case
 from likeness.data.formats.stellar_files import MethodRow, filled, picture_name, read_record
 
-_Key = tuple[str, str, str]  # person's folder, stem of the photo, prompt
+_Key = tuple[str, int, str]  # person's folder, number of the photo, prompt
 
 
 class Told(NamedTuple):
@@ -21,8 +21,8 @@ class Told(NamedTuple):
 def told_by_json(pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | None:
     """Which picture answers which case; None where no picture has a JSON in Stellar's manner beside it.
 
-    The last two parts of `image_path` and the prompt decide. Pictures of a prompt that a person has more than once go
-    to its cases in the order of their names.
+    The last two parts of `image_path` and the prompt decide, by cases whose ids end in NNN-I-PP. Pictures of a prompt
+    that a person has more than once go to its cases in the order of their names.
     """
     named = {path: picture_name(path.stem) for path in pictures}
     if not any(name and path.with_suffix(".json").is_file() for path, name in named.items()):
@@ -43,8 +43,8 @@ def told_by_json(pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | N
 
 
 def _key(case: Case) -> _Key | None:
-    photo = case.subjects[0].reference_image if case.subjects else None
-    return (photo.parent.name, photo.stem, filled(case.prompt)) if photo else None
+    name = picture_name(case.id)
+    return (name.person, name.photo, filled(case.prompt)) if name else None
 
 
 def _case_of(path: Path, waiting: dict[_Key, list[Case]]) -> Case:
@@ -56,11 +56,12 @@ def _case_of(path: Path, waiting: dict[_Key, list[Case]]) -> Case:
         raise DataError(f"expected {beside.name} beside it, found none; copy it too.")
     row = read_record(beside, MethodRow)
     try:
-        person, photo = row.photo
+        person, stem = row.photo
     except DataError as error:
         raise DataError(f"{beside}: {error}") from None
-    if (person, int(photo)) != (name.person, name.photo):
-        wanted = f"a photo of {name.person}-{name.photo} as the name says"
+    photo = int(stem)
+    if (person, photo) != (name.person, name.photo):
+        wanted = f"photo {name.person}/{name.photo} as the name says"
         raise DataError(f"{beside}: expected {wanted}, got {person}/{photo} in image_path; correct one of them.")
     left = waiting.get((person, photo, filled(row.prompt)))
     if not left:

@@ -18,7 +18,7 @@ from likeness.metrics.declared import DeclaredSet, declared_set
 
 __all__ = ["DeclaredSet", "declared_set", "excluding", "is_excluded", "mean_and_deviation"]
 
-NO_SET = not_measured("the case file has no two photos with prompts, so that the rule has no deviation")
+NO_SET = not_measured("the rule has no deviation: the case file has no two cases with photos", status="not_applicable")
 EXCLUDED = "excluded: the photo itself fits the prompt as well"
 RULE = "0 unless clip_t > clip_n + 2 sigma, deviation of clip_n over all cases of the case file"
 

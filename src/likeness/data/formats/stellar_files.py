@@ -82,7 +82,15 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-Text = Annotated[str, Field(min_length=1)]
+def _written(value: str) -> str:
+    if not value.strip():
+        raise ValueError("at least one word")
+    if re.search("[\ud800-\udfff]", value):
+        raise ValueError("Unicode text without half surrogate pairs")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_written)]
 
 
 class _Prompts(_Record):
@@ -115,7 +123,7 @@ class MethodRow(_Record):
     def photo(self) -> tuple[str, str]:
         """The person's folder and the stem of the photo. Raises: DataError for a path that does not end so."""
         parts = [part for part in re.split(r"[/\\]", self.image_path) if part]
-        if len(parts) < 2 or not re.fullmatch(r"\d{3}", parts[-2]) or not re.fullmatch(r"\d+\.\w+", parts[-1]):
+        if len(parts) < 2 or not re.fullmatch("[0-9]{3}", parts[-2]) or not re.fullmatch(r"[0-9]{1,3}\.\w+", parts[-1]):
             raise DataError(f"image_path: expected a path that ends in NNN/i.jpg, got {self.image_path[:80]!r}.")
         return parts[-2], parts[-1].partition(".")[0]
 
