@@ -2,6 +2,7 @@
 
 FOLDER/stellar is the layout (`data/formats/stellar_files.py`), whose photos are those of the cases. A prefix of the
 cases shows as many people as it can. Everything follows from this file, its prompts and the version in BENCHMARKS.
+Differs from Stellar: people of the validation split, numbered from 200, have as many prompts of both kinds.
 """
 
 import random

@@ -48,9 +48,7 @@ def evaluate(
         typer.Option(help=f"For pictures made elsewhere; a run of `likeness generate` knows its own. {BENCHMARK_HELP}"),
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="Cases the pictures answer (default: RUN/cases.jsonl).")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the photographs: of DreamBench, or Stellar's root.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the benchmark's photographs.")] = None,
     clip: Annotated[str | None, typer.Option(help=f"CLIP {ENCODER_HELP} {PHOTO_ENCODERS['clip']}.")] = None,
     dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} {PHOTO_ENCODERS['dino']}.")] = None,
     probe: Annotated[

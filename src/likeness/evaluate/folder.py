@@ -83,8 +83,8 @@ def choose_encoders(benchmark: str | None, *, cases: Path, is_embedded: bool) ->
 
     What an embedded model drew is looked at by the world's encoders, with the probe only where there are labels.
     """
-    known = BENCHMARKS.get(benchmark or "")
-    is_world = known.domain == "world" if known else any(map(has_world_labels, read_cases(cases).cases))
+    labelled = any(map(has_world_labels, read_cases(cases).cases))
+    is_world = BENCHMARKS[benchmark].domain == "world" if benchmark in BENCHMARKS else labelled
     if is_world:
         return dict(WORLD_ENCODERS)
     return {name: WORLD_ENCODERS[name] if is_embedded else spec for name, spec in PHOTO_ENCODERS.items()}
