@@ -18,6 +18,7 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.rows import LeftOut
 from likeness.core.runs import package_versions
+from likeness.core.stats.intervals import INTERVAL
 from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
@@ -34,7 +35,7 @@ PROTOCOL: dict[str, str] = {
     "floor": "another subject's reference image; labels from another case's true picture",
     "ceiling": "the case's true picture, else the subject's other photos",
     "mean": "over subjects (or combinations of subjects) of the mean over their samples",
-    "interval": "95% percentile bootstrap over the same groups, 2000 resamples, seed 0",
+    "interval": INTERVAL,
     "arithmetic": "float32, batches of one shape, one thread",
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
@@ -238,7 +239,7 @@ def _by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]) -> dict[str, Any]:
     subjects = [subject.id for subject in case.subjects]
     group = group_of(subjects, case_id=case.id)
-    names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group}
+    names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group, "prompt": case.prompt}
     return names | to_row(measured, case)
 
 

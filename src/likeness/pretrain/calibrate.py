@@ -19,7 +19,7 @@ from PIL import Image
 from likeness.core.errors import ConfigError
 from likeness.core.files import write_json
 from likeness.core.rng import seed_for
-from likeness.core.stats import mean_interval
+from likeness.core.stats.intervals import mean_interval
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
