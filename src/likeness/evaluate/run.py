@@ -24,7 +24,7 @@ from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
 from likeness.evaluate.features import FeatureStore, user_features
-from likeness.evaluate.measure import Panel, derived, to_row
+from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
 from likeness.evaluate.samples import Found, Sample, find_samples, without_samples
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Measured
@@ -49,9 +49,7 @@ class _Plan:
     def __init__(self, found: Found, pool: Pool, *, benchmark: str, encoders: Encoders, bounds: bool) -> None:
         self.found, self.pool, self.benchmark, self.bounds = found, pool, benchmark, bounds
         self.cases = list(pool.cases.values())
-        self.labelled = any(
-            case.action or case.scene or any(s.attributes for s in case.subjects) for case in self.cases
-        )
+        self.labelled = any(map(has_world_labels, self.cases))
         self.wishes = Wishes(encoders)
         self.metrics = Panel(self.wishes, labelled=self.labelled).metrics
         self.encoders = {name: encoder.id for name, encoder in sorted(encoders.items())}
@@ -75,6 +73,7 @@ class _Plan:
     def gathered(self, eyes: Observer) -> Iterator["_CaseEvidence"]:
         """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`."""
         panel = Panel(eyes, labelled=self.labelled)
+        panel.declare(self.cases, name=self.benchmark)
         samples: dict[str, list[Sample]] = {case.id: [] for case in self.cases}
         for sample in self.found.samples:
             samples[sample.case.id].append(sample)
