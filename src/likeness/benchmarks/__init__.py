@@ -57,6 +57,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "world-multi": _drawn("drawn characters, two per picture"),
     "world-hard": _drawn("two to four drawn characters: look-alikes, small, overlapping, rare relations"),
     "world-relationbench": _drawn("the 25 RelationBench prompts with drawn characters, four times"),
+    "relation-world": _drawn("the same prompts twenty times, with triplets and things as labels", version=1),
     "stellar-world": Benchmark(
         "100 drawn people x 2 photos x 6 prompts of Stellar's form",
         build="likeness.benchmarks.stellar_world:build",
