@@ -62,7 +62,8 @@ def run_jobs(
     """(job, result) of every job as it is finished, or `in_order`. Nothing is loaded when there are no jobs.
 
     At most `workers` * `ahead` jobs are under way or wait for the caller. Without `engine`, processes are used where
-    several workers have several jobs, but none by a worker of another pool. With `single_thread`, torch computes each job on one CPU thread.
+    several workers have several jobs, but none by a worker of another pool. With `single_thread`, torch computes each
+    job on one CPU thread.
     Raises: ConfigError for less than one worker; what loading or a job raises. From a process that is a LikenessError
     as it was, RuntimeError with the worker's traceback for anything else, LikenessError when the process died.
     """
