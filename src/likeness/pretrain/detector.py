@@ -1,7 +1,7 @@
 """Stage "detector": a small OWLv2 that finds named subjects, faces and things in the world's pictures.
 
 It begins with the vision tower of the embedded CLIP, which OWLv2 shares, and learns to score every text by itself.
-The text tower begins anew: that of CLIP, which whole captions taught, says the same of "cat" and "teapot" (cosine 1.00).
+The text tower begins anew: that of CLIP, taught by whole captions, takes "cat" for "teapot" (cosine 1.00).
 Source: OWL-ViT (Minderer et al., arXiv:2205.06230, section 3.2): per-token boxes and classes against text queries.
 Differs: each labelled box belongs to the token at its centre instead of a bipartite matching, since grid and subjects
 are of like size, and every token inside learns its edges, so that what the neighbours find can be joined; things are
