@@ -40,6 +40,7 @@ EYE_LIMITS = (0.06, 0.5)
 """Half distances of the eyes that are believed, in half sides of a window."""
 MOUTH, NOSE = (1.42 - 0.47j, 1.42 + 0.47j), 0.89
 """Corners of the mouth (down + across) and the nose below the eyes, in the same unit: equal in all people drawn."""
+KIND, PERSON = "species", "person"
 
 Eyes = Complex[np.ndarray, "N 2"]  # the point between the eyes, and half the way to the eye on the right
 
@@ -92,26 +93,27 @@ class WorldFaces(FaceEncoder):
         Raises: WeightsError when the folder holds another model or there is no probe.
         """
         inside = folder / "probe"
-        self._probe = probe or AttributeProbe.load(inside if inside.is_dir() else "probe")
-        self._probe.most_subjects = MOST_FOUND
+        self.probe = probe or AttributeProbe.load(inside if inside.is_dir() else "probe")
+        self.probe.most_subjects = MOST_FOUND  # more heads than a case may have people
         with told("faces", spec, wanted="a ViT with eyes and embedding as its answers", form="a folder of world faces"):
             self._vit = load_whole(ViTForImageClassification, folder, device="cpu")
             self._side = int(self._vit.config.image_size)
+            if PERSON not in self.probe.config.attributes.get(KIND, ()):
+                raise ValueError(f"a probe that does not know the {KIND} {PERSON}")
             self.same_person = float(self._vit.config.to_dict()["same_person"])
         how = f"heads of people from {LEAST_SCORE:g}, windows of {HEAD_SIDE:g}, then upright of {self._side} px"
-        self.id = f"{encoder_id('faces', spec=spec, folder=folder, preprocessing=how)}; {self._probe.id}"
+        self.id = f"{encoder_id('faces', spec=spec, folder=folder, preprocessing=how)}; {self.probe.id}"
 
     def faces(self, image: Image.Image) -> list[Face]:
         """One face for every head that the probe takes for a person's."""
-        people = [each for i, each in enumerate(self._probe.look([image])[0].subjects) if _is_person(each, i)]
+        people = [each for i, each in enumerate(self.probe.look([image])[0].subjects) if _is_person(each, i)]
         if not people:
             return []
-        pixels = pixel_values(image, size=self._probe.config.image_size)[None]
-        frames = head_frames(np.array([complex(*each.position) for each in people]))
-        for _ in range(2):
-            answers = self._answers(pixels, frames)
-            eyes = eyes_of(frames, answers[:, :NUM_EYES])
-            embeddings, frames = unit_rows(answers[:, NUM_EYES:]), face_frames(eyes)
+        pixels = pixel_values(image, size=self.probe.config.image_size)[None]
+        squares = head_frames(np.array([complex(*each.position) for each in people]))
+        upright = face_frames(eyes_of(squares, self._answers(pixels, squares)[:, :NUM_EYES]))
+        answers = self._answers(pixels, upright)
+        eyes, embeddings = eyes_of(upright, answers[:, :NUM_EYES]), unit_rows(answers[:, NUM_EYES:])
         return [
             _face(image.size, both, score=each.score, embedding=row)
             for both, each, row in zip(eyes, people, embeddings, strict=True)
@@ -128,7 +130,7 @@ class WorldFaces(FaceEncoder):
 
 def _is_person(reading: SubjectReading, place: int) -> bool:
     """Whether this is a person's head; the surest head of a picture may score less, as in `world_subjects`."""
-    return (place == 0 or reading.score >= LEAST_SCORE) and best_answer(reading.attributes["species"]) == "person"
+    return (place == 0 or reading.score >= LEAST_SCORE) and best_answer(reading.attributes[KIND]) == PERSON
 
 
 def face_box(eyes: Complex[np.ndarray, " 2"]) -> tuple[float, float, float, float]:

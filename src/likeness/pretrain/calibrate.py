@@ -9,6 +9,7 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -38,11 +39,20 @@ NUM_RESAMPLES = 2000
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
 
 VAE = "flux/vae"
+CARDS = {
+    VAE: "likeness.pretrain.calibrate:vae_card",
+    "probe": "likeness.pretrain.calibrate:probe_card",
+    "dino": "likeness.pretrain.calibrate:dino_card",
+    "clip": "likeness.pretrain.calibrate:clip_card",
+    "faces": "likeness.pretrain.calibrate_faces:faces_card",
+    "face_attributes": "likeness.pretrain.calibrate_faces:face_attributes_card",
+}
+"""Folder in `export` -> "module:function" of its card, called with the config and the device."""
 
 Card = dict[str, object]
 
 
-def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
+def share(values: Sequence[float], groups: Sequence[str]) -> Card:
     """A mean with its interval; a number that could not be computed is null, and `reason` says why."""
     interval = mean_interval(list(values), list(groups))
     numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
@@ -89,7 +99,7 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Rendering], images: 
         right["action"].append(found)
         actions[picture.labels.action].append(found[0])
         right["scene"].append((recognised(reading.scene, picture.labels.scene, kind="scene").value, group))
-    shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+    shares = {name: share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
     return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
 
 
@@ -132,10 +142,10 @@ def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portr
     return {
         "auc_hardest": auc(own, np.array(rival)[:, None]),
         "auc": auc(own, np.array(anybody)),
-        "first": _share(first, names),
-        "own": _share(own, names),
-        "hardest_other": _share(rival, names),
-        "any_other": _share(floor, names),
+        "first": share(first, names),
+        "own": share(own, names),
+        "hardest_other": share(rival, names),
+        "any_other": share(floor, names),
         "rivals_per_subject": len(people) // len(ATTRIBUTES["species"]) - 1,
     }
 
@@ -154,9 +164,11 @@ def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
     return {"mean": round(float(wins.mean()), 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": count}
 
 
-def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
+def identity_pictures(
+    size: int, *, species: Sequence[str] = ATTRIBUTES["species"]
+) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
     """Equally many test identities of each species, a scene and a portrait of each."""
-    species, rng = ATTRIBUTES["species"], random.Random("calibration-identities")
+    rng = random.Random("calibration-identities")
     people = [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
     plans = [
         sample_scenario(FIRST + 10_000 + i, split="test", num_subjects=1, dressed=False) for i in range(NUM_IDENTITIES)
@@ -170,14 +182,14 @@ def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], li
 def dino_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation of the embedded ViT."""
     encoder = VitEncoder.load(config.export / "dino", device=device)
-    people, scenes, portraits = _identity_pictures(config.size)
+    people, scenes, portraits = identity_pictures(config.size)
     return {"identity": identity_card(people, encoder.look(scenes), encoder.look(portraits))}
 
 
 def clip_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
     encoder = ClipEncoder.load(config.export / "clip", device=device)
-    people, scenes, portraits = _identity_pictures(config.size)
+    people, scenes, portraits = identity_pictures(config.size)
     identity = identity_card(people, encoder.look(scenes), encoder.look(portraits))
     return {"identity": identity, "text": _text_card(encoder, config.size)}
 
@@ -195,9 +207,9 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
     hits = [float(row.argmax() == i) for i, row in enumerate(similar)]
     wrong = [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(similar)]
     return {
-        "retrieval_at_1": _share(hits, names),
-        "ceiling": _share(similar.diagonal().tolist(), names),
-        "floor": _share(wrong, names),
+        "retrieval_at_1": share(hits, names),
+        "ceiling": share(similar.diagonal().tolist(), names),
+        "floor": share(wrong, names),
         "num_prompts": len(found),
     }
 
@@ -210,7 +222,7 @@ def vae_card(config: PretrainConfig, *, device: str) -> Card:
     """Mean PSNR in dB of held-out pictures."""
     vae = _exported_vae(config, device=device)
     values = validation_psnrs(vae, size=config.size, num_images=NUM_HELD_OUT)
-    return {"psnr_db": _share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
+    return {"psnr_db": share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
 
 
 def calibrate(config: PretrainConfig, *, device: str) -> None:
@@ -221,8 +233,7 @@ def calibrate(config: PretrainConfig, *, device: str) -> None:
     if not (config.export / VAE).is_dir():
         wanted = f"an autoencoder in {config.export / VAE}"
         raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
-    cards = {VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
-    for name, card in cards.items():
+    for name, card in CARDS.items():
         folder: Path = config.export / name
         if folder.exists():
-            write_json(folder / "calibration.json", card(config, device=device))
+            write_json(folder / "calibration.json", resolve_name(card)(config, device=device))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 from likeness.core.kinds import Split
-from likeness.encoders.faces_world import EYE_UNIT, HEAD_SIDE, NUM_EYES, eyes_in, face_frames, windows
+from likeness.encoders.faces_world import HEAD_SIDE, NUM_EYES, eyes_in, face_frames, windows
 from likeness.encoders.probe import ProbeConfig
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
@@ -63,7 +63,7 @@ Eyes = Complex[np.ndarray, " 2"]
 
 @dataclass(frozen=True)
 class Look:
-    """A person in a picture: pixels (S, S, 3) uint8, its eyes as in `faces_world`, and what is seen of its attributes."""
+    """A person in a picture: pixels (S, S, 3) uint8, eyes as in `faces_world`, and what is seen of its attributes."""
 
     picture: np.ndarray
     eyes: Eyes
@@ -133,14 +133,13 @@ def _eyes(keypoints: np.ndarray) -> Eyes:
     return np.array([(left + right) / 2, (left - right) / 2])
 
 
-def in_a_scene(rng: random.Random, who: Identity, *, split: Split, size: int) -> Look:
+def in_a_scene(rng: random.Random, who: Identity, *, split: Split, size: int, dressed: float = DRESSED_SHARE) -> Look:
     """The person, eyes and nose in sight, alone or with somebody, now and then in other clothes or an outfit."""
     shown = changed_clothes(rng, who, split=split) if rng.random() < CHANGED_SHARE else who
     while True:
-        dressed, hard = rng.random() < DRESSED_SHARE, rng.random() < HARD_SHARE
-        plan = sample_scenario(
-            rng.getrandbits(60), split=split, num_subjects=rng.choice((1, 1, 2)), hard=hard, dressed=dressed
-        )
+        outfit, hard = rng.random() < dressed, rng.random() < HARD_SHARE
+        number, count = rng.getrandbits(60), rng.choice((1, 1, 2))
+        plan = sample_scenario(number, split=split, num_subjects=count, hard=hard, dressed=outfit)
         drawn = render(replace(plan, identities=(shown, *plan.identities[1:])), size=size)
         subject = drawn.labels.subjects[0]
         if (subject.keypoints[:3, 2] > 0).all():
@@ -239,7 +238,7 @@ def train_faces(config: PretrainConfig, *, device: str) -> None:
 
 
 def threshold(own: Float[np.ndarray, " N"], others: Float[np.ndarray, " M"]) -> float:
-    """The similarity, to two places, that least often is above `own` or not above `others`, each share counted alike."""
+    """The similarity, to two places, with the least sum of the shares of `own` below it and of `others` from it on."""
     places = np.round(np.arange(-1, 1.005, 0.01), 2)
     missed = np.searchsorted(np.sort(own), places) / len(own)
     taken = 1 - np.searchsorted(np.sort(others), places) / len(others)

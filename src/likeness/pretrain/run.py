@@ -20,6 +20,7 @@ STAGES: dict[str, str] = {
     "guidance": "likeness.pretrain.guidance:train_guidance",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
     "export": "likeness.pretrain.export:export",
+    "face_attributes": "likeness.pretrain.face_attributes:fit_face_attributes",
     "calibrate": "likeness.pretrain.calibrate:calibrate",
 }
 """Stage -> "module:function", called with the config and the device."""
