@@ -1,6 +1,7 @@
 """Faces of the drawn world's people: windows and eyes by hand, and an encoder whose network answers what is wanted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,9 +75,10 @@ def test_windows_show_what_lies_in_them() -> None:
 def answering(folder: Path, *answers: float) -> Path:
     """The folder, whose network now gives these answers whatever it sees."""
     model = ViTForImageClassification.from_pretrained(folder)
+    head: Any = model.classifier
     with torch.no_grad():
-        model.classifier.weight.zero_()
-        model.classifier.bias.copy_(torch.tensor(answers))
+        head.weight.zero_()
+        head.bias.copy_(torch.tensor(answers))
     model.save_pretrained(folder)
     return folder
 

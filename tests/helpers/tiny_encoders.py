@@ -372,7 +372,8 @@ def write_world_faces(folder: Path, *, species: tuple[str, ...] = ("person", "ca
         probe.attribute_head[-1].bias[0] = 50.0  # pyright: ignore[reportIndexIssue] Linear
     probe.save_pretrained(folder / "probe")
     torch.manual_seed(11)
-    config = ViTConfig(**SMALL, image_size=16, patch_size=8, num_labels=10, same_person=0.75)
+    answers: dict[str, Any] = {"num_labels": 10, "same_person": 0.75}
+    config = ViTConfig(**SMALL, image_size=16, patch_size=8, **answers)
     ViTForImageClassification(config).save_pretrained(folder)
     return folder
 
