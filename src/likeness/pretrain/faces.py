@@ -54,7 +54,7 @@ HEAD_NOISE, FACE_NOISE = 0.02, 0.07
 """By how much heads are missed (of the picture's side), and eyes (of the window's half side)."""
 READER_SCALE = 8.0
 """Lengthens unit vectors for the linear readers, whose weights then stay small."""
-READER_WEIGHT, EYES_WEIGHT = 0.3, 2.0
+READER_WEIGHT, EYES_WEIGHT = 0.3, 10.0
 NUM_PAIRS, FIRST_PAIR = 256, 50_000_000
 """Validation people by whom `same_person` is set, and the number of the first."""
 
