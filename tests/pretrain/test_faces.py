@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from likeness.core.weights import embedded
 from likeness.encoders.face_probes import read_probes
 from likeness.encoders.faces_seen import COSINE, Face, FacesSeen
 from likeness.encoders.faces_world import NOSE, face_box
-from likeness.pretrain import detector, face_attributes, faces, optim
+from likeness.pretrain import calibrate, calibrate_faces, detector, face_attributes, faces, optim
 from likeness.pretrain.config import read_config
 from likeness.pretrain.faces import (
     GROUP,
@@ -138,6 +139,18 @@ def test_it_trains_goes_on_and_its_embeddings_are_probed(
     assert found.facts.faces == "faces"
     assert found.facts.faces_id == face_attributes.exported_faces(config, stage="test").id
     assert found.weight.shape == (len(FACE_ATTRIBUTES), faces.DIMS)
+
+    monkeypatch.setattr(calibrate, "NUM_PICTURES", 6)
+    monkeypatch.setattr(calibrate, "NUM_IDENTITIES", 6)
+    card: Any = calibrate_faces.faces_card(config, device="cpu")
+    read: Any = calibrate_faces.face_attributes_card(config, device="cpu")
+    for pairs in (card["ips"], card["sis"], read["aps"]):
+        assert pairs["missing"] <= 1
+        assert pairs["auc"]["n"] == 6 - pairs["missing"]
+        assert 0 <= pairs["auc"]["mean"] <= 1
+    assert card["detector"]["count_right"]["n"] == 6
+    assert card["same_person"]["similarity"] == face_attributes.exported_faces(config, stage="test").same_person
+    assert set(read["scenes"]) == set(read["portraits"]) == set(FACE_ATTRIBUTES)
 
 
 def test_the_face_at_a_place_is_the_nearest() -> None:
