@@ -98,6 +98,7 @@ class PretrainConfig(Frozen):
     dino: EncoderTable
     detector: EncoderTable
     pose: EncoderTable
+    faces: EncoderTable
 
 
 def read_config(path: Path) -> PretrainConfig:

@@ -13,7 +13,7 @@ from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.run import CHECKPOINTS
 from likeness.pretrain.vae import require_vae
 
-LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino", "detector", "pose")
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino", "detector", "pose", "faces")
 LOG_ROWS = 30
 
 
