@@ -15,7 +15,7 @@ from likeness.pretrain import transformer
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentShard, token_ids
 from likeness.pretrain.transformer import (
-    CFG_SCALES,
+    DEFAULTS,
     PARTS,
     TransformerTraining,
     cell_errors,
@@ -214,4 +214,4 @@ def test_the_stage_runs_to_its_end_and_is_not_run_again(work_copy: Copy) -> None
 
 def test_the_package_guides_as_a_fresh_training_would() -> None:
     settings = vars(read_settings(embedded("flux")))
-    assert {name: settings[name] for name in CFG_SCALES} == CFG_SCALES
+    assert {name: settings[name] for name in DEFAULTS} == DEFAULTS

@@ -32,7 +32,7 @@ from likeness.world.scenario import corpus, sample_scenario
 SAVE_EVERY_BATCHES = 250
 NUM_VALIDATION = 96
 PARTS = ("transformer", "text_encoder", "text_encoder_2")
-CFG_SCALES = {"default_cfg_scale": 2.5, "default_reference_cfg_scale": 3.5}
+DEFAULTS = {"default_steps": 12, "default_cfg_scale": 2.5, "default_reference_cfg_scale": 3.5}
 """Chosen on validation cases by figures/guidance.py (docs/log.md)."""
 
 
@@ -54,7 +54,7 @@ def prepare_folder(config: PretrainConfig) -> Path:
                 "reference_size_single": config.reference_size_single,
                 "reference_size_multi": config.reference_size_multi,
                 "guidance": 1.0,
-                **CFG_SCALES,
+                **DEFAULTS,
             },
         }
         build_tiny_flux(target, corpus=corpus(), config=overrides, seed=config.seed)

@@ -237,7 +237,7 @@ def test_paired_difference_counts_what_one_side_lacks() -> None:
 
 @pytest.mark.parametrize(("events", "told_apart"), [(1, False), (4, False), (6, False), (7, True)])
 def test_a_few_cases_that_differ_prove_nothing_however_many_do_not(events: int, told_apart: bool) -> None:
-    # n equal signs have the chance 2 / 2^n, below 0.05 from six on; t with n - 1 degrees of freedom agrees from seven on
+    # n equal signs have the chance 2 / 2^n, below 0.05 from six on; t with n - 1 degrees of freedom agrees from seven
     a = {f"c{i}": float(i < events) for i in range(256)}
     found = paired_difference(a, dict.fromkeys(a, 0.0), {name: name for name in a}, prompts={name: name for name in a})
     assert found.mean == events / 256
