@@ -25,6 +25,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "probe": tiny.write_probe,
     "grounding_dino": tiny.write_grounding_dino,
     "pose": tiny.write_vitpose,
+    "sam2": tiny.write_sam2,
     **tiny.FURTHER,
     **tiny_faces.FURTHER,
 }
@@ -65,6 +66,7 @@ def damaged(folder: Path, place: Path, edit: Callable[[torch.Tensor], torch.Tens
 QUESTIONS: dict[str, tuple[str, str]] = {
     "relations": ("a cat\ndogs\non\nunder", "dogs\na cat\non\nunder"),
     "pose": ("whole picture", "3 4 20 25.5"),
+    "sam2": ("1 2 30 40", "3 4 20 25.5"),
 }
 """Two texts for encoders that do not answer any text."""
 

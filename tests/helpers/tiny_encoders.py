@@ -349,6 +349,38 @@ def write_vitpose(folder: Path) -> Path:
     return folder
 
 
+def write_sam2(folder: Path) -> Path:
+    """Pictures of 64 x 64 px, every stage one block wide; the model draws its own masks from box prompts."""
+    from transformers import Sam2Config, Sam2Model
+    from transformers.models.sam2.configuration_sam2 import (
+        Sam2HieraDetConfig,
+        Sam2MaskDecoderConfig,
+        Sam2PromptEncoderConfig,
+        Sam2VisionConfig,
+    )
+
+    backbone: dict[str, Any] = {
+        "hidden_size": 8, "num_attention_heads": 1, "image_size": [64, 64], "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [8, 16, 32, 64], "num_attention_heads_per_stage": [1, 2, 4, 8],
+        "window_positional_embedding_background_size": [2, 2], "window_size_per_stage": [8, 4, 8, 4],
+        "global_attention_blocks": [3],
+    }  # fmt: skip
+    vision: dict[str, Any] = {
+        "backbone_channel_list": [64, 32, 16, 8], "fpn_hidden_size": 32, "num_feature_levels": 3,
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+    }  # fmt: skip
+    prompts: dict[str, Any] = {"hidden_size": 32, "image_size": 64, "patch_size": 16, "mask_input_channels": 4}
+    decoder: dict[str, Any] = {"mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(12)
+    config = Sam2Config(
+        vision_config=Sam2VisionConfig(backbone_config=Sam2HieraDetConfig(**backbone), **vision),
+        prompt_encoder_config=Sam2PromptEncoderConfig(**prompts),
+        mask_decoder_config=Sam2MaskDecoderConfig(hidden_size=32, iou_head_hidden_dim=32, **decoder),
+    )
+    Sam2Model(config).save_pretrained(folder)
+    return folder
+
+
 def _eager_probe(config: ProbeConfig) -> AttributeProbe:
     """The heads of an untrained probe all score about the same; its bias is raised so that they count as found."""
     torch.manual_seed(5)

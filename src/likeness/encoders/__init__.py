@@ -213,6 +213,15 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="Apache-2.0",
         published="usyd-community/vitpose-base-simple@main",
     ),
+    "sam2": EncoderFacts(
+        load="likeness.encoders.sam2:Sam2Segmenter",
+        noun="SAM 2",
+        reads="the outline of what is in a box of a picture",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="facebook/sam2.1-hiera-large@main",
+    ),
     "dreamsim": EncoderFacts(
         load="likeness.encoders.dreamsim:DreamSimEncoder",
         noun="DreamSim",

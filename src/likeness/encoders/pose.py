@@ -50,7 +50,7 @@ class PoseEncoder(AskedEncoder[Pose]):
         self.id = encoder_id("pose", spec=spec, folder=folder, preprocessing=how, batch=1)
 
     def _answer(self, picture: Image.Image, seen: Any, text: str) -> Pose:
-        left, top, right, bottom = (0, 0, *picture.size) if text == WHOLE else _box(text)
+        left, top, right, bottom = (0, 0, *picture.size) if text == WHOLE else box_sides(text)
         boxes = [[[left, top, right - left, bottom - top]]]
         pixels = self.processor(picture, boxes=boxes, return_tensors="pt")["pixel_values"].float().to(self.device)
         is_mixed = getattr(self.model.config.backbone_config, "num_experts", 1) > 1
@@ -60,11 +60,12 @@ class PoseEncoder(AskedEncoder[Pose]):
         return Pose(points, scores, self.names[: len(points)])
 
 
-def _box(text: str) -> list[float]:
+def box_sides(text: str) -> list[float]:
+    """The sides that `box_text` wrote. Raises: DataError for anything else."""
     try:
         sides = [float(side) for side in text.split()]
     except ValueError:
         sides = []
     if len(sides) == 4 and sides[0] < sides[2] and sides[1] < sides[3]:
         return sides
-    raise DataError(f"pose: expected a box as left, top, right and bottom in px, got {text[:60]!r}; see box_text.")
+    raise DataError(f"question: expected a box as left, top, right and bottom in px, got {text[:60]!r}; see box_text.")
