@@ -22,7 +22,7 @@ from likeness.core.stats.bootstrap import resampled_weights
 from likeness.core.stats.intervals import mean_and_spread
 
 ROOT = Path(__file__).resolve().parent.parent
-NUM_RESAMPLES = 400
+NUM_RESAMPLES = 300
 Values = NDArray[np.float64]
 
 
@@ -120,18 +120,29 @@ SHAPES: dict[str, Callable[[Design, np.random.Generator], Values]] = {
 }  # fmt: skip
 
 
-def covers(design: Design, values: Values, *, seed: int, differences: bool) -> dict[str, bool]:
-    """Whether each interval holds 0."""
-    groups: Sequence[Hashable] = [frozenset(each) if len(each) > 1 else each[0] for each in design.subjects]
-    found, _ = mean_and_spread(values, groups, prompts=design.prompts, differences=differences)
+def covers(design: Design, values: Values, *, differences: bool) -> bool:
+    """Whether our interval holds 0."""
+    found, _ = mean_and_spread(values, groups_of(design), prompts=design.prompts, differences=differences)
+    return found.ci_low <= 0 <= found.ci_high
+
+
+def bootstraps_cover(design: Design, values: Values, *, seed: int) -> dict[str, bool]:
+    """Whether plain bootstraps hold 0."""
+    groups = groups_of(design)
     names = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    by_group = [names[group] for group in groups]
+    by_group = np.bincount([names[group] for group in groups], weights=values) / np.bincount(
+        [names[group] for group in groups]
+    )
     ends = {
-        "ours": (found.ci_low, found.ci_high),
-        "percentile": percentile(values, by_group, None, seed=seed),
+        "percentile": percentile(by_group, list(range(len(by_group))), None, seed=seed),
         "pigeonhole": percentile(values, groups, design.prompts, seed=seed),
     }
     return {name: low <= 0 <= high for name, (low, high) in ends.items()}
+
+
+def groups_of(design: Design) -> list[Hashable]:
+    """The subject or subjects of each picture."""
+    return [frozenset(each) if len(each) > 1 else each[0] for each in design.subjects]
 
 
 def percentile(
@@ -149,21 +160,23 @@ def main() -> None:
     """Simulates and prints; with --write also docs/coverage.json and the table of docs/statistics.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--bootstrapped", type=int, default=300, help="of the simulations, how many by bootstraps too")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
     for design in DESIGNS:
         for shape, draw in SHAPES.items():
             rng = np.random.default_rng(1)
-            held = [
-                covers(design, draw(design, rng), seed=number, differences=shape.startswith("difference"))
-                for number in range(options.simulations)
-            ]
-            shares = {name: sum(each[name] for each in held) / len(held) for name in held[0]}
+            drawn = [draw(design, rng) for _ in range(options.simulations)]
+            held = [covers(design, each, differences=shape.startswith("difference")) for each in drawn]
+            some = [bootstraps_cover(design, each, seed=i) for i, each in enumerate(drawn[: options.bootstrapped])]
+            shares = {"ours": sum(held) / len(held)}
+            shares |= {name: sum(each[name] for each in some) / len(some) for name in some[0]}
             rows.append({"design": design.name, "shape": shape, **shares})
             print(design.name, shape, shares, flush=True)
     if options.write:
-        command = f"python figures/coverage.py --simulations {options.simulations} --write"
+        sizes = f"--simulations {options.simulations} --bootstrapped {options.bootstrapped}"
+        command = f"python figures/coverage.py {sizes} --write"
         write_json(ROOT / "docs" / "coverage.json", {"command": command, "rows": rows})
 
 
