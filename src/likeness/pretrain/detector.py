@@ -24,17 +24,21 @@ from transformers.loss.loss_for_object_detection import generalized_box_iou
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
 
 from likeness.core.errors import ConfigError
+from likeness.metrics.triplets import with_article
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.contrastive import MEAN, STD, blur
 from likeness.pretrain.optim import train_encoder
 from likeness.pretrain.vae import on_device
 from likeness.world.identity import ATTRIBUTES
+from likeness.world.relations import words_of
 from likeness.world.render import SubjectLabel, render
 from likeness.world.scenario import sample_scenario
 
 FACE = "face"
 NUM_QUERIES = 16
+NUM_RIVALS = 6
+"""Species that are not in the picture and are asked for in every one: they are the hardest to tell apart."""
 FIRST_SEED = 30_000_000
 KEYPOINTS_OF_FACE = 3
 """The first keypoints are both eyes and the nose."""
@@ -74,27 +78,28 @@ def vocabulary() -> list[str]:
 def _things(seed: int) -> list[str]:
     """Names of the things in a training picture, as words."""
     labels = render(sample_scenario(FIRST_SEED + seed, split="train"), size=16).labels
-    return [name.replace("_", " ") for name in labels.objects]
+    return [words_of(name) for name in labels.objects]
 
 
 def detection_batch(first: int, count: int, *, size: int, words: list[str]) -> DetectionBatch:
-    """Training pictures first .. first + count - 1, each with what is in it and words that are not."""
+    """Training pictures first .. first + count - 1, each with what is in it and words that are not there."""
     rng = random.Random(f"detector/{first}")
     pictures: list[np.ndarray] = []
     asked: list[list[str]] = []
     present: list[dict[str, list[Box]]] = []
     for index in range(first, first + count):
         drawn = render(sample_scenario(FIRST_SEED + index, split="train"), size=size)
-        found: dict[str, list[Box]] = {name.replace("_", " "): [] for name in drawn.labels.objects}
+        found: dict[str, list[Box]] = {words_of(name): [] for name in drawn.labels.objects}
         for subject in drawn.labels.subjects:
             x0, y0, x1, y1 = map(float, subject.box)
             found.setdefault(subject.attributes["species"], []).append((x0, y0, x1, y1))
             if box := face_box(subject):
                 found.setdefault(FACE, []).append(box)
-        others = [word for word in words if word not in found]
         kept = list(found)[:NUM_QUERIES]
+        rivals = rng.sample([name for name in ATTRIBUTES["species"] if name not in found], NUM_RIVALS)
+        others = [word for word in words if word not in (*found, *rivals)]
         pictures.append(drawn.image)
-        asked.append(kept + rng.sample(others, NUM_QUERIES - len(kept)))
+        asked.append((kept + rivals + rng.sample(others, NUM_QUERIES))[:NUM_QUERIES])
         present.append(found)
     return DetectionBatch(np.stack(pictures), asked, present)
 
@@ -215,7 +220,8 @@ def train_detector(config: PretrainConfig, *, device: str) -> None:
 
     def loss_of(first: int, batch: DetectionBatch) -> Tensor:
         pixels = blur(to_pixels(batch.pictures), random.Random(f"blur/{first}")).to(device)
-        ids, mask = tokens([word for some in batch.words for word in some])
+        rng = random.Random(f"article/{first}")
+        ids, mask = tokens([rng.choice((word, with_article(word))) for some in batch.words for word in some])
         with torch.autocast(device, torch.bfloat16):
             found = model(input_ids=ids, pixel_values=pixels, attention_mask=mask)
         return batch_loss(found.logits.float(), found.pred_boxes.float(), batch, grid=grid)
