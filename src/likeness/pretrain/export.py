@@ -13,12 +13,12 @@ from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.run import CHECKPOINTS
 from likeness.pretrain.vae import require_vae
 
-LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino", "detector", "pose")
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino", "relations", "detector", "pose")
 LOG_ROWS = 30
 
 
 def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
-    """Copies `<work>`/{flux, clip, dino, probe} to `export`, tensors in bfloat16, and returns that folder.
+    """Copies what `<work>` has of CHECKPOINTS to `export`, tensors in bfloat16, and returns that folder.
 
     Nothing is computed on `device`, which every stage is given.
 

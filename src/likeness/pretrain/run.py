@@ -13,6 +13,7 @@ STAGES: dict[str, str] = {
     "probe": "likeness.pretrain.probe:train_probe",
     "clip": "likeness.pretrain.contrastive:train_clip",
     "dino": "likeness.pretrain.contrastive:train_dino",
+    "relations": "likeness.pretrain.relations:train_relations",
     "detector": "likeness.pretrain.detector:train_detector",
     "pose": "likeness.pretrain.pose:train_pose",
     "transformer": "likeness.pretrain.transformer:train_transformer",
@@ -23,7 +24,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "detector", "pose")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose")
 CONFIGS = {"flux": "model_index.json"}
 
 
