@@ -38,7 +38,7 @@ class ClipJudge(AskedEncoder[YesNo]):
         bias: Any = getattr(self.clip.model.config, "logit_bias", None)
         if not isinstance(bias, int | float):
             raise ValueError(f"logit_bias {bias!r}, with which cosines are no log-odds")
-        self.bias, self.scale = float(bias), float(self.clip.model.logit_scale.exp())
+        self.bias, self.scale = float(bias), self.clip.model.logit_scale.exp().item()
         self.side: int = self.clip.processor.crop_size["height"]
         red, green, blue = (round(255 * mean) for mean in self.clip.processor.image_mean)
         self.color = (red, green, blue)
