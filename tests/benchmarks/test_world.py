@@ -11,11 +11,16 @@ from likeness.benchmarks.world import NUM_CASES, NUM_PHOTOS, SCENARIOS, SIZE
 from likeness.core.errors import ConfigError, OutputError
 from likeness.core.files import read_jsonl
 from likeness.core.records import Case, Labels, read_cases
+from likeness.metrics.triplets import stated_labels
 from likeness.world.identity import Identity, split_of_identity, split_of_pair
 from likeness.world.render import render
 from likeness.world.scenario import caption, relation_bench
 
 NAMES = tuple(SCENARIOS)
+
+
+def version_of(name: str) -> str:
+    return f"{name}-v{BENCHMARKS[name].version}"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -35,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_cases_are_read_without_rejects(folders: dict[str, Path], name: str) -> None:
     file = read_cases(folders[name] / "cases.jsonl")
     assert not file.left_out
-    assert [case.id for case in file.cases] == [f"{name}-v2-{i:04d}" for i in range(3)]
+    assert [case.id for case in file.cases] == [f"{version_of(name)}-{i:04d}" for i in range(3)]
     for case in file.cases:
         with Image.open(folders[name] / "truth" / f"{case.id}.png") as truth:
             assert truth.size == (SIZE, SIZE)
@@ -64,12 +69,13 @@ def test_a_rebuild_has_the_same_bytes_and_draws_only_what_is_missing(
     benchmark_cases(name, folder=tmp_path / "new", limit=3)
     assert contents(tmp_path / "new") == contents(folders[name])
     again = shutil.copytree(folders[name], tmp_path / "again")
-    for path in ("cases.jsonl", f"truth/{name}-v2-0001.png"):
+    for path in ("cases.jsonl", f"truth/{version_of(name)}-0001.png"):
         (again / path).unlink()
-    kept = (again / "truth" / f"{name}-v2-0000.png").stat().st_ino  # a file that is written again is another one
+    first = again / "truth" / f"{version_of(name)}-0000.png"
+    kept = first.stat().st_ino  # a file that is written again is another one
     benchmark_cases(name, folder=again, limit=3)
     assert contents(again) == contents(folders[name])
-    assert (again / "truth" / f"{name}-v2-0000.png").stat().st_ino == kept
+    assert first.stat().st_ino == kept
     monkeypatch.setattr("likeness.benchmarks.world.render", None)  # nothing is drawn any more
     benchmark_cases(name, folder=again, limit=3)
     assert contents(again) == contents(folders[name])
@@ -160,6 +166,44 @@ def test_relationbench_asks_each_of_25_prompts_four_times_with_other_subjects() 
         assert scenario == expected
         assert all(split_of_identity(who) == "test" for who in scenario.identities)
     assert len({s.identities for s in scenarios}) == 100
+
+
+def test_relation_world_goes_on_where_relationbench_ends() -> None:
+    assert NUM_CASES["relation-world"] == 25 * 20
+    asked = {(index % 25, SCENARIOS["relation-world"](index, "test").identities) for index in range(500)}
+    assert len(asked) == 500
+    for index in (0, 60, 99):
+        assert SCENARIOS["relation-world"](index, "test") == SCENARIOS["world-relationbench"](index, "test")
+
+
+def test_relation_world_states_what_its_sentence_asks_for(tmp_path: Path) -> None:
+    """Prompts 11 (riding a bike) and 17 (carrying), written by hand; prompt 4 (dancing) relates nothing."""
+    benchmark_cases("relation-world", folder=tmp_path, limit=25)
+    cases = read_cases(tmp_path / "cases.jsonl").cases
+    bike, carry, dance = cases[10], cases[16], cases[3]
+    (rider,), (first, second), (dancer,) = bike.subjects, carry.subjects, dance.subjects
+    assert bike.labels == Labels(
+        action="bike",
+        scene="countryside",
+        triplets=((rider.id, "riding", "bicycle"),),
+        objects=("bicycle",),
+        predicate="riding a bike",
+        detectables=(rider.class_name, "bicycle"),
+    )
+    assert carry.labels.triplets == ((first.id, "carrying", second.id),)
+    assert carry.labels.detectables == tuple(dict.fromkeys((first.class_name, second.class_name)))
+    assert (carry.labels.predicate, carry.labels.objects) == ("carrying", ())
+    assert (dance.labels.predicate, dance.labels.triplets) == ("dancing", ())
+    assert dance.labels.detectables == (dancer.class_name,)
+
+
+def test_old_benchmarks_keep_their_rows_and_metrics_complete_them(folders: dict[str, Path]) -> None:
+    new = read_cases(folders["relation-world"] / "cases.jsonl").cases
+    old = read_cases(folders["world-relationbench"] / "cases.jsonl").cases
+    for case, labelled in zip(old, new, strict=True):
+        assert case.labels == Labels(action=case.action, scene=case.scene)
+        assert stated_labels(case) == labelled.labels
+        assert stated_labels(labelled) == labelled.labels
 
 
 def test_prompts_vary() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from likeness.core.records import Case, Labels, Subject
+from likeness.metrics.goa import words_to_find
+from likeness.metrics.relations import relation_words
 from likeness.metrics.triplets import Triplet, case_triplets, is_role, parse_prompt, phrase, with_article
 
 MOCK = [
@@ -85,6 +87,21 @@ def test_labels_come_first_and_ids_are_read_as_classes() -> None:
     bare = case.model_copy(update={"labels": Labels(detectables=("rice",))})
     assert case_triplets(bare) == (Triplet("person", "cooking", "rice"),)
     assert case_triplets(Case(id="b", prompt="a person cooking rice")) == ()
+
+
+def test_what_a_case_of_the_world_lacks_follows_from_its_action() -> None:
+    people = tuple(Subject(id=f"{kind}-1", class_name=kind, reference_image=Path("x.png")) for kind in ("cat", "dog"))
+    hug = Case(id="a", prompt="A cat is hugging a dog.", subjects=people, labels=Labels(action="hug"))
+    assert case_triplets(hug) == (Triplet("cat", "hugging", "dog"),)
+    assert relation_words(hug) == ["hugging"]
+    assert words_to_find(hug) == ["cat", "dog"]
+    bike = Case(id="b", prompt="A cat is riding a bike.", subjects=people[:1], labels=Labels(action="bike"))
+    assert case_triplets(bike) == (Triplet("cat", "riding", "bicycle"),)
+    assert words_to_find(bike) == ["cat", "bicycle"]
+    own = bike.model_copy(update={"labels": Labels(action="bike", detectables=("helmet",))})
+    assert words_to_find(own) == ["helmet"]
+    elsewhere = bike.model_copy(update={"labels": Labels(action="yodel")})
+    assert (case_triplets(elsewhere), words_to_find(elsewhere)) == ((), [])
 
 
 def test_articles() -> None:

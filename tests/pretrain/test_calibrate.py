@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from likeness.pretrain.calibrate import auc, identity_card
+from likeness.pretrain.calibrate import identity_card
+from likeness.pretrain.cards.numbers import auc
 from likeness.world.identity import Identity
 
 

@@ -49,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "world-multi": _drawn("drawn characters, two per picture"),
     "world-hard": _drawn("two to four drawn characters: look-alikes, small, overlapping, rare relations"),
     "world-relationbench": _drawn("the 25 RelationBench prompts with drawn characters, four times"),
+    "relation-world": _drawn("the same prompts twenty times, with triplets and things as labels", version=1),
 }
 
 

@@ -1,6 +1,8 @@
 """World benchmarks: drawn test subjects in test (action, scene) pairs, with exact labels and the true picture.
 
 The 25 scenes of world-relationbench are RelationBench's, whichever split they belong to: there, only subjects are new.
+relation-world continues it to 500 cases, each with the relation, the things and the words to detect as labels. The
+older benchmarks keep the rows that published runs are joined by; metrics complete their labels from the action.
 
 Every case comes from one seed of the world's test split, so a benchmark is this file and its version in BENCHMARKS; a
 limit of n gives the first n cases of the whole, whose order is that of their seeds and so already random. The same
@@ -22,10 +24,17 @@ from likeness.core.rng import seed_for
 from likeness.core.runs import grow_run, hold_run, open_run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import Identity
+from likeness.world.relations import labels_of
 from likeness.world.render import SubjectLabel, render, render_reference
 from likeness.world.scenario import Scenario, relation_bench, sample_scenario
 
-NUM_CASES: dict[str, int] = {"world-single": 1024, "world-multi": 1024, "world-hard": 1024, "world-relationbench": 100}
+NUM_CASES: dict[str, int] = {
+    **dict.fromkeys(("world-single", "world-multi", "world-hard"), 1024),
+    "world-relationbench": 100,
+    "relation-world": 500,
+}
+LABELLED = ("relation-world",)
+"""Benchmarks whose rows hold all labels."""
 SIZE = 128
 NUM_PHOTOS = 3
 HARD_COUNTS = (2, 3, 2, 4, 2, 3)
@@ -49,6 +58,7 @@ SCENARIOS: dict[str, Callable[[int, Split], Scenario]] = {
     "world-multi": lambda index, split: sample_scenario(index, split=split, num_subjects=2, dressed=False),
     "world-hard": _hard,
     "world-relationbench": _relationbench,
+    "relation-world": _relationbench,
 }
 
 
@@ -106,6 +116,7 @@ def _case(name: str, index: int, *, split: Split, folder: Path) -> dict[str, obj
     if not (folder / _truth_name(case_id)).is_file():
         save_png(Image.fromarray(picture.image), folder / _truth_name(case_id))
     drawn = zip(scenario.identities, picture.labels.subjects, strict=True)
+    labels = _labels(scenario) if name in LABELLED else {}
     return {
         "id": case_id,
         "prompt": picture.labels.caption,
@@ -113,7 +124,15 @@ def _case(name: str, index: int, *, split: Split, folder: Path) -> dict[str, obj
         "action": scenario.action,
         "scene": scenario.scene,
         "subjects": [_subject(who, label, folder) for who, label in drawn],
+        **labels,
     }
+
+
+def _labels(scenario: Scenario) -> dict[str, object]:
+    people = scenario.identities
+    known = labels_of(scenario.action, ids=[p.id for p in people], class_names=[p.class_name for p in people])
+    labels = known.model_dump(mode="json", exclude={"action"}, exclude_defaults=True)
+    return {"labels": labels} if labels else {}
 
 
 def _subject(who: Identity, label: SubjectLabel, folder: Path) -> dict[str, object]:

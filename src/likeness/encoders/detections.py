@@ -65,3 +65,25 @@ def corners(boxes: Float[np.ndarray, "N 4"], *, scale: tuple[float, float]) -> F
     """Boxes in px from centre and extent (cx, cy, w, h) in shares of `scale`, the width and height in px."""
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=1) * np.array([*scale, *scale], dtype=boxes.dtype)
+
+
+def overlaps(a: Float[np.ndarray, "N 4"], b: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "N M"]:
+    """Intersection over union of every box (left, top, right, bottom) with every other; 0 where both are empty."""
+    first, second = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    shared = np.maximum(sides, 0).prod(axis=-1)
+    whole = sum((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (first, second)) - shared
+    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+
+
+def apart(boxes: Float[np.ndarray, "N 4"], *, most: float) -> list[int]:
+    """Which of the boxes, best first, stay when each that overlaps a better one by more than `most` (IoU) goes.
+
+    Source: greedy non-maximum suppression, as in torchvision.ops.nms.
+    """
+    shared = overlaps(boxes, boxes)
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if not kept or shared[index, kept].max() <= most:
+            kept.append(index)
+    return kept

@@ -1,8 +1,11 @@
 """Clarity, the quality of a drawn picture: how sure the attribute probe is of the subjects that it sees.
 
 It falls where outlines smear and faces dissolve, whether or not the picture shows the right thing. On true pictures it
-reads about 0.93; figures/quality.py measures how well it tells damaged pictures from true ones.
+reads about 0.93. How well it tells damaged pictures from true ones is in the probe's card (stage "calibrate"), and for
+generated pictures figures/quality.py measures it.
 """
+
+from collections.abc import Sequence
 
 from likeness.encoders.reading import Reading, SubjectReading
 from likeness.metrics.base import Evidence, Facts, Measured, Metric, Value, not_measured
@@ -14,15 +17,20 @@ def clarity(subject: SubjectReading) -> float:
     return subject.score * sum(sure) / len(sure)
 
 
+def clarity_of(found: Sequence[SubjectReading]) -> float | None:
+    """The mean over subjects; None where there is none."""
+    return sum(map(clarity, found)) / len(found) if found else None
+
+
 def _clarity(evidence: Evidence) -> Measured:
     """The mean over the subjects found, at most as many as the case has: the strongest heads."""
     reading: Reading = evidence.picture["probe"]
-    found = [clarity(subject) for subject in reading.subjects[: len(evidence.case.subjects)]]
+    found = reading.subjects[: len(evidence.case.subjects)]
     if not evidence.case.subjects:
         return Measured(not_measured("the case has no subject", status="not_applicable"))
-    if not found:
+    if (value := clarity_of(found)) is None:
         return Measured(not_measured("no subject was found in the picture", status="nothing_found"))
-    return Measured(Value(sum(found) / len(found), parts={"subjects_found": len(found)}))
+    return Measured(Value(value, parts={"subjects_found": len(found)}))
 
 
 CLARITY = Metric(

@@ -13,14 +13,14 @@ from functools import partial
 from likeness.core.records import Case
 from likeness.encoders.detections import competing
 from likeness.metrics.base import Evidence, Facts, Measured, Metric, NotApplicableError, Value
-from likeness.metrics.triplets import ROLE_NOUNS, is_role
+from likeness.metrics.triplets import ROLE_NOUNS, is_role, stated_labels
 
 ENCODER = "owl"
 
 
 def words_to_find(case: Case, *, skip: Callable[[str], bool] = is_role) -> list[str]:
     """The case's detectable words without roles, each once, white space as single spaces."""
-    words = (" ".join(word.split()) for word in case.labels.detectables)
+    words = (" ".join(word.split()) for word in stated_labels(case).detectables)
     return list(dict.fromkeys(word for word in words if word and not skip(word)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from likeness.core.records import Case
 from likeness.encoders.answers import RelationAnswer, probability
 from likeness.metrics.base import COSINE, Evidence, Facts, Measured, Metric, NotApplicableError, Value, cosine
-from likeness.metrics.triplets import Triplet, case_triplets, phrase, with_article
+from likeness.metrics.triplets import Triplet, case_triplets, phrase, stated_labels, with_article
 
 CLIP = "relation_clip"
 ENCODER = "relations"
@@ -91,8 +91,8 @@ def _phrases(case: Case) -> list[str]:
 
 def relation_words(case: Case) -> list[str]:
     """The relation that is asked for, by its words alone: the case's predicate, else those of its triplets."""
-    if case.labels.predicate:
-        return [case.labels.predicate]
+    if predicate := stated_labels(case).predicate:
+        return [predicate]
     return list(dict.fromkeys(triplet.relation for triplet in case_triplets(case)))
 
 

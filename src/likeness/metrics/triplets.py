@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from likeness.core.records import Case
+from likeness.core.records import Case, Labels
+from likeness.world.relations import NO_RELATION, RELATIONS, labels_of
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -86,13 +87,24 @@ def parse_prompt(prompt: str, detectables: Sequence[str]) -> Parsed | None:
     return Parsed(role, placed, tuple(word for word in wanted if word not in triplets))
 
 
+def stated_labels(case: Case) -> Labels:
+    """The case's labels; those that it lacks follow from its action where that is one of the world's."""
+    if (action := case.labels.action) is None or action not in RELATIONS.keys() | NO_RELATION.keys():
+        return case.labels
+    ids, names = [each.id for each in case.subjects], [each.class_name for each in case.subjects]
+    own = {name: value for name, value in case.labels if value}
+    return labels_of(action, ids=ids, class_names=names).model_copy(update=own)
+
+
 def case_triplets(case: Case) -> tuple[Triplet, ...]:
-    """The triplets of the case's labels, a subject's id replaced by its class; else those that its prompt states."""
-    if not case.labels.triplets:
-        parsed = parse_prompt(case.prompt, case.labels.detectables)
+    """The triplets of the case's labels or action, a subject's id replaced by its class; else those that its prompt
+    states."""
+    labels = stated_labels(case)
+    if not labels.triplets:
+        parsed = parse_prompt(case.prompt, labels.detectables)
         return parsed.triplets if parsed else ()
     names = {subject.id: subject.class_name for subject in case.subjects}
-    return tuple(Triplet(names.get(s, s), relation, names.get(o, o)) for s, relation, o in case.labels.triplets)
+    return tuple(Triplet(names.get(s, s), relation, names.get(o, o)) for s, relation, o in labels.triplets)
 
 
 def with_article(noun: str) -> str:

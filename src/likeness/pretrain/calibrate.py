@@ -5,7 +5,6 @@ A number here is the ceiling of every score made with that checkpoint: a generat
 true one.
 """
 
-import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +18,15 @@ from PIL import Image
 from likeness.core.errors import ConfigError
 from likeness.core.files import write_json
 from likeness.core.rng import seed_for
-from likeness.core.stats import mean_interval
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import match_subjects, recognised, right_attributes
 from likeness.pretrain.autoencoder import to_pictures, to_pixels, validation_psnrs
+from likeness.pretrain.cards.clarity import clarity_card
+from likeness.pretrain.cards.detector import detector_card
+from likeness.pretrain.cards.numbers import FIRST, Card, auc, share
+from likeness.pretrain.cards.pose import pose_card
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -34,26 +36,18 @@ from likeness.world.scenario import Scenario, sample_scenario
 NUM_PICTURES = 512
 NUM_IDENTITIES = 220
 NUM_HELD_OUT = 256
-NUM_RESAMPLES = 2000
-FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's
 
 VAE = "flux/vae"
-
-Card = dict[str, object]
-
-
-def _share(values: Sequence[float], groups: Sequence[str]) -> Card:
-    """A mean with its interval; a number that could not be computed is null, and `reason` says why."""
-    interval = mean_interval(list(values), list(groups))
-    numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
-    rounded = {name: None if math.isnan(value) else round(value, 4) for name, value in numbers.items()}
-    return {**rounded, "n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
 def _picture(index: int, *, size: int) -> Rendering:
     """A test picture; half show one subject, half two, none of them dressed."""
     return render(sample_scenario(index, split="test", num_subjects=1 + index % 2, dressed=False), size=size)
+
+
+def _pictures(config: PretrainConfig) -> list[Rendering]:
+    return [_picture(FIRST + i, size=config.size) for i in range(NUM_PICTURES)]
 
 
 @torch.no_grad()
@@ -89,7 +83,7 @@ def read_pictures(probe: AttributeProbe, pictures: Sequence[Rendering], images: 
         right["action"].append(found)
         actions[picture.labels.action].append(found[0])
         right["scene"].append((recognised(reading.scene, picture.labels.scene, kind="scene").value, group))
-    shares = {name: _share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
+    shares = {name: share([v for v, _ in rows], [g for _, g in rows]) for name, rows in right.items()}
     return {**shares, "actions": {name: [round(float(np.mean(v)), 4), len(v)] for name, v in actions.items()}}
 
 
@@ -101,12 +95,14 @@ def probe_card(config: PretrainConfig, *, device: str) -> Card:
     """Accuracy on rendered test pictures, on the same passed through the autoencoder, and on other pictures (floor)."""
     probe = AttributeProbe.load(config.export / "probe", device=device)
     vae = _exported_vae(config, device=device)
-    pictures = [_picture(FIRST + i, size=config.size) for i in range(NUM_PICTURES)]
+    pictures = _pictures(config)
     images = [picture.image for picture in pictures]
+    passed = autoencoded(vae, images)
     return {
         "rendered": read_pictures(probe, pictures, images),
-        "autoencoded": _without_actions(read_pictures(probe, pictures, autoencoded(vae, images))),
+        "autoencoded": _without_actions(read_pictures(probe, pictures, passed)),
         "floor": _without_actions(read_pictures(probe, pictures, [*images[2:], *images[:2]])),  # as many other subjects
+        "clarity": clarity_card(probe, pictures, autoencoded=passed),
         "attributes": list(ATTRIBUTES),
     }
 
@@ -132,26 +128,12 @@ def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portr
     return {
         "auc_hardest": auc(own, np.array(rival)[:, None]),
         "auc": auc(own, np.array(anybody)),
-        "first": _share(first, names),
-        "own": _share(own, names),
-        "hardest_other": _share(rival, names),
-        "any_other": _share(floor, names),
+        "first": share(first, names),
+        "own": share(own, names),
+        "hardest_other": share(rival, names),
+        "any_other": share(floor, names),
         "rivals_per_subject": len(people) // len(ATTRIBUTES["species"]) - 1,
     }
-
-
-def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
-    """The chance that one of `own` (N,) exceeds one of `others` (N, K), ties half, with its interval over the N rows.
-
-    Source: Mann-Whitney U over the number of pairs; rows (subjects) are resampled as wholes.
-    """
-    ranked = np.sort(others, axis=1)
-    below = [[np.searchsorted(row, value, side) for row in ranked] for side in ("left", "right") for value in own]
-    wins = np.reshape(below, (2, len(own), len(own))).mean(0) / others.shape[1]  # (of own, of others)
-    count = len(own)
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=NUM_RESAMPLES)
-    low, high = np.quantile(((drawn @ wins) * drawn).sum(1) / count**2, [0.025, 0.975])
-    return {"mean": round(float(wins.mean()), 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": count}
 
 
 def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
@@ -195,9 +177,9 @@ def _text_card(encoder: ClipEncoder, size: int) -> Card:
     hits = [float(row.argmax() == i) for i, row in enumerate(similar)]
     wrong = [float((row.sum() - row[i]) / (len(row) - 1)) for i, row in enumerate(similar)]
     return {
-        "retrieval_at_1": _share(hits, names),
-        "ceiling": _share(similar.diagonal().tolist(), names),
-        "floor": _share(wrong, names),
+        "retrieval_at_1": share(hits, names),
+        "ceiling": share(similar.diagonal().tolist(), names),
+        "floor": share(wrong, names),
         "num_prompts": len(found),
     }
 
@@ -210,7 +192,7 @@ def vae_card(config: PretrainConfig, *, device: str) -> Card:
     """Mean PSNR in dB of held-out pictures."""
     vae = _exported_vae(config, device=device)
     values = validation_psnrs(vae, size=config.size, num_images=NUM_HELD_OUT)
-    return {"psnr_db": _share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
+    return {"psnr_db": share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
 
 
 def calibrate(config: PretrainConfig, *, device: str) -> None:
@@ -221,7 +203,11 @@ def calibrate(config: PretrainConfig, *, device: str) -> None:
     if not (config.export / VAE).is_dir():
         wanted = f"an autoencoder in {config.export / VAE}"
         raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
-    cards = {VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card}
+    cards = {
+        **{VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card},
+        "detector": lambda config, *, device: detector_card(config, _pictures(config), device=device),
+        "pose": lambda config, *, device: pose_card(config, _pictures(config), device=device),
+    }
     for name, card in cards.items():
         folder: Path = config.export / name
         if folder.exists():

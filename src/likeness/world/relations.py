@@ -7,6 +7,8 @@ RelationBench writes "bike"), because a detector is asked for that word.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from likeness.core.records import Labels
+
 Triplet = tuple[str, str, str]
 
 
@@ -109,3 +111,20 @@ def triplets_of(action: str, names: Sequence[str]) -> tuple[Triplet, ...]:
     if found.object is not None:
         return ((names[0], found.relation, found.object),)
     return ((names[0], found.relation, names[1]),) if len(names) == 2 else ()
+
+
+def labels_of(action: str, *, ids: Sequence[str], class_names: Sequence[str]) -> Labels:
+    """What a sentence of the action asks for, besides its scene; subjects are named by id in triplets.
+
+    Detectables are what a detector of the world finds: each class word once, then the things. Every label but these
+    is empty for an action of NO_RELATION. Differs: RelationBench gives no labels; these are what the world draws.
+    """
+    found = relation_of(action)
+    things = tuple(map(words_of, found.things)) if found else ()
+    return Labels(
+        action=action,
+        triplets=triplets_of(action, ids),
+        objects=things,
+        predicate=found.predicate if found else None,
+        detectables=tuple(dict.fromkeys((*class_names, *things))),
+    )

@@ -1,0 +1,1 @@
+"""Cards: what a checkpoint is worth on test pictures, one file per checkpoint; `calibrate.py` writes them."""
