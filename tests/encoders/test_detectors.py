@@ -20,7 +20,7 @@ from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProce
 from transformers.models.owlvit.image_processing_pil_owlvit import OwlViTImageProcessorPil
 
 from likeness.core.errors import WeightsError
-from likeness.encoders.detections import MOST_BOXES, Detections, best_boxes, competing, corners
+from likeness.encoders.detections import MOST_BOXES, Detections, apart, best_boxes, competing, corners, overlaps
 from likeness.encoders.grounding_dino import GroundingDinoDetector
 from likeness.encoders.owl import OwlDetector
 
@@ -146,3 +146,24 @@ def test_a_preprocessor_of_another_size_is_told(tmp_path: Path) -> None:
     (folder / "preprocessor_config.json").write_text('{"size": [64, 64]}')
     with pytest.raises(WeightsError, match="a preprocessor config for 64 x 64 px"):
         OwlDetector.load(folder)
+
+
+def test_overlaps_agree_with_transformers() -> None:
+    from transformers.loss.loss_for_object_detection import box_iou
+
+    rng = np.random.default_rng(0)
+    corner = rng.random((2, 7, 2)) * 50
+    boxes = np.concatenate([corner, corner + rng.random((2, 7, 2)) * 50 + 1], axis=2).astype(np.float32)
+    expected, _ = box_iou(torch.from_numpy(boxes[0]), torch.from_numpy(boxes[1]))
+    np.testing.assert_allclose(overlaps(boxes[0], boxes[1]), expected.numpy(), atol=1e-6)
+    empty = np.zeros((1, 4), np.float32)
+    assert overlaps(empty, empty).tolist() == [[0.0]]
+    assert overlaps(boxes[0], boxes[1][:0]).shape == (7, 0)
+
+
+def test_boxes_that_overlap_a_better_one_go_and_what_only_overlaps_those_stays() -> None:
+    """10 x 10 boxes moved by 4 px share 6 / 14; the second goes, so the third, which overlaps it alone, stays."""
+    boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10], [0, 0, 10, 10]], np.float32)
+    assert apart(boxes, most=0.4) == [0, 2]
+    assert apart(boxes, most=0.43) == [0, 1, 2]
+    assert apart(boxes[:0], most=0.5) == []

@@ -13,6 +13,8 @@ from torch import nn
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.uno import FluxUno
 from likeness.encoders.clip import ClipEncoder
+from likeness.encoders.owl import OwlDetector
+from likeness.encoders.pose import PoseEncoder
 from likeness.encoders.probe import AttributeProbe, ProbeConfig
 from likeness.encoders.vit import VitEncoder
 from likeness.pretrain import calibrate, optim
@@ -24,7 +26,7 @@ from likeness.pretrain.probe import _scenario as drawn_scenario
 from likeness.pretrain.run import run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES, split_of_identity
-from likeness.world.render import render, render_image
+from likeness.world.render import AP10K, render, render_image
 from likeness.world.scenario import pair_split, sample_scenario
 from likeness.world.scenes import SCENES
 
@@ -46,10 +48,10 @@ def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.
     monkeypatch.setattr(calibrate, "NUM_IDENTITIES", 22)
     work = work_copy("all").work
     config = run(work / "recipe.toml")
-    cards = {f"{name}/calibration.json" for name in ("flux/vae", "probe", "clip", "dino")}
+    cards = {f"{name}/calibration.json" for name in ("flux/vae", "probe", "clip", "dino", "detector", "pose")}
     assert {*check_outputs(config.work), *cards} == set(check_outputs(config.export))
 
-    for name, total in (("transformer", 16), ("probe", 8), ("clip", 8), ("dino", 8)):
+    for name, total in (("transformer", 16), ("probe", 8), ("clip", 8), ("dino", 8), ("detector", 8), ("pose", 8)):
         last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
         assert last["num_images_seen"] == total
         assert math.isfinite(last["train_loss"])
@@ -66,7 +68,11 @@ def check_outputs(work: Path) -> list[str]:
     clip = ClipEncoder.load(work / "clip")
     assert clip.look([picture(0), picture(1)]).shape[1] == len(clip.read(["A cat"])[0].vector)
     assert VitEncoder.load(work / "dino").look([picture(0)]).shape == (1, 192)
-    folders = ("flux", "clip", "dino", "probe")
+    (found,) = OwlDetector.load(work / "detector").ask([picture(0)], ["cat"])
+    assert 0 < found.best("cat") < 1
+    (pose,) = PoseEncoder.load(work / "pose").ask([picture(0)], ["whole picture"])
+    assert pose.names == AP10K
+    folders = ("flux", "clip", "dino", "probe", "detector", "pose")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
 
 

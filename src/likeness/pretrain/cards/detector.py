@@ -66,12 +66,12 @@ def truth_of(labels: Labels, word: str) -> bool | None:
 def words_card(looks: Sequence[Looked], words: Sequence[str]) -> Card:
     """AUC of the best score: pictures that show a word against pictures that do not, the words together."""
     scores: dict[bool, list[float]] = {True: [], False: []}
-    pictures: dict[bool, list[int]] = {True: [], False: []}
+    pictures: dict[bool, list[str]] = {True: [], False: []}
     for index, each in enumerate(looks):
         for word in words:
             if (is_there := truth_of(each.labels, word)) is not None:
                 scores[is_there].append(each.found[word].best(word))
-                pictures[is_there].append(index)
+                pictures[is_there].append(str(index))
     return grouped_auc(scores[True], scores[False], groups=(pictures[True], pictures[False]))
 
 
@@ -123,10 +123,9 @@ def goa_card(looks: Sequence[Looked]) -> Card:
     words = [_detectables(each.labels) for each in looks]
     pairs = [(i, other) for i in range(len(looks)) if (other := _stranger(i, looks, words)) is not None]
     own, shuffled = [_goa(looks[i], words[i]) for i, _ in pairs], [_goa(looks[i], words[j]) for i, j in pairs]
-    places = [i for i, _ in pairs]
-    names = ["+".join(s.id for s in looks[i].labels.subjects) for i in places]
+    names = ["+".join(s.id for s in looks[i].labels.subjects) for i, _ in pairs]
     return {
-        "auc": grouped_auc(own, shuffled, groups=(places, places)),
+        "auc": grouped_auc(own, shuffled, groups=(names, names)),
         "matched": share(own, names),
         "shuffled": share(shuffled, names),
     }

@@ -1,7 +1,7 @@
 """The numbers of a card, each with its interval and with how many values it is of."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,33 +36,26 @@ def auc(own: Sequence[float], others: NDArray[np.floating]) -> Card:
     return {"mean": round(float(wins.mean()), 4), "ci_low": round(low, 4), "ci_high": round(high, 4), "n": count}
 
 
-def grouped_auc(right: Sequence[float], wrong: Sequence[float], *, groups: tuple[Sequence[Hashable], ...]) -> Card:
+def grouped_auc(right: Sequence[float], wrong: Sequence[float], *, groups: tuple[Sequence[str], Sequence[str]]) -> Card:
     """The chance that one of `right` exceeds one of `wrong`, ties half.
 
     `groups` are the picture or subject of each right and of each wrong value; the interval resamples these as wholes.
-    `n` are the right values, `n_wrong` the others. Without either there is no number, and `reason` says so.
+    `n` are the right values, `n_wrong` the others. Where there is no number or no interval, `reason` says why.
     """
-    counts = {"n": len(right), "n_wrong": len(wrong)}
-    if not right or not wrong:
-        missing = "right" if not right else "wrong"
-        return {
-            "mean": None,
-            "ci_low": None,
-            "ci_high": None,
-            **counts,
-            "n_groups": 0,
-            "reason": f"nothing is {missing}",
-        }
     names = {name: i for i, name in enumerate(dict.fromkeys([*groups[0], *groups[1]]))}
+    counts: Card = {"n": len(right), "n_wrong": len(wrong), "n_groups": len(names)}
+    nothing: Card = {"mean": None, "ci_low": None, "ci_high": None}
+    if not right or not wrong:
+        return {**nothing, **counts, "reason": f"nothing is {'wrong' if right else 'right'}"}
+    values, is_right = np.array([*right, *wrong], dtype=np.float64), np.arange(len(right) + len(wrong)) < len(right)
+    mean = round(_weighted_auc(values, is_right, np.ones(len(values))), 4)
+    if min(len(set(some)) for some in groups) < 2:
+        return {**nothing, "mean": mean, **counts, "reason": "one group: an interval needs at least two"}
     member = np.array([names[name] for some in groups for name in some])
     drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=NUM_RESAMPLES)
-    values = np.array([*right, *wrong], dtype=np.float64)
-    is_right = np.arange(len(values)) < len(right)
-    whole = _weighted_auc(values, is_right, np.ones(len(values)))
-    resampled = np.array([_weighted_auc(values, is_right, weights[member]) for weights in drawn.astype(np.float64)])
+    resampled = [_weighted_auc(values, is_right, weights[member]) for weights in drawn.astype(np.float64)]
     low, high = np.nanquantile(resampled, [0.025, 0.975])
-    numbers = {"mean": whole, "ci_low": float(low), "ci_high": float(high)}
-    return {**{k: round(v, 4) for k, v in numbers.items()}, **counts, "n_groups": len(names), "reason": ""}
+    return {"mean": mean, "ci_low": round(float(low), 4), "ci_high": round(float(high), 4), **counts, "reason": ""}
 
 
 def _weighted_auc(values: NDArray[np.float64], is_right: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
