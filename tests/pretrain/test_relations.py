@@ -52,14 +52,14 @@ def scene(action: str, *people: Identity) -> Scenario:
 
 
 def test_roles_matter_where_the_relation_is_not_mutual() -> None:
-    assert stated(scene("carry", CAT, DOG)) == [Triplet("cat", "carrying", "dog")]
-    assert true_texts(scene("carry", CAT, DOG)) == {"a cat carrying dog", "a cat juggling dog", "carrying", "juggling"}
-    hugged = true_texts(scene("hug", CAT, DOG))
+    assert stated("carry", ["cat", "dog"]) == [Triplet("cat", "carrying", "dog")]
+    assert true_texts("carry", ["cat", "dog"]) == {"a cat carrying dog", "a cat juggling dog", "carrying", "juggling"}
+    hugged = true_texts("hug", ["cat", "dog"])
     assert hugged == {"a cat hugging dog", "a dog hugging cat", "hugging"}  # and not kissing, which is drawn apart
 
 
 def test_a_thing_is_the_object_of_one_subject() -> None:
-    held = true_texts(scene("balloon", DOG))
+    held = true_texts("balloon", ["dog"])
     assert {"a dog holding balloon", "a dog juggling balloon", "holding a balloon", "holding"} <= held
     assert not held & {
         "a dog holding umbrella",
@@ -67,9 +67,9 @@ def test_a_thing_is_the_object_of_one_subject() -> None:
         "a balloon holding dog",
         "holding an umbrella",
     }
-    assert true_texts(scene("dance", CAT)) == {"dancing"}
-    assert true_texts(scene("stand", CAT)) == frozenset()
-    assert true_texts(scene("together", CAT, DOG)) == frozenset()
+    assert true_texts("dance", ["cat"]) == {"dancing"}
+    assert true_texts("stand", ["cat"]) == frozenset()
+    assert true_texts("together", ["cat", "dog"]) == frozenset()
 
 
 def test_synonyms_are_those_of_the_metric_that_the_world_does_not_draw() -> None:
@@ -87,7 +87,7 @@ def test_the_stated_triplet_is_asked_or_one_that_does_not_hold() -> None:
             asked = asked_triplet(shown, rng=rng)
             assert asked.subject == "cat"
             assert (asked.object == "dog") == (len(people) == 2)
-            assert phrase(asked) not in true_texts(shown)
+            assert phrase(asked) not in true_texts(action, [who.class_name for who in people])
 
 
 def test_hard_texts_have_exchanged_roles_other_objects_and_other_relations() -> None:

@@ -27,6 +27,7 @@ from likeness.pretrain.cards.clarity import clarity_card
 from likeness.pretrain.cards.detector import detector_card
 from likeness.pretrain.cards.numbers import FIRST, Card, auc, share
 from likeness.pretrain.cards.pose import pose_card
+from likeness.pretrain.cards.relations import relations_card
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -205,6 +206,7 @@ def calibrate(config: PretrainConfig, *, device: str) -> None:
         raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
     cards = {
         **{VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card},
+        "relations": lambda config, *, device: relations_card(config, _pictures(config), device=device),
         "detector": lambda config, *, device: detector_card(config, _pictures(config), device=device),
         "pose": lambda config, *, device: pose_card(config, _pictures(config), device=device),
     }

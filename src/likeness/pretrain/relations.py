@@ -75,28 +75,39 @@ def synonyms(relation: str) -> list[str]:
     return [relation, *(word for word in same if word not in WORLD_WORDS)]
 
 
-def stated(scenario: Scenario) -> list[Triplet]:
-    """The triplets that hold, the one of the sentence first: a symmetric relation holds both ways."""
-    names = [who.class_name for who in scenario.identities]
-    found = [Triplet(*words) for words in triplets_of(scenario.action, names)]
-    relation = relation_of(scenario.action)
+def stated(action: str, names: Sequence[str]) -> list[Triplet]:
+    """The triplets that hold of subjects of these class names, the one of the sentence first: a symmetric relation
+    holds both ways."""
+    found = [Triplet(*words) for words in triplets_of(action, names)]
+    relation = relation_of(action)
     if found and relation and relation.symmetric and len(names) == 2:
-        found.append(_exchanged(found[0]))
+        found.append(exchanged(found[0]))
     return found
 
 
-def _exchanged(triplet: Triplet) -> Triplet:
+def exchanged(triplet: Triplet) -> Triplet:
+    """The triplet with subject and object in each other's place."""
     return Triplet(triplet.object, triplet.relation, triplet.subject)
 
 
-def true_texts(scenario: Scenario) -> frozenset[str]:
+def true_texts(action: str, names: Sequence[str]) -> frozenset[str]:
     """Every sentence in question that holds in the picture: triplets, predicate and relation, with synonyms."""
-    relation = relation_of(scenario.action)
+    relation = relation_of(action)
     if relation is None:
         return frozenset()
     words = synonyms(relation.relation)
-    phrases = (phrase(triplet._replace(relation=word)) for triplet in stated(scenario) for word in words)
+    phrases = (phrase(triplet._replace(relation=word)) for triplet in stated(action, names) for word in words)
     return frozenset([relation.predicate, *words, *phrases])
+
+
+def truth_table(scenarios: Iterable[Scenario], texts: Sequence[str]) -> Bool[np.ndarray, "B T"]:
+    """Whether each text holds in each picture."""
+    known = [true_texts(scenario.action, _names(scenario)) for scenario in scenarios]
+    return np.array([[text in true for text in texts] for true in known])
+
+
+def _names(scenario: Scenario) -> list[str]:
+    return [who.class_name for who in scenario.identities]
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------
@@ -110,9 +121,9 @@ def relations_for(count: int) -> tuple[Relation, ...]:
 
 def asked_triplet(scenario: Scenario, *, rng: random.Random) -> Triplet:
     """The stated triplet, or one that does not hold where the picture states none."""
-    if found := stated(scenario):
+    names = _names(scenario)
+    if found := stated(scenario.action, names):
         return found[0]
-    names = [who.class_name for who in scenario.identities]
     related = [each for each in relations_for(len(names)) if each.object or len(names) > 1]
     other = rng.choice(related)
     return Triplet(names[0], other.relation, other.object or names[1])
@@ -129,7 +140,7 @@ def hard_texts(asked: Triplet, scenario: Scenario, *, rng: random.Random) -> lis
     near = [asked._replace(subject=species[0]), asked._replace(object=things[0]), asked._replace(object=things[1])]
     near += [asked._replace(relation=each.relation) for each in others]
     near += [asked._replace(relation=each.relation, object=each.object) for each in others if each.object]
-    near += [_exchanged(asked)] if len(scenario.identities) == 2 else []
+    near += [exchanged(asked)] if len(scenario.identities) == 2 else []
     near += [asked._replace(relation=rng.choice(synonyms(asked.relation)))]
     alone = [each for relation in (*bare, *([own] if own else [])) for each in (relation.predicate, relation.relation)]
     return [*map(phrase, near), *alone, rng.choice(synonyms(asked.relation))]
@@ -208,11 +219,6 @@ def relation_batch(first: int, count: int, *, size: int) -> RelationBatch:
     place = {text: index for index, text in enumerate(texts)}
     choices = np.array([[place[text] for text in rival_texts] for rival_texts in sets])
     return RelationBatch(np.stack(shown), texts, truth_table(scenarios, texts), choices)
-
-
-def truth_table(scenarios: Iterable[Scenario], texts: Sequence[str]) -> Bool[np.ndarray, "B T"]:
-    """Whether each text holds in each picture."""
-    return np.array([[text in true for text in texts] for true in map(true_texts, scenarios)])
 
 
 # -- training --------------------------------------------------------------------------------------------------
