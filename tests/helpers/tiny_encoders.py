@@ -368,6 +368,12 @@ def write_subjects(folder: Path) -> Path:
     return folder
 
 
+def write_photo_subjects(folder: Path) -> Path:
+    write_owlv2(folder / "detector")
+    write_vit(folder / "vit")
+    return folder
+
+
 FURTHER: dict[str, Callable[[Path], Path]] = {
     "dinov2": write_dinov2,
     "clip_bigg14": write_clip_bigg14,

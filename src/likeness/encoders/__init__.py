@@ -232,12 +232,13 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="MIT",
     ),
     "subjects": EncoderFacts(
-        load="likeness.encoders.world_subjects:WorldSubjects",
+        load="likeness.encoders.photo_subjects:AnySubjects",
         noun="subjects encoder",
         reads="where each subject of a picture is, and who it is",
         photo=None,
         world=None,
         licence="Apache-2.0",
+        published=f"{_OWL}+facebook/dino-vits16@refs/pr/1",
         embedded="subjects",
     ),
 }

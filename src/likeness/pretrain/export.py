@@ -18,7 +18,7 @@ LOG_ROWS = 30
 
 
 def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
-    """Copies what `<work>` has of CHECKPOINTS to `export`, tensors in bfloat16, and returns that folder.
+    """Copies those of CHECKPOINTS that `<work>` has to `export`, tensors in bfloat16, and returns that folder.
 
     Nothing is computed on `device`, which every stage is given.
 

@@ -75,8 +75,7 @@ def look(judge: ClipJudge, pictures: Sequence[Rendering]) -> list[Looked]:
     for index, picture in enumerate(pictures):
         names = [subject.class_name for subject in picture.labels.subjects]
         labels = labels_of(picture.labels.action, ids=names, class_names=names)
-        stated = labels.model_copy(update={"action": None})  # a case with an action names its subjects, with photos
-        cases.append(Case(id=str(index), prompt=picture.labels.caption, labels=stated))
+        cases.append(Case(id=str(index), prompt=picture.labels.caption, labels=labels))
     return [Looked(*each) for each in zip(pictures, seen, cases, strict=True)]
 
 
