@@ -88,6 +88,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="MIT; embedded: Apache-2.0",
         published=_CLIP_BIGG14,
+        embedded="relations",
     ),
     "hps_v1": EncoderFacts(
         load="likeness.encoders.hps:HpsV1",
@@ -213,6 +214,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0",
         published=f"{_OWL}+{_VLM}",
+        embedded="detector+relations",
     ),
     "pose": EncoderFacts(
         load="likeness.encoders.pose:PoseEncoder",
