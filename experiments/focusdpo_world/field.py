@@ -25,7 +25,7 @@ from likeness.backbones.base import Backbone
 from likeness.backbones.open import open_backbone
 from likeness.core.files import write_json
 from likeness.core.pairs import read_pairs
-from likeness.core.stats import mean_interval
+from likeness.core.stats.intervals import mean_interval
 from likeness.focus import FieldCollector, resolve_overlaps
 from likeness.focus.fusion import attention_field, matched_tokens
 from likeness.train.config import read_train_config

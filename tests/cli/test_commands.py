@@ -66,7 +66,7 @@ def test_report_of_several_runs_needs_a_page_to_write(run_folder: Path) -> None:
         (["--cases", "/nonexistent/cases.jsonl"], "/nonexistent/cases.jsonl"),
         (["--cases", "c.jsonl", "--ref", "a.png"], "got it beside --cases"),
         (["--prompt", "a cat", "--ref", "/nonexistent.png"], "got nothing at /nonexistent.png"),
-        (["--benchmark", "world-soft"], "relation-world, got world-soft"),
+        (["--benchmark", "world-soft"], "stellar-world, got world-soft"),
         (["--prompt", "   "], "expected at least one word"),
         (["--prompt", "a cat", "--model", "no such model"], "no such model"),
         (["--prompt", "a cat", "-n", "0"], "--num-images"),

@@ -89,6 +89,11 @@ def test_several_workers_share_several_jobs() -> None:
     assert {worker for _, (worker, _) in run_jobs(range(3), load=pool_jobs.numbered, engine="here")} == {0}
 
 
+def test_a_worker_does_the_jobs_of_its_job_itself() -> None:
+    assert [len(who) for _, who in run_jobs(range(2), load=always(pool_jobs.spread), **PROCESSES)] == [1, 1]
+    assert len(pool_jobs.spread(0)) > 1
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_loaded_without_jobs(engine: Engine) -> None:
     assert list(run_jobs([], load=pool_jobs.broken, engine=engine)) == []

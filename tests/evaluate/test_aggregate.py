@@ -6,7 +6,11 @@ from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 
 
 def row(value: float | None, group: str, note: str = "", key: str = "dino") -> dict[str, object]:
-    return {"group": group, "values": {key: {"value": value, "note": note}}, "per_subject": []}
+    return {**names(group), "values": {key: {"value": value, "note": note}}, "per_subject": []}
+
+
+def names(group: str) -> dict[str, object]:
+    return {"group": group, "subjects": [group], "prompt": "a cat"}
 
 
 def test_groups_weigh_the_same_however_many_samples_they_have() -> None:
@@ -35,7 +39,7 @@ def test_gaps_are_counted_with_their_reasons_and_never_become_numbers() -> None:
 def test_keys_become_metric_and_column_in_the_tables_order() -> None:
     keys = ("leakage", "dino_conditioning_photo", "clip_t", "dino")
     values = {key: {"value": 0.5, "note": ""} for key in keys}
-    rows = {"generated": [{"group": "a", "values": values, "per_subject": []}], "floor": [], "ceiling": []}
+    rows = {"generated": [{**names("a"), "values": values, "per_subject": []}], "floor": [], "ceiling": []}
     rows = {kind: rows["generated"] for kind in rows}
     table = summary_rows(rows, num_missing=0)
     named = [(r["metric"], r["column"]) for r in table if r["row"] == "generated"]

@@ -24,7 +24,8 @@ def run_maker(tmp_path: Path) -> RunMaker:
         write_jsonl(folder / "cases.jsonl", [{"id": case_id, "prompt": prompt} for case_id in ids])
         rows = [
             {
-                **{"id": f"{case_id}-0", "case_id": case_id, "group": groups[k] if groups else case_id},
+                **{"id": f"{case_id}-0", "case_id": case_id, "prompt": prompt, "subjects": []},
+                "group": groups[k] if groups else case_id,
                 "values": {key: {"value": value, "note": ""} for key, value in values[k].items()},
             }
             for k, case_id in enumerate(ids)

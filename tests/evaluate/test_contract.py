@@ -64,6 +64,7 @@ def evidence(gathered: list[Evidence], request: pytest.FixtureRequest, encoders:
         truths = [folder / "truth" / f"{case.id}.png" for case in cases]
 
         def gather(panel: Panel) -> list[Evidence]:
+            panel.declare(cases, name="all")
             return [
                 panel.evidence(case, picture=pictures / f"{case.id}-0.png", truth=truth)
                 for case, truth in zip(cases, truths, strict=True)
@@ -74,11 +75,14 @@ def evidence(gathered: list[Evidence], request: pytest.FixtureRequest, encoders:
 
 
 def check(metric: Metric, found: Measured, case: Case) -> None:
-    """A number inside the range, or none with a status and a note; one value per subject where the facts say so."""
+    """A number inside the range, or none with a status and a note; one value per subject where the facts say so.
+
+    What a rule excluded may be a number too, which the rule gives.
+    """
     lowest, highest = metric.facts.range
     for value in (found.value, *found.per_subject):
         assert value.status in get_args(Status)
-        assert value.measured == (value.status == "measured")
+        assert value.measured == (value.status == "measured") or (metric.declares and value.status == "excluded")
         assert lowest <= value.value <= highest if value.measured else value.note
         json.dumps(value.to_json(), allow_nan=False)
     assert len(found.per_subject) == (len(case.subjects) if metric.facts.per_subject else 0)

@@ -41,6 +41,11 @@ def whose(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
+def spread(number: int) -> set[int]:
+    """Who does the jobs of a job."""
+    return {who for _, (_, who) in run_jobs(range(4), load=always(whose), workers=2)} | {os.getpid()}
+
+
 def large(number: int) -> bytes:
     """More than a pipe holds."""
     return bytes([number]) * 3_000_000

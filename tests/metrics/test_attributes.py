@@ -18,6 +18,7 @@ from likeness.metrics.attributes import (
     recognised,
     right_attributes,
 )
+from likeness.world.face_attributes import FACE_ATTRIBUTES
 
 LABELS = {
     "species": ("cat", "dog", "teapot"),
@@ -47,6 +48,17 @@ def test_attributes_that_do_not_apply_are_skipped() -> None:
     assert applicable(RED_CAT, labels=LABELS) == {"species": "cat", "color": "red", "hat": "none"}
     assert applicable({"color": "blue"}, labels=LABELS) == {"color": "blue"}
     assert applicable({}, labels=LABELS) == {}
+
+
+def test_attributes_of_faces_are_another_probes_question() -> None:
+    answers = dict.fromkeys(FACE_ATTRIBUTES, "yes")
+    assert applicable(RED_CAT | answers, labels=LABELS) == applicable(RED_CAT, labels=LABELS)
+    assert (
+        attribute_accuracy(reading(species="cat", color="red", hat="none"), RED_CAT | answers, labels=LABELS).value == 1
+    )
+    assert attribute_accuracy(reading(), answers, labels=LABELS).status == "not_applicable"
+    with pytest.raises(MeasurementError, match="got fur"):
+        applicable(RED_CAT | answers | {"fur": "soft"}, labels=LABELS)
 
 
 @pytest.mark.parametrize(("expected", "named"), [({"color": "purple"}, "purple"), ({"wings": "two"}, "wings")])

@@ -22,6 +22,7 @@ from likeness.pretrain.detector import (
     face_box,
     from_clip,
     outside,
+    owners,
     query_loss,
     token_of,
     train_detector,
@@ -97,6 +98,14 @@ def test_the_loss_of_a_word_is_plain_cross_entropy() -> None:
     assert float(query_loss(logits, everywhere, grid=2)) == pytest.approx(softplus(-0.5))
 
 
+def test_a_token_inside_learns_the_box_whose_middle_is_nearest() -> None:
+    left, right = (0.0, 0.0, 0.6, 1.0), (0.3, 0.0, 1.0, 1.0)  # middles at 0.3 and 0.65
+    tokens, numbers = owners([left, right], grid=4)
+    assert dict(zip(tokens, numbers, strict=True)) == {t: (0, 0, 1, 1)[t % 4] for t in range(16)}
+    small = (0.30, 0.30, 0.36, 0.36)  # no token's middle lies in it: it has that of its own centre
+    assert owners([small], grid=4) == ([5], [0])
+
+
 def test_boxes_that_fit_cost_nothing_and_others_l1_and_giou() -> None:
     wanted = [(0.1, 0.1, 0.3, 0.5)]  # centre (0.2, 0.3): token 0 of a 2 x 2 grid
     boxes = torch.zeros(4, 4)
@@ -106,7 +115,7 @@ def test_boxes_that_fit_cost_nothing_and_others_l1_and_giou() -> None:
     assert float(box_loss(boxes, wanted, grid=2)) == pytest.approx(5 * 0.2 + 2 * 1.0, abs=1e-5)
 
 
-def test_it_begins_as_clip() -> None:
+def test_it_begins_with_the_eyes_of_clip() -> None:
     model = from_clip(embedded("clip"), size=128)
     source = dict(model.owlv2.vision_model.named_parameters())
     from transformers import CLIPModel
@@ -114,6 +123,8 @@ def test_it_begins_as_clip() -> None:
     clip = CLIPModel.from_pretrained(embedded("clip"))
     for name, tensor in clip.vision_model.named_parameters():
         torch.testing.assert_close(source[name.replace("pre_layrnorm", "pre_layernorm")], tensor)
+    theirs, ours = (each.text_model.embeddings.token_embedding.weight for each in (clip, model.owlv2))
+    assert float((theirs - ours).detach().abs().mean()) > 0.01  # the text tower is new
 
 
 def test_a_fresh_head_says_little() -> None:

@@ -1,6 +1,7 @@
 """Which cases a named benchmark holds. A benchmark gives cases; generating and measuring are other rooms' work.
 
-`dreambench.py` reads photographed subjects from a local folder, `world.py` draws its own.
+`dreambench.py` and `stellar.py` read photographed subjects from a local folder, `world.py` and `stellar_world.py` draw
+their own.
 """
 
 from __future__ import annotations
@@ -45,11 +46,24 @@ _drawn = partial(Benchmark, build="likeness.benchmarks.world:build", domain="wor
 BENCHMARKS: dict[str, Benchmark] = {
     "dreambench-single": _photographed("30 photographed subjects x 25 prompts, one subject each"),
     "dreambench-multi": _photographed("30 pairs of photographed subjects x 25 prompts"),
+    "stellar": Benchmark(
+        "200 photographed people x 2 photos x 100 prompts",
+        build="likeness.benchmarks.stellar:build",
+        domain="photo",
+        version=1,
+        needs_data=True,
+    ),
     "world-single": _drawn("drawn characters, one per picture"),
     "world-multi": _drawn("drawn characters, two per picture"),
     "world-hard": _drawn("two to four drawn characters: look-alikes, small, overlapping, rare relations"),
     "world-relationbench": _drawn("the 25 RelationBench prompts with drawn characters, four times"),
     "relation-world": _drawn("the same prompts twenty times, with triplets and things as labels", version=1),
+    "stellar-world": Benchmark(
+        "100 drawn people x 2 photos x 6 prompts of Stellar's form",
+        build="likeness.benchmarks.stellar_world:build",
+        domain="world",
+        version=1,
+    ),
 }
 
 

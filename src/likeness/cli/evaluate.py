@@ -19,6 +19,7 @@ EXAMPLES = (
     "likeness evaluate made_elsewhere --cases my_cases.jsonl\n\n"
     "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --encoder dino=my/dino\n\n"
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
+    "likeness evaluate method_folder --benchmark stellar --data ~/stellar --metric ips_excluding\n\n"
     "likeness evaluate --list"
 )
 ENCODER_HELP = (
@@ -47,7 +48,7 @@ def evaluate(
         typer.Option(help=f"For pictures made elsewhere; a run of `likeness generate` knows its own. {BENCHMARK_HELP}"),
     ] = None,
     cases: Annotated[Path | None, typer.Option(help="Cases the pictures answer (default: RUN/cases.jsonl).")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the benchmark's photographs.")] = None,
     clip: Annotated[str | None, typer.Option(help=f"CLIP {ENCODER_HELP} {PHOTO_ENCODERS['clip']}.")] = None,
     dino: Annotated[str | None, typer.Option(help=f"DINO {ENCODER_HELP} {PHOTO_ENCODERS['dino']}.")] = None,
     probe: Annotated[

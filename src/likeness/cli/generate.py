@@ -96,7 +96,7 @@ def generate(
     ref: Refs = None,
     cases: Annotated[Path | None, typer.Option(help="JSONL of cases, or UNO's JSON list.")] = None,
     benchmark: Annotated[str | None, typer.Option(help=BENCHMARK_HELP)] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the DreamBench pictures.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the benchmark's photographs.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help=LIMIT_HELP)] = None,
     seed: Seed = None,
     num_images: Annotated[int, typer.Option("--num-images", "-n", min=1, help="Pictures per case.")] = 1,

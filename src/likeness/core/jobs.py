@@ -62,7 +62,8 @@ def run_jobs(
     """(job, result) of every job as it is finished, or `in_order`. Nothing is loaded when there are no jobs.
 
     At most `workers` * `ahead` jobs are under way or wait for the caller. Without `engine`, processes are used where
-    several workers have several jobs. With `single_thread`, torch computes each job on one CPU thread.
+    several workers have several jobs, but none by a worker of another pool. With `single_thread`, torch computes each
+    job on one CPU thread.
     Raises: ConfigError for less than one worker; what loading or a job raises. From a process that is a LikenessError
     as it was, RuntimeError with the worker's traceback for anything else, LikenessError when the process died.
     """
@@ -70,7 +71,8 @@ def run_jobs(
         raise ConfigError(f"workers: expected at least 1, got {workers}; raise it.")
     rest = iter(jobs)
     first = list(islice(rest, 2))
-    engine = engine or ("processes" if workers > 1 and len(first) > 1 else "here")
+    may_spread = workers > 1 and len(first) > 1 and not multiprocessing.current_process().daemon
+    engine = engine or ("processes" if may_spread else "here")
     load = partial(_single_threaded, load) if single_thread else load
     yield from ENGINES[engine](chain(first, rest), _Plan(load, workers, ahead, in_order))
 

@@ -1,4 +1,4 @@
-"""Rows of samples in, rows of the table out: means with intervals resampled by subject, never a silent gap."""
+"""Rows of samples in, rows of the table out: means with intervals by subject and prompt, never a silent gap."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -6,18 +6,23 @@ from typing import Any  # rows of scores.jsonl and summary.json are JSON
 
 import numpy as np
 
-from likeness.core.stats import Interval, mean_interval
+from likeness.core.stats.intervals import Interval, mean_interval
 from likeness.metrics import METRICS
 
 Row = dict[str, Any]
 
 
 def group_of(subject_ids: Sequence[str], *, case_id: str) -> str:
-    """What is resampled as one: the subject, or the combination of subjects; a case without subjects is its own.
+    """What counts as one: the subject, or the combination of subjects; a case without subjects is its own.
 
     With equally many samples per group the mean is UNO's mean over 30 subjects or 30 pairs.
     """
     return "+".join(sorted(subject_ids)) or case_id
+
+
+def shown_in(row: Row) -> frozenset[str]:
+    """The subjects of a row of scores, by which pictures are alike; a case without subjects is alike to itself only."""
+    return frozenset(row["subjects"] or [row["group"]])
 
 
 def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list[Row]:
@@ -37,7 +42,8 @@ def summary_rows(rows: Mapping[str, Sequence[Row]], *, num_missing: int) -> list
 def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) -> Row:
     facts = METRICS[key].facts
     values = np.array([row["values"][key]["value"] for row in rows], dtype=np.float64)  # null becomes NaN
-    interval = mean_interval(values, [row["group"] for row in rows])
+    interval = mean_interval(values, [shown_in(row) for row in rows], prompts=[row["prompt"] for row in rows])
+    interval = interval.within(*facts.range)
     reason = "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason
     return {
         "row": kind,

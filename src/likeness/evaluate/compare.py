@@ -1,6 +1,6 @@
 """Runs of the same cases compared in pairs, before and after tuning: both means, and paired differences.
 
-Differences are taken sample by sample and resampled by subject, as `likeness.core.stats.paired_difference` does.
+Differences are taken sample by sample, with intervals by subject and prompt (`core/stats/intervals.py`).
 """
 
 import math
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple  # Any: JSON
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl, write_json
 from likeness.core.records import case_file, read_cases
-from likeness.core.stats import paired_difference
-from likeness.evaluate.aggregate import to_json
+from likeness.core.stats.intervals import paired_difference
+from likeness.evaluate.aggregate import shown_in, to_json
 
 ALL = "all"
 
@@ -20,7 +20,7 @@ ALL = "all"
 class _Scored(NamedTuple):
     folder: Path
     summary: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[dict[str, Any]]
 
 
 _Pair = tuple[_Scored, _Scored]
@@ -89,13 +89,15 @@ def _scored(folder: Path) -> _Scored:
     rows = read_jsonl(scores)
     for number, row in enumerate(rows, start=1):
         if not _is_scored(row):
-            what = f"{scores}: expected id, group and values in row {number}, got {ascii(row)[:60]}"
+            what = f"{scores}: expected id, prompt, group, subjects and values in row {number}, got {ascii(row)[:60]}"
             raise DataError(f"{what}; call `likeness evaluate` on the run.")
     return _Scored(folder, summary, rows)
 
 
 def _is_scored(row: Any) -> bool:
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("id", "group")):
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("id", "group", "prompt")):
+        return False
+    if not isinstance(row.get("subjects"), list) or not all(isinstance(each, str) for each in row["subjects"]):
         return False
     values = row.get("values")
     return isinstance(values, dict) and all(isinstance(item, dict) and "value" in item for item in values.values())
@@ -114,11 +116,13 @@ def _require_same_cases(pair: _Pair) -> None:
 
 def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[_Pair]) -> dict[str, Any] | None:
     """One metric of some pairs; None where no sample was measured on both sides."""
-    before, after, groups = dict[str, float](), dict[str, float](), dict[str, str]()
+    before, after = dict[str, float](), dict[str, float]()
+    groups, prompts = dict[str, frozenset[str]](), dict[str, str]()
     for number, (old, new) in enumerate(pairs):
         before |= _values(old, key, prefix=str(number))
         after |= _values(new, key, prefix=str(number))
-        groups |= {f"{number}/{row['id']}": row["group"] for row in old.rows}
+        groups |= {f"{number}/{row['id']}": shown_in(row) for row in old.rows}
+        prompts |= {f"{number}/{row['id']}": row["prompt"] for row in old.rows}
     both = [name for name in before if name in after and not math.isnan(before[name] + after[name])]
     if not both:
         return None
@@ -128,7 +132,7 @@ def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[
         "benchmark": benchmark,
         "before": sum(before[name] for name in both) / len(both),
         "after": sum(after[name] for name in both) / len(both),
-        "difference": to_json(paired_difference(after, before, groups)),
+        "difference": to_json(paired_difference(after, before, groups, prompts=prompts)),
         "higher_is_better": facts["higher_is_better"],
     }
 

@@ -12,6 +12,7 @@ from likeness.core.records import read_cases, write_cases
 from likeness.core.runs import open_run, recorded_run
 from likeness.core.weights import embedded, embedded_names, weights_facts
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS, WORLD_ENCODERS
+from likeness.evaluate.measure import has_world_labels
 from likeness.evaluate.run import evaluate_run, load_encoders
 from likeness.metrics import METRICS
 
@@ -82,7 +83,7 @@ def choose_encoders(benchmark: str | None, *, cases: Path, is_embedded: bool) ->
 
     What an embedded model drew is looked at by the world's encoders, with the probe only where there are labels.
     """
-    labelled = any(subject.attributes for case in read_cases(cases).cases for subject in case.subjects)
+    labelled = any(map(has_world_labels, read_cases(cases).cases))
     is_world = BENCHMARKS[benchmark].domain == "world" if benchmark in BENCHMARKS else labelled
     if is_world:
         return dict(WORLD_ENCODERS)

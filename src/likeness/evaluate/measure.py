@@ -17,11 +17,19 @@ from likeness.metrics.base import (
     Seen,
     SubjectEvidence,
     Value,
+    cosine,
     not_measured,
     of_subjects,
 )
+from likeness.metrics.declared import DeclaredSet, declared_set
+from likeness.world.identity import ATTRIBUTES
 
 Row = dict[str, Any]
+
+
+def has_world_labels(case: Case) -> bool:
+    """Whether the case says what of the drawn world is to be seen: action, scene or an attribute that the world has."""
+    return bool(case.action or case.scene or any(ATTRIBUTES.keys() & (s.attributes or {}) for s in case.subjects))
 
 
 class Panel:
@@ -37,6 +45,7 @@ class Panel:
         metrics = [metric for metric in METRICS.values() if labelled or not metric.facts.of_labels]
         self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
         self.is_labelled = labelled
+        self.declared: DeclaredSet | None = None
         of_photos = [metric for metric in self.metrics if not metric.facts.of_labels]
         self._pictures, self._photos = self._able_to("look", self.metrics), self._able_to("look", of_photos)
         self._truths = self._able_to("look", [metric for metric in self.metrics if metric.compares_truth])
@@ -47,6 +56,21 @@ class Panel:
         needed = dict.fromkeys(name for metric in metrics for name in metric.facts.needs)
         encoders = self.eyes.encoders
         return [name for name in needed if name in encoders and hasattr(encoders[name], ability)]
+
+    def declare(self, cases: Iterable[Case], *, name: str) -> None:
+        """What a metric may need of all cases with their photos is seen, and is part of all evidence from now on."""
+        wanted = (metric.declares for metric in self.metrics if metric.declares)
+        clip = next(wanted, None)
+        if clip is None or clip not in self.eyes.encoders:
+            return
+        pairs = [
+            (self.eyes.look(subject.reference_image, clip), self.eyes.read(case.prompt, clip))
+            for case in cases
+            for subject in case.subjects
+        ]
+        if len(pairs) > 1 and pairs[0][1] is not None:  # None: wishes are only noted
+            clip_n = [cosine(photo, prompt.vector) for photo, prompt in pairs]
+            self.declared = declared_set(name, clip_n, clip=self.eyes.encoders[clip].id)
 
     def photo(self, path: Path) -> Seen:
         """What is seen of a photo of a subject."""
@@ -71,6 +95,7 @@ class Panel:
             texts=self._texts(case, metrics),
             answers=self._answers(case, metrics, picture=picture),
             truth=self._seen(truth, self._truths) if truth and self._truths else None,
+            declared=self.declared,
         )
 
     def _subject(self, subject: Subject) -> SubjectEvidence:

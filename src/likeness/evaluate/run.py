@@ -18,12 +18,13 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.rows import LeftOut
 from likeness.core.runs import package_versions
+from likeness.core.stats.intervals import INTERVAL
 from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
 from likeness.evaluate.features import FeatureStore, user_features
-from likeness.evaluate.measure import Panel, derived, to_row
+from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
 from likeness.evaluate.samples import Found, Sample, find_samples, without_samples
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Measured
@@ -34,7 +35,7 @@ PROTOCOL: dict[str, str] = {
     "floor": "another subject's reference image; labels from another case's true picture",
     "ceiling": "the case's true picture, else the subject's other photos",
     "mean": "over subjects (or combinations of subjects) of the mean over their samples",
-    "interval": "95% percentile bootstrap over the same groups, 2000 resamples, seed 0",
+    "interval": INTERVAL,
     "arithmetic": "float32, batches of one shape, one thread",
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
@@ -48,9 +49,7 @@ class _Plan:
     def __init__(self, found: Found, pool: Pool, *, benchmark: str, encoders: Encoders, bounds: bool) -> None:
         self.found, self.pool, self.benchmark, self.bounds = found, pool, benchmark, bounds
         self.cases = list(pool.cases.values())
-        self.labelled = any(
-            case.action or case.scene or any(s.attributes for s in case.subjects) for case in self.cases
-        )
+        self.labelled = any(map(has_world_labels, self.cases))
         self.wishes = Wishes(encoders)
         self.metrics = Panel(self.wishes, labelled=self.labelled).metrics
         self.encoders = {name: encoder.id for name, encoder in sorted(encoders.items())}
@@ -74,6 +73,7 @@ class _Plan:
     def gathered(self, eyes: Observer) -> Iterator["_CaseEvidence"]:
         """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`."""
         panel = Panel(eyes, labelled=self.labelled)
+        panel.declare(self.cases, name=self.benchmark)
         samples: dict[str, list[Sample]] = {case.id: [] for case in self.cases}
         for sample in self.found.samples:
             samples[sample.case.id].append(sample)
@@ -239,7 +239,7 @@ def _by_kind(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]) -> dict[str, Any]:
     subjects = [subject.id for subject in case.subjects]
     group = group_of(subjects, case_id=case.id)
-    names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group}
+    names = {"row": kind, "id": row_id, "case_id": case.id, "subjects": subjects, "group": group, "prompt": case.prompt}
     return names | to_row(measured, case)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any  # rows are JSON
 
@@ -11,6 +11,7 @@ from likeness.core.files import read_jsonl
 from likeness.core.images import SUFFIXES, pictures_in, unread_pictures_in
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
+from likeness.evaluate.stellar_folder import told_by_json
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,14 @@ class Sample:
 class Found:
     """Samples in case order, then by k; `missing` names what has no picture, `extra` pictures that belong nowhere.
 
-    `damaged` are missing ones whose file is there but cannot be read.
+    `damaged` are missing ones whose file is there but cannot be read; `reasons` say of some extra ones why.
     """
 
     samples: tuple[Sample, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     damaged: tuple[LeftOut, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def left_out(self) -> list[LeftOut]:
         """What no number is of: places without a picture, damaged pictures, pictures without a place."""
@@ -46,7 +48,7 @@ class Found:
         return [
             *(LeftOut.at(name, "expected a picture, found none; make it and evaluate again.") for name in gaps),
             *self.damaged,
-            *(LeftOut.at(name, _stray(name)) for name in self.extra),
+            *(LeftOut.at(name, self.reasons.get(name) or _stray(name)) for name in self.extra),
         ]
 
 
@@ -67,19 +69,22 @@ def without_samples(found: Found, reasons: Mapping[str, str]) -> Found:
 def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     """The samples of a run folder, or of a folder of pictures named <case_id>.png or <case_id>-<k>.png.
 
-    A manifest.jsonl with case_id, image and optionally k is followed where there is one; else names decide, in
-    `folder`/images where that exists. png, jpg and webp are read.
+    A manifest.jsonl with case_id, image and optionally k is followed where there is one; then JSON in Stellar's layout
+    of a method; else names decide, in `folder`/images where that exists. png, jpg and webp are read.
     Raises: DataError when the folder is absent, a manifest row is malformed, or two pictures claim the same place.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of pictures, found none; check the path.")
     manifest = folder / "manifest.jsonl"
     by_id = {case.id: case for case in cases}
-    pictures = pictures_in(folder)
+    pictures, reasons = pictures_in(folder), dict[Path, str]()
     if manifest.is_file():
         claimed, absent, extra = _from_manifest(manifest, cases=by_id)
         listed = {path.resolve() for path in (*(sample.image for sample in claimed), *extra)}
         extra += [path for path in pictures if path.resolve() not in listed]
+    elif told := told_by_json(pictures, cases=cases):
+        claimed = [Sample(case, 0, path) for path, case in told.cases.items()]
+        absent, extra, reasons = [], list(told.refused), told.refused
     else:
         placed = {path: _place(path.stem, cases=by_id) for path in pictures}
         claimed = [Sample(*place, path) for path, place in placed.items() if place]
@@ -90,8 +95,9 @@ def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     covered = {sample.case.id for sample in (*claimed, *absent)}
     missing = sorted(sample.id for sample in absent) + [case.id for case in cases if case.id not in covered]
     samples = sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))
-    names = (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name for path in extra)
-    return Found(tuple(samples), tuple(missing), tuple(sorted(names)))
+    names = {path: path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name for path in extra}
+    why = {names[path]: reason for path, reason in reasons.items()}
+    return Found(tuple(samples), tuple(missing), tuple(sorted(names.values())), reasons=why)
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:

@@ -57,7 +57,7 @@ def _paper(evidence: Evidence, subject: SubjectEvidence) -> Value:
     return Value(0.0, NO_FACE_IS_0) if value.status == "nothing_found" else value
 
 
-_fixed_metric, _paper_metric = face_metrics(
+_fixed_metric, *_others = face_metrics(
     Facts(
         name="aps",
         label="Attributes of the face (APS)",
@@ -72,4 +72,4 @@ _fixed_metric, _paper_metric = face_metrics(
     fixed=_fixed,
     paper=_paper,
 )
-APS = (replace(_fixed_metric, tallied="face_attributes"), _paper_metric)
+APS = (replace(_fixed_metric, tallied="face_attributes"), *_others)

@@ -23,6 +23,7 @@ from likeness.metrics.base import (
     not_measured,
     of_subjects,
 )
+from likeness.world.face_attributes import FACE_ATTRIBUTES
 
 PROTOCOL = "share of applicable attributes read right by the probe, subjects matched by log-probability"
 NOT_FOUND = "not found"
@@ -36,10 +37,11 @@ Labels = Mapping[str, Sequence[str]]
 def applicable(expected: Attributes, *, labels: Labels) -> dict[str, str]:
     """The expected attributes that the probe can answer, in the probe's order; absent keys are skipped.
 
+    Yes-or-no attributes of faces are another probe's (aps.py).
     Raises: MeasurementError for an attribute or value that the probe has no label for.
     """
     kept: dict[str, str] = {}
-    if unknown := sorted(set(expected) - set(labels)):
+    if unknown := sorted(set(expected) - set(labels) - set(FACE_ATTRIBUTES)):
         known = ", ".join(labels)
         raise MeasurementError(f"Attributes: expected {known}, got {unknown[0]}; train a probe that reads it.")
     for name, values in labels.items():

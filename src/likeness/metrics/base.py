@@ -10,11 +10,12 @@ from jaxtyping import Float
 
 from likeness.core.errors import MeasurementError
 from likeness.core.records import Case, Subject
+from likeness.metrics.declared import DeclaredSet
 
 Status = Literal["measured", "not_applicable", "nothing_found", "missing", "excluded", "failed"]
 """measured: there is a number. not_applicable: the question does not arise for this case. nothing_found: it was looked
-for in the picture and is not there. missing: an encoder, a photo or a true picture is absent. excluded: a rule over the
-run took it out. failed: measuring ended with an error."""
+for in the picture and is not there. missing: an encoder, a photo or a true picture is absent. excluded: a rule took it
+out; the number is NaN, or 0 where the rule says so. failed: measuring ended with an error."""
 
 Seen = Mapping[str, Any]
 """What encoders saw of one picture or text, by the encoder's name; of what type is the encoder's own."""
@@ -61,7 +62,7 @@ class Evidence:
 
     By encoder and text: `texts` holds what was read of the texts that metrics named, the prompt among them, `answers`
     what was answered to texts about the picture. `truth` is what encoders saw of the case's true picture, where the
-    benchmark has one.
+    benchmark has one. `declared` is the set of all cases with their photos, for metrics that declare one.
     """
 
     case: Case
@@ -71,6 +72,7 @@ class Evidence:
     texts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     truth: Seen | None = None
+    declared: DeclaredSet | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class Metric:
     `derive` is a rule over a run: all values of one kind of rows, in case order, to as many new ones.
     `tallied` names the table of summary.json that counts the true parts of the values per subject.
     `texts` are read, in addition to the prompt, by the encoders it needs that read, and `questions` put to those that
-    answer about pictures; without `questions` that is the prompt. One that `compares_truth` has the evidence's `truth`.
+    answer about pictures; without `questions` that is the prompt. One that `compares_truth` has the evidence's `truth`,
+    one that `declares` a CLIP encoder the `declared` set of it.
     """
 
     facts: Facts
@@ -165,6 +168,7 @@ class Metric:
     texts: Texts | None = None
     questions: Texts = the_prompt
     compares_truth: bool = False
+    declares: str | None = None
 
 
 def not_measured(reason: str, *, status: Status = "missing") -> Value:

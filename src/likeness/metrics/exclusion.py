@@ -3,46 +3,24 @@
 Kept is a picture with clip_t > clip_n + 2 sigma, where clip_t is the cosine of prompt and picture and clip_n that of
 prompt and conditioning photo. The public code takes sigma over the rows of the run, so that a picture's score depends
 on which others are in it; here sigma belongs to a declared set of photos and prompts, which is part of the protocol.
+In an evaluation that is every case of the case file with its conditioning photo, whether there is a picture of it or
+not.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from likeness.core.errors import MeasurementError
-from likeness.metrics.base import Evidence, Measured, Metric, Value, cosine, of_subjects
+from likeness.metrics.base import Evidence, Measured, Metric, Value, cosine, not_measured, of_subjects
+from likeness.metrics.declared import DeclaredSet, declared_set
 
+__all__ = ["DeclaredSet", "declared_set", "excluding", "is_excluded", "mean_and_deviation"]
 
-@dataclass(frozen=True)
-class DeclaredSet:
-    """A fixed set of photos with their prompts: its name, how many, the CLIP, and the deviation of its clip_n.
-
-    Another CLIP, or other photos and prompts, make another set.
-    """
-
-    name: str
-    n: int
-    clip: str
-    sigma: float
-
-    @property
-    def protocol(self) -> str:
-        """The rule in one line."""
-        return f"0 unless clip_t > clip_n + 2 x {self.sigma:.6g}, deviation over {self.name} ({self.n}, {self.clip})"
-
-
-def declared_set(name: str, clip_n: Sequence[float], *, clip: str) -> DeclaredSet:
-    """The set whose cosines of prompt and conditioning photo are `clip_n`; sigma divides by n - 1.
-
-    Raises: MeasurementError for fewer than two, and for numbers that are not finite.
-    """
-    values = np.asarray(clip_n, dtype=np.float64)
-    if values.size < 2 or not np.isfinite(values).all():
-        got = f"{values.size} of which {int(np.isfinite(values).sum())} are finite"
-        raise MeasurementError(f"Declared set {name}: expected two finite cosines or more, got {got}; measure all.")
-    return DeclaredSet(name, int(values.size), clip, float(values.std(ddof=1)))
+NO_SET = not_measured("the rule has no deviation: the case file has no two cases with photos", status="not_applicable")
+EXCLUDED = "excluded: the photo itself fits the prompt as well"
+RULE = "0 unless clip_t > clip_n + 2 sigma, deviation of clip_n over all cases of the case file"
 
 
 def is_excluded(*, clip_t: float, clip_n: float, sigma: float) -> bool:
@@ -50,24 +28,29 @@ def is_excluded(*, clip_t: float, clip_n: float, sigma: float) -> bool:
     return not clip_t > clip_n + 2 * sigma
 
 
-def excluding(metric: Metric, declared: DeclaredSet, *, column: str, clip: str = "clip") -> Metric:
-    """The metric with the rule: 0 where the paper gives 0, noted, with clip_t, clip_n and sigma among the parts.
+def excluding(metric: Metric, declared: DeclaredSet | None = None, *, column: str, clip: str = "clip") -> Metric:
+    """The metric with the rule: 0 with the status "excluded" where the paper gives 0.
 
-    For metrics with one value per subject; `clip` is the encoder of both cosines. What was not measured stays so.
+    The parts hold clip_t, clip_n and sigma.
+    For metrics with one value per subject; `clip` is the encoder of both cosines. Without a `declared` set it is that
+    of the evidence. What was not measured stays so.
     """
     facts = metric.facts
     needs = (*facts.needs, clip) if clip not in facts.needs else facts.needs
-    protocol = {f"{facts.name}_{column}": declared.protocol}
+    protocol = {f"{facts.name}_{column}": declared.protocol if declared else RULE}
 
     def measure(evidence: Evidence) -> Measured:
-        prompt, picture = evidence.prompt[clip].vector, evidence.picture[clip]
-        clip_t = cosine(picture, prompt)
-        values = metric.measure(evidence).per_subject
+        found, known = metric.measure(evidence), declared or evidence.declared
+        if known is None:
+            return of_subjects([NO_SET for _ in evidence.subjects])
+        prompt = evidence.prompt[clip].vector
+        clip_t = cosine(evidence.picture[clip], prompt)
         margins = [cosine(seen.conditioning[clip], prompt) for seen in evidence.subjects]
-        kept = [_kept(v, clip_t=clip_t, clip_n=n, sigma=declared.sigma) for v, n in zip(values, margins, strict=True)]
-        return of_subjects(kept)
+        rows = zip(found.per_subject, margins, strict=True)
+        return _of_subjects([_kept(value, clip_t=clip_t, clip_n=n, sigma=known.sigma) for value, n in rows])
 
-    return replace(metric, facts=replace(facts, column=column, needs=needs, protocol=protocol), measure=measure)
+    facts = replace(facts, column=column, needs=needs, protocol=protocol)
+    return replace(metric, facts=facts, measure=measure, tallied=None, declares=None if declared else clip)
 
 
 def _kept(value: Value, *, clip_t: float, clip_n: float, sigma: float) -> Value:
@@ -75,8 +58,15 @@ def _kept(value: Value, *, clip_t: float, clip_n: float, sigma: float) -> Value:
         return value
     parts = {**value.parts, "clip_t": clip_t, "clip_n": clip_n, "sigma": sigma}
     if is_excluded(clip_t=clip_t, clip_n=clip_n, sigma=sigma):
-        return Value(0.0, "excluded: the photo itself fits the prompt as well", parts=parts)
+        return Value(0.0, EXCLUDED, "excluded", parts)
     return replace(value, parts=parts)
+
+
+def _of_subjects(values: Sequence[Value]) -> Measured:
+    """`of_subjects`, whose mean is excluded where every subject's value is."""
+    found = of_subjects(values)
+    every = bool(values) and all(value.status == "excluded" for value in values)
+    return replace(found, value=replace(found.value, status="excluded")) if every else found
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from functools import partial
 
 from likeness.encoders.faces_seen import FacesSeen
 from likeness.metrics.base import Evidence, Facts, Measured, Metric, SubjectEvidence, Value, not_measured, of_subjects
+from likeness.metrics.exclusion import excluding
 
 FACES = "faces"
 NO_FACE_IN_PHOTO = not_measured("no face was found in the photo")
@@ -37,13 +38,15 @@ def as_in_the_paper(value: Value, picture: FacesSeen) -> Value:
 PerSubject = Callable[[Evidence, SubjectEvidence], Value]
 
 
-def face_metrics(facts: Facts, *, fixed: PerSubject, paper: PerSubject) -> tuple[Metric, Metric]:
-    """The columns "fixed" and "paper" of a metric with one value per subject; both state the facts' protocol."""
+def face_metrics(facts: Facts, *, fixed: PerSubject, paper: PerSubject) -> tuple[Metric, Metric, Metric]:
+    """The columns "fixed", "paper" and "excluding" (paper, with the rule of exclusion.py) of a metric per subject."""
 
     def measure(one: PerSubject, evidence: Evidence) -> Measured:
         return of_subjects([one(evidence, subject) for subject in evidence.subjects])
 
+    as_printed = Metric(replace(facts, column="paper"), partial(measure, paper))
     return (
         Metric(replace(facts, column="fixed"), partial(measure, fixed)),
-        Metric(replace(facts, column="paper"), partial(measure, paper)),
+        as_printed,
+        excluding(as_printed, column="excluding"),
     )

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from likeness.core.stats import Interval
+from likeness.core.stats.intervals import Interval
 from likeness.report.tables import counted
 from likeness.report.training import MIN_STEPS, NUM_DECILES, TrainingRun, ratio_difference
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
 from likeness.core.runs import recorded_run
-from likeness.core.stats import Interval, mean_interval
+from likeness.core.stats.intervals import Interval, mean_interval
 from likeness.report import check
 from likeness.report.check import Json, read_object, require
 
@@ -226,8 +226,8 @@ def _deciles(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 
 
 def _mean_of(values: Column) -> Interval:
-    """Mean of the measured steps with an interval resampled by step."""
-    return mean_interval(values, range(len(values)), num_resamples=NUM_RESAMPLES)
+    """Mean of the measured steps with an interval by step."""
+    return mean_interval(values, range(len(values)))
 
 
 def wilson(share: float, n: int, *, z: float = 1.959964) -> Interval:

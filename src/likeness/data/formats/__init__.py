@@ -4,7 +4,7 @@ The tables name functions as "module:function", so that reading them imports not
 one function and one line here.
 """
 
-__all__ = ["EXPORTS", "LAYOUTS", "OWN_FORMATS"]
+__all__ = ["EXPORTS", "LAYOUTS", "OWN_FORMATS", "RUN_EXPORTS"]
 
 LAYOUTS: dict[str, str] = {
     "kohya": "likeness.data.formats.folders:kohya",
@@ -30,3 +30,6 @@ EXPORTS: dict[str, str] = {
     "webdataset": "likeness.data.formats.webdataset:export_webdataset",
 }
 """Writers of those formats."""
+
+RUN_EXPORTS: dict[str, str] = {"stellar": "likeness.data.formats.stellar_run:export_run"}
+"""Writers of a run's pictures in other projects' layouts of results."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from likeness.core.stats import mean_interval
+from likeness.core.stats.intervals import mean_interval
 
 NUM_RESAMPLES = 2000
 FIRST = 900_000  # seeds of calibration pictures, apart from every benchmark's

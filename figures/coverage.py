@@ -1,0 +1,162 @@
+"""How often the 95% intervals hold the true mean, by simulation: docs/statistics.md.
+
+    python figures/coverage.py --simulations 2000 --write
+
+Scores have an effect of the subject, of the prompt and of the picture. Three shapes: normal, skewed (exponential
+subject effects) and shares (0 or 1, true share near 0.15). "percentile" is the plain bootstrap over subjects that
+papers use, "pigeonhole" resamples subjects and prompts, "ours" is `likeness.core.stats.intervals.mean_interval`.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Hashable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likeness.core.files import write_json
+from likeness.core.stats.bootstrap import resampled_weights
+from likeness.core.stats.intervals import mean_interval
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_RESAMPLES = 400
+Values = NDArray[np.float64]
+
+
+class Design(NamedTuple):
+    """Which subjects and which prompt each picture has."""
+
+    name: str
+    subjects: list[tuple[int, ...]]
+    prompts: list[int]
+
+
+def crossed(num_subjects: int, num_prompts: int) -> Design:
+    """Every subject with every prompt, as DreamBench has."""
+    cells = [(s, p) for s in range(num_subjects) for p in range(num_prompts)]
+    return Design(f"{num_subjects} subjects x {num_prompts} prompts", [(s,) for s, _ in cells], [p for _, p in cells])
+
+
+def own_prompts(num_subjects: int, each: int) -> Design:
+    """Every picture with a prompt of its own."""
+    subjects = [(s,) for s in range(num_subjects) for _ in range(each)]
+    return Design(f"{num_subjects} subjects, {each} prompts each, all different", subjects, list(range(len(subjects))))
+
+
+def pairs(num_subjects: int, num_pairs: int, num_prompts: int) -> Design:
+    """Pairs of subjects that return in several pairs, as UNO's multi-subject list has, with every prompt."""
+    every = list(combinations(range(num_subjects), 2))
+    chosen = [every[i] for i in np.random.default_rng(0).permutation(len(every))[:num_pairs]]
+    cells = [(pair, p) for pair in chosen for p in range(num_prompts)]
+    name = f"{num_pairs} pairs of {num_subjects} subjects x {num_prompts} prompts"
+    return Design(name, [pair for pair, _ in cells], [p for _, p in cells])
+
+
+DESIGNS = [
+    *(crossed(n, 25) for n in (10, 30, 100)),
+    crossed(30, 4),
+    *(own_prompts(n, 5) for n in (10, 30, 100)),
+    *(pairs(n, m, 25) for n, m in ((10, 15), (30, 30), (100, 120))),
+]
+
+
+def effects(design: Design, rng: np.random.Generator, *, subject: Values, prompt: float, picture: float) -> Values:
+    """Sum of the effects of each picture; several subjects count by their mean."""
+    width = len(design.subjects[0])
+    people = subject[np.array(design.subjects)].sum(axis=1) / width
+    prompts = prompt * rng.normal(size=max(design.prompts) + 1)[design.prompts]
+    return people + prompts + picture * rng.normal(size=len(people))
+
+
+def normal(design: Design, rng: np.random.Generator) -> Values:
+    """True mean 0."""
+    return effects(design, rng, subject=rng.normal(size=_count(design)), prompt=0.7, picture=1.0)
+
+
+def skewed(design: Design, rng: np.random.Generator) -> Values:
+    """True mean 0, skewness 2 by subject."""
+    return effects(design, rng, subject=rng.exponential(size=_count(design)) - 1, prompt=0.3, picture=0.5)
+
+
+def share(design: Design, rng: np.random.Generator) -> Values:
+    """0 or 1 less the true share."""
+    logits = effects(design, rng, subject=1.3 * rng.normal(size=_count(design)), prompt=0.7, picture=0.0)
+    return (rng.random(len(logits)) < 1 / (1 + np.exp(2.2 - logits))) - true_share(len(design.subjects[0]))
+
+
+def difference(design: Design, rng: np.random.Generator) -> Values:
+    """Two methods on the same cases, 0 apart: what subjects and prompts do to one of them."""
+    own = [effects(design, rng, subject=rng.normal(size=_count(design)), prompt=0.4, picture=0.8) for _ in range(2)]
+    return own[0] - own[1]
+
+
+def shares_apart(design: Design, rng: np.random.Generator) -> Values:
+    """0 or 1 of two methods of equal share on the same cases."""
+    return share(design, rng) - share(design, rng)
+
+
+def _count(design: Design) -> int:
+    return max(max(each) for each in design.subjects) + 1
+
+
+def true_share(width: int) -> float:
+    """The expected share, by quadrature over the normal logit."""
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    scale = math.sqrt(1.3**2 / width + 0.7**2)
+    return float((w / (1 + np.exp(2.2 - scale * x))).sum() / w.sum())
+
+
+SHAPES: dict[str, Callable[[Design, np.random.Generator], Values]] = {
+    "normal": normal, "skewed": skewed, "share": share, "difference": difference, "difference of shares": shares_apart,
+}  # fmt: skip
+
+
+def covers(design: Design, values: Values, *, seed: int) -> dict[str, bool]:
+    """Whether each interval holds 0."""
+    groups: Sequence[Hashable] = [frozenset(each) if len(each) > 1 else each[0] for each in design.subjects]
+    found = mean_interval(values, groups, prompts=design.prompts)
+    names = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    by_group = [names[group] for group in groups]
+    ends = {
+        "ours": (found.ci_low, found.ci_high),
+        "percentile": percentile(values, by_group, None, seed=seed),
+        "pigeonhole": percentile(values, groups, design.prompts, seed=seed),
+    }
+    return {name: low <= 0 <= high for name, (low, high) in ends.items()}
+
+
+def percentile(
+    values: Values, groups: Sequence[Hashable], prompts: Sequence[Hashable] | None, *, seed: int
+) -> tuple[float, float]:
+    """Percentile interval of the weighted mean under resampled subjects (and prompts)."""
+    drawn = resampled_weights(groups, prompts=prompts, num_resamples=NUM_RESAMPLES, seed=seed)
+    totals = [(weights @ values, weights.sum(axis=1)) for weights in drawn]
+    means = np.concatenate([top[below > 0] / below[below > 0] for top, below in totals])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Simulates and prints; with --write also docs/coverage.json and the table of docs/statistics.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    for design in DESIGNS:
+        for shape, draw in SHAPES.items():
+            rng = np.random.default_rng(1)
+            held = [covers(design, draw(design, rng), seed=number) for number in range(options.simulations)]
+            shares = {name: sum(each[name] for each in held) / len(held) for name in held[0]}
+            rows.append({"design": design.name, "shape": shape, **shares})
+            print(design.name, shape, shares, flush=True)
+    if options.write:
+        command = f"python figures/coverage.py --simulations {options.simulations} --write"
+        write_json(ROOT / "docs" / "coverage.json", {"command": command, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
