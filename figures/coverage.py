@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from likeness.core.files import write_json
 from likeness.core.stats.bootstrap import resampled_weights
-from likeness.core.stats.intervals import mean_interval
+from likeness.core.stats.intervals import mean_and_spread
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_RESAMPLES = 400
@@ -98,6 +98,11 @@ def shares_apart(design: Design, rng: np.random.Generator) -> Values:
     return share(design, rng) - share(design, rng)
 
 
+def rare(design: Design, rng: np.random.Generator) -> Values:
+    """0 or 1 of two methods that fail once in 100 cases each."""
+    return (rng.random(len(design.prompts)) < 0.01).astype(float) - (rng.random(len(design.prompts)) < 0.01)
+
+
 def _count(design: Design) -> int:
     return max(max(each) for each in design.subjects) + 1
 
@@ -111,13 +116,14 @@ def true_share(width: int) -> float:
 
 SHAPES: dict[str, Callable[[Design, np.random.Generator], Values]] = {
     "normal": normal, "skewed": skewed, "share": share, "difference": difference, "difference of shares": shares_apart,
+    "difference of rare shares": rare,
 }  # fmt: skip
 
 
-def covers(design: Design, values: Values, *, seed: int) -> dict[str, bool]:
+def covers(design: Design, values: Values, *, seed: int, differences: bool) -> dict[str, bool]:
     """Whether each interval holds 0."""
     groups: Sequence[Hashable] = [frozenset(each) if len(each) > 1 else each[0] for each in design.subjects]
-    found = mean_interval(values, groups, prompts=design.prompts)
+    found, _ = mean_and_spread(values, groups, prompts=design.prompts, differences=differences)
     names = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     by_group = [names[group] for group in groups]
     ends = {
@@ -149,7 +155,10 @@ def main() -> None:
     for design in DESIGNS:
         for shape, draw in SHAPES.items():
             rng = np.random.default_rng(1)
-            held = [covers(design, draw(design, rng), seed=number) for number in range(options.simulations)]
+            held = [
+                covers(design, draw(design, rng), seed=number, differences=shape.startswith("difference"))
+                for number in range(options.simulations)
+            ]
             shares = {name: sum(each[name] for each in held) / len(held) for name in held[0]}
             rows.append({"design": design.name, "shape": shape, **shares})
             print(design.name, shape, shares, flush=True)

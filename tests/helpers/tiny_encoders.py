@@ -358,12 +358,16 @@ def write_vitpose(folder: Path) -> Path:
     return folder
 
 
-def write_subjects(folder: Path) -> Path:
+def _eager_probe(config: ProbeConfig) -> AttributeProbe:
     """The heads of an untrained probe all score about the same; its bias is raised so that they count as found."""
     torch.manual_seed(5)
-    probe = AttributeProbe(probe_config())
+    probe = AttributeProbe(config)
     torch.nn.init.constant_(probe.heatmap_head[-1].bias, 2.0)  # pyright: ignore[reportArgumentType] Conv2d
-    probe.save_pretrained(folder / "probe")
+    return probe
+
+
+def write_subjects(folder: Path) -> Path:
+    _eager_probe(probe_config()).save_pretrained(folder / "probe")
     write_vit(folder / "dino")
     return folder
 
@@ -371,6 +375,21 @@ def write_subjects(folder: Path) -> Path:
 def write_photo_subjects(folder: Path) -> Path:
     write_owlv2(folder / "detector")
     write_vit(folder / "vit")
+    return folder
+
+
+def write_world_faces(folder: Path, *, species: tuple[str, ...] = ("person", "cat")) -> Path:
+    """Heads of the first of the species; windows of 16 px, embeddings of 6 numbers."""
+    from transformers import ViTForImageClassification
+
+    probe = _eager_probe(probe_config().model_copy(update={"attributes": {"species": species}}))
+    with torch.no_grad():
+        probe.attribute_head[-1].bias[0] = 50.0  # pyright: ignore[reportIndexIssue] Linear
+    probe.save_pretrained(folder / "probe")
+    torch.manual_seed(11)
+    answers: dict[str, Any] = {"num_labels": 10, "same_person": 0.75}
+    config = ViTConfig(**SMALL, image_size=16, patch_size=8, **answers)
+    ViTForImageClassification(config).save_pretrained(folder)
     return folder
 
 

@@ -108,6 +108,12 @@ total_images = 8
 batch_size = 4
 learning_rate = 1e-3
 decay_share = 0.5
+
+[faces]
+total_images = 8
+batch_size = 4
+learning_rate = 1e-3
+decay_share = 0.5
 """
 
 

@@ -26,6 +26,7 @@ from likeness.pretrain.relations import (
     extent,
     group_of_scenarios,
     hard_texts,
+    log_scale_at,
     part_of,
     relation_batch,
     relations_for,
@@ -168,6 +169,13 @@ def test_the_choice_is_the_true_rival_or_none() -> None:
     assert float(choice_loss(logits, holds, choices)) == pytest.approx(right + even)
     level = choice_loss(torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.bool), choices)
     assert float(level) == pytest.approx(np.log(2))  # the least that is possible where nothing holds
+
+
+def test_the_scale_rises_in_the_first_half() -> None:
+    scales = [np.exp(log_scale_at(seen, total=1000)) for seen in (0, 250, 500, 1000)]
+    assert scales[0] == pytest.approx(20, abs=0.1)
+    assert scales[1] == pytest.approx(np.sqrt(scales[0] * scales[2]))  # evenly in its logarithm
+    assert scales[2] == scales[3] == pytest.approx(99, abs=0.2)
 
 
 def test_no_word_in_question_is_unknown_to_the_tokenizer() -> None:

@@ -1,8 +1,9 @@
 """Faces: a detector and an embedder behind one contract; which ones is told by the name of the weights.
 
-"dlib" needs nothing but the extra `offline`. A folder is read by the files that lie in it: YuNet and SFace, or an ONNX
-pack of the layout that insightface made common. Such packs go by their name too, where insightface keeps them. The
-detector, the embedder, their hashes and licences are in the encoder's id, and what was seen says whose it is.
+"dlib" needs nothing but the extra `offline`. A folder is read by the files that lie in it: YuNet and SFace, an ONNX
+pack of the layout that insightface made common, or the encoder of the drawn world's people. ONNX packs go by their name
+too, where insightface keeps them. The detector, the embedder, their hashes and licences are in the encoder's id, and
+what was seen says whose it is.
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +28,7 @@ DLIB = "likeness.encoders.faces_dlib:DlibFaces"
 FOLDERS = {
     "opencv": ("likeness.encoders.faces_opencv:OpenCvFaces", "face_detection_yunet*.onnx"),
     "insightface": ("likeness.encoders.faces_onnx:OnnxFaces", "*.onnx"),
+    "world": ("likeness.encoders.faces_world:WorldFaces", "model.safetensors"),
 }
 """Kinds of folders and a file by which each is recognised, the first that fits."""
 
@@ -51,7 +53,7 @@ FACENET = (
     "pickles for classes of a package that pins an old torch; export both to ONNX there and add a file like "
     "encoders/faces_onnx.py, or use dlib, opencv or an ONNX pack."
 )
-WANTED = "dlib, buffalo_l, antelopev2, auraface, or a folder with YuNet and SFace or an ONNX pack"
+WANTED = "dlib, buffalo_l, antelopev2, auraface, or a folder with YuNet and SFace, an ONNX pack or world faces"
 
 
 class FaceEncoder(ABC):
@@ -62,7 +64,7 @@ class FaceEncoder(ABC):
 
     sight: ClassVar[Any] = FacesSeen
     measure: ClassVar[str]
-    same_person: ClassVar[float]
+    same_person: float
     id: str
 
     @classmethod
@@ -82,7 +84,7 @@ class FaceEncoder(ABC):
         for kind, pattern in FOLDERS.values():
             if any(folder.glob(pattern)):
                 return resolve_name(kind)(folder, spec=spec)
-        raise WeightsError(f"faces {spec}: expected {WANTED}, got a folder without .onnx files; pass one of these.")
+        raise WeightsError(f"faces {spec}: expected {WANTED}, got a folder without their files; pass one of these.")
 
     def look(self, images: Sequence[Image.Image]) -> list[FacesSeen]:
         """The faces of each picture, the largest first."""

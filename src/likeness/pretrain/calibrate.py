@@ -8,6 +8,7 @@ true one.
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
@@ -23,11 +24,9 @@ from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import match_subjects, recognised, right_attributes
 from likeness.pretrain.autoencoder import to_pictures, to_pixels, validation_psnrs
+from likeness.pretrain.cards import detector, pose, relations
 from likeness.pretrain.cards.clarity import clarity_card
-from likeness.pretrain.cards.detector import detector_card
 from likeness.pretrain.cards.numbers import FIRST, Card, auc, share
-from likeness.pretrain.cards.pose import pose_card
-from likeness.pretrain.cards.relations import relations_card
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.vae import decoded, on_device, posterior
 from likeness.world.identity import ATTRIBUTES, Identity, sample_identity
@@ -39,6 +38,18 @@ NUM_IDENTITIES = 220
 NUM_HELD_OUT = 256
 
 VAE = "flux/vae"
+CARDS = {
+    VAE: "likeness.pretrain.calibrate:vae_card",
+    "probe": "likeness.pretrain.calibrate:probe_card",
+    "dino": "likeness.pretrain.calibrate:dino_card",
+    "clip": "likeness.pretrain.calibrate:clip_card",
+    "relations": "likeness.pretrain.calibrate:relations_card",
+    "detector": "likeness.pretrain.calibrate:detector_card",
+    "pose": "likeness.pretrain.calibrate:pose_card",
+    "faces": "likeness.pretrain.cards.faces:faces_card",
+    "face_attributes": "likeness.pretrain.cards.faces:face_attributes_card",
+}
+"""Folder in `export` -> "module:function" of its card, called with the config and the device."""
 
 
 # -- probe -----------------------------------------------------------------------------------------------------
@@ -137,9 +148,11 @@ def identity_card(people: Sequence[Identity], scenes: NDArray[np.float32], portr
     }
 
 
-def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
+def identity_pictures(
+    size: int, *, species: Sequence[str] = ATTRIBUTES["species"]
+) -> tuple[list[Identity], list[Image.Image], list[Image.Image]]:
     """Equally many test identities of each species, a scene and a portrait of each."""
-    species, rng = ATTRIBUTES["species"], random.Random("calibration-identities")
+    rng = random.Random("calibration-identities")
     people = [sample_identity(rng, split="test", species=species[i % len(species)]) for i in range(NUM_IDENTITIES)]
     plans = [
         sample_scenario(FIRST + 10_000 + i, split="test", num_subjects=1, dressed=False) for i in range(NUM_IDENTITIES)
@@ -153,14 +166,14 @@ def _identity_pictures(size: int) -> tuple[list[Identity], list[Image.Image], li
 def dino_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation of the embedded ViT."""
     encoder = VitEncoder.load(config.export / "dino", device=device)
-    people, scenes, portraits = _identity_pictures(config.size)
+    people, scenes, portraits = identity_pictures(config.size)
     return {"identity": identity_card(people, encoder.look(scenes), encoder.look(portraits))}
 
 
 def clip_card(config: PretrainConfig, *, device: str) -> Card:
     """Identity separation by image features, and retrieval of a picture's own prompt among 256 different ones."""
     encoder = ClipEncoder.load(config.export / "clip", device=device)
-    people, scenes, portraits = _identity_pictures(config.size)
+    people, scenes, portraits = identity_pictures(config.size)
     identity = identity_card(people, encoder.look(scenes), encoder.look(portraits))
     return {"identity": identity, "text": _text_card(encoder, config.size)}
 
@@ -196,6 +209,21 @@ def vae_card(config: PretrainConfig, *, device: str) -> Card:
     return {"psnr_db": share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
 
 
+def relations_card(config: PretrainConfig, *, device: str) -> Card:
+    """Relations and roles told apart, and the calibration of log-odds."""
+    return relations.relations_card(config, _pictures(config), device=device)
+
+
+def detector_card(config: PretrainConfig, *, device: str) -> Card:
+    """Words told apart, boxes, and GOA of the embedded detector."""
+    return detector.detector_card(config, _pictures(config), device=device)
+
+
+def pose_card(config: PretrainConfig, *, device: str) -> Card:
+    """Keypoints of the embedded pose network."""
+    return pose.pose_card(config, _pictures(config), device=device)
+
+
 def calibrate(config: PretrainConfig, *, device: str) -> None:
     """Writes calibration.json beside every checkpoint that exists in `export`.
 
@@ -204,13 +232,7 @@ def calibrate(config: PretrainConfig, *, device: str) -> None:
     if not (config.export / VAE).is_dir():
         wanted = f"an autoencoder in {config.export / VAE}"
         raise ConfigError(f'stage "calibrate": expected {wanted}, got none; run stage "export" first.')
-    cards = {
-        **{VAE: vae_card, "probe": probe_card, "dino": dino_card, "clip": clip_card},
-        "relations": lambda config, *, device: relations_card(config, _pictures(config), device=device),
-        "detector": lambda config, *, device: detector_card(config, _pictures(config), device=device),
-        "pose": lambda config, *, device: pose_card(config, _pictures(config), device=device),
-    }
-    for name, card in cards.items():
+    for name, card in CARDS.items():
         folder: Path = config.export / name
         if folder.exists():
-            write_json(folder / "calibration.json", card(config, device=device))
+            write_json(folder / "calibration.json", resolve_name(card)(config, device=device))

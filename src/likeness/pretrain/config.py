@@ -99,6 +99,7 @@ class PretrainConfig(Frozen):
     relations: EncoderTable
     detector: EncoderTable
     pose: EncoderTable
+    faces: EncoderTable
 
 
 def read_config(path: Path) -> PretrainConfig:

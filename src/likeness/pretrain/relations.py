@@ -3,10 +3,11 @@
 It begins as the embedded CLIP and learns which of the sentences that RFS-C and CLIP-R ask about hold in a picture:
 the stated triplet, its rivals in other relations, exchanged roles, other objects, and the relation's words alone.
 Source: the sigmoid loss of SigLIP (Zhai et al., arXiv:2303.15343, section 3.2), over all pictures and texts of a batch.
-Differs: truth comes from the world's labels, so that a text may hold in several pictures; logit scale and bias are
-exp(LOG_SCALE) and -exp(LOG_SCALE) * threshold with a learnt threshold, because softmax(100 * cosine) is what RFS-C
-reads. A second loss is that softmax's cross entropy: where none of nine rivals holds, each is to have a ninth, or the
-rarer sentence would lose whatever the picture shows.
+Differs: truth comes from the world's labels, so that a text may hold in several pictures; the logit scale is not learnt
+but rises to exp(LOG_SCALE), because softmax(100 * cosine) is what RFS-C reads (beginning there makes all features alike
+within 50 batches, and they part slowly); the bias is -scale * threshold with a learnt threshold. A second loss is that
+softmax's cross entropy: where none of nine rivals holds, each is to have a ninth, or the rarer sentence would lose
+whatever the picture shows.
 """
 
 import math
@@ -47,9 +48,11 @@ SWAPPED_SHARE = 0.5
 PART_SHARE = 0.4
 """Of the pictures: how many are cut to the part around everybody, which the judge of RFS-G is shown."""
 SMALL_SHARE = 0.1
-LOG_SCALE = 4.59375
-"""The bfloat16 nearest to ln 100."""
-FIRST_THRESHOLD = 0.3
+FIRST_LOG_SCALE, LOG_SCALE = 3.0, 4.59375
+"""At the beginning, and in the end: the bfloat16 nearest to ln 100."""
+RISING_SHARE = 0.5
+"""Of the training: how long the scale rises."""
+FIRST_THRESHOLD = 0.35
 GREY = (128, 128, 128)
 WORLD_WORDS = frozenset(relation.relation for relation in RELATIONS.values())
 
@@ -240,6 +243,11 @@ def choice_loss(
     return torch.stack([losses[kind].mean() for kind in (some, ~some) if bool(kind.any())]).sum()
 
 
+def log_scale_at(seen: int, *, total: int) -> float:
+    """The logarithm of the logit scale after `seen` of `total` images: it rises evenly, then stays."""
+    return FIRST_LOG_SCALE + (LOG_SCALE - FIRST_LOG_SCALE) * min(1.0, seen / (RISING_SHARE * total))
+
+
 def train_relations(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the CLIP of relations and exports it to `<work>/relations`."""
     torch.manual_seed(config.seed)
@@ -248,7 +256,7 @@ def train_relations(config: PretrainConfig, *, device: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(config.work / "clip")
     longest = clip.text_model.config.max_position_embeddings
     nn.init.constant_(clip.logit_scale, LOG_SCALE).requires_grad_(False)
-    scale, threshold = math.exp(LOG_SCALE), nn.Parameter(torch.tensor(FIRST_THRESHOLD, device=device))
+    threshold = nn.Parameter(torch.tensor(FIRST_THRESHOLD, device=device))
     network = nn.ModuleDict({"clip": clip, "threshold": nn.ParameterList([threshold])})
 
     def loss_of(first: int, batch: RelationBatch) -> Tensor:
@@ -257,6 +265,7 @@ def train_relations(config: PretrainConfig, *, device: str) -> None:
         with torch.autocast(device, torch.bfloat16):
             seen = pooled(clip.get_image_features(pixel_values=pixels)).float()
             read = pooled(clip.get_text_features(input_ids=tokens.input_ids.to(device))).float()
+        scale = math.exp(log_scale_at(first, total=config.relations.total_images))
         logits = scale * (F.normalize(seen, dim=-1) @ F.normalize(read, dim=-1).T - threshold)
         holds, choices = (torch.from_numpy(each).to(device) for each in (batch.holds, batch.choices))
         return sigmoid_loss(logits, holds) + choice_loss(logits, holds, choices)
@@ -266,7 +275,7 @@ def train_relations(config: PretrainConfig, *, device: str) -> None:
         network, loss_of, draw=draw, workers=config.workers, name="relations", table=config.relations, config=config
     )
     folder = config.work / "relations"
-    clip.config.logit_bias = -scale * float(threshold.detach())
+    clip.config.logit_bias = -math.exp(LOG_SCALE) * threshold.item()
     clip.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_preprocessing(folder, edge=config.size, size=config.size)

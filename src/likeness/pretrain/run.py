@@ -16,15 +16,17 @@ STAGES: dict[str, str] = {
     "relations": "likeness.pretrain.relations:train_relations",
     "detector": "likeness.pretrain.detector:train_detector",
     "pose": "likeness.pretrain.pose:train_pose",
+    "faces": "likeness.pretrain.faces:train_faces",
     "transformer": "likeness.pretrain.transformer:train_transformer",
     "guidance": "likeness.pretrain.guidance:train_guidance",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
     "export": "likeness.pretrain.export:export",
+    "face_attributes": "likeness.pretrain.face_attributes:fit_face_attributes",
     "calibrate": "likeness.pretrain.calibrate:calibrate",
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces")
 CONFIGS = {"flux": "model_index.json"}
 
 

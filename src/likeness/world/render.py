@@ -13,7 +13,7 @@ from likeness.world.actions import ACTIONS
 from likeness.world.character import draw_character, draw_hands, eye_points, look_of
 from likeness.world.identity import NOT_APPLICABLE, Identity
 from likeness.world.outfits import OUTFITS
-from likeness.world.pen import Pen, Point
+from likeness.world.pen import Color, Pen, Point
 from likeness.world.pose import TORSO_RX, TORSO_RY, TORSO_Y, Pose, arms, head_center, legs
 from likeness.world.props import PROPS
 from likeness.world.scenario import Scenario, caption
@@ -93,10 +93,17 @@ def reference_mask(identity: Identity, *, seed: int, size: int = 96) -> NDArray[
     return _reference(Pen(size, flat=0), identity, seed=seed)[..., 0] > 0
 
 
-def _reference(pen: Pen, identity: Identity, *, seed: int) -> NDArray[np.uint8]:
+def reference_keypoints(identity: Identity, *, seed: int) -> NDArray[np.float32]:
+    """(17, 2) float32: where the keypoints are in `render_reference` of the same identity and seed, as shares."""
+    actor = _posed(seed)[1]
+    return np.asarray([actor.at(*joint) for joint in _joints(identity, actor.pose)], dtype=np.float32)
+
+
+def _posed(seed: int) -> tuple[Color, Actor]:
+    """The backdrop of a photo, and how its character stands."""
     rng = random.Random(f"reference/{seed}")
     grey = rng.randrange(206, 246)
-    pen.rect(0, 0, 1, 1, (grey, grey, grey + rng.randrange(8)))
+    backdrop = (grey, grey, grey + rng.randrange(8))
     pose = rng.choice(
         (
             Pose(),
@@ -106,9 +113,16 @@ def _reference(pen: Pen, identity: Identity, *, seed: int) -> NDArray[np.uint8]:
             Pose((-0.34, -0.42), (0.2, -0.2), facing=-1.0),
         )
     )
+    x, y, scale = rng.uniform(0.46, 0.54), rng.uniform(0.94, 0.97), rng.uniform(0.7, 0.76)
+    return backdrop, Actor(x, y, scale, pose)
+
+
+def _reference(pen: Pen, identity: Identity, *, seed: int) -> NDArray[np.uint8]:
+    backdrop, actor = _posed(seed)
+    pen.rect(0, 0, 1, 1, backdrop)
     pen.flat = None if pen.flat is None else 255
-    with pen.at(rng.uniform(0.46, 0.54), rng.uniform(0.94, 0.97), scale=rng.uniform(0.7, 0.76)):
-        draw_character(pen, identity, pose)
+    with pen.at(actor.x, actor.y, scale=actor.h):
+        draw_character(pen, identity, actor.pose)
     return pen.pixels()
 
 

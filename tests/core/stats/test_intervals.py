@@ -233,3 +233,20 @@ def test_paired_difference_counts_what_one_side_lacks() -> None:
     with pytest.raises(DataError, match="prompt for every sample, got none for 'x'"):
         paired_difference({"x": 1.0}, {"x": 1.0}, {"x": 1}, prompts={})
     assert math.isnan(paired_difference({"x": 1.0}, {"y": 1.0}, {}).mean)
+
+
+@pytest.mark.parametrize(("events", "told_apart"), [(1, False), (4, False), (6, False), (7, True)])
+def test_a_few_cases_that_differ_prove_nothing_however_many_do_not(events: int, told_apart: bool) -> None:
+    # n equal signs have the chance 2 / 2^n, below 0.05 from six on; t with n - 1 degrees of freedom agrees from seven on
+    a = {f"c{i}": float(i < events) for i in range(256)}
+    found = paired_difference(a, dict.fromkeys(a, 0.0), {name: name for name in a}, prompts={name: name for name in a})
+    assert found.mean == events / 256
+    assert (found.ci_low > 0) == told_apart
+
+
+def test_one_case_that_is_subject_and_prompt_in_one_counts_once_in_the_skewness() -> None:
+    values, names = [1.0] + [0.0] * 99, [f"c{i}" for i in range(100)]
+    alone = mean_interval(values, names)
+    both = mean_interval(values, names, prompts=names)
+    assert (both.ci_low, both.ci_high) == pytest.approx((alone.ci_low, alone.ci_high), rel=0.05, abs=1e-3)
+    assert alone.ci_low < 0 < alone.mean < 0.03 < alone.ci_high < 0.08  # Clopper and Pearson: 0.0003 to 0.054

@@ -74,8 +74,15 @@ def mean_and_spread(
     *,
     prompts: Sequence[Hashable] | None = None,
     level: float = 0.95,
+    differences: bool = False,
 ) -> "tuple[Interval, Spread | None]":
-    """`mean_interval` and what it was computed from; None where there is no interval. Raises: as `mean_interval`."""
+    """`mean_interval` and what it was computed from; None where there is no interval.
+
+    With `differences` the values are those of two methods. Where neither is better these are symmetric, so skewness is
+    not corrected for; and a subject for whom nothing differs tells nothing about how differences vary, so the degrees
+    of freedom stay below the number of subjects for whom something does (at least one).
+    Raises: MeasurementError as `mean_interval`.
+    """
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     _require_measurable(array, lengths=[len(groups), len(array) if prompts is None else len(prompts)], level=level)
     kept = np.flatnonzero(~np.isnan(array)).tolist()
@@ -88,6 +95,9 @@ def mean_and_spread(
         reason = "one subject: an interval needs at least two" if num_subjects == 1 else "one combination of subjects"
         return Interval(rows.mean, np.nan, np.nan, n, num_subjects, missing, reason), None
     spread = _spread(rows)
+    if differences:
+        differing = {groups[i] for i in kept if array[i]}
+        spread = spread._replace(third=0.0, freedom=max(1.0, min(spread.freedom, len(differing) - 1)))
     low, high = spread.ends(rows.mean, level=level)
     return Interval(rows.mean, low, high, n, num_subjects, missing), spread
 
@@ -196,11 +206,11 @@ def _spread(rows: _Rows) -> Spread:
     if rows.prompts is None:
         return Spread(*by_subject)
     by_prompt = _Part.of(_shared(rows, rows.prompts[:, None]))
-    both = _shared(rows, rows.members, prompts=rows.prompts).pairs
+    both = _shared(rows, rows.members, prompts=rows.prompts)
     v_s, v_p = by_subject.variance, by_prompt.variance
-    v = max(v_s + v_p - both, v_s, v_p)
+    v, third = max(v_s + v_p - both.pairs, v_s, v_p), by_subject.third + by_prompt.third - both.triples
     parts = v_s**2 / by_subject.freedom + v_p**2 / by_prompt.freedom
-    return Spread(v, by_subject.third + by_prompt.third, v**2 / parts if v > 0 else 1.0, max(v_p - both, 0.0))
+    return Spread(v, third, v**2 / parts if v > 0 else 1.0, max(v_p - both.pairs, 0.0))
 
 
 def _by_subject(rows: _Rows) -> _Part:
@@ -302,11 +312,12 @@ def paired_difference(
         if absent := [sample for sample in joined if sample not in known]:
             what = "subject" if known is groups else "prompt"
             raise DataError(f"paired difference: expected a {what} for every sample, got none for {absent[0]!r}.")
-    interval = mean_interval(
+    interval, _ = mean_and_spread(
         [values_a[sample] - values_b[sample] for sample in joined],
         [groups[sample] for sample in joined],
         prompts=None if prompts is None else [prompts[sample] for sample in joined],
         level=level,
+        differences=True,
     )
     one_sided = len(values_a.keys() ^ values_b.keys())
     return interval._replace(missing=interval.missing + one_sided)

@@ -119,7 +119,7 @@ def difference(
     seed: int = 0,
 ) -> Difference:
     """What is known of the mean of paired differences. Raises: MeasurementError as `mean_interval`."""
-    interval, spread = mean_and_spread(differences, groups, prompts=prompts)
+    interval, spread = mean_and_spread(differences, groups, prompts=prompts, differences=True)
     if spread is None:
         return Difference(interval, math.nan, math.nan, math.nan)
     p = exchange_p(differences, groups, seed=seed)
@@ -207,5 +207,5 @@ def is_equivalent(
     """
     if not margin > 0:
         raise MeasurementError(f"equivalence: expected a margin above 0, got {margin}; state how much is nothing.")
-    interval = mean_and_spread(differences, groups, prompts=prompts, level=2 * level - 1)[0]
+    interval = mean_and_spread(differences, groups, prompts=prompts, level=2 * level - 1, differences=True)[0]
     return -margin < interval.ci_low and interval.ci_high < margin
