@@ -9,10 +9,11 @@ import pytest
 import tiny_encoders as tiny
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, CLIPVisionModelWithProjection, ViTModel
+from transformers import AutoModelForImageTextToText, CLIPModel, CLIPVisionModelWithProjection, ViTModel
 
 from likeness.core.errors import WeightsError
 from likeness.encoders.answers import YesNo, probability
+from likeness.encoders.clip_judge import ClipJudge
 from likeness.encoders.detections import Detections
 from likeness.encoders.dreamsim import DreamSimEncoder
 from likeness.encoders.relations import RelationEncoder, around, best_pair, gap, shown_large
@@ -120,6 +121,51 @@ def test_detector_and_judge_may_lie_apart(tmp_path: Path) -> None:
     assert "vlm idefics3 vlm@" in encoder.id
     with pytest.raises(WeightsError, match="nowhere/at-all"):
         RelationEncoder.load(f"{detector}+nowhere/at-all")
+
+
+def test_a_clip_judges_a_statement_by_its_cosine(tmp_path: Path, images: list[Image.Image]) -> None:
+    """SigLIP's log-odds, of the whole picture in a square of its mean colour."""
+    folder = tiny.write_relation_clip(tmp_path / "clip")
+    judge, clip = ClipJudge.load(folder), CLIPModel.from_pretrained(folder)
+    wide = images[0].resize((64, 32))
+    shown = Image.new("RGB", (32, 32), judge.color)
+    shown.paste(wide.resize((32, 16), Image.Resampling.BICUBIC), (0, 8))
+    inputs = judge.clip.processor(shown, return_tensors="pt")
+    tokens = judge.clip.tokenizer("a cat on dogs", return_tensors="pt")
+    with torch.inference_mode():
+        outputs: Any = clip(input_ids=tokens.input_ids, pixel_values=inputs.pixel_values)
+    (found,) = judge.ask([wide], ["a cat on dogs"])
+    assert found.log_odds == pytest.approx(float(outputs.logits_per_image) - 3.5, abs=1e-4)
+    assert found.mass == 1
+    assert judge.color == (123, 117, 104)  # the preprocessor's mean
+
+
+def test_a_clip_without_bias_is_no_judge(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="logit_bias None, with which cosines are no log-odds"):
+        ClipJudge.load(tiny.write_clip(tmp_path / "clip"))
+
+
+@pytest.mark.parametrize("place", ["judge", "vlm", "apart"])
+def test_a_clip_is_given_statements_about_the_part_that_shows_both(
+    place: str, tmp_path: Path, images: list[Image.Image]
+) -> None:
+    owl, clip = tiny.write_owlv2(tmp_path / "all/detector"), tiny.write_relation_clip(tmp_path / "all" / place)
+    encoder = RelationEncoder.load(f"{owl}+{clip}" if place == "apart" else tmp_path / "all")
+    (answer,) = encoder.ask(images[:1], ["a cat\ndogs\non\nunder"])
+    left, top, right, bottom = (int(side) for side in answer.box)
+    part = shown_large(images[0].crop((left, top, right, bottom)))
+    asked = ClipJudge.load(clip).ask([part, part], ["a cat on dogs", "a cat under dogs"])
+    assert answer.log_odds == tuple(each.log_odds for each in asked)
+    assert answer.log_odds[0] != answer.log_odds[1]
+    assert f"clip judge {place}@" in encoder.id
+
+
+def test_a_judge_of_neither_kind_is_told(tmp_path: Path) -> None:
+    owl = tiny.write_owlv2(tmp_path / "all/detector")
+    with pytest.raises(WeightsError, match=r"the folders detector and judge \(or vlm\)"):
+        RelationEncoder.load(tmp_path / "all")
+    with pytest.raises(WeightsError, match="vision-language model"):
+        RelationEncoder.load(f"{owl}+{tiny.write_vit(tmp_path / 'vit')}")
 
 
 def test_dreamsim_is_three_networks_side_by_side(tmp_path: Path, images: list[Image.Image]) -> None:

@@ -82,6 +82,15 @@ def write_clip_bigg14(folder: Path) -> Path:
     return write_clip(folder, seed=9, hidden_act="gelu")
 
 
+def write_relation_clip(folder: Path) -> Path:
+    """A CLIP with a bias, by which cosines become log-odds."""
+    model = tiny_clip(seed=12, hidden_act="quick_gelu")
+    model.config.logit_bias = -3.5
+    write_clip(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
 def tiny_head(width: int) -> Affine:
     return Affine(np.random.default_rng(width).normal(size=width), 5.0)
 
@@ -419,6 +428,7 @@ def write_world_faces(folder: Path, *, species: tuple[str, ...] = ("person", "ca
 FURTHER: dict[str, Callable[[Path], Path]] = {
     "dinov2": write_dinov2,
     "clip_bigg14": write_clip_bigg14,
+    "relation_clip": write_relation_clip,
     "hps_v1": write_hps_v1,
     "hps_v2": write_hps_v2,
     "hps_v21": write_hps_v21,

@@ -21,7 +21,7 @@ def by_clip(case: Case, picture: np.ndarray, rng: np.random.Generator) -> tuple[
     texts = {text for key in ("rfs_c", "clip_r") for text in (METRICS[key].texts or (lambda _: []))(case)}
     vectors = {text: rng.normal(size=8) for text in sorted(texts)}
     read = {text: TextFeature(vector, False) for text, vector in vectors.items()}
-    return Evidence(case, {"clip_bigg14": picture}, {}, (), texts={"clip_bigg14": read}), vectors
+    return Evidence(case, {"relation_clip": picture}, {}, (), texts={"relation_clip": read}), vectors
 
 
 def cos(a: np.ndarray, b: np.ndarray) -> float:

@@ -104,6 +104,16 @@ def test_what_a_case_of_the_world_lacks_follows_from_its_action() -> None:
     assert (case_triplets(elsewhere), words_to_find(elsewhere)) == ((), [])
 
 
+def test_a_drawn_action_without_an_object_is_no_prompt_of_stellar() -> None:
+    """With the word "person" to detect, Stellar's rules read it as "a person waving with person"."""
+    who = Subject(id="p1", class_name="person", reference_image=Path("p.png"))
+    waving = Case(id="a", prompt="A person is waving in the park.", subjects=(who,), labels=Labels(action="wave"))
+    assert case_triplets(waving) == ()
+    assert relation_words(waving) == ["waving"]
+    nobody = Case(id="a", prompt="Somebody is skiing.", labels=Labels(action="ski"))
+    assert case_triplets(nobody) == ()
+
+
 def test_articles() -> None:
     assert [with_article(noun) for noun in ("person", "astronaut", "the Pope")] == [
         "a person",

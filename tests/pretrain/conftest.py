@@ -91,6 +91,12 @@ batch_size = 4
 learning_rate = 1e-3
 decay_share = 0.5
 
+[relations]
+total_images = 16
+batch_size = 8
+learning_rate = 1e-3
+decay_share = 0.5
+
 [detector]
 total_images = 8
 batch_size = 4

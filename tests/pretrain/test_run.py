@@ -13,6 +13,7 @@ from torch import nn
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.uno import FluxUno
 from likeness.encoders.clip import ClipEncoder
+from likeness.encoders.clip_judge import ClipJudge
 from likeness.encoders.owl import OwlDetector
 from likeness.encoders.pose import PoseEncoder
 from likeness.encoders.probe import AttributeProbe, ProbeConfig
@@ -49,10 +50,12 @@ def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.
     monkeypatch.delitem(STAGES, "face_attributes")  # an untrained probe finds nobody; test_faces.py has the stage
     work = work_copy("all").work
     config = run(work / "recipe.toml")
-    cards = {f"{name}/calibration.json" for name in ("flux/vae", "probe", "clip", "dino", "detector", "pose")}
+    carded = ("flux/vae", "probe", "clip", "dino", "relations", "detector", "pose")
+    cards = {f"{name}/calibration.json" for name in carded}
     assert {*check_outputs(config.work), *cards} == set(check_outputs(config.export))
 
-    for name, total in (("transformer", 16), ("probe", 8), ("clip", 8), ("dino", 8), ("detector", 8), ("pose", 8)):
+    totals = {"transformer": 16, "relations": 16, **dict.fromkeys(("probe", "clip", "dino", "detector", "pose"), 8)}
+    for name, total in totals.items():
         last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
         assert last["num_images_seen"] == total
         assert math.isfinite(last["train_loss"])
@@ -73,7 +76,9 @@ def check_outputs(work: Path) -> list[str]:
     assert 0 < found.best("cat") < 1
     (pose,) = PoseEncoder.load(work / "pose").ask([picture(0)], ["whole picture"])
     assert pose.names == AP10K
-    folders = ("flux", "clip", "dino", "probe", "detector", "pose")
+    (said,) = ClipJudge.load(work / "relations").ask([picture(0)], ["a cat riding horse"])
+    assert math.isfinite(said.log_odds)
+    folders = ("flux", "clip", "dino", "probe", "relations", "detector", "pose")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
 
 

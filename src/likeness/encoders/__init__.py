@@ -33,6 +33,7 @@ class EncoderFacts(NamedTuple):
     embedded: str | None = None
 
 
+_CLIP_BIGG14 = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@743c27bd53dfe508a0ade0f50698f99b39d03bec"
 _OWL = "google/owlv2-large-patch14-ensemble@main"
 _VLM = "Qwen/Qwen2.5-VL-7B-Instruct@main"
 
@@ -77,7 +78,17 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="MIT",
-        published="laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@743c27bd53dfe508a0ade0f50698f99b39d03bec",
+        published=_CLIP_BIGG14,
+    ),
+    "relation_clip": EncoderFacts(
+        load="likeness.encoders.clip:ClipEncoder",
+        noun="relation CLIP",
+        reads="pictures and texts in one space, by who does what to whom",
+        photo=None,
+        world=None,
+        licence="MIT; embedded: Apache-2.0",
+        published=_CLIP_BIGG14,
+        embedded="relations",
     ),
     "hps_v1": EncoderFacts(
         load="likeness.encoders.hps:HpsV1",
@@ -203,6 +214,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0",
         published=f"{_OWL}+{_VLM}",
+        embedded="detector+relations",
     ),
     "pose": EncoderFacts(
         load="likeness.encoders.pose:PoseEncoder",
@@ -259,13 +271,17 @@ class EncoderSet(Mapping[str, Any]):
             raise ConfigError(f"Encoders: expected one of {', '.join(ENCODERS)}, got {unknown[0]}; correct the name.")
         self.specs = {name: specs[name] for name in ENCODERS if name in specs}
         self.device = device
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[tuple[str, str], Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        """The loaded encoder. Raises: WeightsError when its weights cannot be had."""
-        if name not in self._loaded:
-            self._loaded[name] = load_encoder(name, self.specs[name], device=self.device)
-        return self._loaded[name]
+        """The loaded encoder; names with the same class and weights share it.
+
+        Raises: WeightsError when its weights cannot be had.
+        """
+        place = ENCODERS[name].load, self.specs[name]
+        if place not in self._loaded:
+            self._loaded[place] = load_encoder(name, self.specs[name], device=self.device)
+        return self._loaded[place]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.specs)

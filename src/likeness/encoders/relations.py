@@ -1,9 +1,11 @@
-"""Who stands in which relation to what, looked at where both are: a detector finds them, a yes/no model judges.
+"""Who stands in which relation to what, looked at where both are: a detector finds them, a judge says yes or no.
 
 A question is one line each for the subject, the object and the relations in question. Steps: the best boxes of
 subject and object; the pair of boxes that is surest and nearest, g_s * g_o * exp(-gap / diagonal); the part of the
 picture around both; for each relation, is it seen there? Thresholds and sizes below are ours: Stellar
 (arXiv:2312.06116) publishes no relation score.
+The judge is a vision-language model, which is asked a question, or a CLIP that was trained on relations, which is given
+a statement.
 """
 
 from pathlib import Path
@@ -14,8 +16,12 @@ from jaxtyping import Float
 from PIL import Image
 
 from likeness.core.errors import WeightsError
-from likeness.encoders.answers import RelationAnswer
+from likeness.core.files import read_json
+from likeness.core.weights import require_configs
+from likeness.encoders.answers import RelationAnswer, YesNo
 from likeness.encoders.asking import AskedEncoder
+from likeness.encoders.base import weights_folder
+from likeness.encoders.clip_judge import ClipJudge
 from likeness.encoders.detections import Detections
 from likeness.encoders.owl import OwlDetector
 from likeness.encoders.vlm import YesNoModel
@@ -23,22 +29,46 @@ from likeness.encoders.vlm import YesNoModel
 THRESHOLD, MOST = 0.1, 5
 PADDING, SHORT_SIDE = 0.1, 448
 QUESTION = "Does the picture show {subject} {relation} {object}? Answer Yes or No."
-PARTS = ("detector", "vlm")
+STATEMENT = "{subject} {relation} {object}"
+DETECTOR, JUDGES = "detector", ("judge", "vlm")
+"""Names of the parts' folders."""
 JOINT = "+"
 
 
+class Judge(NamedTuple):
+    """A frozen model that says yes or no, and the words that it is asked with."""
+
+    model: AskedEncoder[YesNo]
+    wording: str
+
+
+def load_judge(spec: str, *, device: str) -> Judge:
+    """A CLIP judge where the weights are a CLIP's, else a vision-language model.
+
+    Raises: WeightsError when there is none.
+    """
+    folder = weights_folder(spec)
+    require_configs(folder)
+    config = folder / "config.json"
+    settings: Any = read_json(config) if config.is_file() else {}
+    if settings.get("model_type") == "clip":
+        return Judge(ClipJudge.load(spec, device=device), STATEMENT)
+    return Judge(YesNoModel.load(spec, device=device), QUESTION)
+
+
 class RelationEncoder(AskedEncoder[RelationAnswer]):
-    """A frozen detector and a frozen yes/no model in one: OWL and any image-text-to-text model."""
+    """A frozen detector and a frozen judge in one: OWL, and a CLIP or any image-text-to-text model."""
 
     answer = RelationAnswer
-    wanted: ClassVar[tuple[str, str]] = ("relations encoder", "the folders detector and vlm")
+    wanted: ClassVar[tuple[str, str]] = ("relations encoder", "the folders detector and judge (or vlm)")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self._put_together(*(str(folder / part) for part in PARTS), device=device)
+        judge = next(part for part in JUDGES if (folder / part).is_dir())
+        self._put_together(str(folder / DETECTOR), str(folder / judge), device=device)
 
-    def _put_together(self, detector: str, vlm: str, *, device: str) -> None:
+    def _put_together(self, detector: str, judge: str, *, device: str) -> None:
         self.detector = OwlDetector.load(detector, device=device)
-        self.judge = YesNoModel.load(vlm, device=device)
+        self.judge, self.wording = load_judge(judge, device=device)
         self.device = device
         how = (
             f"score at least {THRESHOLD}, {MOST} boxes each, {PADDING} around them, short side {SHORT_SIDE} px or more"
@@ -47,8 +77,8 @@ class RelationEncoder(AskedEncoder[RelationAnswer]):
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
-        """The encoder of "DETECTOR+VLM", each an embedded name, a folder or a hub id, or of a folder that holds the
-        folders detector and vlm.
+        """The encoder of "DETECTOR+JUDGE", each an embedded name, a folder or a hub id, or of a folder that holds the
+        folders detector and judge, which may be called vlm too.
 
         Raises: WeightsError when one of them cannot be had.
         """
@@ -62,9 +92,9 @@ class RelationEncoder(AskedEncoder[RelationAnswer]):
     @classmethod
     def _of_folder(cls, spec: str | Path, *, device: str) -> Self:
         folder = Path(spec).expanduser()
-        if not all((folder / part).is_dir() for part in PARTS):
+        if not (folder / DETECTOR).is_dir() or not any((folder / part).is_dir() for part in JUDGES):
             what = f"relations encoder {spec}: expected {cls.wanted[1]} in {folder}"
-            raise WeightsError(f"{what}, got no such folders; pass such a folder, or DETECTOR{JOINT}VLM.")
+            raise WeightsError(f"{what}, got no such folders; pass such a folder, or DETECTOR{JOINT}JUDGE.")
         try:
             return cls(folder, device=device, spec=spec)
         except WeightsError as error:
@@ -80,7 +110,7 @@ class RelationEncoder(AskedEncoder[RelationAnswer]):
             return RelationAnswer(scores[0], scores[1], ())
         box = around(pair.subject, pair.object, size=picture.size)
         part = shown_large(picture.crop(box))
-        asked = [QUESTION.format(subject=subject, relation=relation, object=thing) for relation in relations]
+        asked = [self.wording.format(subject=subject, relation=relation, object=thing) for relation in relations]
         answers = self.judge.ask([part] * len(asked), asked)
         odds = tuple(answer.log_odds for answer in answers)
         return RelationAnswer(_best_kept(found[0]), _best_kept(found[1]), odds, tuple(float(side) for side in box))

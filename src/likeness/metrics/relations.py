@@ -17,7 +17,7 @@ from likeness.encoders.answers import RelationAnswer, probability
 from likeness.metrics.base import COSINE, Evidence, Facts, Measured, Metric, NotApplicableError, Value, cosine
 from likeness.metrics.triplets import Triplet, case_triplets, phrase, stated_labels, with_article
 
-CLIP = "clip_bigg14"
+CLIP = "relation_clip"
 ENCODER = "relations"
 SCALE = 100.0
 NUM_DISTRACTORS = 8

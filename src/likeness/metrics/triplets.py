@@ -89,17 +89,25 @@ def parse_prompt(prompt: str, detectables: Sequence[str]) -> Parsed | None:
 
 def stated_labels(case: Case) -> Labels:
     """The case's labels; those that it lacks follow from its action where that is one of the world's."""
-    if (action := case.labels.action) is None or action not in RELATIONS.keys() | NO_RELATION.keys():
+    action = case.labels.action
+    if action is None or not _is_drawn(case) or not case.subjects:
         return case.labels
     ids, names = [each.id for each in case.subjects], [each.class_name for each in case.subjects]
     own = {name: value for name, value in case.labels if value}
     return labels_of(action, ids=ids, class_names=names).model_copy(update=own)
 
 
+def _is_drawn(case: Case) -> bool:
+    """Whether the case's action is one of the world's."""
+    return case.labels.action in RELATIONS.keys() | NO_RELATION.keys()
+
+
 def case_triplets(case: Case) -> tuple[Triplet, ...]:
     """The triplets of the case's labels or action, a subject's id replaced by its class; else those that its prompt
     states."""
     labels = stated_labels(case)
+    if not labels.triplets and _is_drawn(case):
+        return ()  # by Stellar's rules "A person is waving" with the word "person" says "a person waving with person"
     if not labels.triplets:
         parsed = parse_prompt(case.prompt, labels.detectables)
         return parsed.triplets if parsed else ()

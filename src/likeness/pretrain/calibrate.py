@@ -24,7 +24,7 @@ from likeness.encoders.probe import AttributeProbe
 from likeness.encoders.vit import VitEncoder
 from likeness.metrics.attributes import match_subjects, recognised, right_attributes
 from likeness.pretrain.autoencoder import to_pictures, to_pixels, validation_psnrs
-from likeness.pretrain.cards import detector, pose
+from likeness.pretrain.cards import detector, pose, relations
 from likeness.pretrain.cards.clarity import clarity_card
 from likeness.pretrain.cards.numbers import FIRST, Card, auc, share
 from likeness.pretrain.config import PretrainConfig
@@ -43,6 +43,7 @@ CARDS = {
     "probe": "likeness.pretrain.calibrate:probe_card",
     "dino": "likeness.pretrain.calibrate:dino_card",
     "clip": "likeness.pretrain.calibrate:clip_card",
+    "relations": "likeness.pretrain.calibrate:relations_card",
     "detector": "likeness.pretrain.calibrate:detector_card",
     "pose": "likeness.pretrain.calibrate:pose_card",
     "faces": "likeness.pretrain.cards.faces:faces_card",
@@ -206,6 +207,11 @@ def vae_card(config: PretrainConfig, *, device: str) -> Card:
     vae = _exported_vae(config, device=device)
     values = validation_psnrs(vae, size=config.size, num_images=NUM_HELD_OUT)
     return {"psnr_db": share(values, [str(index) for index in range(NUM_HELD_OUT)]), "split": "test"}
+
+
+def relations_card(config: PretrainConfig, *, device: str) -> Card:
+    """Relations and roles told apart, and the calibration of log-odds."""
+    return relations.relations_card(config, _pictures(config), device=device)
 
 
 def detector_card(config: PretrainConfig, *, device: str) -> Card:

@@ -11,7 +11,7 @@ from likeness.core.rows import Frozen
 
 
 class EncoderTable(Frozen):
-    """Stages "clip" and "dino", and what the stages "probe", "autoencoder" and "decoder" also need."""
+    """Stages "clip", "dino" and "relations", and what the stages "probe", "autoencoder" and "decoder" also need."""
 
     total_images: int = Field(gt=0)
     batch_size: int = Field(gt=0)
@@ -96,6 +96,7 @@ class PretrainConfig(Frozen):
     probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable
+    relations: EncoderTable
     detector: EncoderTable
     pose: EncoderTable
     faces: EncoderTable

@@ -24,6 +24,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
@@ -97,7 +98,14 @@ def match_loss(
     return 0.5 * (one_way(logits, positive) + one_way(logits.T, positive.T))
 
 
-def _pooled(output: object) -> Tensor:
+def load_clip(folder: Path, *, stage: str) -> CLIPModel:
+    """The CLIP in `folder`, which `stage` starts from. Raises: ConfigError when there is none."""
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f'stage "{stage}": expected a CLIP in {folder}, got none; run stage "clip" first.')
+    return CLIPModel.from_pretrained(folder)
+
+
+def pooled(output: object) -> Tensor:
     """The pooled features of a stock answer, which is annotated as a record or a tuple."""
     assert isinstance(output, BaseModelOutputWithPooling)
     assert isinstance(output.pooler_output, Tensor)
@@ -159,10 +167,11 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     draw = partial(pair_batch, count=config.dino.batch_size, size=config.size, margin=256 / 224)
     train_encoder(network, loss_of, draw=draw, workers=config.workers, name="dino", table=config.dino, config=config)
     vit.save_pretrained(config.work / "dino")
-    _save_preprocessing(config.work / "dino", edge=round(config.size * 256 / 224), size=config.size)
+    save_preprocessing(config.work / "dino", edge=round(config.size * 256 / 224), size=config.size)
 
 
-def _save_preprocessing(folder: Path, *, edge: int, size: int) -> None:
+def save_preprocessing(folder: Path, *, edge: int, size: int) -> None:
+    """Writes how pictures are resized, cut and normalised, beside a checkpoint."""
     resize, crop = {"shortest_edge": edge}, {"height": size, "width": size}
     processor = CLIPImageProcessorPil(size=resize, crop_size=crop, image_mean=MEAN, image_std=STD)
     processor.save_pretrained(folder)
@@ -185,12 +194,12 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
 
     def images(pixels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16):
-            return _pooled(clip.get_image_features(pixel_values=pixels.to(device))).float()
+            return pooled(clip.get_image_features(pixel_values=pixels.to(device))).float()
 
     def texts(prompts: list[str]) -> Tensor:
         tokens = tokenizer(prompts, padding="longest", truncation=True, max_length=77, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
-            return F.normalize(_pooled(clip.get_text_features(input_ids=tokens.input_ids)).float(), dim=-1)
+            return F.normalize(pooled(clip.get_text_features(input_ids=tokens.input_ids)).float(), dim=-1)
 
     def loss_of(first: int, batch: PairBatch) -> Tensor:
         rng = random.Random(f"clip/{first}")
@@ -209,4 +218,4 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
     train_encoder(network, loss_of, draw=draw, workers=config.workers, name="clip", table=config.clip, config=config)
     clip.save_pretrained(config.work / "clip")
     tokenizer.save_pretrained(config.work / "clip")
-    _save_preprocessing(config.work / "clip", edge=config.size, size=config.size)
+    save_preprocessing(config.work / "clip", edge=config.size, size=config.size)

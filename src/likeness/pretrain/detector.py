@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPModel, Owlv2Config, Owlv2ForObjectDetection
+from transformers import AutoTokenizer, Owlv2Config, Owlv2ForObjectDetection
 from transformers.loss.loss_for_object_detection import generalized_box_iou
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
 
@@ -27,7 +27,7 @@ from likeness.core.errors import ConfigError
 from likeness.metrics.triplets import with_article
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
-from likeness.pretrain.contrastive import MEAN, STD, blur
+from likeness.pretrain.contrastive import MEAN, STD, blur, load_clip
 from likeness.pretrain.optim import train_encoder
 from likeness.pretrain.vae import on_device
 from likeness.world.identity import ATTRIBUTES
@@ -109,9 +109,7 @@ def from_clip(folder: Path, *, size: int) -> Owlv2ForObjectDetection:
 
     Raises: ConfigError when there is no CLIP.
     """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f'stage "detector": expected a CLIP in {folder}, got none; run stage "clip" first.')
-    clip = CLIPModel.from_pretrained(folder)
+    clip = load_clip(folder, stage="detector")
     whole = clip.config.to_dict()
     text, vision = whole["text_config"], whole["vision_config"]
     kept = {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act", "vocab_size"}

@@ -13,7 +13,8 @@ from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.run import CHECKPOINTS
 from likeness.pretrain.vae import require_vae
 
-LOGS = ("autoencoder", "decoder", "transformer", "guidance", "probe", "clip", "dino", "detector", "pose", "faces")
+_ENCODERS = ("probe", "clip", "dino", "relations", "detector", "pose", "faces")
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", *_ENCODERS)
 LOG_ROWS = 30
 
 

@@ -13,6 +13,7 @@ STAGES: dict[str, str] = {
     "probe": "likeness.pretrain.probe:train_probe",
     "clip": "likeness.pretrain.contrastive:train_clip",
     "dino": "likeness.pretrain.contrastive:train_dino",
+    "relations": "likeness.pretrain.relations:train_relations",
     "detector": "likeness.pretrain.detector:train_detector",
     "pose": "likeness.pretrain.pose:train_pose",
     "faces": "likeness.pretrain.faces:train_faces",
@@ -25,7 +26,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "detector", "pose", "faces")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces")
 CONFIGS = {"flux": "model_index.json"}
 
 
