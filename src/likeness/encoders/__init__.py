@@ -152,6 +152,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="dlib: Boost, weights CC0; YuNet: MIT; SFace, AuraFace: Apache-2.0; buffalo_l: research only",
         published="dlib",
+        embedded="faces",
     ),
     "face_attributes": EncoderFacts(
         load="likeness.encoders.face_attributes:FaceAttributeEncoder",
@@ -160,6 +161,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="that of the faces and of the pictures it was fitted to",
+        embedded="face_attributes",
     ),
     "efficientnet": EncoderFacts(
         load="likeness.encoders.efficientnet:EfficientNetEncoder",
@@ -187,6 +189,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0",
         published=_OWL,
+        embedded="detector",
     ),
     "grounding_dino": EncoderFacts(
         load="likeness.encoders.grounding_dino:GroundingDinoDetector",
@@ -224,6 +227,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         world=None,
         licence="Apache-2.0",
         published="usyd-community/vitpose-base-simple@main",
+        embedded="pose",
     ),
     "sam2": EncoderFacts(
         load="likeness.encoders.sam2:Sam2Segmenter",
