@@ -81,7 +81,7 @@ def test_what_cannot_be_compared_is_said_and_shown_without_a_table(run_maker: Ma
         assert reason in html
         assert "Difference" not in html
         assert html.count('class="run"') == 2
-    assert "name two of one benchmark" in report(first, first, first)
+    assert "`likeness compare` sets several" in report(first, first, first)
 
 
 @pytest.mark.parametrize("name", ["manifest.jsonl", "evaluation/scores.jsonl", "evaluation/summary.json"])

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from likeness.core.errors import DataError, MeasurementError
-from likeness.core.stats.intervals import additive, mean_interval, paired_difference, unskewed
+from likeness.core.errors import MeasurementError
+from likeness.core.stats.intervals import additive, mean_interval, unskewed
 
 Array = NDArray[np.float64]
 
@@ -201,35 +201,3 @@ def test_nothing_measured_is_nan_with_a_reason(values: list[float]) -> None:
 def test_misuse_is_a_measurement_error(values: list[float], changes: dict[str, object], message: str) -> None:
     with pytest.raises(MeasurementError, match=message):
         mean_interval(values, ["a", "b"], **changes)  # type: ignore[arg-type]
-
-
-def test_paired_difference_joins_by_id() -> None:
-    a = {"x": 5.0, "y": 7.0, "z": 1.0}
-    b = dict(reversed({"x": 1.0, "y": 1.0, "z": 0.0}.items()))
-    # differences 4, 6 (subject s: 5) and 1 (subject t); mean 3
-    found = paired_difference(a, b, {"x": "s", "y": "s", "z": "t"})
-    half = 2 * math.tan(0.475 * math.pi)
-    assert (found.mean, found.n, found.missing) == (3, 3, 0)
-    assert (found.ci_low, found.ci_high) == pytest.approx((3 - half, 3 + half))
-
-
-def test_paired_difference_cancels_what_both_share() -> None:
-    rng = np.random.default_rng(7)
-    level = rng.normal(scale=100, size=30)
-    b = {f"s{number}": float(value) for number, value in enumerate(level)}
-    a = {key: value + 0.5 for key, value in b.items()}
-    found = paired_difference(a, b, {key: key for key in b})
-    assert found.mean == pytest.approx(0.5)
-    assert found.ci_high - found.ci_low < 1e-9
-
-
-def test_paired_difference_counts_what_one_side_lacks() -> None:
-    found = paired_difference(
-        {"x": 1.0, "y": math.nan, "only a": 3.0, "z": 4.0}, {"x": 0.0, "y": 1.0, "z": 2.0}, {"x": 1, "y": 2, "z": 3}
-    )
-    assert (found.mean, found.n, found.missing) == (1.5, 2, 2)
-    with pytest.raises(DataError, match="'x'"):
-        paired_difference({"x": 1.0}, {"x": 1.0}, {})
-    with pytest.raises(DataError, match="prompt for every sample, got none for 'x'"):
-        paired_difference({"x": 1.0}, {"x": 1.0}, {"x": 1}, prompts={})
-    assert math.isnan(paired_difference({"x": 1.0}, {"y": 1.0}, {}).mean)

@@ -13,7 +13,7 @@ Satterthwaite (1946). Skewness, which shares near 0 or 1 have: Hall, On the remo
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from likeness.core.errors import DataError, MeasurementError
+from likeness.core.errors import MeasurementError
 
 INTERVAL = (
     "95% t interval, clustered by subject and, where prompts repeat, by prompt (Cameron, Gelbach and Miller 2011), "
@@ -281,32 +281,3 @@ def unskewed(t: float, *, skewness: float) -> float:
     """
     a, b = skewness / 3, skewness / 6
     return t if abs(a) < 1e-9 else (math.cbrt(1 + 3 * a * (t - b)) - 1) / a
-
-
-# -- pairs -----------------------------------------------------------------------------------------------------
-def paired_difference(
-    values_a: Mapping[str, float],
-    values_b: Mapping[str, float],
-    groups: Mapping[str, Hashable],
-    *,
-    prompts: Mapping[str, Hashable] | None = None,
-    level: float = 0.95,
-) -> Interval:
-    """The mean of a - b over the samples that both sides measured, joined by sample id, with its interval.
-
-    A sample that only one side has, or that one side could not measure, counts as missing.
-    Raises: DataError when a joined sample has no group or prompt, MeasurementError as for `mean_interval`.
-    """
-    joined = sorted(values_a.keys() & values_b.keys())
-    for known in (groups,) if prompts is None else (groups, prompts):
-        if absent := [sample for sample in joined if sample not in known]:
-            what = "subject" if known is groups else "prompt"
-            raise DataError(f"paired difference: expected a {what} for every sample, got none for {absent[0]!r}.")
-    interval = mean_interval(
-        [values_a[sample] - values_b[sample] for sample in joined],
-        [groups[sample] for sample in joined],
-        prompts=None if prompts is None else [prompts[sample] for sample in joined],
-        level=level,
-    )
-    one_sided = len(values_a.keys() ^ values_b.keys())
-    return interval._replace(missing=interval.missing + one_sided)
