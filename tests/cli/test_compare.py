@@ -62,7 +62,13 @@ def test_page_and_files_hold_the_same_numbers(run_maker: Maker) -> None:
     assert (up["mean"], down["mean"]) == pytest.approx((0.25, -0.125))
     assert (up["p"], up["ties"]) == (2 / 2**6, True)
     html = Path("page.html").read_text(encoding="utf-8")
-    for text in ("<h1>plain and up and down</h1>", "+0.2500", "-0.1250", "&lt;b&gt;a cat &amp; a dog", "<small>best, n = 6</small>"):
+    for text in (
+        "<h1>plain and up and down</h1>",
+        "+0.2500",
+        "-0.1250",
+        "&lt;b&gt;a cat &amp; a dog",
+        "<small>best, n = 6</small>",
+    ):
         assert text in html
     assert f"{up['ci_low']:+.4f} to {up['ci_high']:+.4f}" in html
     assert "likeness compare plain up down --out page.html --margin attribute_accuracy=0.5</pre>" in html
