@@ -12,7 +12,7 @@ from likeness.cli import app
 from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 
 Maker = Callable[..., Path]
-GAINS = [0.0, 0.125, 0.25, 0.125, 0.0, 0.25]
+GAINS = [0.125, 0.25, 0.125, 0.25, 0.125, 0.25]
 
 
 @pytest.fixture

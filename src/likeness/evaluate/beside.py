@@ -46,8 +46,9 @@ def _both_ways(here: Mapping[str, float], there: Mapping[str, float], *, method:
     """Rows of the cases above the base, furthest first, and of those below it."""
     apart = {case: here[case] - there[case] for case in here if case in there}
     ordered = sorted((case for case in apart if apart[case]), key=lambda case: (-abs(apart[case]), case))
-    rows = [{"case": case, "method": method, "difference": apart[case]} for case in ordered]
-    return [row for row in rows if row["difference"] > 0], [row for row in rows if row["difference"] < 0]
+    above, below = ([case for case in ordered if (apart[case] > 0) == is_above] for is_above in (True, False))
+    rows = {case: {"case": case, "method": method, "difference": apart[case]} for case in ordered}
+    return [rows[case] for case in above], [rows[case] for case in below]
 
 
 def case_means(method: Method, key: str) -> dict[str, float]:

@@ -68,8 +68,8 @@ def mean_of(metric: Json, method: str) -> Json:
 
 
 def _brackets(row: Json) -> str:
-    known = row["ci_low"] is not None and row["ci_high"] is not None
-    return f" [{number(row['ci_low'])}, {number(row['ci_high'])}]" if known else ""
+    low, high = row["ci_low"], row["ci_high"]
+    return "" if low is None or high is None else f" [{number(low)}, {number(high)}]"
 
 
 def _difference_line(metric: Json, row: Json) -> list[str]:
