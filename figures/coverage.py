@@ -1,6 +1,7 @@
 """How often the 95% intervals hold the true mean, by simulation: docs/statistics.md.
 
     python figures/coverage.py --simulations 2000 --write
+    python figures/coverage.py --stored     # the page again from docs/coverage.json
 
 Scores have an effect of the subject, of the prompt and of the picture. Three shapes: normal, skewed (exponential
 subject effects) and shares (0 or 1, true share near 0.15). "percentile" is the plain bootstrap over subjects that
@@ -12,12 +13,12 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple  # Any: JSON
 
 import numpy as np
 from numpy.typing import NDArray
 
-from likeness.core.files import write_json
+from likeness.core.files import atomic_write_text, read_json, write_json
 from likeness.core.stats.bootstrap import resampled_weights
 from likeness.core.stats.intervals import mean_and_spread
 
@@ -156,13 +157,33 @@ def percentile(
     return float(low), float(high)
 
 
+def table(stored: dict[str, Any]) -> str:
+    """The rows of docs/coverage.json as the page shows them."""
+    lines = ["| cases | scores | ours | percentile | pigeonhole |", "|---|---|---|---|---|"]
+    for row in stored["rows"]:
+        shares = " | ".join(f"{row[name]:.3f}" for name in ("ours", "percentile", "pigeonhole"))
+        lines.append(f"| {row['design']} | {row['shape']} | {shares} |")
+    return "\n".join(lines) + f"\n\nPrinted by `{stored['command']}`.\n"
+
+
+def fill_page() -> None:
+    """The table of docs/statistics.md, from docs/coverage.json."""
+    page, begin, end = ROOT / "docs" / "statistics.md", "<!-- coverage:begin -->\n", "<!-- coverage:end -->"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    text = table(read_json(ROOT / "docs" / "coverage.json"))
+    atomic_write_text(page, f"{before}{begin}{text}{end}{rest.split(end)[1]}")
+
+
 def main() -> None:
     """Simulates and prints; with --write also docs/coverage.json and the table of docs/statistics.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--bootstrapped", type=int, default=300, help="of the simulations, how many by bootstraps too")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--stored", action="store_true", help="fill the page from docs/coverage.json and end")
     options = parser.parse_args()
+    if options.stored:
+        return fill_page()
     rows: list[dict[str, object]] = []
     for design in DESIGNS:
         for shape, draw in SHAPES.items():
@@ -178,6 +199,7 @@ def main() -> None:
         sizes = f"--simulations {options.simulations} --bootstrapped {options.bootstrapped}"
         command = f"python figures/coverage.py {sizes} --write"
         write_json(ROOT / "docs" / "coverage.json", {"command": command, "rows": rows})
+        fill_page()
 
 
 if __name__ == "__main__":

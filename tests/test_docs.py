@@ -134,6 +134,20 @@ def test_the_numbers_of_the_pages_are_the_stored_ones() -> None:
         assert all(float(row[1]) == pytest.approx(means[row[0]], abs=0.006) for row in rows)
 
 
+def test_the_coverage_table_is_the_stored_one() -> None:
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    told = page.split("<!-- coverage:begin -->\n")[1].split("<!-- coverage:end -->")[0]
+    stored = ROOT / "docs" / "coverage.json"
+    if not stored.is_file():
+        assert told.startswith("Not measured yet")
+        return
+    rows = json.loads(stored.read_text(encoding="utf-8"))["rows"]
+    assert [line for line in told.splitlines() if line.startswith("| ")][1:] == [
+        f"| {row['design']} | {row['shape']} | {row['ours']:.3f} | {row['percentile']:.3f} | {row['pigeonhole']:.3f} |"
+        for row in rows
+    ]
+
+
 def test_every_metric_benchmark_and_backbone_is_documented() -> None:
     from likeness.backbones import BACKBONES
     from likeness.benchmarks import BENCHMARKS

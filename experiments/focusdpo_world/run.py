@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any  # TOML and JSON
 
-from analysis import METRICS, difference_rows, estimate, read_scores, result_rows
+from analysis import METRICS, difference_rows, method_of, result_rows
 from elsewhere import move_pairs
 from field import measure_field
 from margin import measure_margins
@@ -208,10 +208,9 @@ def _best(tries: Mapping[str, Changes], scored: Mapping[str, Mapping[str, float]
 
 def validation_scores(variant: Variant, experiment: Experiment) -> dict[str, float]:
     """Means over the validation benchmarks of every metric; `choice` is accuracy minus leakage."""
-    folders = [variant.pictures(experiment, benchmark) for benchmark in experiment.plan["validation"]]
+    measured = [method_of(variant.name, [variant.pictures(experiment, name)]) for name in experiment.plan["validation"]]
     means = {
-        metric: sum(estimate([read_scores(folder, metric)]).mean for folder in folders) / len(folders)
-        for metric in METRICS
+        metric: sum(method.values(metric).interval.mean for method in measured) / len(measured) for metric in METRICS
     }
     return {**means, "choice": means[CHOICE[0]] - means[CHOICE[1]]}
 

@@ -7,6 +7,7 @@ from .core.records import Subject as Subject
 from .core.records import read_cases as read_cases
 from .data.lint.run import lint_pairs as lint_pairs
 from .data.pairs.dip import make_pairs as make_pairs
+from .evaluate.compare import compare_methods as compare_methods
 from .evaluate.compare import compare_runs as compare_runs
 from .evaluate.folder import evaluate_folder as evaluate_folder
 from .generate.run import generate_run as generate_run

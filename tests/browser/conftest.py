@@ -33,7 +33,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A page of one run, of two runs compared, and of several runs that are not."""
+    """A page of one run, of two runs compared, of several runs that are not, and of methods side by side."""
     folder = tmp_path_factory.mktemp("pages")
     before, after, plain = (make_run(folder / name, num_cases=9) for name in ("before", "after", "plain"))
     shutil.rmtree(plain / "evaluation")
@@ -47,4 +47,21 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, runs in found.items():
         result = CliRunner().invoke(app, ["report", *map(str, runs), "--out", str(made[name])])
         assert result.exit_code == 0, result.output
-    return made
+    return {**made, "methods": _methods(folder, [before, after])}
+
+
+def _methods(folder: Path, runs: list[Path]) -> Path:
+    """The page of `likeness compare` with everything that it can show."""
+    for run in runs:
+        rows = read_jsonl(run / "evaluation/scores.jsonl")
+        for row in rows:
+            parts = {"matrix": [[0.0, 0.125], [-0.25, 0.0]]}
+            row["values"]["leakage_matrix"] = {"value": 0.125, "note": "", "parts": parts}
+        write_jsonl(run / "evaluation/scores.jsonl", rows)
+    vote = {"rater": "r", "options": ["before", "after"], "choice": "after"}
+    write_jsonl(folder / "votes.jsonl", [{**vote, "query": f"case-{k:05d}"} for k in range(3)])
+    page = folder / "methods.html"
+    words = [*map(str, runs), "--votes", str(folder / "votes.jsonl"), "--margin", "leakage=0.01", "--out", str(page)]
+    result = CliRunner().invoke(app, ["compare", *words])
+    assert result.exit_code == 0, result.output
+    return page

@@ -8,11 +8,11 @@ from typing import Any  # playwright may be absent, so its types are not named
 import pytest
 
 pytestmark = pytest.mark.browser
-NAMES = ("one", "compared", "several")
+NAMES = ("one", "compared", "several", "methods")
 WIDE, NARROW = (1280, 800), (390, 844)
 VIEWS = [pytest.param(size, theme, id=f"{size[0]}-{theme}") for size in (WIDE, NARROW) for theme in ("light", "dark")]
 OFF_SCREEN = """() => [...document.querySelectorAll("main *, nav *")].filter((one) => {
-  const box = one.getBoundingClientRect(), inside = one.closest(".links, pre, svg");
+  const box = one.getBoundingClientRect(), inside = one.closest(".links, pre, svg, .scroll > *");
   return !inside && box.width > 1 && (box.right > innerWidth + 1 || box.left < -1);
 }).map((one) => one.outerHTML.slice(0, 90))"""
 UNFOLD = "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"

@@ -9,6 +9,7 @@ from likeness.cli import app
 
 FLAGS = {
     "": ["--version"],
+    "compare": ["--base", "--json", "--margin", "--metric", "--out", "--title", "--votes", "RUN..."],
     "data": [],
     "data dip": [
         "--device", "--hard", "--json", "--losers", "--model", "--out", "--preferred-min", "--probe", "--rejected-max",

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tiny_encoders as tiny
 from fixture_types import Maker
+from metric_facts import metric_facts
 from PIL import Image
 
+from likeness.core.files import write_json, write_jsonl
 from likeness.evaluate import Encoders, load_encoders
 
 
@@ -89,6 +91,29 @@ def make_pictures(tmp_path: Path) -> Maker:
         for i in range(num_cases):
             for k in range(per_case):
                 draw(9000 + 10 * i + k).save(folder / f"case-{i}-{k}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run_maker(tmp_path: Path) -> Maker:
+    """A run with one picture per case, measured as told: run_maker("name", [{metric: value}, ...], groups="aabc")."""
+
+    def make(name: str, values: list[dict[str, float | None]], *, groups: str = "", prompt: str = "a cat") -> Path:
+        folder, ids = tmp_path / name, [f"c-{k}" for k in range(len(values))]
+        write_jsonl(folder / "cases.jsonl", [{"id": case_id, "prompt": prompt} for case_id in ids])
+        rows = [
+            {
+                **{"id": f"{case_id}-0", "case_id": case_id, "prompt": prompt, "subjects": []},
+                "group": groups[k] if groups else case_id,
+                "values": {key: {"value": value, "note": ""} for key, value in values[k].items()},
+            }
+            for k, case_id in enumerate(ids)
+        ]
+        write_jsonl(folder / "evaluation" / "scores.jsonl", rows)
+        summary = {"benchmark": "world-multi", "inputs_sha256": f"hash of {name}", "metrics": metric_facts()}
+        write_json(folder / "evaluation" / "summary.json", summary)
         return folder
 
     return make

@@ -57,8 +57,9 @@ def make_run(
                 {
                     "id": f"{case_id}-{k}",
                     "case_id": case_id,
-                    "subjects": ["cat"],
+                    "subjects": [f"cat-{index}"],
                     "group": f"cat-{index}",
+                    "prompt": text,
                     "values": _values(index, num_cases),
                 }
             )

@@ -61,7 +61,8 @@ def _compared(runs: list[Path], *, page: Path, cases: Path | None) -> tuple[Tune
     if len(runs) == 1:
         return None, ""
     if len(runs) > 2:
-        return None, "The runs stand one below the other; name two of one benchmark to have them compared."
+        told = "`likeness compare` sets several of one benchmark side by side"
+        return None, f"The runs stand one below the other; {told}."
     for run in runs:
         read_run(run, cases=cases)
     if reason := why_not_compared(*runs):

@@ -22,6 +22,7 @@ from likeness.report.tables import Run, ScoreLine, number
 
 RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
 REFERENCE_SIDE = 160
+THUMBNAIL_SIDE = 256
 LEAST_SPAN = 0.2  # of an axis: of a cosine as it is, of an open scale as a share of the largest value
 
 
@@ -50,6 +51,19 @@ def inline_picture(path: Path, *, long_side: int = RESULT_SIDE) -> InlinePicture
         return InlinePicture(problem=str(error))
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
+
+
+def thumbnail(path: Path, *, long_side: int = THUMBNAIL_SIDE) -> InlinePicture:
+    """As `inline_picture`, as WebP with losses that the eye does not see: a tenth of the bytes."""
+    try:
+        image = load_image(path)
+    except DataError as error:
+        return InlinePicture(problem=str(error))
+    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=82, method=4)
+    uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return InlinePicture(uri=uri, width=image.width, height=image.height)
 
 
 def reference_pictures(case: Case) -> list[Captioned]:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from likeness.core.errors import MeasurementError
+from likeness.core.errors import DataError, MeasurementError
 from likeness.core.stats.intervals import Spread, mean_and_spread
 from likeness.core.stats.paired import (
     detectable,
@@ -16,6 +16,7 @@ from likeness.core.stats.paired import (
     exchange_p,
     holm,
     is_equivalent,
+    joined,
     power,
     subjects_needed,
 )
@@ -122,6 +123,15 @@ def test_a_difference_comes_with_p_effect_and_what_could_be_seen() -> None:
     assert alone.interval.reason.startswith("one subject")
 
 
+@pytest.mark.parametrize(("events", "told_apart"), [(1, False), (4, False), (6, False), (7, True)])
+def test_a_few_cases_that_differ_prove_nothing_however_many_do_not(events: int, told_apart: bool) -> None:
+    # n equal signs have the chance 2 / 2^n, below 0.05 from six on; t with n - 1 degrees of freedom agrees from seven
+    names = [f"c{i}" for i in range(256)]
+    found = difference([float(i < events) for i in range(256)], names, prompts=names).interval
+    assert found.mean == events / 256
+    assert (found.ci_low > 0) == told_apart
+
+
 def test_methods_tie_only_where_the_interval_lies_inside_the_margin() -> None:
     values = [0.01, -0.01] * 15
     assert is_equivalent(values, list(range(30)), margin=0.01)
@@ -130,3 +140,46 @@ def test_methods_tie_only_where_the_interval_lies_inside_the_margin() -> None:
     assert not is_equivalent([0.0], ["a"], margin=1)  # nothing is known
     with pytest.raises(MeasurementError, match="above 0"):
         is_equivalent(values, list(range(30)), margin=0)
+
+
+def test_pairs_are_joined_by_id() -> None:
+    a = {"x": 5.0, "y": 7.0, "z": 1.0}
+    b = dict(reversed({"x": 1.0, "y": 1.0, "z": 0.0}.items()))
+    # differences 4, 6 (subject s: 5) and 1 (subject t); mean 3
+    found = joined(a, b, {"x": "s", "y": "s", "z": "t"}).interval
+    half = 2 * math.tan(0.475 * math.pi)
+    assert (found.mean, found.n, found.missing) == (3, 3, 0)
+    assert (found.ci_low, found.ci_high) == pytest.approx((3 - half, 3 + half))
+
+
+def test_a_paired_difference_cancels_what_both_share() -> None:
+    rng = np.random.default_rng(7)
+    level = rng.normal(scale=100, size=30)
+    b = {f"s{number}": float(value) for number, value in enumerate(level)}
+    a = {key: value + 0.5 for key, value in b.items()}
+    found = joined(a, b, {key: key for key in b}).interval
+    assert found.mean == pytest.approx(0.5)
+    assert found.ci_high - found.ci_low < 1e-9
+
+
+def test_a_paired_difference_counts_what_one_side_lacks() -> None:
+    a, b = {"x": 1.0, "y": math.nan, "only a": 3.0, "z": 4.0}, {"x": 0.0, "y": 1.0, "z": 2.0}
+    found = joined(a, b, {"x": 1, "y": 2, "z": 3}).interval
+    assert (found.mean, found.n, found.missing) == (1.5, 2, 2)
+    with pytest.raises(DataError, match="'x'"):
+        joined({"x": 1.0}, {"x": 1.0}, {})
+    with pytest.raises(DataError, match="prompt for every sample, got none for 'x'"):
+        joined({"x": 1.0}, {"x": 1.0}, {"x": 1}, prompts={})
+    assert math.isnan(joined({"x": 1.0}, {"y": 1.0}, {}).interval.mean)
+
+
+def test_pairs_tell_what_a_difference_by_itself_tells() -> None:
+    a, b = {f"s{i}": float(i % 5) for i in range(12)}, {f"s{i}": float(i % 3) for i in range(12)}
+    whole = joined(a, {**b, "more": 1.0}, {name: name for name in a}).compared()
+    by_hand = difference([a[name] - b[name] for name in sorted(a)], sorted(a))
+    assert whole._replace(interval=by_hand.interval) == by_hand
+    assert whole.interval == by_hand.interval._replace(missing=1)
+    spread = mean_and_spread([a[name] - b[name] for name in a], list(a))[1]
+    assert spread is not None
+    assert whole.needed == subjects_needed(whole.interval.mean, spread=spread, num_subjects=12)
+    assert difference([0.5, -0.5], ["a", "b"]).needed is None

@@ -13,7 +13,7 @@ Satterthwaite (1946). Skewness, which shares near 0 or 1 have: Hall, On the remo
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from likeness.core.errors import DataError, MeasurementError
+from likeness.core.errors import MeasurementError
 
 INTERVAL = (
     "95% t interval, clustered by subject and, where prompts repeat, by prompt (Cameron, Gelbach and Miller 2011), "
@@ -133,13 +133,18 @@ class _Rows(NamedTuple):
         means = np.bincount(group_ids[by_value], weights=values[by_value]) / sizes
         mean = float(np.sort(means).sum() / len(means))
         order = np.lexsort((values, weights))
-        prompt_ids = None if prompts is None or len(set(prompts)) < 2 else _numbered(prompts)[order]
+        prompt_ids = _numbered(prompts)[order] if prompts is not None and _cross(groups, prompts) else None
         contributions = (weights * (values - mean))[order]
         return cls(mean, contributions, group_ids[order], _members(groups)[order], prompt_ids)
 
     @property
     def num_groups(self) -> int:
         return int(self.groups.max()) + 1
+
+
+def _cross(groups: Sequence[Hashable], prompts: Sequence[Hashable]) -> bool:
+    """Whether there are several prompts and some prompt has several groups; else groups hold all that is alike."""
+    return len(set(prompts)) > 1 and len(set(zip(groups, prompts, strict=True))) > len(set(prompts))
 
 
 def _numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
@@ -206,11 +211,11 @@ def _spread(rows: _Rows) -> Spread:
     if rows.prompts is None:
         return Spread(*by_subject)
     by_prompt = _Part.of(_shared(rows, rows.prompts[:, None]))
-    both = _shared(rows, rows.members, prompts=rows.prompts)
+    both = _Part.of(_shared(rows, rows.members, prompts=rows.prompts))
     v_s, v_p = by_subject.variance, by_prompt.variance
-    v, third = max(v_s + v_p - both.pairs, v_s, v_p), by_subject.third + by_prompt.third - both.triples
+    v, third = max(v_s + v_p - both.variance, v_s, v_p), by_subject.third + by_prompt.third - both.third
     parts = v_s**2 / by_subject.freedom + v_p**2 / by_prompt.freedom
-    return Spread(v, third, v**2 / parts if v > 0 else 1.0, max(v_p - both.pairs, 0.0))
+    return Spread(v, third, v**2 / parts if v > 0 else 1.0, max(v_p - both.variance, 0.0))
 
 
 def _by_subject(rows: _Rows) -> _Part:
@@ -291,33 +296,3 @@ def unskewed(t: float, *, skewness: float) -> float:
     """
     a, b = skewness / 3, skewness / 6
     return t if abs(a) < 1e-9 else (math.cbrt(1 + 3 * a * (t - b)) - 1) / a
-
-
-# -- pairs -----------------------------------------------------------------------------------------------------
-def paired_difference(
-    values_a: Mapping[str, float],
-    values_b: Mapping[str, float],
-    groups: Mapping[str, Hashable],
-    *,
-    prompts: Mapping[str, Hashable] | None = None,
-    level: float = 0.95,
-) -> Interval:
-    """The mean of a - b over the samples that both sides measured, joined by sample id, with its interval.
-
-    A sample that only one side has, or that one side could not measure, counts as missing.
-    Raises: DataError when a joined sample has no group or prompt, MeasurementError as for `mean_interval`.
-    """
-    joined = sorted(values_a.keys() & values_b.keys())
-    for known in (groups,) if prompts is None else (groups, prompts):
-        if absent := [sample for sample in joined if sample not in known]:
-            what = "subject" if known is groups else "prompt"
-            raise DataError(f"paired difference: expected a {what} for every sample, got none for {absent[0]!r}.")
-    interval, _ = mean_and_spread(
-        [values_a[sample] - values_b[sample] for sample in joined],
-        [groups[sample] for sample in joined],
-        prompts=None if prompts is None else [prompts[sample] for sample in joined],
-        level=level,
-        differences=True,
-    )
-    one_sided = len(values_a.keys() ^ values_b.keys())
-    return interval._replace(missing=interval.missing + one_sided)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple  # Any: what scipy types loosely
 import numpy as np
 from numpy.typing import NDArray
 
-from likeness.core.errors import MeasurementError
+from likeness.core.errors import DataError, MeasurementError
 from likeness.core.rng import seed_for
 from likeness.core.stats.intervals import Interval, Spread, mean_and_spread
 
@@ -21,6 +21,55 @@ NUM_EXCHANGES = 20_000
 MOST_SUBJECTS = 1_000_000
 FAR = 6.0
 """Standard errors from 0 at which the chance of finding the opposite sign is below 1e-9."""
+
+
+class Pairs(NamedTuple):
+    """Differences a - b of the samples that two methods both have, in the order of their ids, NaN where not measured.
+
+    `one_sided` samples are only one method's.
+    """
+
+    differences: list[float]
+    groups: list[Hashable]
+    prompts: list[Hashable] | None
+    one_sided: int
+
+    @property
+    def interval(self) -> Interval:
+        """The mean difference; missing are those that a side lacks or could not measure."""
+        return self._told(difference(self.differences, self.groups, prompts=self.prompts).interval)
+
+    def compared(self) -> "Difference":
+        """Everything that is known of the mean difference."""
+        found = difference(self.differences, self.groups, prompts=self.prompts)
+        return found._replace(interval=self._told(found.interval))
+
+    def _told(self, interval: Interval) -> Interval:
+        return interval._replace(missing=interval.missing + self.one_sided)
+
+
+def joined(
+    values_a: Mapping[str, float],
+    values_b: Mapping[str, float],
+    groups: Mapping[str, Hashable],
+    *,
+    prompts: Mapping[str, Hashable] | None = None,
+) -> Pairs:
+    """The pairs of two methods, joined by sample id.
+
+    Raises: DataError when a joined sample has no group or prompt.
+    """
+    ids = sorted(values_a.keys() & values_b.keys())
+    for known in (groups,) if prompts is None else (groups, prompts):
+        if absent := [sample for sample in ids if sample not in known]:
+            what = "subject" if known is groups else "prompt"
+            raise DataError(f"paired difference: expected a {what} for every sample, got none for {absent[0]!r}.")
+    return Pairs(
+        [values_a[sample] - values_b[sample] for sample in ids],
+        [groups[sample] for sample in ids],
+        None if prompts is None else [prompts[sample] for sample in ids],
+        len(values_a.keys() ^ values_b.keys()),
+    )
 
 
 def exchange_p(
@@ -103,12 +152,15 @@ class Difference(NamedTuple):
 
     `effect` is the mean divided by the standard deviation between subjects of their mean differences; `detectable` the
     smallest true difference that these cases would show in 80 of 100 repetitions. NaN where there is no interval.
+    `needed` subjects would show a true difference as large as this one in 80 of 100 repetitions; None where no number
+    would, or none can be told.
     """
 
     interval: Interval
     p: float
     effect: float
     detectable: float
+    needed: int | None = None
 
 
 def difference(
@@ -122,8 +174,10 @@ def difference(
     interval, spread = mean_and_spread(differences, groups, prompts=prompts, differences=True)
     if spread is None:
         return Difference(interval, math.nan, math.nan, math.nan)
-    p = exchange_p(differences, groups, seed=seed)
-    return Difference(interval, p, _effect(differences, groups), detectable(spread))
+    p, needed = exchange_p(differences, groups, seed=seed), None
+    if interval.mean and interval.n_subjects > 1:
+        needed = subjects_needed(interval.mean, spread=spread, num_subjects=interval.n_subjects)
+    return Difference(interval, p, _effect(differences, groups), detectable(spread), needed)
 
 
 def _effect(differences: Sequence[float] | NDArray[np.floating], groups: Sequence[Hashable]) -> float:
