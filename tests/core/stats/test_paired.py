@@ -179,7 +179,7 @@ def test_pairs_tell_what_a_difference_by_itself_tells() -> None:
     by_hand = difference([a[name] - b[name] for name in sorted(a)], sorted(a))
     assert whole._replace(interval=by_hand.interval) == by_hand
     assert whole.interval == by_hand.interval._replace(missing=1)
-    spread = mean_and_spread([a[name] - b[name] for name in a], list(a))[1]
+    spread = mean_and_spread([a[name] - b[name] for name in a], list(a), differences=True)[1]
     assert spread is not None
     assert whole.needed == subjects_needed(whole.interval.mean, spread=spread, num_subjects=12)
     assert difference([0.5, -0.5], ["a", "b"]).needed is None
