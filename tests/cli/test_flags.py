@@ -9,6 +9,7 @@ from likeness.cli import app
 
 FLAGS = {
     "": ["--version"],
+    "cards": ["--json", "NAME"],
     "data": [],
     "data dip": [
         "--device", "--hard", "--json", "--losers", "--model", "--out", "--preferred-min", "--probe", "--rejected-max",

@@ -3,6 +3,7 @@
 Differences are taken sample by sample, with intervals by subject and prompt (`core/stats/intervals.py`).
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl, write_json
+from likeness.core.hashing import json_sha256
 from likeness.core.records import case_file, read_cases
 from likeness.core.stats.intervals import paired_difference
 from likeness.evaluate.aggregate import shown_in, to_json
@@ -33,11 +35,14 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     summary.json gives a place in the order "compared", over all benchmarks together where there are several, then by
     benchmark: its label and direction, both means over the samples that both have, and the difference after - before as
     an `Interval` (ends null where its `reason` says why).
-    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases.
+    "cards" of a run are the protocol cards that both sides were scored under.
+    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases, or
+    was scored under other cards or with other encoders under the same card.
     """
     pairs = [(_scored(old), _scored(new)) for old, new in zip(before, after, strict=True)]
     for pair in pairs:
         _require_same_cases(pair)
+        _require_same_cards(pair)
     named = [(str(old.summary["benchmark"]), [(old, new)]) for old, new in pairs]
     groups = [(ALL, pairs), *named] if len(pairs) > 1 else named
     metrics = {key: facts for old, _ in pairs for key, facts in old.summary["metrics"].items()}
@@ -46,6 +51,7 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     rows = [_row(key, facts=metrics[key], benchmark=name, pairs=some) for key in compared for name, some in groups]
     runs = [
         {"benchmark": name, "before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
+        | ({"cards": list(old.summary["cards"])} if old.summary.get("cards") else {})
         for name, [(old, new)] in named
     ]
     comparison = {"runs": runs, "rows": [row for row in rows if row is not None]}
@@ -67,7 +73,37 @@ def why_not_compared(before: Path, after: Path) -> str:
         return f"Nothing is compared, because these are runs of different benchmarks: {first} and {second}."
     if _cases_of(before) != _cases_of(after):
         return "Nothing is compared, because these runs have different cases."
+    if other := different_cards(*summaries):
+        return f"Nothing is compared, because these runs were scored under different cards: {other[0]} and {other[1]}."
     return ""
+
+
+def different_cards(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What two summaries were scored under, where one table must not hold both; None where it may.
+
+    Cards differ by name with version, by the hash of what stands on them, and by the encoders of their numbers.
+    """
+    old, new = (_cards_of(summary) for summary in (first, second))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            return _told(name, old), _told(name, new)
+    return None
+
+
+def _cards_of(summary: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Card -> the hash of it and, by column, the encoders that its numbers were measured with."""
+    found = summary.get("cards") or {}
+    return {
+        name: (str(card.get("sha256")), {row["column"]: json.dumps(row.get("encoders")) for row in card["rows"]})
+        for name, card in found.items()
+    }
+
+
+def _told(name: str, found: Mapping[str, tuple[str, dict[str, str]]]) -> str:
+    if name not in found:
+        return ", ".join(found) or "no card"
+    sha256, encoders = found[name]
+    return f"{name} (hash {sha256[:12]}, encoders {json_sha256(encoders)[:12]})"
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -112,6 +148,13 @@ def _require_same_cases(pair: _Pair) -> None:
     if before != after:
         what = f"{pair[1].folder}: expected the cases of {pair[0].folder}, got others"
         raise DataError(f"{what}; draw the same cases with both models.")
+
+
+def _require_same_cards(pair: _Pair) -> None:
+    before, after = pair
+    if other := different_cards(before.summary, after.summary):
+        what = f"{after.folder}: expected numbers under the cards of {before.folder} ({other[0]}), got {other[1]}"
+        raise DataError(f"{what}; evaluate both with the same encoders and package.")
 
 
 def _row(key: str, *, facts: Mapping[str, Any], benchmark: str, pairs: Sequence[_Pair]) -> dict[str, Any] | None:

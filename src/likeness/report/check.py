@@ -206,12 +206,22 @@ METRIC = record(
     },
     {"range": maybe(listed(maybe(number)))},
 )
+CARD_ROW = record(
+    {"column": text, **_ENDS, "n": count, "higher_is_better": flag},
+    {**dict.fromkeys(("floor", "ceiling", "coverage"), maybe(number)), "reason": maybe(text), "scale": maybe(text)},
+)
+_PUBLISHED = record({"method": text, "source": text, "values": named(number)}, {"note": maybe(text)})
+CARD = record(
+    {"title": text, "rows": listed(CARD_ROW)},
+    {"sha256": maybe(text), "cases": maybe(text), "published": listed(_PUBLISHED)},
+)
 SUMMARY = record(
     {"rows": listed(SUMMARY_ROW)},
     {
         "benchmark": maybe(text),
         "metrics": maybe(named(METRIC)),
         "attributes": maybe(named(record({"share_right": number, "n": count}))),
+        "cards": maybe(named(CARD)),
         "missing_images": listed(text),
         "extra_images": listed(text),
     },
