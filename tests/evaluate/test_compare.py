@@ -9,7 +9,7 @@ from metric_facts import metric_facts
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json, write_jsonl
-from likeness.evaluate.compare import ALL, compare_runs
+from likeness.evaluate.compare import ALL, compare_runs, why_not_compared
 
 Values = dict[str, float | None]
 RunMaker = Callable[..., Path]
@@ -129,3 +129,16 @@ def test_a_run_that_was_not_evaluated_is_refused(run_maker: RunMaker, tmp_path: 
         with pytest.raises(DataError, match=r"after/evaluation/summary\.json: expected the facts of its metrics"):
             compare_runs([before], [after], out=tmp_path / "comparison.json")
         path.unlink(missing_ok=True)
+
+
+def test_runs_under_different_cards_are_not_compared(run_maker: RunMaker, tmp_path: Path) -> None:
+    runs = [run_maker("before", accuracies(0.5, 0.5)), run_maker("after", accuracies(0.5, 1.0))]
+    for run, name in zip(runs, ("toys/one@1", "toys/two@1"), strict=True):
+        path = run / "evaluation" / "summary.json"
+        cards = {name: {"sha256": "a" * 64, "rows": [{"column": "DINO", "encoders": {}}]}}
+        write_json(path, read_json(path) | {"cards": cards})
+    with pytest.raises(DataError, match=r"after: expected numbers under the cards of .*toys/one@1.*got toys/two@1"):
+        compare_runs(runs[:1], runs[1:], out=tmp_path / "comparison.json")
+    assert "different cards: toys/one@1" in why_not_compared(*runs)
+    rows = compare_runs(runs[:1], runs[:1], out=tmp_path / "comparison.json")
+    assert rows["runs"][0]["cards"] == ["toys/one@1"]

@@ -84,6 +84,6 @@ def _case(texts: set[str], *, wanted: Wanted, by_id: dict[str, Case]) -> Case:
         raise DataError("expected the prompt or the id of a case in the graph, got neither; check the cases.")
     loaded = {Path(text.replace("\\", "/")).name for text in texts}
     try:
-        return wanted.find(prompts[0])
-    except DataError:
         return wanted.find(prompts[0], fits=lambda case: all(s.reference_image.name in loaded for s in case.subjects))
+    except DataError:
+        return wanted.find(prompts[0])  # says that several share it, or takes the only one

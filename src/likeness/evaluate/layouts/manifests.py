@@ -46,9 +46,7 @@ def told_by_manifest(folder: Path, pictures: Sequence[Path], *, cases: Sequence[
     return told
 
 
-def _take(
-    row: dict[str, Any], told: Told, *, where: str, folder: Path, by_id: dict[str, Case], wanted: Wanted
-) -> None:
+def _take(row: dict[str, Any], told: Told, *, where: str, folder: Path, by_id: dict[str, Case], wanted: Wanted) -> None:
     image = folder / row["image"]
     if fault := _unsafe(row["image"], folder):
         told.rows.append(LeftOut.at(where, fault))
