@@ -82,6 +82,13 @@ def test_patchdpo_has_a_folder_per_subject_and_the_prompt_as_name(tmp_path: Path
     assert "<subject>/<prompt>.png" in reason(found, "loose.png")
 
 
+def test_subjects_of_short_rows_go_by_the_folder_of_their_photo(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a cat in the snow.png")
+    subject = Subject(id="dreambooth/cat/02.jpg", class_name="subject", reference_image=tmp_path / "02.jpg")
+    found = find_samples(tmp_path, cases=[Case(id="one", prompt="a cat in the snow", subjects=(subject,))])
+    assert places(found) == {"a cat in the snow.png": "one-0"}
+
+
 def test_dreambench_plus_has_pictures_and_prompts_in_parallel_trees(tmp_path: Path) -> None:
     collection = "live_subject_animal_00_cat"
     put(

@@ -374,7 +374,9 @@ def test_a_folder_of_another_tool_is_measured_where_its_pictures_lie(
     assert (left_out["where"], "which count from 0, got 6" in left_out["reason"]) == ("6_0.png", True)
     rows = rows_of(folder)
     assert [row["image"] for row in rows.values()] == [f"{item}_0.png" for item in range(6)]
-    assert rows["case-1-0"]["values"]["dino"]["value"] == pytest.approx(_mean_cosine(benchmark, encoders, "1"), abs=1e-6)
+    assert rows["case-1-0"]["values"]["dino"]["value"] == pytest.approx(
+        _mean_cosine(benchmark, encoders, "1"), abs=1e-6
+    )
     assert (summaries[0]["cards"], summaries[0]["cards_refused"]) == ({}, {})
 
 

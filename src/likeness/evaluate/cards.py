@@ -62,7 +62,7 @@ def under_cards(
 def applies(card: Card, *, cases: Sequence[Case], benchmark: str) -> Applied | str:
     """The card with its cases of the run, or why it does not apply; "" where the run is of another benchmark."""
     chosen = card.cases.of(cases)
-    if chosen and card.cases.sha256 and cases_sha256(chosen) == card.cases.sha256:
+    if len(chosen) == card.cases.count and cases_sha256(chosen) == card.cases.sha256:
         return Applied(card, "same", chosen)
     if benchmark != card.cases.benchmark:
         return ""

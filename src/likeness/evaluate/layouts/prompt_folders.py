@@ -1,7 +1,7 @@
 """PatchDPO's results, {subject}/{prompt}.png; several subjects are joined by +, - or _, as MS-Diffusion's may be kept.
 
-Source: PatchDPO, the folder that its scorer reads. MS-Diffusion publishes no layout of results: its script saves single
-pictures, which this layout or a manifest holds.
+Source: PatchDPO, the folder that its scorer reads. MS-Diffusion publishes no layout of results; its pictures fit here,
+or into a manifest.
 """
 
 from collections.abc import Sequence

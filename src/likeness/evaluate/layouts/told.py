@@ -85,10 +85,13 @@ def plain(prompt: str) -> str:
 
 
 def called(case: Case) -> set[str]:
-    """What a folder of the case's subjects may be called: their ids or their photos' folders, joined by +, - or _."""
-    ids = [subject.id for subject in case.subjects]
-    folders = [subject.reference_image.parent.name for subject in case.subjects]
-    return {sign.join(names) for names in (ids, folders) for sign in "+-_"} - {""}
+    """What a folder of the case's subjects may be called: their ids joined by +, - or _.
+
+    Ids that are paths, as those of short rows, go by the folder that the photo lies in.
+    """
+    names = [Path(subject.id.replace("\\", "/")) for subject in case.subjects]
+    plain_names = [path.parent.name if len(path.parts) > 1 else path.name for path in names]
+    return {sign.join(plain_names) for sign in "+-_"} - {""}
 
 
 def is_inside(path: Path, folder: Path) -> bool:
