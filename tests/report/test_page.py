@@ -362,7 +362,7 @@ def test_each_number_under_a_card_names_it_and_published_ones_are_marked(run_mak
     section = html[html.index("Protocol cards") :]
     for text in (
         "Column of toys/one@1",
-        "some of the card's",
+        "some of the card",
         "hash abababababab",
         'title="0.6125">0.61',
         "0.250",
