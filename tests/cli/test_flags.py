@@ -9,6 +9,7 @@ from likeness.cli import app
 
 FLAGS = {
     "": ["--version"],
+    "cards": ["--json", "NAME"],
     "compare": ["--base", "--json", "--margin", "--metric", "--out", "--title", "--votes", "RUN..."],
     "data": [],
     "data dip": [

@@ -244,3 +244,16 @@ def test_trainings_that_cannot_be_paired_are_refused(methods: dict[str, list[Pat
     two, three = [*methods["plain"], *methods["odd"]], [*methods["tuned"], *methods["near"], *methods["odd"]]
     with pytest.raises(DataError, match="expected 3 trainings, as another method has, or one, got 2"):
         compare_methods({"two": two, "three": three})
+
+
+def test_runs_under_different_cards_are_not_compared(run_maker: RunMaker, tmp_path: Path) -> None:
+    runs = [run_maker("before", accuracies(0.5, 0.5)), run_maker("after", accuracies(0.5, 1.0))]
+    for run, name in zip(runs, ("toys/one@1", "toys/two@1"), strict=True):
+        path = run / "evaluation" / "summary.json"
+        cards = {name: {"sha256": "a" * 64, "rows": [{"column": "DINO", "encoders": {}}]}}
+        write_json(path, read_json(path) | {"cards": cards})
+    with pytest.raises(DataError, match=r"after: expected numbers under the cards of .*toys/one@1.*got toys/two@1"):
+        compare_runs(runs[:1], runs[1:], out=tmp_path / "comparison.json")
+    assert "different cards: toys/one@1" in why_not_compared(*runs)
+    rows = compare_runs(runs[:1], runs[:1], out=tmp_path / "comparison.json")
+    assert rows["runs"][0]["cards"] == ["toys/one@1"]

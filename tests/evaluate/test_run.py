@@ -357,3 +357,29 @@ def test_case_without_subjects_has_prompt_fidelity_only(
     values = rows_of(pictures)["case-0-0"]["values"]
     assert values["clip_t"]["value"] is not None
     assert values["dino"] == {"value": None, "note": "the case has no subject", "status": "not_applicable"}
+
+
+def test_a_folder_of_another_tool_is_measured_where_its_pictures_lie(
+    make_benchmark: Maker, encoders: Encoders, tmp_path: Path
+) -> None:
+    benchmark, folder = make_benchmark(multi=False), tmp_path / "uno"
+    folder.mkdir()
+    for item, source in enumerate(["0-1", "1-1", "2-1", "3-1", "4-1", "5-1", "0-2"]):
+        shutil.copy(benchmark / "photos" / f"{source}.png", folder / f"{item}_0.png")
+    settings: dict[str, Any] = {"benchmark": "small", "cases": benchmark / "cases.jsonl", "encoders": encoders}
+    summaries = [evaluate_run(folder, **settings, allow_missing=allowed) for allowed in (False, True)]
+    assert summaries[0] == summaries[1]
+    assert (summaries[0]["layout"], summaries[0]["num_samples"]) == ("uno", 6)
+    (left_out,) = summaries[0]["left_out"]
+    assert (left_out["where"], "which count from 0, got 6" in left_out["reason"]) == ("6_0.png", True)
+    rows = rows_of(folder)
+    assert [row["image"] for row in rows.values()] == [f"{item}_0.png" for item in range(6)]
+    assert rows["case-1-0"]["values"]["dino"]["value"] == pytest.approx(
+        _mean_cosine(benchmark, encoders, "1"), abs=1e-6
+    )
+    assert (summaries[0]["cards"], summaries[0]["cards_refused"]) == ({}, {})
+
+
+def _mean_cosine(benchmark: Path, encoders: Encoders, subject: str) -> float:
+    seen = [encoders["dino"].look([load_image(benchmark / "photos" / f"{subject}-{k}.png")])[0] for k in range(3)]
+    return float(np.mean([seen[1] @ each for each in seen]))

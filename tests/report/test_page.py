@@ -339,3 +339,39 @@ def test_what_was_not_measured_or_not_shown_is_listed(run_maker: RunMaker) -> No
     assert '-rejected">3 left out</a>' in html
     for text in ("case-00002-0", "odd.png", "images/gone-0.png", "not shown: no case gone"):
         assert text in html
+
+
+def test_each_number_under_a_card_names_it_and_published_ones_are_marked(run_maker: RunMaker) -> None:
+    run = run_maker()
+    assert "Protocol cards" not in page_of(run)
+    path = run / "evaluation" / "summary.json"
+    row = {"column": "DINO", "mean": 0.6125, "ci_low": 0.5, "ci_high": 0.75, "n": 7, "n_subjects": 3, "missing": 1}
+    row |= {"floor": 0.25, "ceiling": None, "coverage": 0.875, "reason": "", "scale": "raw", "higher_is_better": True}
+    barred = row | {
+        "column": "Judge",
+        "mean": None,
+        "ci_low": None,
+        "ci_high": None,
+        "n": 0,
+        "reason": "a <paid> judge",
+    }
+    published = [{"method": "UNO & co", "source": "UNO T1", "note": "second-hand", "values": {"DINO": 0.76}}]
+    card = {"title": "Toys", "sha256": "ab" * 32, "cases": "part", "rows": [row, barred], "published": published}
+    write_json(path, read_json(path) | {"cards": {"toys/one@1": card}})
+    html = page_of(run)
+    section = html[html.index("Protocol cards") :]
+    for text in (
+        "Column of toys/one@1",
+        "some of the card",
+        "hash abababababab",
+        'title="0.6125">0.61',
+        "0.250",
+        "87.5%",
+    ):
+        assert text in section
+    for text in ("a &lt;paid&gt; judge", "Published, not rerun", "UNO &amp; co", "0.76", "UNO T1 (second-hand)"):
+        assert text in section
+    for wrong in ({"rows": [{"column": 7}]}, {"published": [{"method": "A"}]}, {"title": None}):
+        write_json(path, read_json(path) | {"cards": {"toys/one@1": card | wrong}})
+        with pytest.raises(DataError, match="cards"):
+            page_of(run)

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from likeness import __version__
-from likeness.cli import compare, data, demo, doctor, evaluate, fetch, generate, report, train, world
+from likeness.cli import cards, compare, data, demo, doctor, evaluate, fetch, generate, report, train, world
 from likeness.cli.group import LikenessGroup
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ COMMANDS = {
     "generate": (generate.generate, generate.EXAMPLES),
     "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
+    "cards": (cards.cards, cards.EXAMPLES),
     "compare": (compare.compare, compare.EXAMPLES),
     "fetch": (fetch.fetch, fetch.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),

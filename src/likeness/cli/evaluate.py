@@ -104,11 +104,13 @@ def evaluate(
 def _tell(summary: dict[str, Any], *, run: Path, as_json: bool) -> None:
     """The table, what is missing from it and why, and every input that was left out."""
     from likeness.evaluate.aggregate import table_of
+    from likeness.evaluate.cards import card_table
 
     path, table = run / "evaluation" / "summary.json", table_of(summary)
     counts = f"{counted(summary['num_samples'], 'picture')} of {counted(summary['num_cases'], 'case')}"
     left_out = told_left_out(summary["left_out"], where=f'{path} ("left_out")')
     text = f"{summary['benchmark']}: {counts}\n\n{_aligned_table(table)}\n\n{_gaps(table)}{left_out}"
+    text += _under_cards(card_table(summary["cards"]), refused=summary["cards_refused"])
     text += f"{_further(summary['encoders'])}{path}. Next: likeness report {run}"
     answer({"summary": path, "table": table, **summary}, text=text, as_json=as_json)
 
@@ -130,6 +132,28 @@ def _aligned_table(rows: Sequence[dict[str, Any]]) -> str:
         cells = [label, numbers[0], interval, *numbers[1:], str(row["n"]), str(row["missing"])]
         table.add_row(*(Text(cell) for cell in cells))
     return aligned(table)
+
+
+def _under_cards(rows: Sequence[dict[str, Any]], *, refused: dict[str, str]) -> str:
+    """The measured columns of each protocol card as a table, then why others have no number; "" without cards."""
+    from rich.box import ASCII_DOUBLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=ASCII_DOUBLE_HEAD, show_edge=False, pad_edge=False)
+    for name in ("card", "column", "mean", "95% interval", "floor", "ceiling", "n", "coverage"):
+        table.add_column(name, justify="left" if name in ("card", "column") else "right", no_wrap=True)
+    measured = [row for row in rows if row["mean"] is not None]
+    for row in measured:
+        ends = [_number(row["ci_low"]), _number(row["ci_high"])]
+        interval = "-" if "-" in ends else " to ".join(ends)
+        coverage = "-" if row["coverage"] is None else f"{row['coverage']:.1%}"
+        numbers = [_number(row[name]) for name in ("floor", "ceiling")]
+        cells = [row["card"], row["column"], _number(row["mean"]), interval, *numbers, str(row["n"]), coverage]
+        table.add_row(*(Text(cell) for cell in cells))
+    gaps = [f"not measured, {row['card']}, {row['column']}: {row['reason']}" for row in rows if row["mean"] is None]
+    gaps += [f"{name} does not apply: {reason}" for name, reason in refused.items()]
+    return (f"{aligned(table)}\n\n" if measured else "") + "".join(f"{gap}\n" for gap in gaps)
 
 
 def _further(encoders: dict[str, str]) -> str:

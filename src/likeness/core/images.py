@@ -204,6 +204,24 @@ def png_text(path: Path | str) -> dict[str, str]:
         raise DataError(f"{path}: expected a whole PNG, got {error}; remove the file and run again.") from error
 
 
+def png_notes(path: Path | str) -> dict[str, str]:
+    """The text chunks of a PNG that stand before its pixels, of which none is decoded; {} for other pictures.
+
+    Raises: DataError when the file is missing or damaged, or claims more pixels or text than a picture may have.
+    """
+    path = Path(path)
+    _require_content(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
+                text: dict[str, str] = getattr(image, "text", {}) if image.format == "PNG" else {}
+                return {str(key): str(value) for key, value in text.items()}
+    except (*_DAMAGED, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        told = str(error).partition("\n")[0][:120]
+        raise DataError(f"{path}: expected a whole picture, got {told}; replace it.") from error
+
+
 def fit_reference(image: Image.Image, *, long_side: int, multiple: int) -> Image.Image:
     """The reference picture at the size the backbone reads: long side `long_side`, both sides multiples of `multiple`.
 

@@ -56,7 +56,9 @@ class Sam2Segmenter(AskedEncoder[Segment]):
 
     def _seen(self, picture: Image.Image) -> Any:
         squashed = picture.resize((self.side, self.side), Image.Resampling.BILINEAR)
-        pixels = (np.asarray(squashed, dtype=np.float32) / 255 - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32)
+        pixels = (np.asarray(squashed, dtype=np.float32) / 255 - np.array(MEAN, dtype=np.float32)) / np.array(
+            STD, dtype=np.float32
+        )
         return self.model.get_image_embeddings(torch.from_numpy(pixels.transpose(2, 0, 1)[None]).to(self.device))
 
     def _answer(self, picture: Image.Image, seen: Any, text: str) -> Segment:

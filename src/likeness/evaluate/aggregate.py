@@ -44,7 +44,7 @@ def _summary_row(rows: Sequence[Row], *, key: str, kind: str, num_missing: int) 
     values = np.array([row["values"][key]["value"] for row in rows], dtype=np.float64)  # null becomes NaN
     interval = mean_interval(values, [shown_in(row) for row in rows], prompts=[row["prompt"] for row in rows])
     interval = interval.within(*facts.range)
-    reason = "; ".join(_reasons(rows, key=key, num_missing=num_missing)) or interval.reason
+    reason = "; ".join(reasons_of(rows, key=key, num_missing=num_missing)) or interval.reason
     return {
         "row": kind,
         "metric": facts.name,
@@ -79,7 +79,7 @@ def to_json(interval: Interval) -> Row:
     return {name: value if value == value else None for name, value in interval._asdict().items()}  # NaN equals nothing
 
 
-def _reasons(rows: Sequence[Row], *, key: str, num_missing: int) -> list[str]:
+def reasons_of(rows: Sequence[Row], *, key: str, num_missing: int) -> list[str]:
     """Why values are missing, each reason once with its count."""
     notes = Counter(row["values"][key]["note"] for row in rows if row["values"][key]["value"] is None)
     reasons = [f"{count} x {note}" for note, count in sorted(notes.items(), key=lambda item: (-item[1], item[0]))]

@@ -19,6 +19,7 @@ from likeness.evaluate.beside import agreements, correlations, leakage_matrices,
 from likeness.evaluate.scored import (
     Method,
     Scored,
+    different_cards,
     other_encoder,
     read_scored,
     read_summary,
@@ -39,8 +40,9 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     summary.json gives a place in the order "compared", over all benchmarks together where there are several, then by
     benchmark: its label and direction, both means over the samples that both have, and the difference after - before as
     an `Interval` (ends null where its `reason` says why).
-    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases or
-    was measured by other encoders.
+    "cards" of a run are the protocol cards that both sides were scored under.
+    Raises: DataError when a run was not evaluated, or before summary.json told of its metrics, or has other cases, or
+    was measured by other encoders or under other cards.
     """
     pairs = [(read_scored(old), read_scored(new)) for old, new in zip(before, after, strict=True)]
     for pair in pairs:
@@ -53,6 +55,7 @@ def compare_runs(before: Sequence[Path], after: Sequence[Path], *, out: Path) ->
     rows = [_row(key, facts=metrics[key], benchmark=name, pairs=some) for key in compared for name, some in groups]
     runs = [
         {"benchmark": name, "before": old.summary["inputs_sha256"], "after": new.summary["inputs_sha256"]}
+        | ({"cards": list(old.summary["cards"])} if old.summary.get("cards") else {})
         for name, [(old, new)] in named
     ]
     comparison = {"runs": runs, "rows": [row for row in rows if row is not None]}
@@ -76,6 +79,8 @@ def why_not_compared(before: Path, after: Path) -> str:
         return "Nothing is compared, because these runs have different cases."
     if name := other_encoder(*summaries):
         return f"Nothing is compared, because these runs were measured with different weights of {name}."
+    if cards := different_cards(*summaries):
+        return f"Nothing is compared, because these runs were scored under different cards: {cards[0]} and {cards[1]}."
     return ""
 
 

@@ -22,6 +22,7 @@ from likeness.core.stats.intervals import INTERVAL
 from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
+from likeness.evaluate.cards import under_cards
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
 from likeness.evaluate.features import FeatureStore, user_features
 from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
@@ -134,7 +135,8 @@ def evaluate_run(
     file or in the run folder when None). Several runs of the same cases need `bounds` only once. `workers` processes
     look at pictures (None: as many as pay) and keep what they see in the folder `features` (None: the user's own,
     `user_features`); no value depends on either.
-    "left_out" of the summary is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
+    "cards" of the summary has the same values under each protocol card that applies (`evaluate/cards.py`).
+    "left_out" is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
     file, rows and pictures that `generate` rejected, missing and damaged pictures, pictures that belong to no case.
     Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` these are only listed.
     """
@@ -181,7 +183,9 @@ def _write(
     if output.is_dir():
         remove_stale_temporaries(output)
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
+    images = _foreign_images(plan.found, folder=output.parent)
     scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
+    scores = [row | images.get(row["id"], {}) for row in scores]
     write_jsonl(output / "scores.jsonl", scores)
     (output / "bounds.jsonl").unlink(missing_ok=True)
     if plan.bounds:
@@ -191,9 +195,18 @@ def _write(
     return summary
 
 
+def _foreign_images(found: Found, *, folder: Path) -> dict[str, dict[str, str]]:
+    """By sample, where its picture lies, for pictures whose names do not say it and that no manifest.jsonl lists."""
+    if found.layout == "names" or (folder / "manifest.jsonl").is_file():
+        return {}
+    return {each.id: {"image": each.image.relative_to(folder).as_posix()} for each in found.samples}
+
+
 def _require_complete(listed: CasesFile, found: Found, *, allow_missing: bool, folder: Path) -> None:
     if not found.samples:
-        got = f"none of {len(listed.cases)} cases (first: {listed.cases[0].id})"
+        refused = [*found.reasons.values(), *(row.reason for row in found.rows)]
+        first = f"; first picture left out: {refused[0]}" if refused else ""
+        got = f"none of {len(listed.cases)} cases (first: {listed.cases[0].id}){first}"
         wanted = "pictures named <case_id>.png or <case_id>-<k>.png"
         raise DataError(f"{folder}: expected {wanted}, found {got}; check the names.")
     if found.missing and not allow_missing:
@@ -276,11 +289,13 @@ def _summary(
         "num_samples": len(plan.found.samples),
         "missing_images": list(plan.found.missing),
         "extra_images": list(plan.found.extra),
+        "layout": plan.found.layout,
         "left_out": [row.model_dump() for row in left_out],
         "protocol": PROTOCOL,
         "encoders": plan.encoders,
         "metrics": {metric.facts.key: metric.facts.shown() for metric in plan.metrics},
         "rows": summary_rows(kinds, num_missing=len(plan.found.missing)),
+        **under_cards(kinds, cases=plan.cases, benchmark=plan.benchmark, encoders=plan.encoders),
         "versions": package_versions(*PACKAGES),
         **tallies(kinds["generated"]),
     }

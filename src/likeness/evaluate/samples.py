@@ -4,35 +4,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_jsonl
 from likeness.core.images import SUFFIXES, pictures_in, unread_pictures_in
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
-from likeness.evaluate.stellar_folder import told_by_json
+from likeness.evaluate.layouts import LAYOUTS, STATED, read_layout
+from likeness.evaluate.layouts.told import OUTSIDE, Sample, Told, is_inside
 
-
-@dataclass(frozen=True)
-class Sample:
-    """The k-th generated picture of a case."""
-
-    case: Case
-    k: int
-    image: Path
-
-    @property
-    def id(self) -> str:
-        """Its name in rows of scores."""
-        return f"{self.case.id}-{self.k}"
+__all__ = ["Found", "Sample", "find_samples", "without_samples"]
 
 
 @dataclass(frozen=True)
 class Found:
     """Samples in case order, then by k; `missing` names what has no picture, `extra` pictures that belong nowhere.
 
-    `damaged` are missing ones whose file is there but cannot be read; `reasons` say of some extra ones why.
+    `damaged` are missing ones whose file is there but cannot be read; `reasons` say of some extra ones why. `rows` of a
+    manifest are left out; `layout` names who told: "names", or a reader of `evaluate/layouts`.
     """
 
     samples: tuple[Sample, ...]
@@ -40,14 +28,17 @@ class Found:
     extra: tuple[str, ...]
     damaged: tuple[LeftOut, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    rows: tuple[LeftOut, ...] = ()
+    layout: str = "names"
 
     def left_out(self) -> list[LeftOut]:
-        """What no number is of: places without a picture, damaged pictures, pictures without a place."""
+        """What no number is of: places without a picture, damaged ones, rows and pictures without a place."""
         damaged = {row.where for row in self.damaged}
         gaps = [name for name in self.missing if name not in damaged]
         return [
             *(LeftOut.at(name, "expected a picture, found none; make it and evaluate again.") for name in gaps),
             *self.damaged,
+            *self.rows,
             *(LeftOut.at(name, self.reasons.get(name) or _stray(name)) for name in self.extra),
         ]
 
@@ -69,35 +60,46 @@ def without_samples(found: Found, reasons: Mapping[str, str]) -> Found:
 def find_samples(folder: Path, *, cases: Sequence[Case]) -> Found:
     """The samples of a run folder, or of a folder of pictures named <case_id>.png or <case_id>-<k>.png.
 
-    A manifest.jsonl with case_id, image and optionally k is followed where there is one; then JSON in Stellar's layout
-    of a method; else names decide, in `folder`/images where that exists. png, jpg and webp are read.
+    A manifest (`layouts/manifests.py`) is followed where there is one; then JSON in Stellar's layout of a method; else
+    names decide, in `folder`/images where that exists; where none is the name of a case, another layout of LAYOUTS may
+    tell. png, jpg and webp are read; a link that leaves the folder is not.
     Raises: DataError when the folder is absent, a manifest row is malformed, or two pictures claim the same place.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of pictures, found none; check the path.")
-    manifest = folder / "manifest.jsonl"
-    by_id = {case.id: case for case in cases}
-    pictures, reasons = pictures_in(folder), dict[Path, str]()
-    if manifest.is_file():
-        claimed, absent, extra = _from_manifest(manifest, cases=by_id)
-        listed = {path.resolve() for path in (*(sample.image for sample in claimed), *extra)}
-        extra += [path for path in pictures if path.resolve() not in listed]
-    elif told := told_by_json(pictures, cases=cases):
-        claimed = [Sample(case, 0, path) for path, case in told.cases.items()]
-        absent, extra, reasons = [], list(told.refused), told.refused
-    else:
-        placed = {path: _place(path.stem, cases=by_id) for path in pictures}
-        claimed = [Sample(*place, path) for path, place in placed.items() if place]
-        absent, extra = [], [path for path, place in placed.items() if not place]
-    extra += unread_pictures_in(folder)
-    _require_apart(claimed)
+    pictures = pictures_in(folder)
+    layout, told = _told(folder, pictures, cases=cases)
+    extra = {path: "" for path in unread_pictures_in(folder)} | told.refused
+    _require_apart(told.claimed)
     order = {case.id: index for index, case in enumerate(cases)}
-    covered = {sample.case.id for sample in (*claimed, *absent)}
-    missing = sorted(sample.id for sample in absent) + [case.id for case in cases if case.id not in covered]
-    samples = sorted(claimed, key=lambda sample: (order[sample.case.id], sample.k))
+    covered = {sample.case.id for sample in (*told.claimed, *told.absent)}
+    missing = sorted(sample.id for sample in told.absent) + [case.id for case in cases if case.id not in covered]
+    samples = sorted(told.claimed, key=lambda sample: (order[sample.case.id], sample.k))
     names = {path: path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name for path in extra}
-    why = {names[path]: reason for path, reason in reasons.items()}
-    return Found(tuple(samples), tuple(missing), tuple(sorted(names.values())), reasons=why)
+    why = {names[path]: reason for path, reason in extra.items() if reason}
+    found = Found(tuple(samples), tuple(missing), tuple(sorted(names.values())), reasons=why)
+    return replace(found, layout=layout, rows=tuple(told.rows))
+
+
+def _told(folder: Path, pictures: Sequence[Path], *, cases: Sequence[Case]) -> tuple[str, Told]:
+    """The name of the folder's layout and what it tells: stated places, else names of ours, else other tools'."""
+    if stated := read_layout(STATED, folder, pictures, cases=cases):
+        return stated
+    own = _by_name(folder, pictures, cases={case.id: case for case in cases})
+    return own if own[1].claimed else read_layout(LAYOUTS, folder, pictures, cases=cases) or own
+
+
+def _by_name(folder: Path, pictures: Sequence[Path], *, cases: dict[str, Case]) -> tuple[str, Told]:
+    told = Told()
+    for path in pictures:
+        place = _place(path.stem, cases=cases)
+        if place is None:
+            told.refused[path] = ""
+        elif is_inside(path, folder):
+            told.claimed.append(Sample(*place, path))
+        else:
+            told.refused[path] = OUTSIDE
+    return "names", told
 
 
 def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
@@ -106,29 +108,6 @@ def _place(stem: str, *, cases: dict[str, Case]) -> tuple[Case, int] | None:
         return cases[stem], 0
     match = re.fullmatch(r"(.+)-(\d{1,9})", stem)
     return (cases[match[1]], int(match[2])) if match and match[1] in cases else None
-
-
-def _from_manifest(path: Path, *, cases: dict[str, Case]) -> tuple[list[Sample], list[Sample], list[Path]]:
-    """Samples with a picture, samples whose picture is absent, pictures of unknown cases."""
-    claimed, absent, foreign = list[Sample](), list[Sample](), list[Path]()
-    for number, row in enumerate(read_jsonl(path), start=1):
-        if not _is_placed(row):
-            wanted = '{"case_id": text, "image": text, "k"?: whole number from 0}'
-            raise DataError(f"{path}:{number}: expected {wanted}, got {str(row)[:80]}; correct the row.")
-        case, image = cases.get(row["case_id"]), path.parent / row["image"]
-        if case is None:
-            foreign.append(image)
-        else:
-            (claimed if image.is_file() else absent).append(Sample(case, row.get("k", 0), image))
-    return claimed, absent, foreign
-
-
-def _is_placed(row: Any) -> bool:
-    """Whether a manifest row says in the right types which picture of which case it is."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("case_id", "image")):
-        return False
-    k = row.get("k", 0)
-    return isinstance(k, int) and not isinstance(k, bool) and k >= 0
 
 
 def _require_apart(samples: Sequence[Sample]) -> None:

@@ -1,5 +1,6 @@
 """Evaluated runs read for comparisons: what was measured of each picture, and by what pictures are alike."""
 
+import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
+from likeness.core.hashing import json_sha256
 from likeness.core.records import case_file, read_cases
 from likeness.core.stats.intervals import Interval, mean_interval
 from likeness.core.stats.paired import Pairs, joined
@@ -82,14 +84,45 @@ def other_encoder(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     return next((name for name in here if name in there and here[name] != there[name]), "")
 
 
+def different_cards(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What two summaries were scored under, where one table must not hold both; None where it may.
+
+    Cards differ by name with version, by the hash of what stands on them, and by the encoders of their numbers.
+    """
+    old, new = (_cards_of(summary) for summary in (first, second))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            return _told(name, old), _told(name, new)
+    return None
+
+
+def _cards_of(summary: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Card -> the hash of it and, by column, the encoders that its numbers were measured with."""
+    found = summary.get("cards") or {}
+    return {
+        name: (str(card.get("sha256")), {row["column"]: json.dumps(row.get("encoders")) for row in card["rows"]})
+        for name, card in found.items()
+    }
+
+
+def _told(name: str, found: Mapping[str, tuple[str, dict[str, str]]]) -> str:
+    if name not in found:
+        return ", ".join(found) or "no card"
+    sha256, encoders = found[name]
+    return f"{name} (hash {sha256[:12]}, encoders {json_sha256(encoders)[:12]})"
+
+
 def require_comparable(first: Scored, other: Scored) -> None:
-    """Raises: DataError unless both runs have the same cases, measured by the same encoders."""
+    """Raises: DataError unless both runs have the same cases, measured by the same encoders under the same cards."""
     if not same_cases(first.folder, other.folder):
         what = f"{other.folder}: expected the cases of {first.folder}, got others"
         raise DataError(f"{what}; draw the same cases with both models.")
     if name := other_encoder(first.summary, other.summary):
         what = f"{other.folder}: expected the encoder {name} with the weights of {first.folder}, got others"
         raise DataError(f"{what}; evaluate both runs with the same.")
+    if cards := different_cards(first.summary, other.summary):
+        what = f"{other.folder}: expected numbers under the cards of {first.folder} ({cards[0]}), got {cards[1]}"
+        raise DataError(f"{what}; evaluate both with the same encoders and package.")
 
 
 class Values(NamedTuple):

@@ -2,23 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from likeness.core.errors import DataError
 from likeness.core.records import Case
 from likeness.data.formats.stellar_files import MethodRow, filled, picture_name, read_record
+from likeness.evaluate.layouts.told import OUTSIDE, Told, is_inside
 
 _Key = tuple[str, int, str]  # person's folder, number of the photo, prompt
 
 
-class Told(NamedTuple):
-    """The case of each picture, and why the others have none."""
-
-    cases: dict[Path, Case]
-    refused: dict[Path, str]
-
-
-def told_by_json(pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | None:
+def told_by_json(folder: Path, pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | None:
     """Which picture answers which case; None where no picture has a JSON in Stellar's manner beside it.
 
     The last two parts of `image_path` and the prompt decide, by cases whose ids end in NNN-I-PP. Pictures of a prompt
@@ -33,12 +26,9 @@ def told_by_json(pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | N
             waiting.setdefault(key, []).append(case)
     if not waiting:
         return None
-    told = Told({}, {})
+    told = Told()
     for path in pictures:
-        try:
-            told.cases[path] = _case_of(path, waiting)
-        except DataError as error:
-            told.refused[path] = str(error)
+        told.claim(path, lambda path=path: (_case_of(path, folder, waiting), 0))
     return told
 
 
@@ -47,11 +37,13 @@ def _key(case: Case) -> _Key | None:
     return (name.person, name.photo, filled(case.prompt)) if name else None
 
 
-def _case_of(path: Path, waiting: dict[_Key, list[Case]]) -> Case:
+def _case_of(path: Path, folder: Path, waiting: dict[_Key, list[Case]]) -> Case:
     """Raises: DataError saying why the picture belongs to no case."""
     name, beside = picture_name(path.stem), path.with_suffix(".json")
     if name is None:
         raise DataError("expected the name NNN-I-PP of Stellar's layout, got another; rename or remove it.")
+    if not (is_inside(path, folder) and is_inside(beside, folder)):
+        raise DataError(OUTSIDE)
     if not beside.is_file():
         raise DataError(f"expected {beside.name} beside it, found none; copy it too.")
     row = read_record(beside, MethodRow)

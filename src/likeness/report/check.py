@@ -189,7 +189,7 @@ _TABLES = dict.fromkeys(("model", "settings", "settings_in_force", "versions"), 
 IDENTITY = record({}, {**_TABLES, "benchmark": maybe(text)})
 MANIFEST_ROW = record({"id": text, "case_id": text, "image": text}, {**_TABLES, "notes": maybe(listed(text))})
 _VALUE = record({}, {"value": maybe(number), "note": maybe(text)})
-SCORES_ROW = record({"id": text, "case_id": text, "values": named(_VALUE)})
+SCORES_ROW = record({"id": text, "case_id": text, "values": named(_VALUE)}, {"image": maybe(text)})
 REJECTED_ROW = record({"where": text, "reason": text})
 COMMANDS = named(text)
 _ENDS: dict[str, Shape] = {"mean": maybe(number), "ci_low": maybe(number), "ci_high": maybe(number)}
@@ -206,12 +206,22 @@ METRIC = record(
     },
     {"range": maybe(listed(maybe(number)))},
 )
+CARD_ROW = record(
+    {"column": text, **_ENDS, "n": count, "higher_is_better": flag},
+    {**dict.fromkeys(("floor", "ceiling", "coverage"), maybe(number)), "reason": maybe(text), "scale": maybe(text)},
+)
+_PUBLISHED = record({"method": text, "source": text, "values": named(number)}, {"note": maybe(text)})
+CARD = record(
+    {"title": text, "rows": listed(CARD_ROW)},
+    {"sha256": maybe(text), "cases": maybe(text), "published": listed(_PUBLISHED)},
+)
 SUMMARY = record(
     {"rows": listed(SUMMARY_ROW)},
     {
         "benchmark": maybe(text),
         "metrics": maybe(named(METRIC)),
         "attributes": maybe(named(record({"share_right": number, "n": count}))),
+        "cards": maybe(named(CARD)),
         "missing_images": listed(text),
         "extra_images": listed(text),
     },

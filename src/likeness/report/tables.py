@@ -134,6 +134,11 @@ class Run:
         return [lines[name] for name in in_order(self.metrics, "headline") if name in lines]
 
     @property
+    def cards(self) -> Json:
+        """Protocol card -> what summary.json says of the run under it; empty where no card applies."""
+        return self.summary.get("cards") or {}
+
+    @property
     def attributes(self) -> list[tuple[str, float, int]]:
         """Attribute, share of subjects in which it reads right, number of subjects; empty where nothing is labelled."""
         rows = self.summary.get("attributes") or {}
@@ -284,10 +289,11 @@ def flatten(value: Any, *, prefix: str = "") -> list[tuple[str, str]]:  # any JS
 
 
 def _manifest_of(folder: Path, *, scores: Sequence[Json]) -> list[Json]:
-    """Manifest rows for pictures made elsewhere, found by the names that `likeness evaluate` accepts."""
+    """Manifest rows for pictures made elsewhere: where the row says, else by the names that `evaluate` accepts."""
     files = {path.stem: path.relative_to(folder) for path in pictures_in(folder)}
     absent = Path("images/absent")
-    return [{**row, "image": files.get(row["id"]) or files.get(row["case_id"], absent)} for row in scores]
+    named = [row.get("image") or files.get(row["id"]) or files.get(row["case_id"], absent) for row in scores]
+    return [{**row, "image": image} for row, image in zip(scores, named, strict=True)]
 
 
 def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) -> dict[str, tuple[ScoredSample, ...]]:
