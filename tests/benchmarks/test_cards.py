@@ -95,6 +95,7 @@ def test_the_cases_of_the_drawn_world_hash_to_the_cards(name: str) -> None:
 
     card = cards()[name]
     benchmark, count = card.cases.benchmark, card.cases.count
+    assert isinstance(count, int)
     assert count == world.NUM_CASES[benchmark]
     drawn = [(world._case_id(benchmark, i, split="test"), world.SCENARIOS[benchmark](i, "test")) for i in range(count)]
     assert cases_sha256([Case(id=name, prompt=caption(what)) for name, what in drawn]) == card.cases.sha256

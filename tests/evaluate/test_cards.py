@@ -8,7 +8,7 @@ import pytest
 from likeness.benchmarks.cards import Card, cases_sha256
 from likeness.core.records import Case, Labels
 from likeness.evaluate.cards import Applied, applies, encoder_fault, under_cards
-from likeness.evaluate.compare import different_cards
+from likeness.evaluate.scored import different_cards
 
 CASES = [Case(id=f"toy-{number}", prompt=f"a toy {number}") for number in range(4)]
 SHA256 = cases_sha256(CASES)

@@ -43,8 +43,7 @@ def put(folder: Path, *names: str, **text: str) -> Path:
         notes.add_text(key, value)
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        suffix = Path(name).suffix
-        Image.new("RGB", (4, 4)).save(folder / name, **({"pnginfo": notes} if suffix == ".png" else {}))
+        Image.new("RGB", (4, 4)).save(folder / name, pnginfo=notes)  # other formats ignore the notes
     return folder
 
 

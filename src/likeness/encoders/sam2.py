@@ -20,7 +20,8 @@ from likeness.encoders.asking import AskedEncoder
 from likeness.encoders.base import encoder_id, load_whole
 from likeness.encoders.pose import box_sides
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 @dataclass(frozen=True)
