@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     reason="src/likeness/assets/embedded lacks its checkpoints: `git lfs pull`, or `likeness world pretrain`",
 )
 
-MEGABYTES = 40
+MEGABYTES = 65
 KILLS = 20
 runner = CliRunner()
 

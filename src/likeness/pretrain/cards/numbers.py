@@ -15,8 +15,13 @@ Card = dict[str, object]
 
 
 def share(values: Sequence[float], groups: Sequence[str]) -> Card:
-    """A mean with its interval; a number that could not be computed is null, and `reason` says why."""
+    """A mean with its interval, which stays within 0 and 1 where all values do.
+
+    A number that could not be computed is null, and `reason` says why.
+    """
     interval = mean_interval(list(values), list(groups))
+    if all(0 <= value <= 1 for value in values if not math.isnan(value)):
+        interval = interval.within(0, 1)
     numbers = {"mean": interval.mean, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
     rounded = {name: None if math.isnan(value) else round(value, 4) for name, value in numbers.items()}
     return {**rounded, "n": interval.n, "n_subjects": interval.n_subjects, "reason": interval.reason}
