@@ -152,3 +152,12 @@ def test_embedded_weights_that_are_no_default_serve_the_drawn_world_alone() -> N
     assert "subjects" not in WORLD_ENCODERS
     with pytest.raises(ConfigError, match="add --encoder subjects=WEIGHTS"):
         further_encoders(["roles"], usual=PHOTO_ENCODERS)
+
+
+def test_a_metric_by_its_name_is_all_its_columns_and_takes_embedded_weights_for_the_drawn_world() -> None:
+    found = further_encoders(["ips", "goa", "rfs_c"], usual=WORLD_ENCODERS)
+    assert {name: found[name] for name in ("faces", "owl", "relation_clip")} == {
+        "faces": "faces", "owl": "detector", "relation_clip": "relations",
+    }  # fmt: skip
+    assert further_encoders(["ips_fixed"], usual=WORLD_ENCODERS) == further_encoders(["ips"], usual=WORLD_ENCODERS)
+    assert further_encoders(["ips"], usual=PHOTO_ENCODERS)["faces"] == "dlib"

@@ -93,15 +93,16 @@ def choose_encoders(benchmark: str | None, *, cases: Path, is_embedded: bool) ->
 def further_encoders(metrics: Sequence[str], *, usual: Mapping[str, str]) -> dict[str, str]:
     """Encoder -> weights: the `usual` ones and those that the named metrics need besides.
 
-    Those are embedded ones where the usual ones are, else the published ones.
+    Those are embedded ones where the usual ones are, else the published ones. "ips" stands for all columns of IPS.
     Raises: ConfigError for a metric that is none of METRICS, and for one whose weights must be named.
     """
     specs = dict(usual)
     is_world = any(spec == ENCODERS[name].world for name, spec in usual.items())
     for key in metrics:
-        if key not in METRICS:
+        named = [metric.facts for name, metric in METRICS.items() if key in (name, metric.facts.name)]
+        if not named:
             raise ConfigError(f"--metric: expected one of {', '.join(METRICS)}, got {key!r}; see evaluate --list.")
-        for name in METRICS[key].facts.needs:
+        for name in dict.fromkeys(name for facts in named for name in facts.needs):
             facts = ENCODERS[name]
             drawn = (facts.world or facts.embedded) if is_world else None
             spec = specs.get(name) or drawn or facts.photo or facts.published
