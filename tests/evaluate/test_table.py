@@ -150,8 +150,8 @@ def test_a_metric_that_fails_fails_alone(run: Evaluate, encoders: Encoders) -> N
 def test_embedded_weights_that_are_no_default_serve_the_drawn_world_alone() -> None:
     assert further_encoders(["roles"], usual=WORLD_ENCODERS)["subjects"] == "subjects"
     assert "subjects" not in WORLD_ENCODERS
-    with pytest.raises(ConfigError, match="add --encoder subjects=WEIGHTS"):
-        further_encoders(["roles"], usual=PHOTO_ENCODERS)
+    with pytest.raises(ConfigError, match="add --encoder face_attributes=WEIGHTS"):
+        further_encoders(["aps"], usual=PHOTO_ENCODERS)
 
 
 def test_a_metric_by_its_name_is_all_its_columns_and_takes_embedded_weights_for_the_drawn_world() -> None:
