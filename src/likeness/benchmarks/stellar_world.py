@@ -13,13 +13,13 @@ from PIL import Image
 
 from likeness.benchmarks import BENCHMARKS
 from likeness.benchmarks.stellar_prompts import NUM_FREE, NUM_TEMPLATES, SUBJECT, objects, prompts_of
-from likeness.core.files import atomic_write_text, write_jsonl
+from likeness.benchmarks.world import drawn_cases
+from likeness.core.files import atomic_write_text
 from likeness.core.images import save_png
 from likeness.core.jobs import Progress
 from likeness.core.kinds import Split
-from likeness.core.records import CasesFile, read_cases
+from likeness.core.records import CasesFile
 from likeness.core.rng import seed_for
-from likeness.core.runs import grow_run, hold_run, open_run
 from likeness.data.formats.stellar_files import filled, write_person
 from likeness.world.face_attributes import face_attributes
 from likeness.world.identity import Identity, sample_identity
@@ -46,19 +46,19 @@ def build(
     Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
     """
     count = NUM_CASES if limit is None else min(limit, NUM_CASES)
-    path = folder / "cases.jsonl"
-    facts = {"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE}
-    identity = {"kind": "world_benchmark", **facts}
-    grow_run(folder, identity=identity, key="num_cases", may_grow=lambda old: isinstance(old, int) and old < count)
-    open_run(folder, identity=identity)
-    with hold_run(folder):
-        wanted = [path, *(file for index in range(count) for file in _files(index, split=split, folder=folder))]
-        if all(file.is_file() for file in wanted) and len(read_cases(path).cases) == count:
-            progress(count, count)
-        else:
-            _write_people(min(count, NUM_PEOPLE), split=split, folder=folder)
-            write_jsonl(path, _cases(count, split=split, folder=folder, progress=progress))
-    return read_cases(path)
+
+    def rows() -> Iterator[dict[str, object]]:
+        _write_people(min(count, NUM_PEOPLE), split=split, folder=folder)
+        yield from _cases(count, split=split, folder=folder, progress=progress)
+
+    files = (file for index in range(count) for file in _files(index, split=split, folder=folder))
+    return drawn_cases(
+        folder,
+        facts={"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE},
+        is_drawn=lambda: all(file.is_file() for file in files),
+        rows=rows,
+        progress=progress,
+    )
 
 
 def place(index: int) -> tuple[int, int, int]:

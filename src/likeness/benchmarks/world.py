@@ -73,17 +73,37 @@ def build(
     Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
     """
     count = NUM_CASES[name] if limit is None else min(limit, NUM_CASES[name])
-    path = folder / "cases.jsonl"
-    facts = {"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE}
-    identity = {"kind": "world_benchmark", **facts}
+    return drawn_cases(
+        folder,
+        facts={"name": name, "version": BENCHMARKS[name].version, "split": split, "num_cases": count, "size": SIZE},
+        is_drawn=lambda: all(_is_drawn(name, index, split=split, folder=folder) for index in range(count)),
+        rows=lambda: _cases(name, count, split=split, folder=folder, progress=progress),
+        progress=progress,
+    )
+
+
+def drawn_cases(
+    folder: Path,
+    *,
+    facts: dict[str, object],
+    is_drawn: Callable[[], bool],
+    rows: Callable[[], Iterator[dict[str, object]]],
+    progress: Progress,
+) -> CasesFile:
+    """`folder`/cases.jsonl of a drawn benchmark: as it is where everything is drawn, else written from `rows`.
+
+    `facts` go into run.json; only "num_cases" of them may be less there, and the folder then grows.
+    Raises: OutputError when `folder` is of other cases, holds other files or cannot be written.
+    """
+    path, count, identity = folder / "cases.jsonl", facts["num_cases"], {"kind": "world_benchmark", **facts}
+    assert isinstance(count, int)
     grow_run(folder, identity=identity, key="num_cases", may_grow=lambda old: isinstance(old, int) and old < count)
     open_run(folder, identity=identity)
     with hold_run(folder):
-        drawn = all(_is_drawn(name, index, split=split, folder=folder) for index in range(count))
-        if drawn and path.is_file() and len(read_cases(path).cases) == count:
+        if is_drawn() and path.is_file() and len(read_cases(path).cases) == count:
             progress(count, count)
         else:
-            write_jsonl(path, _cases(name, count, split=split, folder=folder, progress=progress))
+            write_jsonl(path, rows())
     return read_cases(path)
 
 

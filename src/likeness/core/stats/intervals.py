@@ -154,13 +154,13 @@ def _numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " n"]:
 
 def _members(groups: Sequence[Hashable]) -> Int[np.ndarray, "n M"]:
     number: dict[Hashable, int] = {}
-    sets = [sorted({number.setdefault(each, len(number)) for each in _subjects(group)}) for group in groups]
+    sets = [sorted({number.setdefault(each, len(number)) for each in subjects_of(group)}) for group in groups]
     most = max(map(len, sets))
     return np.array([ids + [NO_MEMBER] * (most - len(ids)) for ids in sets])
 
 
-def _subjects(group: Hashable) -> Sequence[Hashable]:
-    """In one order in every process, unlike a set's own, so that rounding is the same."""
+def subjects_of(group: Hashable) -> Sequence[Hashable]:
+    """The members of a frozenset, or the group itself, in one order in every process, so that rounding is the same."""
     return sorted(group, key=repr) if isinstance(group, frozenset) and group else (group,)
 
 

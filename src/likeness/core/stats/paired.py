@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from likeness.core.errors import DataError, MeasurementError
 from likeness.core.rng import seed_for
-from likeness.core.stats.intervals import Interval, Spread, mean_and_spread
+from likeness.core.stats.intervals import Interval, Spread, mean_and_spread, subjects_of
 
 EXACT_UP_TO = 14
 """Units whose 2^n exchanges are all looked at; with more, NUM_EXCHANGES random ones."""
@@ -37,7 +37,8 @@ class Pairs(NamedTuple):
     @property
     def interval(self) -> Interval:
         """The mean difference; missing are those that a side lacks or could not measure."""
-        return self._told(difference(self.differences, self.groups, prompts=self.prompts).interval)
+        found, _ = mean_and_spread(self.differences, self.groups, prompts=self.prompts, differences=True)
+        return self._told(found)
 
     def compared(self) -> "Difference":
         """Everything that is known of the mean difference."""
@@ -104,7 +105,7 @@ def exchange_p(
 def _unit_sums(
     values: NDArray[np.float64], groups: Sequence[Hashable], units: Mapping[Hashable, int]
 ) -> NDArray[np.float64]:
-    """What each unit adds to the mean over groups of the groups' means, largest units first."""
+    """What each unit adds to the mean over groups of the groups' means, ascending."""
     sizes: dict[Hashable, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
@@ -123,15 +124,11 @@ def _units(groups: Sequence[Hashable]) -> dict[Hashable, int]:
         return name
 
     for group in groups:
-        members = _members(group)
+        members = subjects_of(group)
         for other in members[1:]:
             parent[root(other)] = root(members[0])
     number: dict[Hashable, int] = {}
-    return {group: number.setdefault(root(_members(group)[0]), len(number)) for group in dict.fromkeys(groups)}
-
-
-def _members(group: Hashable) -> Sequence[Hashable]:
-    return sorted(group, key=repr) if isinstance(group, frozenset) and group else [group]
+    return {group: number.setdefault(root(subjects_of(group)[0]), len(number)) for group in dict.fromkeys(groups)}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
