@@ -8,7 +8,7 @@ from PIL import Image
 
 from likeness.core.plain import pack, unpack
 from likeness.encoders import load_encoder
-from likeness.encoders.subjects import Detection, SubjectEncoder, luminance, square
+from likeness.encoders.subjects import Detection, SubjectEncoder, small, square
 from likeness.encoders.subjects_seen import SubjectsSeen
 from likeness.world.render import render, render_reference
 from likeness.world.scenario import sample_scenario
@@ -50,12 +50,12 @@ def test_an_identity_is_traits_beside_the_mean_over_scales() -> None:
     image = picture(2)
     (seen,) = encoder.look([image])
     pixels = np.asarray(image, dtype=np.float64)
-    for found, (large, small) in zip(
+    for found, (large, little) in zip(
         seen.subjects,
         ((pixels[:20, :20], pixels[5:15, 5:15]), (pixels[:20, 20:], pixels[5:15, 25:35])),
         strict=True,
     ):
-        units = [m / np.linalg.norm(m) for m in (part.mean((0, 1)) + 1 for part in (large, small))]
+        units = [m / np.linalg.norm(m) for m in (part.mean((0, 1)) + 1 for part in (large, little))]
         mean = (units[0] + units[1]) / np.linalg.norm(units[0] + units[1])
         expected = np.concatenate([[1, 0], mean]) / np.sqrt(2)
         np.testing.assert_allclose(found.identity, expected, atol=1e-6)
@@ -81,12 +81,12 @@ def test_a_square_reaches_beyond_the_picture_in_black() -> None:
     assert cut[:10].max() == cut[30:].max() == cut[:, :10].max() == 0
 
 
-def test_luminance_keeps_the_shape_of_the_picture() -> None:
-    assert luminance(Image.new("RGB", (400, 200), "white")).shape == (48, 96)
-    assert luminance(Image.new("RGB", (1, 3000))).shape == (96, 1)
-    means = luminance(Image.fromarray(np.arange(192 * 192, dtype=np.float32).reshape(192, 192) % 251).convert("RGB"))
+def test_a_small_picture_keeps_its_shape() -> None:
+    assert small(Image.new("RGB", (400, 200), "white")).shape == (48, 96, 3)
+    assert small(Image.new("RGB", (1, 3000))).shape == (96, 1, 3)
+    means = small(Image.fromarray(np.arange(192 * 192, dtype=np.float32).reshape(192, 192) % 251).convert("RGB"))
     block = (np.arange(192 * 192).reshape(192, 192) % 251)[:2, :2].mean()
-    assert means[0, 0] == pytest.approx(block, abs=1)
+    assert means[0, 0] == pytest.approx([block] * 3, abs=1)
 
 
 def test_what_was_seen_is_plain_data() -> None:

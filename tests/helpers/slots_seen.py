@@ -22,10 +22,10 @@ A, B, C = unit(1, 0, 0, 0), unit(0, 1, 0, 0), unit(0, 0, 1, 0)
 """Three who are nothing like each other."""
 
 
-def seen(*found: tuple[float, np.ndarray], grey: np.ndarray | None = None) -> SubjectsSeen:
+def seen(*found: tuple[float, np.ndarray], small: np.ndarray | None = None) -> SubjectsSeen:
     """A picture in which subjects stand side by side: (x of the middle, identity) of each."""
     subjects = tuple(SubjectSeen((x - 0.1, 0.3, x + 0.1, 0.7), 0.9, "", identity) for x, identity in found)
-    return SubjectsSeen(subjects, ALIKE, np.zeros((96, 96), np.uint8) if grey is None else grey)
+    return SubjectsSeen(subjects, ALIKE, np.zeros((96, 96, 3), np.uint8) if small is None else small)
 
 
 def photo(identity: np.ndarray | None, **more: Any) -> Seen:

@@ -12,7 +12,7 @@ from slots_seen import A, B, C, evidence, photo, seen, unit
 from likeness.core.records import Layout
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Measured, NotApplicableError
-from likeness.metrics.copy_index import SIZES, copy_index, correlation
+from likeness.metrics.copy_index import SIZES, Template, copy_index, correlation, template_of
 from likeness.metrics.copy_paste import copy_angle
 from likeness.metrics.leakage_matrix import leaked, read, taken_over
 
@@ -209,28 +209,73 @@ def test_a_copy_is_at_one_and_a_new_picture_of_the_truth_at_minus_one() -> None:
     assert [value.status for value in lost] == ["measured", "nothing_found"]
 
 
-@pytest.mark.parametrize("shape", [(9, 9), (20, 13), (40, 60)])
-def test_correlation_equals_scikit_images(shape: tuple[int, int]) -> None:
+def slow_correlation(picture: np.ndarray, template: Template) -> np.ndarray:
+    """Place by place: Pearson's correlation of the pixels that count, each colour less its mean."""
+    (h, w), (H, W) = template.mask.shape, picture.shape[:2]
+    pattern = template.pixels[template.mask] - template.pixels[template.mask].mean(0)
+    found = np.zeros((H - h + 1, W - w + 1))
+    for y, x in np.ndindex(found.shape):
+        window = picture[y : y + h, x : x + w][template.mask]
+        window = window - window.mean(0)
+        length = np.sqrt((window**2).sum() * (pattern**2).sum())
+        found[y, x] = (window * pattern).sum() / length if length > 1e-6 else 0
+    return found
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (20, 13), (40, 51)])
+def test_correlation_is_that_of_the_pixels_that_count(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(4)
-    picture, template = rng.uniform(size=(40, 60)), rng.uniform(size=shape)
-    expected = match_template(picture, template)
-    np.testing.assert_allclose(correlation(picture, template), expected, atol=1e-9)
-    picture[:15, :20] = 0.5  # flat: no correlation there
-    np.testing.assert_allclose(correlation(picture, template), match_template(picture, template), atol=1e-6)
+    picture = rng.uniform(size=(40, 51, 3))
+    template = Template(rng.uniform(size=(*shape, 3)), rng.uniform(size=shape) > 0.4)
+    np.testing.assert_allclose(correlation(picture, template), slow_correlation(picture, template), atol=1e-9)
+    picture[:25, :20] = 0.5  # flat: no correlation there
+    np.testing.assert_allclose(correlation(picture, template), slow_correlation(picture, template), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [SIZES[0], SIZES[6], SIZES[-1]])
+def test_correlation_of_a_grey_box_equals_scikit_images() -> None:
+    rng = np.random.default_rng(4)
+    picture, pixels = (np.repeat(rng.uniform(size=(*shape, 1)), 3, axis=2) for shape in ((40, 60), (20, 13)))
+    found = correlation(picture, Template(pixels, np.ones((20, 13), dtype=bool)))
+    np.testing.assert_allclose(found, match_template(picture[..., 0], pixels[..., 0]), atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [SIZES[3], SIZES[12], SIZES[-1]])
 @pytest.mark.parametrize("is_mirrored", [False, True])
 def test_a_pasted_reference_is_found_wherever_it_lies(size: float, is_mirrored: bool) -> None:
     rng = np.random.default_rng(6)
     waves = np.add.outer(np.sin(np.arange(48) / 3.7), np.cos(np.arange(48) / 5.1 + 1)) + rng.uniform(0, 0.3, (48, 48))
-    subject = (waves - waves.min()) / np.ptp(waves)
-    side = round(48 * size)
-    small = np.asarray(Image.fromarray(subject.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR))
-    picture = rng.uniform(size=(96, 96))
+    colours = np.stack([waves, waves.T, waves[::-1]], axis=-1)
+    colours = (colours - colours.min()) / np.ptp(colours)
+    round_one = np.hypot(*np.meshgrid(np.arange(48) - 23.5, np.arange(48) - 23.5)) < 22
+    subject, side = Template(colours, round_one), round(48 * size)
+    shrunk = [Image.fromarray(each.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
+              for each in (*colours.transpose(2, 0, 1), round_one)]  # fmt: skip
+    small, inside = np.stack(shrunk[:3], axis=-1), np.asarray(shrunk[3]) > 0.7
+    picture = rng.uniform(size=(96, 96, 3))
     assert copy_index(picture, subject).value < 0.6
-    picture[30 : 30 + side, 11 : 11 + side] = 0.2 + 0.5 * (small[:, ::-1] if is_mirrored else small)
+    made, where = (small[:, ::-1], inside[:, ::-1]) if is_mirrored else (small, inside)
+    picture[30 : 30 + side, 11 : 11 + side][where] = np.array([0.2, 0.1, 0.3]) + 0.5 * made[where]
     assert copy_index(picture, subject).value == pytest.approx(1, abs=1e-4)
+
+
+def test_on_a_plain_backdrop_the_subject_is_what_differs_from_it() -> None:
+    rng = np.random.default_rng(1)
+    photo = np.full((96, 96, 3), 200, dtype=np.uint8)
+    photo[20:60, 30:50] = rng.integers(0, 150, (40, 20, 3))
+    photo[30:40, 35:45] = 200  # a hole in the subject belongs to it
+    found = template_of(seen((0.1, A), small=photo))  # the box lies elsewhere
+    assert found is not None
+    assert found.mask.shape == (40, 20)
+    assert found.mask.all()
+    np.testing.assert_array_equal(found.pixels, photo[20:60, 30:50] / 255)
+
+
+def test_on_a_full_backdrop_the_subject_is_the_middle_of_its_box() -> None:
+    photo = np.random.default_rng(1).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    found = template_of(seen((0.5, A), small=photo))  # a box from (0.4, 0.3) to (0.6, 0.7)
+    assert found is not None
+    assert found.mask.all()
+    np.testing.assert_array_equal(found.pixels, photo[33:67, 44:52] / 255)
 
 
 def test_a_reference_of_one_brightness_or_without_a_subject_is_not_looked_for() -> None:

@@ -34,8 +34,8 @@ class EncoderFacts(NamedTuple):
 
 
 _CLIP_BIGG14 = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@743c27bd53dfe508a0ade0f50698f99b39d03bec"
-_OWL = "google/owlv2-large-patch14-ensemble@main"
-_VLM = "Qwen/Qwen2.5-VL-7B-Instruct@main"
+_OWL = "google/owlv2-large-patch14-ensemble@d638f16c163f70a8b6bd643b2ddbfc8be2c34807"
+_VLM = "Qwen/Qwen2.5-VL-7B-Instruct@cc594898137f460bfe9f0759e9844b3ce807cfb5"
 
 ENCODERS: dict[str, EncoderFacts] = {
     "clip": EncoderFacts(
@@ -198,7 +198,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="Apache-2.0",
-        published="IDEA-Research/grounding-dino-base@main",
+        published="IDEA-Research/grounding-dino-base@12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
     ),
     "vlm": EncoderFacts(
         load="likeness.encoders.vlm:YesNoModel",
@@ -226,7 +226,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="Apache-2.0",
-        published="usyd-community/vitpose-base-simple@main",
+        published="usyd-community/vitpose-base-simple@a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
         embedded="pose",
     ),
     "sam2": EncoderFacts(
@@ -236,7 +236,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="Apache-2.0",
-        published="facebook/sam2.1-hiera-large@main",
+        published="facebook/sam2.1-hiera-large@665f8e2ad61cf5f53d65644ff27c8ee525124610",
     ),
     "dreamsim": EncoderFacts(
         load="likeness.encoders.dreamsim:DreamSimEncoder",

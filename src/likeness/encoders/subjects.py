@@ -16,8 +16,8 @@ from PIL import Image
 from likeness.encoders.base import unit_rows
 from likeness.encoders.subjects_seen import SubjectSeen, SubjectsSeen
 
-LUMINANCE_SIDE = 96
-"""Of the longer side of `SubjectsSeen.luminance`, in px."""
+SMALL_SIDE = 96
+"""Of the longer side of `SubjectsSeen.small`, in px."""
 
 Box = tuple[float, float, float, float]
 
@@ -72,7 +72,7 @@ class SubjectEncoder:
         parts = " + ".join(f"[{part.id}]" for part in (detector, *embedders))
         squares = ", ".join(f"{scale:g}" for scale in scales)
         squares = f"squares of {squares} boxes, mean; alike from {alike:g}"
-        self.id = f"subjects {parts}; {squares}; luminance of {LUMINANCE_SIDE} px, Pillow box filter"
+        self.id = f"subjects {parts}; {squares}; RGB of {SMALL_SIDE} px, Pillow box filter"
 
     def look(self, images: Sequence[Image.Image]) -> list[SubjectsSeen]:
         """The subjects of each picture, surest first, independent of the other pictures."""
@@ -81,7 +81,7 @@ class SubjectEncoder:
         places = [(picture, each) for picture, some in zip(pictures, found, strict=True) for each in some]
         identities = iter(self._identities(places) if places else ())
         return [
-            SubjectsSeen(tuple(_seen(each, next(identities)) for each in some), self.alike, luminance(picture))
+            SubjectsSeen(tuple(_seen(each, next(identities)) for each in some), self.alike, small(picture))
             for picture, some in zip(pictures, found, strict=True)
         ]
 
@@ -105,11 +105,11 @@ def square(picture: Image.Image, box: Box, *, scale: float) -> Image.Image:
     return picture.crop((*first, first[0] + side, first[1] + side))
 
 
-def luminance(picture: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    """The picture in grey (ITU-R 601), made LUMINANCE_SIDE px long by a box filter; the shape is kept."""
-    scale = LUMINANCE_SIDE / max(picture.size)
+def small(picture: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """An RGB picture made SMALL_SIDE px long by a box filter; the shape is kept."""
+    scale = SMALL_SIDE / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    return np.asarray(picture.convert("L").resize((width, height), Image.Resampling.BOX), dtype=np.uint8)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX), dtype=np.uint8)
 
 
 def _seen(found: Detection, identity: Float[np.ndarray, " D"]) -> SubjectSeen:

@@ -32,12 +32,12 @@ class SubjectsSeen:
     """The subjects found in one picture, surest first.
 
     `alike` is the cosine from which this encoder takes two for the same subject, calibrated with its weights.
-    `luminance` is the picture made small, grey, 0 to 255: what a copied place is looked for in.
+    `small` is the picture made small, RGB, 0 to 255: what a copied place is looked for in.
     """
 
     subjects: tuple[SubjectSeen, ...]
     alike: float
-    luminance: UInt8[np.ndarray, "h w"]
+    small: UInt8[np.ndarray, "h w 3"]
 
     @property
     def surest(self) -> SubjectSeen | None:
