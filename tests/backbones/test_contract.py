@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Seeing
+from tiny_klein import build_tiny_klein
 from torch import Tensor, nn
 
 from likeness.backbones import BACKBONES
@@ -30,7 +31,7 @@ def tiny_flux(folder: Path) -> Path:
     return build_tiny_flux(folder, corpus=PROMPTS, config=numbers)
 
 
-TINY: dict[str, Callable[[Path], Path]] = {"flux_uno": tiny_flux}
+TINY: dict[str, Callable[[Path], Path]] = {"flux_uno": tiny_flux, "flux2_klein": build_tiny_klein}
 """A small folder of each kind, whose own options draw a picture in a second."""
 
 

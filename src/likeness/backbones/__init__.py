@@ -27,4 +27,10 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.flux.options:FluxOptions",
         summary="FLUX.1 with UNO's reference images as further tokens",
     ),
+    "flux2_klein": BackboneEntry(
+        load="likeness.backbones.flux2.klein:Flux2Klein",
+        pipeline="Flux2KleinPipeline",
+        options="likeness.backbones.flux2.options:KleinOptions",
+        summary="FLUX.2 klein, base or step-distilled, which takes references natively",
+    ),
 }

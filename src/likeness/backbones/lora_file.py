@@ -21,7 +21,7 @@ from likeness.core.weights import check_safetensors, resolve_adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Change", "Find", "LoraFile", "Target", "read_lora"]
+__all__ = ["Change", "Find", "LoraFile", "Target", "found_by", "read_lora"]
 
 _FILE_NAMES = ("dit_lora.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_PREFIX = "base_model.model."
@@ -58,6 +58,27 @@ class Target(NamedTuple):
 
 Find = Callable[[str], Sequence[Target]]
 """The layers that the name of a module in a file means; none for a name that the network does not have."""
+
+Stack = tuple[str, str, Mapping[str, str]]
+"""A row of blocks: its name in the original code and in diffusers, and name in a block -> layers in ours, by spaces."""
+
+
+def found_by(
+    layers: Mapping[str, object], *, whole: Mapping[str, str], stacks: Sequence[Stack], last: Mapping[str, Target]
+) -> Find:
+    """Finds diffusers' names and, as far as the network has their layers, those of the original code.
+
+    `whole` and `last` are layers outside of the stacks. Every name is also found with "_" for every ".".
+    """
+    names = {name: (Target(layer),) for name, layer in whole.items()} | {name: (one,) for name, one in last.items()}
+    for original, ours, table in stacks:
+        for number in {layer.split(".")[1] for layer in layers if layer.startswith(f"{ours}.")}:
+            for name, parts in table.items():
+                names[f"{original}.{number}.{name}"] = tuple(Target(f"{ours}.{number}.{p}") for p in parts.split())
+    known = {name: targets for name, targets in names.items() if all(target.layer in layers for target in targets)}
+    meanings: dict[str, Sequence[Target]] = {layer: (Target(layer),) for layer in layers} | known
+    flat = {name.replace(".", "_"): targets for name, targets in meanings.items()}
+    return lambda name: meanings.get(name) or flat.get(name, ())
 
 
 @dataclass(frozen=True)

@@ -240,3 +240,22 @@ def fit_reference(image: Image.Image, *, long_side: int, multiple: int) -> Image
     left, top = (resized[0] - kept_width) // 2, (resized[1] - kept_height) // 2
     scaled = to_rgb(image).resize(resized, Image.Resampling.LANCZOS)
     return scaled.crop((left, top, left + kept_width, top + kept_height))
+
+
+def fit_area(image: Image.Image, *, area: int, multiple: int) -> Image.Image:
+    """The reference picture with at most `area` px, centre-cropped so that both sides are multiples of `multiple`.
+
+    Source: diffusers 0.42 `Flux2ImageProcessor` and the references of `Flux2KleinPipeline`.
+    Raises: DataError when the picture is so narrow that nothing would be left.
+    """
+    width, height = image.size
+    scaled = to_rgb(image)
+    if width * height > area:
+        scale = (area / (width * height)) ** 0.5
+        scaled = scaled.resize((int(width * scale), int(height * scale)), Image.Resampling.LANCZOS)
+    kept = [side // multiple * multiple for side in scaled.size]
+    if not all(kept):
+        limit = f"at least {multiple} px on the short side at {area} px in all"
+        raise DataError(f"reference image: expected {limit}, got {width} x {height}; crop it nearer to square.")
+    left, top = ((side - part) // 2 for side, part in zip(scaled.size, kept, strict=True))
+    return scaled.crop((left, top, left + kept[0], top + kept[1]))

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.backbones.base import TokenGrid
-    from likeness.backbones.flux.condition import GuidedCondition
+    from likeness.backbones.flux.condition import FluxCondition
     from likeness.backbones.flux.options import FluxOptions
     from likeness.backbones.flux.uno import FluxUno
+    from likeness.backbones.guided import GuidedCondition
 
 __all__ = ["STRENGTH", "FluxInpainter", "LoadInpainter"]
 
@@ -117,7 +118,7 @@ class FluxInpainter:
         return kept if len(kept) > 1 else [self._strength, 0.0]
 
     def _denoise(
-        self, x0: Tensor, eps: Tensor, region: Tensor, condition: GuidedCondition, *, times: list[float]
+        self, x0: Tensor, eps: Tensor, region: Tensor, condition: GuidedCondition[FluxCondition], *, times: list[float]
     ) -> Tensor:
         """Latents (1, C, h, w): Euler steps inside the region, outside the original at the noise level of each step."""
         backbone = self._backbone

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.backbones.flux.condition import GuidedCondition
 from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.guided import GuidedCondition
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_text, replaced_folder
 from likeness.core.rng import seed_for

@@ -1,11 +1,11 @@
-"""What FLUX is told beside noise and time: one prompt and its references, or the two or three that guidance compares.
+"""What FLUX is told beside noise and time: prompts and their references.
 
 Shapes: B pictures, C latent channels, h x w latent grid, T text tokens, C4 numbers of a token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,31 +49,3 @@ class FluxCondition:
             references=tuple(tokens[index] for tokens in self.references),
             guidance=None if self.guidance is None else self.guidance[index],
         )
-
-
-@dataclass(frozen=True)
-class GuidedCondition:
-    """A condition and the poorer ones that classifier-free guidance leads away from, each where it is needed.
-
-    v = v_empty + s_p (v_prompt - v_empty) + s_r (v_full - v_prompt), s_p the `cfg_scale` and s_r the
-    `reference_cfg_scale`. `prompt_only` is None where both are one s, since then v = v_empty + s (v_full - v_empty),
-    and where there are no references, `empty` where s_p is 1: one to three passes.
-    Source: InstructPix2Pix (Brooks et al., arXiv:2211.09800, equation 3).
-    Differs: prompt before references, not after, since FLUX knows the prompt alone and never references alone.
-    """
-
-    full: FluxCondition
-    prompt_only: FluxCondition | None
-    empty: FluxCondition | None
-    cfg_scale: float | Float[Tensor, "B 1 1 1"]
-    reference_cfg_scale: float | Float[Tensor, "B 1 1 1"]
-
-    def velocity(self, predict: Callable[[FluxCondition], Tensor]) -> Tensor:
-        """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
-        full = predict(self.full)
-        prompt = full if self.prompt_only is None else predict(self.prompt_only)
-        velocity = prompt
-        if self.empty is not None:
-            free = predict(self.empty)
-            velocity = free + self.cfg_scale * (prompt - free)
-        return velocity if self.prompt_only is None else velocity + self.reference_cfg_scale * (full - prompt)

@@ -1,31 +1,43 @@
-"""Opens a stock FluxPipeline folder part by part, so that every refusal names the file or part at fault."""
+"""Opens a stock FluxPipeline folder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness.core.errors import WeightsError
-from likeness.core.weights import require_configs
+from likeness.backbones.folder import (
+    CONFIG,
+    SCHEDULER,
+    TOKENIZER,
+    FolderFacts,
+    check_folder,
+    empty_model,
+    load_model,
+    load_plain,
+    no_progress_bars,
+    settings_given,
+)
 
 if TYPE_CHECKING:
     import torch
     from transformers import CLIPTextModel, T5EncoderModel
 
-_PARTS = {
-    "transformer": "config.json",
-    "vae": "config.json",
-    "text_encoder": "config.json",
-    "text_encoder_2": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "tokenizer_2": "tokenizer_config.json",
-    "scheduler": "scheduler_config.json",
-}
-_WITH_WEIGHTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
+FOLDER = FolderFacts(
+    pipeline="FluxPipeline",
+    family="FLUX.1",
+    parts={
+        "transformer": CONFIG,
+        "vae": CONFIG,
+        "text_encoder": CONFIG,
+        "text_encoder_2": CONFIG,
+        "tokenizer": TOKENIZER,
+        "tokenizer_2": TOKENIZER,
+        "scheduler": SCHEDULER,
+    },
+    weights=("transformer", "vae", "text_encoder", "text_encoder_2"),
+    classes={"transformer": "FluxTransformer2DModel", "vae": "AutoencoderKL"},
+)
 ADAPTER_TARGETS = (
     r"(.*transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
     r"|single_transformer_blocks\.\d+\.proj_out)"
@@ -34,7 +46,6 @@ ADAPTER_TARGETS = (
 
 A bare "proj_out" would also hit the output layer of the whole network.
 """
-_LOADING_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -76,86 +87,17 @@ class FluxParts:
 
 def read_settings(folder: Path) -> FluxSettings:
     """The folder's settings, defaults where `likeness.json` is silent or absent. Raises: WeightsError."""
-    path = folder / "likeness.json"
-    if not path.exists():
-        return FluxSettings()
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: expected a JSON object, got {error}; restore or delete it.") from error
-    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(FluxSettings)}
-    if not isinstance(values, dict) or not values.keys() <= kinds.keys():
-        got = sorted(set(values) - kinds.keys())
-        raise WeightsError(f"{path}: expected keys among {', '.join(kinds)}, got {got}; correct it.")
-    wrong = [name for name, value in values.items() if not _fits(value, kinds[name])]
-    if wrong:
-        wanted = ", ".join(f"{name}: {kinds[name].__name__}" for name in wrong)
-        raise WeightsError(f"{path}: expected {wanted}, got {[values[name] for name in wrong]}; correct it.")
-    given = {name: kinds[name](value) for name, value in values.items()}
+    given = settings_given(folder, FluxSettings)
     one_scale = {"default_reference_cfg_scale": given.get("default_cfg_scale", FluxSettings.default_cfg_scale)}
     return FluxSettings(**(one_scale | given))
 
 
-def _fits(value: object, kind: type) -> bool:
-    if kind is bool:
-        return isinstance(value, bool)
-    allowed = (int, float) if kind is float else (int,)
-    return isinstance(value, allowed) and not isinstance(value, bool) and value > 0
-
-
-def check_flux_folder(folder: Path) -> None:
-    """The folder has every part of a FLUX pipeline. Raises: WeightsError listing what is missing."""
-    index = folder / "model_index.json"
-    missing = [] if index.is_file() else ["model_index.json"]
-    missing += [f"{part}/{name}" for part, name in _PARTS.items() if not (folder / part / name).is_file()]
-    missing += [f"{part}/*.safetensors" for part in _WITH_WEIGHTS if not any((folder / part).glob("*.safetensors"))]
-    if missing:
-        wanted = f"{folder}: expected a diffusers FluxPipeline folder, got one without {', '.join(missing)}"
-        raise WeightsError(f"{wanted}; download it whole, or name another folder.")
-    for part in ("", *_PARTS):
-        require_configs(folder / part)
-    for part, wanted in (("transformer", "FluxTransformer2DModel"), ("vae", "AutoencoderKL")):
-        path = folder / part / "config.json"
-        try:
-            name = json.loads(path.read_text(encoding="utf-8")).get("_class_name")
-        except (OSError, ValueError, AttributeError) as error:
-            raise WeightsError(f"{path}: expected a model config, got {error}; download it again.") from error
-        if name != wanted:
-            raise WeightsError(f"{path}: expected {wanted}, got {name}; name a FLUX.1 folder.")
-
-
 def empty_transformer(folder: Path) -> Any:  # FluxTransformer2DModel
     """The transformer of the folder without its weights, to look at its layers. Raises: WeightsError."""
-    import torch
     from diffusers import FluxTransformer2DModel
 
-    check_flux_folder(folder)
-    path = folder / "transformer" / "config.json"
-    with _telling(path, "the config of a FluxTransformer2DModel", todo="download it again"), torch.device("meta"):
-        return FluxTransformer2DModel.from_config(json.loads(path.read_text(encoding="utf-8")))
-
-
-@contextmanager
-def _telling(path: Path, wanted: str, *, todo: str) -> Generator[None, None, None]:
-    """Raises: WeightsError with the first line of what a library cannot do within it."""
-    try:
-        yield
-    except _LOADING_FAILURES as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path}: expected {wanted}, got {reason}; {todo}.") from error
-
-
-# Any: the stock classes have no common type; each is used as itself in FluxParts
-def _load_model(cls: Any, path: Path, *, dtype: torch.dtype, dtype_name: str) -> Any:
-    """The model with all its weights from the files. Raises: WeightsError naming the part."""
-    options = {dtype_name: dtype, "local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    with _telling(path, f"weights of {cls.__name__}", todo="download it again"):
-        model, info = cls.from_pretrained(path, **options)
-    missing = sorted(info["missing_keys"])
-    if missing:
-        got = f"{len(missing)} tensors missing, first {missing[0]}"
-        raise WeightsError(f"{path}: expected all weights of {cls.__name__}, got {got}; download it again.")
-    return model.eval().requires_grad_(False)
+    check_folder(folder, FOLDER)
+    return empty_model(FluxTransformer2DModel, folder / "transformer" / CONFIG)
 
 
 def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
@@ -163,39 +105,21 @@ def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxPar
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
-    check_flux_folder(folder)
+    check_folder(folder, FOLDER)
     settings = read_settings(folder)
 
     def model(cls: Any, part: str, *, dtype_name: str = "dtype") -> Any:
-        return _load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
+        return load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
 
-    def plain(cls: Any, part: str) -> Any:
-        with _telling(folder / part, f"a {cls.__name__}", todo="download it again"):
-            return cls.from_pretrained(folder / part, local_files_only=True)
-
-    with _no_progress_bars():
+    with no_progress_bars():
         return FluxParts(
             transformer=model(FluxTransformer2DModel, "transformer", dtype_name="torch_dtype"),
             vae=model(AutoencoderKL, "vae", dtype_name="torch_dtype"),
             text_encoder=model(CLIPTextModel, "text_encoder"),
             text_encoder_2=model(T5EncoderModel, "text_encoder_2"),
-            tokenizer=plain(CLIPTokenizer, "tokenizer"),
-            tokenizer_2=plain(T5Tokenizer, "tokenizer_2"),
-            scheduler=plain(FlowMatchEulerDiscreteScheduler, "scheduler"),
+            tokenizer=load_plain(CLIPTokenizer, folder / "tokenizer"),
+            tokenizer_2=load_plain(T5Tokenizer, folder / "tokenizer_2"),
+            scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
             settings=settings,
             folder=folder,
         )
-
-
-@contextmanager
-def _no_progress_bars() -> Generator[None, None, None]:
-    """Within it, transformers draws no bar per part; afterwards it does what it did before."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()

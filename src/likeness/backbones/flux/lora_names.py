@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from likeness.backbones.lora_file import Find, Target
+from likeness.backbones.lora_file import Find, Target, found_by
 
 _WHOLE = {
     "img_in": "x_embedder",
@@ -50,22 +50,6 @@ _SINGLE = {
 
 def flux_names(layers: Mapping[str, object]) -> Find:
     """What names mean on a FLUX transformer with `layers`, also with "_" for every "."."""
-    meanings = {layer: (Target(layer),) for layer in layers} | _original_names(layers)
-    flat = {name.replace(".", "_"): targets for name, targets in meanings.items()}
-    return lambda name: meanings.get(name) or flat.get(name, ())
-
-
-def _original_names(layers: Mapping[str, object]) -> dict[str, tuple[Target, ...]]:
-    """The names in FLUX's own code (x-labs calls its matrices after those), as far as the network has their layers."""
-    names: dict[str, tuple[Target, ...]] = {name: (Target(layer),) for name, layer in _WHOLE.items()}
-    names["final_layer.adaLN_modulation.1"] = (Target("norm_out.linear", swapped=True),)
-    for stack, ours, table in (("double", "", _DOUBLE), ("single", "single_", _SINGLE)):
-        for number in _block_numbers(layers, stack=f"{ours}transformer_blocks"):
-            for name, parts in table.items():
-                targets = (Target(f"{ours}transformer_blocks.{number}.{part}") for part in parts.split())
-                names[f"{stack}_blocks.{number}.{name}"] = tuple(targets)
-    return {name: targets for name, targets in names.items() if all(target.layer in layers for target in targets)}
-
-
-def _block_numbers(layers: Mapping[str, object], *, stack: str) -> set[str]:
-    return {layer.split(".")[1] for layer in layers if layer.startswith(f"{stack}.")}
+    stacks = (("double_blocks", "transformer_blocks", _DOUBLE), ("single_blocks", "single_transformer_blocks", _SINGLE))
+    last = {"final_layer.adaLN_modulation.1": Target("norm_out.linear", swapped=True)}
+    return found_by(layers, whole=_WHOLE, stacks=stacks, last=last)

@@ -10,41 +10,42 @@ Shapes: B pictures, C latent channels, h x w latent grid, L target tokens, T tex
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.image_processor import VaeImageProcessor
-from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
-from likeness.backbones.flux.condition import FluxCondition, FluxText, GuidedCondition
-from likeness.backbones.flux.folder import ADAPTER_TARGETS, FluxParts, empty_transformer, load_flux_parts
+from likeness.backbones.flow import FlowBackbone, require_one_shape, stored_references
+from likeness.backbones.flux.condition import FluxCondition, FluxText
+from likeness.backbones.flux.folder import (
+    ADAPTER_TARGETS,
+    FluxParts,
+    FluxSettings,
+    empty_transformer,
+    load_flux_parts,
+)
 from likeness.backbones.flux.lora_names import flux_names
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
-    draw_time,
     pack_latents,
     schedule_shift,
     token_grid,
     uno_position_ids,
     unpack_latents,
 )
-from likeness.backbones.flux.watch import layer_names, watching
-from likeness.backbones.lora import add_changes, add_loras, layer_shapes
+from likeness.backbones.flux.watch import watching
+from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.lora import add_loras, layer_shapes
 from likeness.backbones.lora_file import LoraFile, read_lora
 from likeness.backbones.pixels import to_pixels
-from likeness.core.errors import ConfigError, DataError, WeightsError
-from likeness.core.files import read_json
+from likeness.core.errors import DataError
 from likeness.core.images import fit_reference
 from likeness.core.weights import resolve_weights
 
@@ -52,20 +53,7 @@ MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
 _SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
 
 
-def _references(row: Mapping[str, Tensor]) -> list[Tensor]:
-    return [row[f"reference{number}"] for number in range(MAX_REFERENCES) if f"reference{number}" in row]
-
-
-def _column(t: Tensor | float, like: Tensor) -> Tensor:
-    return torch.as_tensor(t, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
-
-
-def _read_lora(transformer: torch.nn.Module, spec: str | Path) -> LoraFile:
-    layers = layer_shapes(transformer)
-    return read_lora(spec, layers=layers, find=flux_names(layers))
-
-
-class FluxUno:
+class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     """A `Backbone` over the parts of a FluxPipeline folder; its `network` is the transformer."""
 
     time_laws: ClassVar[tuple[str, ...]] = TIME_LAWS
@@ -83,7 +71,6 @@ class FluxUno:
             adapter_targets=ADAPTER_TARGETS,
             adapter_prefix="transformer",
         )
-        self._images = VaeImageProcessor(vae_scale_factor=self.facts.px_per_token)
         self._ids: dict[tuple[TokenGrid, ...], Tensor] = {}
 
     @classmethod
@@ -104,39 +91,15 @@ class FluxUno:
         return backbone
 
     @classmethod
-    def layers_of(cls, folder: Path) -> tuple[str, ...]:
-        """Names of the blocks, double ones first, from the transformer's config."""
-        return tuple(layer_names(read_json(folder / "transformer" / "config.json")))
-
-    @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
         """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA."""
-        return _read_lora(empty_transformer(folder), spec)
+        return cls.lora_for(empty_transformer(folder), spec)
 
-    def add_lora(self, spec: str | Path, *, name: str) -> None:
-        """The transformer carries the LoRA as the frozen, active adapter `name`; docs/loras.md lists the layouts."""
-        add_changes(self.network, _read_lora(self.network, spec).changes, name=name)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer's first weights lie; diffusers' own `device` walks all modules, milliseconds a call."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of text embeddings and latents."""
-        return self.parts.text_encoder.dtype
-
-    def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
-        """The token grid of a picture `size` px high and `width` px wide (square by default).
-
-        Raises: ConfigError when a side is not a positive multiple of the token's pixels.
-        """
-        height, patch_px = self.settings.size if size is None else size, self.facts.px_per_token
-        sides = (height, height if width is None else width)
-        if any(side < patch_px or side % patch_px for side in sides):
-            raise ConfigError(f"size: expected multiples of {patch_px} px, got {sides}; round them.")
-        return TokenGrid(sides[0] // patch_px, sides[1] // patch_px)
+    @classmethod
+    def lora_for(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
+        """What the LoRA would do to the network, by the names of diffusers, FLUX's own code or x-labs."""
+        layers = layer_shapes(network)
+        return read_lora(spec, layers=layers, find=flux_names(layers))
 
     # text ------------------------------------------------------------------------------------------------------------
 
@@ -169,8 +132,7 @@ class FluxUno:
 
     def fit_references(self, references: Sequence[Image]) -> list[Image]:
         """Reference images at the size the model reads: larger when alone, sides multiples of a token's pixels."""
-        if len(references) > MAX_REFERENCES:
-            raise DataError(f"references: expected at most {MAX_REFERENCES}, got {len(references)}; leave some out.")
+        self.require_few(references)
         settings = self.settings
         long_side = settings.reference_size_single if len(references) == 1 else settings.reference_size_multi
         return [fit_reference(image, long_side=long_side, multiple=self.facts.px_per_token) for image in references]
@@ -192,16 +154,10 @@ class FluxUno:
 
         Raises: DataError when they do not agree (the network has no attention mask, so it cannot pad).
         """
-        references, device = [_references(row) for row in rows], self.device
-        sizes = {tuple(tuple(latents.shape) for latents in row) for row in references}
-        if len(sizes) != 1:
-            raise DataError(f"collate: expected samples whose references have one set of sizes, got {sorted(sizes)}.")
-
-        def stacked(tensors: Iterable[Tensor]) -> Tensor:
-            return torch.stack(list(tensors)).to(device)
-
-        text = FluxText(stacked(row["embeds"] for row in rows), stacked(row["pooled"] for row in rows))
-        return self.assemble(text, [stacked(slot) for slot in zip(*references, strict=True)], guidance=guidance)
+        references = [stored_references(row, most=MAX_REFERENCES) for row in rows]
+        require_one_shape(references)
+        text = FluxText(self.stack(row["embeds"] for row in rows), self.stack(row["pooled"] for row in rows))
+        return self.assemble(text, [self.stack(slot) for slot in zip(*references, strict=True)], guidance=guidance)
 
     def condition(
         self, prompt: str, references: Sequence[Image] = (), *, guidance: float | None = None
@@ -225,30 +181,6 @@ class FluxUno:
             reference_grids=tuple(token_grid(latents) for latents in reference_latents),
             guidance=torch.full((text.pooled.shape[0],), number, device=self.device) if has_guidance else None,
         )
-
-    # the path from picture to noise ----------------------------------------------------------------------------------
-
-    def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t = (1 - t) x0 + t eps."""
-        column = _column(t, x0)
-        return (1 - column) * x0 + column * eps
-
-    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """The velocity eps - x0, the same at every `t`."""
-        return eps - x0
-
-    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        """x0 = x_t - t v."""
-        return x_t - _column(t, x_t) * prediction
-
-    def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
-        """A time in [0.001, 0.999] as UNO drew it ("uno_shift", shifted for the grid's tokens), or by another law.
-
-        Raises: ConfigError for a law that is none of TIME_LAWS.
-        """
-        if law not in TIME_LAWS:
-            raise ConfigError(f"law of times: expected one of {', '.join(TIME_LAWS)}, got {law!r}; choose one.")
-        return draw_time(generator, law=law, mu=self._shift(grid))
 
     def predict(
         self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: FluxCondition, watch: Watch | None = None
@@ -280,10 +212,6 @@ class FluxUno:
 
     # pixels ----------------------------------------------------------------------------------------------------------
 
-    def encode_exactly(self) -> None:
-        """The VAE computes in fp32 from now on."""
-        self.parts.vae.float()
-
     @torch.no_grad()
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """(z - shift) * scale with z the mean of the VAE's distribution."""
@@ -297,56 +225,16 @@ class FluxUno:
         scaled = latents / vae.config.scaling_factor + vae.config.shift_factor
         return vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
 
-    @torch.no_grad()
-    def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
-        """Decoded RGB pictures, rounded as diffusers rounds.
+    # sampling ----------------------------------------------------------------------------------------------------
 
-        Raises: WeightsError when the pixels are not finite; rounded, they would be a black picture.
-        """
-        pixels = self.decode(latents)
-        if not pixels.isfinite().all():
-            wanted = f"{self.parts.folder}: expected finite pixels, got NaN or infinity from the model"
-            causes = "a file of it or of an adapter may be damaged, or its numbers too large for the dtype"
-            raise WeightsError(f"{wanted} ({causes}); download it again, or try --dtype float32 or bfloat16.")
-        images: Any = self._images.postprocess(pixels, output_type="pil")  # typed as one picture
-        return images
+    def noise_shape(self, grid: TokenGrid) -> tuple[int, int, int]:
+        """16 channels as published, two cells per token along each side."""
+        return (self.network.config.in_channels // 4, 2 * grid.rows, 2 * grid.columns)
 
-    # sampling --------------------------------------------------------------------------------------------------------
-
-    def initial_noise(self, seeds: Sequence[int], *, grid: TokenGrid) -> Float[Tensor, "B C h w"]:
-        """Noise of one CPU generator per seed, so that neither device nor batch changes it; as FluxPipeline draws."""
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        shape = (len(seeds), self.network.config.in_channels // 4, 2 * grid.rows, 2 * grid.columns)
-        return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
-
-    def _shift(self, grid: tuple[int, int]) -> float:
-        """mu of the schedule for the grid's tokens, by the numbers of the folder's scheduler."""
+    def shift(self, grid: tuple[int, int], *, steps: int | None = None) -> float:
+        """mu of the schedule for the grid's tokens, by the numbers of the folder's scheduler; steps do not matter."""
         stock = self.parts.scheduler.config
         return schedule_shift(grid[0] * grid[1], **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
-
-    # Any: the stock annotations call timesteps optional and want lists where arrays are converted
-    def schedule(self, steps: int | None, *, grid: TokenGrid) -> Any:
-        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted for the number of target tokens.
-
-        None: the settings' number of steps.
-        """
-        steps = self.settings.default_steps if steps is None else steps
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.parts.scheduler.config)
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=self._shift(grid), device=self.device)
-        scheduler.set_begin_index(0)
-        return scheduler
-
-    @torch.no_grad()
-    def denoise(
-        self, x_t: Float[Tensor, "B C h w"], condition: GuidedCondition, *, steps: int | None
-    ) -> Float[Tensor, "B C h w"]:
-        """Clean latents by Euler steps of the guided velocity from pure noise."""
-        scheduler = self.schedule(steps, grid=token_grid(x_t))
-        for timestep in scheduler.timesteps:
-            t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as FluxPipeline does in bf16
-            velocity = condition.velocity(partial(self.predict, x_t, t))
-            x_t = scheduler.step(velocity, timestep, x_t, return_dict=False)[0]
-        return x_t
 
     def generate(
         self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: FluxOptions | None = None
@@ -361,7 +249,7 @@ class FluxUno:
         condition = self.guided(self.condition(prompt, references, guidance=options.guidance), options)
         return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
 
-    def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition:
+    def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition[FluxCondition]:
         """The condition with what guidance needs beside it, scaled as the options say."""
         by_prompt, by_references = options.scales(self.settings)
         prompt_only = replace(condition, references=(), reference_grids=())

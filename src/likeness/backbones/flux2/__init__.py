@@ -1,0 +1,1 @@
+"""FLUX.2 klein: reference images beside the picture on a time axis of their own."""
