@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from preference_runs import same, train
+from preference_runs import same, train, write_pairs, write_recipe
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tiny_klein import build_tiny_klein
 
+from likeness.backbones.flux2.klein import Flux2Klein
+from likeness.backbones.flux2.options import KleinOptions
 from likeness.train.pairs import maps as mapping
 from likeness.train.state import load_state
 
@@ -111,3 +114,19 @@ def test_tensorboard_gets_what_the_log_gets(recipe: Path, tmp_path: Path) -> Non
     drawn = {t for row in rows for t, count in enumerate(row["focus_share_by_t"]["count"]) if count}
     assert tenths
     assert {round(10 * float(tag.rpartition("/")[2])) for tag in tenths} == drawn
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "patch_dpo", "focus_dpo"])
+def test_every_objective_trains_klein(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "TIMES", (0.5,))
+    monkeypatch.setattr(mapping, "NUM_PAIRS", 1)
+    model, pairs = build_tiny_klein(tmp_path / "klein"), write_pairs(tmp_path / "pairs", count=2)
+    recipe = write_recipe(tmp_path / "run.toml", model=model, pairs=pairs)
+    made = train(recipe, tmp_path / "run", f"objective.kind={kind}", "train.steps=30", "train.learning_rate=3e-3")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    first, last = (sum(row["loss"] for row in some) for some in (rows[:5], rows[-5:]))
+    assert last < 0.9 * first  # two pairs are learnt by heart
+    assert 't_sampler = "logit_normal"' in (tmp_path / "run" / "config.toml").read_text()
+    fresh, tuned = (Flux2Klein.load(model, loras=loras) for loras in ((), (made.lora,)))
+    options = KleinOptions(steps=2, cfg_scale=1.0)
+    assert fresh.generate("a cat", seed=1, options=options) != tuned.generate("a cat", seed=1, options=options)

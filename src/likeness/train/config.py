@@ -51,6 +51,7 @@ class ModelTable(Spec):
 class TrainTable(Spec):
     """The loop. One step takes batch_size x accumulation x processes pairs. Times t lie in [0.001, 0.999].
 
+    `t_sampler` is the law of times, the backbone's usual one without it (`tune` writes down which).
     `learning_rate` excludes `preset`. `ema` averages the adapter with that decay (None: off). `spike_factor` stops a
     run whose loss or gradient norm exceeds that multiple of its median (0: only non-finite numbers stop it).
     """
@@ -66,7 +67,7 @@ class TrainTable(Spec):
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     gradient_checkpointing: bool = False
-    t_sampler: str = "uno_shift"
+    t_sampler: str | None = None
     guidance: float = Field(default=1.0, ge=0)
     seed: int = Field(default=42, ge=0)
     spike_factor: float = Field(default=100.0, ge=0)

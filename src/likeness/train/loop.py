@@ -86,6 +86,7 @@ class Training:
     def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Any:
         """The task's batch of the rows at `positions` of a step's `chosen`, with the noise and times of those."""
         table, rows = self.config.train, [chosen[position] for position in positions]
+        assert table.t_sampler is not None, "tune puts the backbone's usual law in its place"
         draw = partial(draw_row, self.backbone, seed=table.seed, step=self.step, law=table.t_sampler)
         shapes = [self.task.shapes[row][0] for row in rows]
         draws = [draw(position=place, shape=shape) for place, shape in zip(positions, shapes, strict=True)]

@@ -96,9 +96,11 @@ def tune(
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
     model = resolve_weights(config.model.base)
-    laws, law = backbone_class(model).time_laws, config.train.t_sampler
+    laws = backbone_class(model).time_laws
+    law = config.train.t_sampler or laws[0]
     if law not in laws:
         raise ConfigError(f"train.t_sampler: expected one of {', '.join(laws)}, got {law!r}; choose one.")
+    config = config.model_copy(update={"train": config.train.model_copy(update={"t_sampler": law})})
     adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
     task = task_of(config.task).find(config, model=model, precision=precision)
     return _Inputs(config, task, model, adapter, precision)
