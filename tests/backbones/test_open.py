@@ -40,9 +40,15 @@ def test_the_table_names_what_there_is(tiny_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("index", "said"),
     [
-        (None, r"folder: expected a diffusers FluxPipeline folder, got one without model_index\.json; download it"),
-        ("[]", "expected a diffusers FluxPipeline folder, got one that names no pipeline"),
-        ('{"_class_name": "WanPipeline"}', "expected a diffusers FluxPipeline folder, got WanPipeline; name another"),
+        (
+            None,
+            r"folder: expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got one without model_index\.json; download it",
+        ),
+        ("[]", "expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got one that names no pipeline"),
+        (
+            '{"_class_name": "WanPipeline"}',
+            "expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got WanPipeline; name another",
+        ),
     ],
 )
 def test_other_folders_are_refused_with_the_known_pipelines(tmp_path: Path, index: str | None, said: str) -> None:
@@ -148,5 +154,7 @@ def test_an_option_of_another_kind_is_refused(toy: Path) -> None:
 
 def test_a_kind_is_listed_where_a_folder_is_none(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(WeightsError, match="expected a diffusers FluxPipeline or ToyPipeline folder"):
+    with pytest.raises(
+        WeightsError, match="expected a diffusers FluxPipeline or Flux2KleinPipeline or ToyPipeline folder"
+    ):
         kind_of(tmp_path / "other")

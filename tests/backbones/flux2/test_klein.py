@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import Flux2KleinPipeline
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,7 @@ from tiny_klein import LAYERS, SETTINGS, build_tiny_klein
 from torch import Tensor
 
 from likeness.backbones.base import TokenGrid
+from likeness.backbones.flux2.folder import ADAPTER_TARGETS
 from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.flux2.options import KleinOptions
 from likeness.backbones.flux2.tokens import from_patches, image_ids, pack, schedule_shift, text_ids, to_patches, unpack
@@ -256,3 +258,22 @@ def test_a_lora_of_flux_1_is_refused_by_name(folder: Path, tmp_path: Path) -> No
     save_file({f"{name}.lora_A.weight": torch.ones(1, 64), f"{name}.lora_B.weight": torch.ones(256, 1)}, file)
     with pytest.raises(WeightsError, match=r"layers it does not have, first .*proj_mlp"):
         Flux2Klein.read_lora(folder, file)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "billions"), [((5, 20, 24, 7680), 3.876), ((8, 24, 32, 12288), 9.079)], ids=["4B", "9B"]
+)
+def test_the_adapter_of_a_model_of_full_size(sizes: tuple[int, int, int, int], billions: float) -> None:
+    double, single, heads, text = sizes
+    with torch.device("meta"):
+        network = Flux2Transformer2DModel(
+            num_layers=double, num_single_layers=single, num_attention_heads=heads, joint_attention_dim=text,
+            guidance_embeds=False,
+        )  # fmt: skip
+    assert sum(p.numel() for p in network.parameters()) / 1e9 == pytest.approx(billions, abs=1e-3)
+    tuned = [name for name, _ in network.named_modules() if re.fullmatch(ADAPTER_TARGETS, name)]
+    assert len(tuned) == 8 * double + 2 * single
+    width = heads * 128
+    shapes = layer_shapes(network)
+    assert shapes["single_transformer_blocks.0.attn.to_qkv_mlp_proj"] == (9 * width, width)
+    assert shapes["single_transformer_blocks.0.attn.to_out"] == (width, 4 * width)
