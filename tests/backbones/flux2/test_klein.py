@@ -22,7 +22,7 @@ from likeness.backbones.flux2.folder import ADAPTER_TARGETS
 from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.flux2.options import KleinOptions
 from likeness.backbones.flux2.tokens import from_patches, image_ids, pack, schedule_shift, text_ids, to_patches, unpack
-from likeness.backbones.lora import adapter_parameters, add_adapter, save_adapter
+from likeness.backbones.lora import adapter_parameters, add_adapter, layer_shapes, save_adapter
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.images import fit_area
