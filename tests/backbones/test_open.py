@@ -42,7 +42,7 @@ def test_the_table_names_what_there_is(tiny_folder: Path) -> None:
     [
         (
             None,
-            r"folder: expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got one without model_index\.json; download it",
+            r"folder: expected a diffusers FluxPipeline or .* folder, got one without model_index\.json; download it",
         ),
         ("[]", "expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got one that names no pipeline"),
         (

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
 from likeness.core.files import write_json
 
 LAYERS = [1, 2, 3]
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "max_sequence_length": 96,
     "text_layers": LAYERS,
     "size": 64,
@@ -25,12 +25,12 @@ _TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-TRANSFORMER = {
+TRANSFORMER: dict[str, Any] = {
     "in_channels": 32, "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 32, "num_attention_heads": 2,
     "joint_attention_dim": 3 * 32, "axes_dims_rope": (8, 8, 8, 8), "timestep_guidance_channels": 32,
     "guidance_embeds": False,
 }  # fmt: skip
-_VAE = {
+_VAE: dict[str, Any] = {
     "block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "latent_channels": 8, "norm_num_groups": 4,
     "mid_block_add_attention": False, "sample_size": 64,
 }  # fmt: skip
@@ -40,7 +40,8 @@ def byte_tokenizer() -> Any:
     """Qwen's tokenizer class, one token per byte, with klein's chat form."""
     vocabulary = {symbol: number for number, symbol in enumerate(sorted(ByteLevel.alphabet()))}
     end, *rest = _SPECIAL
-    made = Qwen2TokenizerFast(vocab=vocabulary, merges=[], unk_token=None, eos_token=rest[-1], pad_token=end)
+    kind: Any = Qwen2Tokenizer  # its annotations leave out that there may be no unknown token
+    made = kind(vocab=vocabulary, merges=[], unk_token=None, eos_token=rest[-1], pad_token=end)
     made.add_special_tokens({"additional_special_tokens": list(rest)})
     made.chat_template = _TEMPLATE
     return made

@@ -70,13 +70,14 @@ def found_by(
 
     `whole` and `last` are layers outside of the stacks. Every name is also found with "_" for every ".".
     """
-    names = {name: (Target(layer),) for name, layer in whole.items()} | {name: (one,) for name, one in last.items()}
+    names: dict[str, tuple[Target, ...]] = {name: (Target(layer),) for name, layer in whole.items()}
+    names |= {name: (target,) for name, target in last.items()}
     for original, ours, table in stacks:
         for number in {layer.split(".")[1] for layer in layers if layer.startswith(f"{ours}.")}:
             for name, parts in table.items():
                 names[f"{original}.{number}.{name}"] = tuple(Target(f"{ours}.{number}.{p}") for p in parts.split())
     known = {name: targets for name, targets in names.items() if all(target.layer in layers for target in targets)}
-    meanings: dict[str, Sequence[Target]] = {layer: (Target(layer),) for layer in layers} | known
+    meanings = {layer: (Target(layer),) for layer in layers} | known
     flat = {name.replace(".", "_"): targets for name, targets in meanings.items()}
     return lambda name: meanings.get(name) or flat.get(name, ())
 

@@ -61,7 +61,7 @@ class KleinSettings:
     default_cfg_scale: float = 4.0
 
 
-DISTILLED = {"default_steps": 4, "default_cfg_scale": 1.0}
+DISTILLED: dict[str, Any] = {"default_steps": 4, "default_cfg_scale": 1.0}
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,7 @@ def is_distilled(folder: Path) -> bool:
 
 def read_settings(folder: Path) -> KleinSettings:
     """The folder's settings, the pipeline's where `likeness.json` is silent or absent. Raises: WeightsError."""
-    usual = DISTILLED if is_distilled(folder) else {}
-    return KleinSettings(**(usual | settings_given(folder, KleinSettings)))
+    return KleinSettings(**{**(DISTILLED if is_distilled(folder) else {}), **settings_given(folder, KleinSettings)})
 
 
 def empty_transformer(folder: Path) -> Any:  # Flux2Transformer2DModel
