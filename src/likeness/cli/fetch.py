@@ -17,6 +17,8 @@ EXAMPLES = (
     "likeness fetch\n\n"
     "likeness fetch hps_v21\n\n"
     "likeness fetch hps_v1 --from ~/Downloads/hpc.pt\n\n"
+    "likeness fetch dreamsim --from ~/Downloads/dreamsim_ensemble_checkpoint.zip\n\n"
+    "likeness fetch dreamsim --from models --base models/checkpoints\n\n"
     "likeness fetch aesthetic --from head.pth --base my/clip-vit-large-patch14"
 )
 
@@ -26,11 +28,16 @@ def fetch(
         str | None, typer.Argument(metavar="NAME", help="What to fetch; without it, what there is, and stop.")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="A copy of the published file, to work offline.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A copy of the published file, or the folder that an archive was extracted to, to work offline.",
+        ),
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="Folder or hub id with what the file lacks: tokenizer or CLIP. Default: as listed."),
+        typer.Option(help="Folder or hub id with what the file lacks: tokenizer, CLIP or DINO. Default: as listed."),
     ] = None,
     as_json: Json = False,
 ) -> None:

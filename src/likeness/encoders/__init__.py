@@ -244,7 +244,8 @@ ENCODERS: dict[str, EncoderFacts] = {
         reads="what people notice of a picture",
         photo=None,
         world=None,
-        licence="MIT",
+        licence="MIT; DINO Apache-2.0",
+        published="dreamsim",
     ),
     "subjects": EncoderFacts(
         load="likeness.encoders.photo_subjects:AnySubjects",

@@ -2,8 +2,8 @@
 
 Source: Fu et al., "DreamSim" (arXiv:2306.09344), the ensemble: CLS of DINO ViT-B/16 after its last block and before
 the final norm, and the projected features of OpenAI's CLIP and of OpenCLIP, both ViT-B/16, side by side.
-Differs: stock classes and PIL. The folder holds dino, clip and open_clip, each a stock folder with config.json and
-safetensors into which the published adapters (LoRA) are merged; as published they are pickles for another library.
+Differs: stock classes. The folder holds dino, clip and open_clip, each a stock folder with config.json and safetensors
+into which the published adapter (LoRA) is merged; `dreamsim_convert` makes it of the published files.
 """
 
 from pathlib import Path

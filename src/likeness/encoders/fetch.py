@@ -1,6 +1,8 @@
 """`likeness fetch`: published pickles, converted once to a folder of safetensors that encoders find by name."""
 
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: JSON
@@ -9,10 +11,10 @@ from likeness.core.download import download
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.fetched import RECORD, fetched_folder, weights_cache
 from likeness.core.files import read_json, recover_folder, replaced_folder, write_json
-from likeness.core.hashing import file_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.spec import closest
 from likeness.core.weights import resolve_processing
+from likeness.encoders.archive import opened_parts, parts_sha256
 from likeness.encoders.fetchable import FETCHABLE, Fetchable
 
 
@@ -24,10 +26,11 @@ class Fetched(NamedTuple):
 
 
 def fetch(name: str, *, source: Path | None = None, base: str | None = None, progress: Progress = unseen) -> Fetched:
-    """The converted weights `name` of FETCHABLE in the user's cache, from the web or from the file `source`.
+    """The converted weights `name` of FETCHABLE in the user's cache, from the web or from `source`.
 
-    `base` is a folder or hub id in place of the one that completes them. Weights that are there are kept, unless a
-    `source` is given that they were not made from.
+    `source` is the published file; for an archive, the folder that it was extracted to will do. `base` is
+    a folder or hub id in place of the one that completes them. Weights that are there are kept, unless a `source` is
+    given that they were not made from.
     Raises: ConfigError for another name, WeightsError when the file cannot be had, is not the published one, or holds
     code; OutputError when the cache cannot be written.
     """
@@ -66,16 +69,26 @@ def _require_base(base: str) -> None:
 
 
 def _convert(name: str, file: Path, *, sha256: str, base: str, folder: Path) -> None:
-    from likeness.encoders.checkpoint import read_checkpoint
+    with _opened(name, file) as source:
+        _require_base(base)
+        with replaced_folder(folder) as fresh:
+            try:
+                resolve_name(FETCHABLE[name].convert)(source, fresh, base)
+            except WeightsError as error:
+                raise WeightsError(f"{file}: {error}") from error
+            write_json(fresh / RECORD, {"name": name, "sha256": sha256, "base": _public(base)})
 
-    tensors = read_checkpoint(file)
-    _require_base(base)
-    with replaced_folder(folder) as fresh:
-        try:
-            resolve_name(FETCHABLE[name].convert)(tensors, fresh, base)
-        except WeightsError as error:
-            raise WeightsError(f"{file}: {error}") from error
-        write_json(fresh / RECORD, {"name": name, "sha256": sha256, "base": _public(base)})
+
+@contextmanager
+def _opened(name: str, file: Path) -> Generator[Any]:
+    """What `convert` gets of a published file: its tensors, or a folder with the parts of an archive."""
+    if parts := FETCHABLE[name].parts:
+        with opened_parts(file, parts, place=_downloads(name) / "parts") as folder:
+            yield folder
+    else:
+        from likeness.encoders.checkpoint import read_checkpoint
+
+        yield read_checkpoint(file)
 
 
 def _public(base: str) -> str:
@@ -97,11 +110,11 @@ def _downloaded(name: str, facts: Fetchable, *, progress: Progress) -> Path:
 
 
 def _checked_sha256(file: Path, facts: Fetchable) -> str:
-    """The file's hash. Raises: WeightsError when it is missing or not the published file."""
-    if not file.is_file():
+    """The hash of what is read. Raises: WeightsError when it is missing or not the published file."""
+    if not file.is_file() and not (facts.parts and file.is_dir()):
         raise WeightsError(f"{file}: expected a file of weights, got none; correct the path.")
-    sha256 = file_sha256(file)
-    if facts.sha256 not in (None, sha256):
+    sha256 = parts_sha256(file, facts.parts)
+    if file.is_file() and facts.sha256 not in (None, sha256):
         got = f"{file.stat().st_size} bytes with {sha256[:12]}..."
         what = f"{file}: expected the published file with SHA-256 {facts.sha256[:12]}..., got {got}"
         raise WeightsError(f"{what}; delete it and get it again from {facts.page}.")

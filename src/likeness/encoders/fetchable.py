@@ -6,7 +6,8 @@ from typing import NamedTuple
 class Fetchable(NamedTuple):
     """One line of FETCHABLE. `convert` is "module:function", called with (tensors, folder, base).
 
-    `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and `sha256`
+    Where `parts` are named, the file is an archive, of which `convert` gets a folder with those parts in place of the
+    tensors. `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and `sha256`
     are its own where they are known. `base` is the hub id of what the file lacks and the folder gets from there.
     """
 
@@ -18,14 +19,17 @@ class Fetchable(NamedTuple):
     licence: str
     base: str
     convert: str
+    parts: tuple[str, ...] = ()
 
 
 CLIP_L14 = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
 BERT = "google-bert/bert-base-uncased@86b5e0934494bd15c9632b12f734a8a67f723594"
+DINO_B16 = "facebook/dino-vitb16@a77533c84408875b30b5e8beb766c82a5be82bf4"  # refs/pr/7: main has no safetensors
 _HPS = "https://huggingface.co/xswu/HPSv2"
 _HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
 _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
+_DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
     "hps_v1": Fetchable(
@@ -77,5 +81,22 @@ FETCHABLE: dict[str, Fetchable] = {
         licence="head Apache-2.0 (repository), CLIP MIT",
         base=CLIP_L14,
         convert="likeness.encoders.aesthetic:convert_aesthetic",
+    ),
+    "dreamsim": Fetchable(
+        what="DreamSim ensemble: dreamsim_ensemble_checkpoint.zip (or its folder), with DINO ViT-B/16 from the hub",
+        page=_DREAMSIM,
+        url=f"{_DREAMSIM}/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip",
+        num_bytes=None,
+        sha256=None,
+        licence="MIT; DINO Apache-2.0",
+        base=DINO_B16,
+        convert="likeness.encoders.dreamsim_convert:convert_dreamsim",
+        parts=(
+            "clip_vitb16_pretrain.pth.tar",
+            "open_clip_vitb16_pretrain.pth.tar",
+            "ensemble_lora/adapter_config.json",
+            "ensemble_lora/adapter_model.safetensors",
+            "ensemble_lora/adapter_model.bin",
+        ),
     ),
 }
