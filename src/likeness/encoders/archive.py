@@ -49,7 +49,7 @@ def _unpack(source: Path, parts: Sequence[str], *, place: Path) -> None:
             for part in set(parts).intersection(names):
                 _copy(archive, part, place / part)
     except _DAMAGE as error:
-        what = f"{source}: expected a whole zip archive, got {type(error).__name__}: {str(error).removesuffix(".")}"
+        what = f"{source}: expected a whole zip archive, got {type(error).__name__}: {str(error).removesuffix('.')}"
         raise WeightsError(f"{what}; download it again, or give the folder that it was extracted to.") from error
 
 
