@@ -210,9 +210,9 @@ def test_what_is_not_the_release_is_told_by_name(fault: str, copy: Path, cache: 
 
 
 def test_another_dino_is_told(copy: Path, tmp_path: Path) -> None:
-    clip = tiny.write_clip(tmp_path / "clip")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match=r"expected DINO ViT-B/16 as safetensors .* or dino_vitbase16_pretrain\.pth"):
-        fetch("dreamsim", source=copy, base=str(clip))
+        fetch("dreamsim", source=copy, base=str(tmp_path / "empty"))
     config = ViTConfig(**tiny.SMALL, image_size=32, patch_size=4)
     ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "small_patches")
     with pytest.raises(WeightsError, match=r"patches of one size, got dino with 4, clip with 8, open_clip with 8 px"):

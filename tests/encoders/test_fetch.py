@@ -11,12 +11,13 @@ import pytest
 import tiny_encoders as tiny
 import torch
 from PIL import Image
+from published_dreamsim import HEADS, write_release, zipped
 from published_files import as_image_reward, as_open_clip, linear_layers, named_layers
 from safetensors.torch import save_file
 
 from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.hashing import file_sha256, folder_sha256
-from likeness.encoders import blip, hps, load_encoder
+from likeness.encoders import blip, dreamsim_convert, hps, load_encoder
 from likeness.encoders import fetch as fetching
 from likeness.encoders.checkpoint import read_checkpoint
 from likeness.encoders.fetch import fetch
@@ -31,6 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(hps, "VIT_L_14", ClipHeads(2, 2, "quick_gelu"))
     monkeypatch.setattr(hps, "VIT_H_14", ClipHeads(2, 2, "gelu"))
     monkeypatch.setattr(blip, "IMAGE_REWARD", blip.BlipHeads(2, 2))
+    monkeypatch.setattr(dreamsim_convert, "HEADS", HEADS)
     unpinned = {name: facts._replace(sha256=None, url=None) for name, facts in FETCHABLE.items()}
     monkeypatch.setattr(fetching, "FETCHABLE", unpinned)
     return tmp_path / "cache" / "likeness" / "weights"
@@ -61,12 +63,25 @@ def write_head(path: Path) -> Path:
     return path
 
 
+def write_ensemble(path: Path) -> Path:
+    """As dreamsim_ensemble_checkpoint.zip."""
+    write_release(path.parent / "models")
+    return zipped(path.parent / "models", path)
+
+
+def write_dino(folder: Path) -> Path:
+    """As torch.hub keeps DINO's weights."""
+    write_release(folder)
+    return folder / "checkpoints"
+
+
 FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
     "hps_v1": (write_hpc, tiny.write_clip),
     "hps_v2": (write_hps, tiny.write_clip),
     "hps_v21": (write_hps, tiny.write_clip),
     "image_reward": (write_reward, tiny.write_image_reward),
     "aesthetic": (write_head, tiny.write_aesthetic),
+    "dreamsim": (write_ensemble, write_dino),
 }
 """Who writes a file of the layout, and a folder of what it lacks."""
 

@@ -108,7 +108,9 @@ class Ensemble(nn.Module):
         pixels = torch.from_numpy(np.asarray(small).astype(np.float64)).permute(2, 0, 1) / 255
         found: list[Tensor] = []
         for number, extractor in enumerate(self.extractor_list):
-            mean, std = (torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (OPENAI if number else IMAGENET))
+            mean, std = (
+                torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (OPENAI if number else IMAGENET)
+            )
             model: Any = extractor.model
             x = model.tokens((pixels - mean) / std)
             found.append(model.norm(x)[0] @ extractor.proj.double() if number else x[0])

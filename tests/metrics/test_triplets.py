@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from likeness.benchmarks.stellar_prompts import NUM_TEMPLATES, prompts_of
+from likeness.benchmarks.stellar_world import who_is
 from likeness.core.records import Case, Labels, Subject
+from likeness.data.formats.stellar_files import filled
+from likeness.metrics import METRICS
+from likeness.metrics.base import Evidence, NotApplicableError
 from likeness.metrics.goa import words_to_find
 from likeness.metrics.relations import relation_words
 from likeness.metrics.triplets import Triplet, case_triplets, is_role, parse_prompt, phrase, with_article
+from likeness.world.face_attributes import FACE_ATTRIBUTES, face_attributes
+from likeness.world.relations import triplets_of
 
 MOCK = [
     ("{} as a clown skiing", ["clown", "skis"], "clown", [("skiing on", "skis")]),
@@ -121,3 +128,39 @@ def test_articles() -> None:
         "the Pope",
     ]
     assert phrase(Triplet("person", "holding", "coffee")) == "a person holding coffee"
+
+
+def test_a_prompt_of_stellars_layout_that_lists_nothing_states_nothing() -> None:
+    """Free prompts (H) and templates without a thing: no "person" to detect, no relation from the action."""
+    kinds: set[tuple[bool, bool]] = set()
+    for person in range(8):
+        who = who_is(person, "test")
+        subject = Subject(
+            id=who.id,
+            class_name="person",
+            reference_image=Path("0.jpg"),
+            attributes=who.attributes() | face_attributes(who),
+        )
+        for number, (action, scene, prompt) in enumerate(prompts_of(person, "test")):
+            related = triplets_of(action, [who.id]) if number < NUM_TEMPLATES else ()
+            labels = Labels(action=action, scene=scene, triplets=related, detectables=prompt.detectables)
+            case = Case(id="a", prompt=filled(prompt.text), subjects=(subject,), labels=labels)
+            kinds.add((number < NUM_TEMPLATES, bool(prompt.detectables)))
+            assert words_to_find(case) == list(prompt.detectables)
+            assert [triplet.object for triplet in case_triplets(case)] == list(prompt.detectables)
+            assert bool(relation_words(case)) == bool(prompt.detectables)
+    assert kinds == {(True, True), (True, False), (False, False)}
+
+
+def test_the_worlds_own_people_are_named_by_their_prompt() -> None:
+    """World benchmarks list them: without attributes of a face, the action completes the case."""
+    who = Subject(id="p1", class_name="person", reference_image=Path("p.png"), attributes={"age": "child"})
+    waving = Case(id="a", prompt="A person is waving in the park.", subjects=(who,), labels=Labels(action="wave"))
+    assert words_to_find(waving) == ["person"]
+    of_stellar = who.model_copy(update={"attributes": {"age": "child"} | dict.fromkeys(FACE_ATTRIBUTES, "no")})
+    stellar = waving.model_copy(update={"subjects": (of_stellar,)})
+    assert (words_to_find(stellar), relation_words(stellar)) == ([], [])
+    with pytest.raises(NotApplicableError, match="names nothing"):
+        METRICS["goa"].measure(Evidence(stellar, picture={}, prompt={}, subjects=(), answers={"owl": {}}))
+    listed = stellar.model_copy(update={"labels": Labels(action="wave", detectables=("person",))})
+    assert words_to_find(listed) == ["person"]

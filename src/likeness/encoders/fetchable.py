@@ -7,8 +7,9 @@ class Fetchable(NamedTuple):
     """One line of FETCHABLE. `convert` is "module:function", called with (tensors, folder, base).
 
     Where `parts` are named, the file is an archive, of which `convert` gets a folder with those parts in place of the
-    tensors. `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and `sha256`
-    are its own where they are known. `base` is the hub id of what the file lacks and the folder gets from there.
+    tensors. `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and
+    `sha256` are its own where they are known. `base` is the hub id of what the file lacks and the folder gets from
+    there.
     """
 
     what: str

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from likeness.core.records import Case, Labels
+from likeness.world.face_attributes import FACE_ATTRIBUTES
 from likeness.world.relations import NO_RELATION, RELATIONS, labels_of
 
 
@@ -88,9 +89,16 @@ def parse_prompt(prompt: str, detectables: Sequence[str]) -> Parsed | None:
 
 
 def stated_labels(case: Case) -> Labels:
-    """The case's labels; those that it lacks follow from its action where that is one of the world's."""
+    """The case's labels; those that it lacks follow from its action where that is one of the world's.
+
+    Not so where a prompt of Stellar's layout lists nothing to detect (H prompts, and templates without a thing): there
+    a person is who every prompt is about and is never listed, so nothing is asked of it in metrics of objects and
+    relations.
+    """
     action = case.labels.action
     if action is None or not _is_drawn(case) or not case.subjects:
+        return case.labels
+    if _is_of_stellar(case) and not case.labels.detectables:
         return case.labels
     ids, names = [each.id for each in case.subjects], [each.class_name for each in case.subjects]
     own = {name: value for name, value in case.labels if value}
@@ -100,6 +108,11 @@ def stated_labels(case: Case) -> Labels:
 def _is_drawn(case: Case) -> bool:
     """Whether the case's action is one of the world's."""
     return case.labels.action in RELATIONS.keys() | NO_RELATION.keys()
+
+
+def _is_of_stellar(case: Case) -> bool:
+    """Whether its subjects are people as Stellar's layout describes them, by attributes of a face."""
+    return all(FACE_ATTRIBUTES.keys() <= (subject.attributes or {}).keys() for subject in case.subjects)
 
 
 def case_triplets(case: Case) -> tuple[Triplet, ...]:
