@@ -1,4 +1,4 @@
-"""What the pages of docs/metrics call failures, drawn in the world, with what the embedded encoders say of each picture.
+"""What the pages of docs/metrics call failures, drawn in the world, and what embedded encoders say of each picture.
 
     python figures/metric_failures.py          # docs/pictures/{several_subjects,objects,faces}_failures.webp
 
