@@ -107,7 +107,8 @@ class Ensemble(nn.Module):
         small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.asarray(small).astype(np.float64)).permute(2, 0, 1) / 255
         found: list[Tensor] = []
-        for number, extractor in enumerate(self.extractor_list):
+        extractors: Any = self.extractor_list  # typed as any modules
+        for number, extractor in enumerate(extractors):
             mean, std = (
                 torch.tensor(each, dtype=torch.float64)[:, None, None] for each in (OPENAI if number else IMAGENET)
             )
@@ -121,7 +122,8 @@ def write_release(folder: Path, *, seed: int = 0) -> Ensemble:
     """`folder` is the extracted archive, `folder`/checkpoints what torch.hub keeps of DINO. Returned: the same, run."""
     torch.manual_seed(seed)
     ensemble = Ensemble()
-    dino, clip, open_clip = ensemble.extractor_list
+    extractors: Any = ensemble.extractor_list  # typed as any modules
+    dino, clip, open_clip = extractors
     (folder / "checkpoints").mkdir(parents=True)
     torch.save(dino.model.state_dict(), folder / "checkpoints" / "dino_vitbase16_pretrain.pth")
     head = {"module.head.mlp.0.weight": torch.zeros(4, WIDTH)}
@@ -129,7 +131,8 @@ def write_release(folder: Path, *, seed: int = 0) -> Ensemble:
     for name, each in (("clip", clip), ("open_clip", open_clip)):
         state = {**each.model.state_dict(), "proj": nn.Parameter(each.proj)}
         torch.save({"state_dict": state}, folder / f"{name}_vitb16_pretrain.pth.tar")
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.3, bias="none", target_modules=["qkv"])
+    alpha: Any = ALPHA  # typed as whole, as the release's is not
+    config = LoraConfig(r=RANK, lora_alpha=alpha, lora_dropout=0.3, bias="none", target_modules=["qkv"])
     adapted: Any = get_peft_model(ensemble, config)  # typed for transformers' models
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

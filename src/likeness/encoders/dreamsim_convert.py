@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple  # Any: stock classes, JSON
+from typing import Any, NamedTuple, cast  # Any: stock classes, JSON
 
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, ViTConfig, ViTModel
@@ -190,7 +190,7 @@ def _absent(name: object) -> WeightsError:
     return WeightsError(f"DreamSim: expected a tensor {name}, got none of that name; give the published file.")
 
 
-def _facts(tensors: Tensors, names: Names, *, heads: int) -> dict[str, int]:
+def _facts(tensors: Tensors, names: Names, *, heads: int) -> dict[str, Any]:
     """The architecture that a network's weights, by a stock class's names, tell."""
     try:
         positions, patches = (tensors[names.outside[name]] for name in ("pos_embed", "patch_embed.proj.weight"))
@@ -244,7 +244,7 @@ def read_adapter(folder: Path) -> dict[str, dict[int, Tensor]]:
 
 
 def _product(pair: Tensors, *, rank: int, where: str) -> Tensor:
-    if pair.keys() != {"A", "B"} or (pair["A"].shape[0], pair["B"].shape[-1]) != (rank, rank):
+    if set(pair) != {"A", "B"} or (pair["A"].shape[0], pair["B"].shape[-1]) != (rank, rank):
         got = " and ".join(f"lora_{half} {tuple(pair[half].shape)}" for half in sorted(pair))
         raise WeightsError(f"{where}: expected lora_A and lora_B of rank {rank}, got {got}; download it again.")
     return pair["B"] @ pair["A"]
@@ -254,19 +254,18 @@ def _rank_and_alpha(file: Path) -> tuple[int, float]:
     """Raises: WeightsError for an adapter of another kind."""
     _require(file)
     try:
-        config = read_json(file)
+        config: object = read_json(file)
     except DataError as error:
         raise WeightsError(str(error)) from error
-    settings: dict[str, Any] = config if isinstance(config, dict) else {}
+    settings = cast(dict[str, Any], config) if isinstance(config, dict) else {}
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
     other = [key for key in _OTHER_SUMS if settings.get(key)]
     is_plain = not other and settings.get("peft_type") == "LORA" and settings.get("bias", "none") == "none"
-    is_number = isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha)
-    if not is_plain or not is_number:
-        shown = {key: settings.get(key) for key in ("peft_type", "bias", "r", "lora_alpha", *other)}
-        what = f"{file}: expected a plain LoRA of peft with r and lora_alpha, got {shown}"
-        raise WeightsError(f"{what}; give the ensemble of v0.2.0-checkpoints.")
-    return rank, alpha
+    if isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and math.isfinite(alpha) and is_plain:
+        return rank, alpha
+    shown = {key: settings.get(key) for key in ("peft_type", "bias", "r", "lora_alpha", *other)}
+    what = f"{file}: expected a plain LoRA of peft with r and lora_alpha, got {shown}"
+    raise WeightsError(f"{what}; give the ensemble of v0.2.0-checkpoints.")
 
 
 def merged(tensors: Tensors, changes: Mapping[int, Tensor], *, names: Names, part: str) -> dict[str, Tensor]:
@@ -275,7 +274,7 @@ def merged(tensors: Tensors, changes: Mapping[int, Tensor], *, names: Names, par
     Raises: WeightsError unless there is a change for every block and no other, of its shape.
     """
     blocks = _blocks(tensors, names)
-    if changes.keys() != blocks:
+    if set(changes) != blocks:
         got = f"none for {sorted(blocks - changes.keys())} and some for {sorted(changes.keys() - blocks)}"
         what = f"{ADAPTER}: expected a change for each block of {part}, got {got}"
         raise WeightsError(f"{what}; give the ensemble of v0.2.0-checkpoints.")
