@@ -36,6 +36,7 @@ def markdown(found: Json) -> str:
         _table([head, *lines, *(line for line in bounds if any(line[1:]))]),
         f"Paired differences from {_md(base)}; p by exchanging methods within subjects, Holm over all rows.",
         _table([columns, *rows]),
+        *(_md(note) for note in found["notes"]),
     ]
     return "\n\n".join(parts) + "\n"
 
