@@ -5,8 +5,9 @@
 Each checkpoint (pictures seen = embedded name or folder) draws the same validation cases. The law that is fitted is
 miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
 probe's own on true pictures of the cases passed through the autoencoder, that of leakage what exceeds the probe's
-reading of those. The checkpoints of earlier trainings are not kept: `--stored` draws the plot from the stored numbers. `--write` stores docs/learning_curve.json and its plot, which also shows the training logs of
-generator and autoencoder; it needs matplotlib: pip install '.[plots]'
+reading of those. `--write` stores docs/learning_curve.json and its plot, which also shows the training logs of
+generator and autoencoder; it needs matplotlib: pip install '.[plots]'. Earlier checkpoints are not kept: `--stored`
+draws the plot from the stored numbers.
 """
 
 import argparse

@@ -101,8 +101,8 @@ def test_world_cards_pin_the_weights_of_the_package(card: Card) -> None:
     other = [name for name, digest in card.weights_sha256.items() if digest != embedded_sha256(name)]
     assert other == [], (
         f"{card.id} pins other weights of {', '.join(other)} than src/likeness/assets/embedded holds, so its numbers "
-        f"stay those of the old weights: run `{NEXT_WORLD}`, which writes version {card.version + 1} beside it; keep the "
-        "old file, add the new hashes to FROZEN and write docs/cards.md anew"
+        f"stay those of the old weights: run `{NEXT_WORLD}`, which writes version {card.version + 1} beside it; keep "
+        "the old file, add the new hashes to FROZEN and write docs/cards.md anew"
     )
 
 

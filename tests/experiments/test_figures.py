@@ -1,4 +1,4 @@
-"""Every generated table and picture of the pages comes from one part of figures/all.py, and headline numbers from cards."""
+"""Every generated table and picture of the pages comes from one part of figures/all.py; headline numbers are cards'."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_the_list_tells_scripts_times_and_places() -> None:
         assert (ROOT / part.command.split()[0]).is_file()
         assert part.quick.split()[0] == part.command.split()[0]
         assert set(part.needs) <= {each.name for each in every.PARTS}
-    with pytest.raises(ValueError, match="expected names of cards, .*got tabels"):
+    with pytest.raises(ValueError, match=r"expected names of cards, .*got tabels"):
         every.chosen(["tabels"])
 
 
