@@ -174,7 +174,8 @@ def trainings_rows(simulations: int) -> list[dict[str, Any]]:
     "cases alone" treats the pooled values as those of one training, "clustered" makes pictures of a training alike in
     place of those of a prompt.
     """
-    groups, prompts = [s for s in range(30) for _ in range(8)], [p for _ in range(30) for p in range(8)]
+    groups: list[Hashable] = [s for s in range(30) for _ in range(8)]
+    prompts: list[Hashable] = [p for _ in range(30) for p in range(8)]
     rows: list[dict[str, Any]] = []
     for count in NUM_TRAININGS:
         for apart in APART:

@@ -99,7 +99,7 @@ VALUES = {
 }
 
 
-def summary_of(benchmark: str, *, lift: float = 0.0) -> dict[str, Any]:
+def summary_of(benchmark: str) -> dict[str, Any]:
     """A summary of six pictures, as `evaluate` computes it, measured by the weights that the newest card pins."""
     card = max((card for card in cards().values() if card.cases.benchmark == benchmark), key=lambda card: card.version)
     pattern = card.cases.ids.replace("[0-9]{4}", "{:04d}")
@@ -109,10 +109,7 @@ def summary_of(benchmark: str, *, lift: float = 0.0) -> dict[str, Any]:
         {
             **{"id": f"{name}-0", "case_id": name, "prompt": cases[number].prompt, "row": "generated"},
             **{"subjects": ["abc"[number % 3]], "group": "abc"[number % 3]},
-            "values": {
-                key: {"value": None if some[number] is None else some[number] + lift * (key != "leakage"), "note": ""}
-                for key, some in VALUES.items()
-            },
+            "values": {key: {"value": some[number], "note": ""} for key, some in VALUES.items()},
         }
         for number, name in enumerate(names)
     ]

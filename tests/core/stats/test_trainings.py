@@ -88,7 +88,7 @@ def test_what_a_training_lacks_is_left_out_and_counted() -> None:
 
 def test_where_no_spread_can_be_told_there_is_no_interval_but_the_reason() -> None:
     lonely = Trainings(np.array([[0.5, 1.0], [math.nan, math.nan]]), ["a", "b"], differences=True)
-    assert (lonely.interval.mean, lonely.interval.n, lonely.between.count) == (0.75, 2, 1)
+    assert (lonely.interval.mean, lonely.interval.n, lonely.between.known) == (0.75, 2, 1)
     assert math.isnan(lonely.interval.ci_low)
     assert "needs two" in lonely.interval.reason
     assert math.isnan(lonely.compared().p)

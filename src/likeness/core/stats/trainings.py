@@ -15,7 +15,7 @@ Measured coverage: docs/statistics.md.
 
 import math
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple  # Any: what scipy types loosely
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -37,7 +37,7 @@ class Between(NamedTuple):
     deviation: float
 
     @property
-    def count(self) -> int:
+    def known(self) -> int:
         """Trainings that have a value."""
         return sum(not math.isnan(mean) for mean in self.means)
 
@@ -82,7 +82,7 @@ class Trainings(NamedTuple):
         found, spread = self._cases()
         if spread is None:
             return found
-        if (between := self.between).count < 2:
+        if (between := self.between).known < 2:
             reason = "one training has values: an interval for other trainings needs two"
             return found._replace(ci_low=math.nan, ci_high=math.nan, reason=reason)
         low, high = _ends(found.mean, spread, between, level=level)
@@ -97,7 +97,7 @@ class Trainings(NamedTuple):
     def compared(self) -> Difference:
         """Everything that is known of the mean difference, for new subjects, prompts and trainings."""
         interval, (_, spread), between = self.interval, self._cases(), self.between
-        if spread is None or between.count < 2:
+        if spread is None or between.known < 2:
             return Difference(interval, math.nan, math.nan, math.nan)
         both = _with_trainings(spread, between)
         p = max(exchange_p(self.pooled, self.groups), _p(interval.mean, spread, between))
@@ -131,7 +131,7 @@ def quantile(count: int, *, level: float = 0.95) -> float:
 
 def _ends(mean: float, spread: Spread, between: Between, *, level: float) -> tuple[float, float]:
     low, high = spread.ends(mean, level=level)
-    apart = quantile(between.count, level=level) * between.deviation / math.sqrt(between.count)
+    apart = quantile(between.known, level=level) * between.deviation / math.sqrt(between.known)
     return mean - math.hypot(mean - low, apart), mean + math.hypot(high - mean, apart)
 
 
@@ -146,7 +146,10 @@ def _p(mean: float, spread: Spread, between: Between) -> float:
         low, high = _ends(mean, spread, between, level=1 - p)
         return low if mean > 0 else -high
 
-    return SUREST if beyond(SUREST) > 0 else float(brentq(beyond, SUREST, 1 - SUREST, xtol=1e-12))
+    if beyond(SUREST) > 0:
+        return SUREST
+    root: Any = brentq(beyond, SUREST, 1 - SUREST, xtol=1e-12)  # typed as a pair, which it is with full_output
+    return float(root)
 
 
 def _with_trainings(spread: Spread, between: Between) -> Spread:
@@ -154,17 +157,17 @@ def _with_trainings(spread: Spread, between: Between) -> Spread:
     from scipy.optimize import brentq
     from scipy.special import stdtrit
 
-    of_trainings = between.deviation**2 / between.count
+    of_trainings = between.deviation**2 / between.known
     variance = spread.variance + of_trainings
     if of_trainings == 0:
         return spread
     low, _ = _ends(0.0, spread._replace(third=0.0), between, level=0.95)
     wanted = -low / math.sqrt(variance)
-    freest = max(spread.freedom, between.count - 1.0)
+    freest = max(spread.freedom, between.known - 1.0)
 
     def excess(freedom: float) -> float:
         return float(stdtrit(freedom, 0.975)) - wanted
 
-    least = min(spread.freedom, between.count - 1.0)
-    freedom = least if excess(least) <= 0 else freest if excess(freest) >= 0 else float(brentq(excess, least, freest))
-    return Spread(variance, spread.third, freedom, spread.by_prompt + of_trainings)
+    least = min(spread.freedom, between.known - 1.0)
+    freedom: Any = least if excess(least) <= 0 else freest if excess(freest) >= 0 else brentq(excess, least, freest)
+    return Spread(variance, spread.third, float(freedom), spread.by_prompt + of_trainings)
