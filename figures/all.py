@@ -106,6 +106,8 @@ def copied_pages(folder: Path) -> Path:
             shutil.copyfile(source, target)
         elif name == "figures" or not target.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    if not (folder / "src").exists():
+        (folder / "src").symlink_to(ROOT / "src")  # for what reads the package's own files; nothing writes there
     return folder
 
 
