@@ -1,10 +1,10 @@
-# make install | demo | test | test-slow | golden | lint | check | clean: all one must know.
+# make install | demo | test | test-slow | golden | figures | lint | check | clean: all one must know.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-slow test-older-diffusers golden lint check clean
+.PHONY: install demo test test-slow test-older-diffusers golden figures lint check clean
 
 install: $(STAMP)
 
@@ -29,6 +29,9 @@ test-older-diffusers: install  # the oldest minor that pyproject.toml allows
 
 golden: install
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/golden.py
+
+figures: install  # every table and picture of the pages, hours; figures/all.py --list says which
+	OMP_NUM_THREADS=1 $(BIN)/python figures/all.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """How often the 95% intervals hold the true mean, by simulation: docs/statistics.md.
 
     python figures/coverage.py --simulations 2000 --write
+    python figures/coverage.py --trainings --simulations 1000 --write
     python figures/coverage.py --stored     # the page again from docs/coverage.json
 
 Scores have an effect of the subject, of the prompt and of the picture. Three shapes: normal, skewed (exponential
@@ -10,19 +11,23 @@ papers use, "pigeonhole" resamples subjects and prompts, "ours" is `likeness.cor
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: JSON
 
 import numpy as np
+from blocks import fill_block
 from numpy.typing import NDArray
 
-from likeness.core.files import atomic_write_text, read_json, write_json
+from likeness.core.files import read_json, write_json
 from likeness.core.stats.bootstrap import resampled_weights
 from likeness.core.stats.intervals import mean_and_spread
+from likeness.core.stats.trainings import Trainings
 
 ROOT = Path(__file__).resolve().parent.parent
+STORED, PAGE = ROOT / "docs" / "coverage.json", ROOT / "docs" / "statistics.md"
 NUM_RESAMPLES = 300
 Values = NDArray[np.float64]
 
@@ -157,6 +162,56 @@ def percentile(
     return float(low), float(high)
 
 
+# -- several trainings -----------------------------------------------------------------------------------------
+NUM_TRAININGS = (2, 3, 5)
+APART = (0.0, 0.2, 0.5)
+"""Standard deviations between trainings; subjects have 0.5, prompts 0.3, pictures 0.5."""
+
+
+def trainings_rows(simulations: int) -> list[dict[str, Any]]:
+    """How often intervals of paired differences hold for other trainings: 30 subjects x 8 prompts.
+
+    "cases alone" treats the pooled values as those of one training, "clustered" makes pictures of a training alike in
+    place of those of a prompt.
+    """
+    groups: list[Hashable] = [s for s in range(30) for _ in range(8)]
+    prompts: list[Hashable] = [p for _ in range(30) for p in range(8)]
+    rows: list[dict[str, Any]] = []
+    for count in NUM_TRAININGS:
+        for apart in APART:
+            rng, held = np.random.default_rng(2), Counter[str]()
+            for _ in range(simulations):
+                held.update(name for name, holds in _trained(rng, count, apart, groups, prompts).items() if holds)
+            shares = {name: held[name] / simulations for name in ("ours", "cases alone", "clustered")}
+            rows.append({"trainings": count, "apart": apart, **shares})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _trained(
+    rng: np.random.Generator, count: int, apart: float, groups: list[Hashable], prompts: list[Hashable]
+) -> dict[str, bool]:
+    """Whether each interval holds 0 in one simulation."""
+    cases = rng.normal(0, 0.5, (1, 30, 1)) + rng.normal(0, 0.3, (1, 1, 8))
+    trainings = rng.normal(0, apart, (count, 1, 1)) + rng.normal(0, 0.2, (count, 30, 1))
+    values = (cases + trainings + rng.normal(0, 0.5, (count, 30, 8))).reshape(count, 240)
+    ours = Trainings(values, groups, prompts, differences=True).interval
+    alone, _ = mean_and_spread(values.mean(axis=0), groups, prompts=prompts, differences=True)
+    numbers = np.repeat(np.arange(count), 240).tolist()
+    clustered, _ = mean_and_spread(values.reshape(-1), groups * count, prompts=numbers, differences=True)
+    found = {"ours": ours, "cases alone": alone, "clustered": clustered}
+    return {name: each.ci_low <= 0 <= each.ci_high for name, each in found.items()}
+
+
+def trainings_table(stored: dict[str, Any]) -> str:
+    """The rows of docs/coverage.json about trainings as the page shows them."""
+    lines = ["| trainings | deviation between them | ours | cases alone | clustered |", "|---|---|---|---|---|"]
+    for row in stored["trainings"]["rows"]:
+        shares = " | ".join(f"{row[name]:.3f}" for name in ("ours", "cases alone", "clustered"))
+        lines.append(f"| {row['trainings']} | {row['apart']} | {shares} |")
+    return "\n".join(lines) + f"\n\nPrinted by `{stored['trainings']['command']}`.\n"
+
+
 def table(stored: dict[str, Any]) -> str:
     """The rows of docs/coverage.json as the page shows them."""
     lines = ["| cases | scores | ours | percentile | pigeonhole |", "|---|---|---|---|---|"]
@@ -167,11 +222,10 @@ def table(stored: dict[str, Any]) -> str:
 
 
 def fill_page() -> None:
-    """The table of docs/statistics.md, from docs/coverage.json."""
-    page, begin, end = ROOT / "docs" / "statistics.md", "<!-- coverage:begin -->\n", "<!-- coverage:end -->"
-    before, rest = page.read_text(encoding="utf-8").split(begin)
-    text = table(read_json(ROOT / "docs" / "coverage.json"))
-    atomic_write_text(page, f"{before}{begin}{text}{end}{rest.split(end)[1]}")
+    """The tables of docs/statistics.md, from docs/coverage.json."""
+    stored = read_json(STORED)
+    fill_block(PAGE, "coverage", table(stored))
+    fill_block(PAGE, "trainings", trainings_table(stored))
 
 
 def main() -> None:
@@ -181,9 +235,17 @@ def main() -> None:
     parser.add_argument("--bootstrapped", type=int, default=300, help="of the simulations, how many by bootstraps too")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--stored", action="store_true", help="fill the page from docs/coverage.json and end")
+    parser.add_argument("--trainings", action="store_true", help="only the table about several trainings")
     options = parser.parse_args()
     if options.stored:
         return fill_page()
+    if options.trainings:
+        trained = trainings_rows(options.simulations)
+        if options.write:
+            command = f"python figures/coverage.py --trainings --simulations {options.simulations} --write"
+            write_json(STORED, read_json(STORED) | {"trainings": {"command": command, "rows": trained}})
+            fill_page()
+        return None
     rows: list[dict[str, object]] = []
     for design in DESIGNS:
         for shape, draw in SHAPES.items():
@@ -198,7 +260,7 @@ def main() -> None:
     if options.write:
         sizes = f"--simulations {options.simulations} --bootstrapped {options.bootstrapped}"
         command = f"python figures/coverage.py {sizes} --write"
-        write_json(ROOT / "docs" / "coverage.json", {"command": command, "rows": rows})
+        write_json(STORED, read_json(STORED) | {"command": command, "rows": rows})
         fill_page()
 
 

@@ -6,7 +6,8 @@ Each checkpoint (pictures seen = embedded name or folder) draws the same validat
 miss = a * pictures ** -b, a line through few points, no promise. The miss of attribute accuracy is what it lacks to the
 probe's own on true pictures of the cases passed through the autoencoder, that of leakage what exceeds the probe's
 reading of those. `--write` stores docs/learning_curve.json and its plot, which also shows the training logs of
-generator and autoencoder; it needs matplotlib: pip install '.[plots]'
+generator and autoencoder; it needs matplotlib: pip install '.[plots]'. Earlier checkpoints are not kept: `--stored`
+draws the plot from the stored numbers.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from validation import BENCHMARKS, METRICS, validation_scores
 
 from likeness.core.jobs import always, run_jobs
+from likeness.core.weights import embedded_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-LOGS = ROOT / "src" / "likeness" / "assets" / "embedded" / "logs"
+STORED, PLOT = ROOT / "docs" / "learning_curve.json", ROOT / "docs" / "pictures" / "learning_curve.png"
 
 
 class Curve(NamedTuple):
@@ -152,19 +154,25 @@ def _draw_logs(generator: Any, autoencoder: Any) -> None:  # Any: matplotlib's A
 
 
 def _log(stage: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (LOGS / f"{stage}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (embedded_folder() / "logs" / f"{stage}.jsonl").read_text().splitlines()]
 
 
 def main() -> None:
     """Draws, measures, prints, stores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", action="append", required=True, metavar="PICTURES=MODEL")
+    parser.add_argument("--checkpoint", action="append", metavar="PICTURES=MODEL")
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning_curve")
     parser.add_argument("--write", action="store_true", help="store docs/learning_curve.json and its plot")
+    parser.add_argument("--stored", action="store_true", help="draw the plot from docs/learning_curve.json and end")
     options = parser.parse_args()
+    if options.stored:
+        stored = json.loads(STORED.read_text())
+        return draw(stored["rows"], true=stored["true_pictures"], out=PLOT)
+    if not options.checkpoint:
+        parser.error("--checkpoint: expected one or more, got none; or draw what is stored with --stored")
     given = [(int(count), model) for count, _, model in (text.partition("=") for text in options.checkpoint)]
     jobs = [
         (n, m, name, options.cases, options.steps, options.out.resolve())
@@ -183,8 +191,9 @@ def main() -> None:
     }
     print(json.dumps(stored, indent=1))
     if options.write:
-        (ROOT / "docs" / "learning_curve.json").write_text(json.dumps(stored, indent=1) + "\n")
-        draw(rows, true=true, out=ROOT / "docs" / "pictures" / "learning_curve.png")
+        STORED.write_text(json.dumps(stored, indent=1) + "\n")
+        draw(rows, true=true, out=PLOT)
+    return None
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from random import Random
 from typing import Any, NamedTuple  # Any: what an encoder sees is its own type
 
 import numpy as np
+from blocks import fill_block
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from likeness.core.files import atomic_write_text
 from likeness.core.records import Case, Labels, Subject
 from likeness.encoders import load_encoder
 from likeness.metrics import METRICS
@@ -289,20 +289,11 @@ def _cell(found: Score, is_meant: bool) -> str:
     return f"**{text}**" if is_meant else text
 
 
-BEGIN, END = "<!-- planted: written by figures/planted.py -->", "<!-- planted: end -->"
-
-
-def write_between(page: str, text: str) -> str:
-    """The page with `text` between its two marks."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{text}\n{rest[rest.index(END) :]}"
-
-
 def main() -> None:
     """Plants, measures, prints the table and writes it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--write", type=Path, help="a page with the two marks")
+    parser.add_argument("--write", type=Path, help="a page with the marks of `planted`")
     options = parser.parse_args()
     encoder = load_encoder(ENCODER, "subjects")
 
@@ -313,7 +304,7 @@ def main() -> None:
     text = table(rows)
     print(text)
     if options.write:
-        atomic_write_text(options.write, write_between(options.write.read_text(encoding="utf-8"), text))
+        fill_block(options.write, "planted", f"{text}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The numbers of docs/results.md and the README: draws and measures every world benchmark, prints and stores one table.
 
+Numbers of a benchmark are those under its protocol card (docs/cards.md), in the version that pins the encoders.
+
     python figures/results.py --cases 256 --workers 2 --out runs/figures
 
 Ratios of attribute accuracy are to the probe's accuracy on true pictures of the same cases passed through the same
@@ -14,12 +16,20 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: JSON
 
+from blocks import fill_block
 from ceilings import measure_ceiling
 
+from likeness.core.weights import embedded_folder
+
 ROOT = Path(__file__).resolve().parent.parent
-EMBEDDED = ROOT / "src" / "likeness" / "assets" / "embedded"
 RESULTS = ROOT / "docs" / "results.json"
-BENCHMARKS = ("world-single", "world-multi", "world-hard", "world-relationbench")
+CARDS = {
+    "world-single": "world/single",
+    "world-multi": "world/multi",
+    "world-hard": "world/hard",
+    "world-relationbench": "world/relationbench",
+}
+"""Benchmark -> the protocol card whose columns the table shows."""
 HEADLINE = (
     "world-single: attribute accuracy / ceiling",
     "world-multi: attribute accuracy / ceiling",
@@ -57,9 +67,15 @@ def draw_and_measure(name: str, *, cases: int, workers: int, out: Path) -> dict[
     return json.loads((run / "evaluation" / "summary.json").read_text())
 
 
-def _row(summary: dict[str, Any], metric: str, *, row: str = "generated", column: str | None = None) -> dict[str, Any]:
-    found = [r for r in summary["rows"] if r["metric"] == metric and r["row"] == row]
-    return next(r for r in found if column is None or r["column"] == column)
+def card_row(summary: dict[str, Any], name: str, column: str) -> dict[str, Any]:
+    """A column of the protocol card of a benchmark, under the version that the run is scored under.
+
+    Raises: ValueError where the run is not scored under the card.
+    """
+    found = [card for key, card in summary["cards"].items() if key.partition("@")[0] == CARDS[name]]
+    if len(found) != 1:
+        raise ValueError(f"{name}: expected numbers under one version of {CARDS[name]}, got {list(summary['cards'])}.")
+    return next(row for row in found[0]["rows"] if row["column"] == column)
 
 
 def _figure(label: str, row: dict[str, Any], *, goal: str, source: str, over: float = 1.0) -> Figure:
@@ -75,19 +91,19 @@ def benchmark_figures(name: str, summary: dict[str, Any], ceiling: dict[str, Any
         "world-hard": ("50% to 85% (not a ratio)", "", "", ""),
         "world-relationbench": ("", "", "all 25 recognisable", ""),
     }[name]
-    best = _row(ceiling, "attribute_accuracy")
+    best = card_row(ceiling, name, "Attributes")
     over = 1.0 if name == "world-hard" else best["mean"]
     label = "attribute accuracy" if name == "world-hard" else "attribute accuracy / ceiling"
     figures = [
-        _figure(f"{name}: {label}", _row(summary, "attribute_accuracy"), goal=goals[0], source=name, over=over),
+        _figure(f"{name}: {label}", card_row(summary, name, "Attributes"), goal=goals[0], source=name, over=over),
         _figure(f"{name}: attribute accuracy of true pictures", best, goal="", source=name),
-        _figure(f"{name}: leakage", _row(summary, "leakage"), goal=goals[1], source=name),
-        _figure(f"{name}: leakage of true pictures", _row(ceiling, "leakage"), goal="", source=name),
-        _figure(f"{name}: action recognised", _row(summary, "action_recognised"), goal=goals[2], source=name),
-        _figure(f"{name}: scene recognised", _row(summary, "scene_recognised"), goal=goals[3], source=name),
+        _figure(f"{name}: leakage", card_row(summary, name, "Leakage"), goal=goals[1], source=name),
+        _figure(f"{name}: leakage of true pictures", card_row(ceiling, name, "Leakage"), goal="", source=name),
+        _figure(f"{name}: action recognised", card_row(summary, name, "Action"), goal=goals[2], source=name),
+        _figure(f"{name}: scene recognised", card_row(summary, name, "Scene"), goal=goals[3], source=name),
     ]
-    for metric in ("dino", "clip_i", "clip_t"):
-        figures.append(_figure(f"{name}: {metric}", _row(summary, metric), goal="", source=name))
+    for metric, column in (("dino", "DINO"), ("clip_i", "CLIP-I"), ("clip_t", "CLIP-T")):
+        figures.append(_figure(f"{name}: {metric}", card_row(summary, name, column), goal="", source=name))
     return [f for f in figures if f.mean is not None]
 
 
@@ -95,7 +111,7 @@ def calibration_figures() -> list[Figure]:
     """Lines about the embedded checkpoints."""
 
     def card(name: str) -> dict[str, Any]:
-        return json.loads((EMBEDDED / name / "calibration.json").read_text())
+        return json.loads((embedded_folder() / name / "calibration.json").read_text())
 
     vae, probe, dino, clip = card("flux/vae"), card("probe"), card("dino"), card("clip")
     lines = [_figure("autoencoder: PSNR, dB", vae["psnr_db"], goal="32", source="calibration")]
@@ -137,14 +153,8 @@ def fill_pages() -> None:
     stored = json.loads(RESULTS.read_text())
     figures = [Figure(**figure) for figure in stored["figures"]]
     by = f"Printed by `{stored['command']}`.\n"
-    _fill(ROOT / "docs" / "results.md", name="numbers", text=f"{table(figures)}\n{by}")
-    _fill(ROOT / "README.md", name="headline", text=table([figure for figure in figures if figure.name in HEADLINE]))
-
-
-def _fill(page: Path, *, name: str, text: str) -> None:
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-    before, rest = page.read_text().split(begin)
-    page.write_text(f"{before}{begin}{text}{end}{rest.split(end)[1]}")
+    fill_block(ROOT / "docs" / "results.md", "numbers", f"{table(figures)}\n{by}")
+    fill_block(ROOT / "README.md", "headline", table([figure for figure in figures if figure.name in HEADLINE]))
 
 
 def main() -> None:
@@ -159,7 +169,7 @@ def main() -> None:
     if options.stored:
         return fill_pages()
     figures, out = calibration_figures(), options.out.resolve()
-    for name in BENCHMARKS:
+    for name in CARDS:
         summary = draw_and_measure(name, cases=options.cases, workers=options.workers, out=out)
         ceiling = measure_ceiling(out / name / "cases.jsonl", benchmark=name, out=out / f"{name}-ceiling")
         figures += benchmark_figures(name, summary, ceiling)

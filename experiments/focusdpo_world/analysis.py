@@ -1,7 +1,7 @@
 """The two tables of the experiment, means per method and paired differences, computed as `likeness compare` does.
 
-Every training seed draws the same cases: pictures are alike by subject and, where there are several seeds, by seed,
-else by prompt. Intervals are clustered by both (`likeness.core.stats.intervals`).
+Every training seed draws the same cases. Intervals are for new subjects and prompts, and where a method has several
+seeds for another training, too (`likeness.core.stats.trainings`).
 """
 
 import math

@@ -1,21 +1,28 @@
 """Protocol cards: what is refused, frozen hashes, cases by hash, and published values that stand in their sources.
 
-`python tests/benchmarks/test_cards.py` prints docs/cards.md anew.
+`python tests/benchmarks/test_cards.py` prints docs/cards.md anew; with --next-world it writes new versions of the cards
+of the drawn world, which pin the embedded weights as they are now.
 """
 
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from likeness.benchmarks.cards import FOLDER, Card, CardMetric, card_named, cards, cases_sha256, read_card
+from likeness.benchmarks.cards import FOLDER, Card, CardMetric, card_named, cards, cases_sha256, read_card, versions
 from likeness.core.errors import ConfigError, DataError
-from likeness.core.hashing import json_sha256
+from likeness.core.files import atomic_write_text
+from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.records import Case
+from likeness.core.weights import embedded
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS, WORLD_ENCODERS
+from likeness.metrics import METRICS
 
 FROZEN = {
     "concept101/mip@1": "0fb817022235cb6e",
+    "concept101/mip@2": "2164d53a63c51506",
     "dreambench++@1": "90fdb28e5156f5a5",
     "dreambench/dreambooth@1": "f86ef00f9206bfca",
     "dreambench/kosmosg@1": "c418d0ea99ebbf4a",
@@ -27,11 +34,18 @@ FROZEN = {
     "stellar/h@1": "823be674b28cc64d",
     "stellar/t@1": "e07e967ed34ce828",
     "world/hard@1": "f39405cc93a70120",
+    "world/hard@2": "0f71298cf8d07998",
     "world/multi@1": "c2de441402442eb0",
+    "world/multi@2": "600296df6acc746c",
     "world/relation@1": "35d9ccde44797a31",
+    "world/relation@2": "d22a0cf423dba953",
+    "world/relationbench@1": "a718144157d3af21",
     "world/single@1": "7451d8fd1d820dad",
+    "world/single@2": "775080af3fc6ca56",
     "world/stellar@1": "2923ef362e1839a1",
+    "world/stellar@2": "0f2e479d5ae46b6e",
     "xversebench@1": "bd54643bd0abf4ea",
+    "xversebench@2": "2e2947c52224c6d1",
 }
 """A number of a card follows from all that stands on it: what changes it is a new version, in a new file."""
 
@@ -44,7 +58,9 @@ A card is a file of `benchmarks/cards/` that fixes everything a number follows f
 `likeness evaluate` scores a run under each card that applies: "same" where the ids and prompts of its cases hash to the
 card's number, "part" for fewer cases of the benchmark, "declared" where the card has no hash and the run names its
 benchmark. Only the first pictures of a case count, as many as the card has; coverage is the share of the card's
-pictures that have a value. A column measured with other weights or preprocessing has no number under the card.
+pictures that have a value. A column measured with other weights or preprocessing has no number under the card. Cards of
+the drawn world pin the embedded weights by their hash; weights that are trained further get a new version of each card,
+and a run is scored under the version whose weights measured it.
 Published values were not measured here, and stand with the table they are from.
 """
 
@@ -63,6 +79,61 @@ ROW: dict[str, Any] = {
 
 def test_no_card_changed_without_a_new_version() -> None:
     assert {name: card.sha256[:16] for name, card in cards().items()} == FROZEN
+
+
+NEXT_WORLD = "python tests/benchmarks/test_cards.py --next-world"
+
+
+def embedded_sha256(encoder: str) -> str:
+    """The hash of the weights that measure the drawn world."""
+    facts = ENCODERS[encoder]
+    return folder_sha256(embedded(facts.world or facts.embedded or ""))
+
+
+def newest_world_cards() -> list[Card]:
+    return [some[0] for name, some in versions(cards().values()).items() if name.startswith("world/")]
+
+
+@pytest.mark.parametrize("card", newest_world_cards(), ids=lambda card: card.id)
+def test_world_cards_pin_the_weights_of_the_package(card: Card) -> None:
+    needed = {name for metric in card.metrics for name in METRICS[metric.metric].facts.needs}
+    assert set(card.weights_sha256) == needed
+    other = [name for name, digest in card.weights_sha256.items() if digest != embedded_sha256(name)]
+    assert other == [], (
+        f"{card.id} pins other weights of {', '.join(other)} than src/likeness/assets/embedded holds, so its numbers "
+        f"stay those of the old weights: run `{NEXT_WORLD}`, which writes version {card.version + 1} beside it; keep "
+        "the old file, add the new hashes to FROZEN and write docs/cards.md anew"
+    )
+
+
+def next_version(text: str, card: Card) -> str:
+    """The file of a world card as its next version, with the weights of the package pinned."""
+    needed = dict.fromkeys(name for metric in card.metrics for name in METRICS[metric.metric].facts.needs)
+    pins = "\n".join(f'{name} = "{embedded_sha256(name)}"' for name in needed)
+    text = re.sub(r"(?m)^version = \d+$", f"version = {card.version + 1}", text, count=1)
+    text = re.sub(r"(?ms)^\[weights_sha256\]\n.*?\n\n", "", text)
+    return text.replace("[[metrics]]", f"[weights_sha256]\n{pins}\n\n[[metrics]]", 1)
+
+
+def write_next_world_cards() -> None:
+    for card in newest_world_cards():
+        if not card.weights_sha256 or any(pin != embedded_sha256(name) for name, pin in card.weights_sha256.items()):
+            stem = card.name.replace("/", "-")
+            text = (FOLDER / f"{stem}@{card.version}.toml").read_text(encoding="utf-8")
+            path = FOLDER / f"{stem}@{card.version + 1}.toml"
+            atomic_write_text(path, next_version(text, card))
+            print(path)
+
+
+def test_the_next_version_of_a_world_card_differs_in_weights_and_version_only(tmp_path: Path) -> None:
+    card = cards()["world/relation@2"]
+    path = FOLDER / "world-relation@2.toml"
+    (tmp_path / "next.toml").write_text(next_version(path.read_text(encoding="utf-8"), card), encoding="utf-8")
+    after = read_card(tmp_path / "next.toml")
+    assert after.version == 3
+    assert after.weights_sha256 == {name: embedded_sha256(name) for name in card.weights_sha256}
+    unpinned = {"version": 2, "weights_sha256": card.weights_sha256}
+    assert after.model_copy(update=unpinned) == card
 
 
 def test_files_are_called_after_their_cards() -> None:
@@ -160,6 +231,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metrics": [METRIC | {"factor": float("nan")}]}, "factor: expected"),
     ({"metrics": [METRIC | {"factor": "2.5"}]}, "factor: expected"),
     ({"metrics": [METRIC | {"aggregation": "median"}]}, "aggregation: expected"),
+    ({"weights_sha256": {"clip": "a" * 64}}, "expected encoders that a column needs, got clip"),
+    ({"weights_sha256": {"dino": "a" * 12}}, "weights_sha256.dino: expected"),
     ({"published": [{"method": "A", "source": "B", "values": {"CLIP-I": 0.5}}]}, "columns of the card, got CLIP-I"),
     ({"published": [{"method": "A", "source": "B", "values": {"DINO": float("nan")}}]}, "DINO: expected"),
     ({"published": [{"method": "A", "source": "", "values": {"DINO": 0.5}}]}, "source: expected"),
@@ -218,6 +291,7 @@ def cards_page() -> str:
             f"## {name}\n\n{card.title}. Hash `{card.sha256[:12]}`.\n\n"
             f"- Cases: {number} of `{card.cases.benchmark}`{select}; {pinned}.\n- Prompt: {card.prompt}.\n"
             f"- Photos: {card.reference_set.replace('_', ' ')}. Pictures per case: {card.pictures_per_case}.\n"
+            + "".join(pin_line(card.weights_sha256))
             + "".join(f"- Used by {table.paper}, table {table.table}.\n" for table in card.tables)
             + "".join(f"- {note}\n" for note in card.notes)
         )
@@ -227,6 +301,11 @@ def cards_page() -> str:
             head = " | ".join(["published, not rerun", *columns, "source"])
             parts.append(f"| {head} |\n|{'---|' * (len(columns) + 2)}\n" + "".join(published_rows(card, columns)))
     return "\n".join(parts)
+
+
+def pin_line(pins: dict[str, str]) -> list[str]:
+    shown = ", ".join(f"{name} `{digest[:12]}`" for name, digest in pins.items())
+    return [f"- Weights by their hash: {shown}.\n"] if pins else []
 
 
 def column_row(metric: CardMetric) -> str:
@@ -253,4 +332,7 @@ def test_the_page_of_cards_is_current() -> None:
 
 
 if __name__ == "__main__":
-    print(cards_page(), end="")
+    if "--next-world" in sys.argv:
+        write_next_world_cards()
+    else:
+        print(cards_page(), end="")

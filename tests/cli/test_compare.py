@@ -115,3 +115,39 @@ def test_mistakes_end_with_2_and_are_told(run_maker: Maker) -> None:
     write_json(path, {**read_json(path), "benchmark": "world-single"})
     assert "compare runs of one benchmark" in " ".join(compare(plain, up, "--out", "page.html", code=2).split())
     assert not Path("page.html").exists()
+
+
+def test_trainings_of_a_method_are_named_together(run_maker: Maker) -> None:
+    first, second, _ = run_maker("one", gain=0.5), run_maker("two", gain=1.5), run_maker("plain")
+    words = ("plain", f"focus={first},{second}", "--out", "page.html", "--metric", "attribute_accuracy")
+    said = json.loads(compare(*words, "--json"))
+    assert said["runs"] == {"plain": "plain", "focus": "one"}
+    assert said["trainings"] == {"plain": ["plain"], "focus": ["one", "two"]}
+    (row,) = said["metrics"][0]["differences"]
+    assert (row["method"], row["mean"], row["n"], row["n_subjects"]) == ("focus", 0.25, 12, row["n_subjects"])
+    assert row["trainings"] == {"means": [0.125, 0.375], "deviation": pytest.approx(0.25 / 2**0.5)}
+    assert row["ci_high"] - row["mean"] >= 0.125 * 12.7  # two trainings that are 0.25 apart
+    assert "trainings" not in said["metrics"][0]["means"][0]
+    assert [note.partition(":")[0] for note in said["notes"]] == ["focus", "plain"]
+    assert "reach 12.7 standard errors" in said["notes"][0]
+    files = [Path(f"page.{kind}").read_text() for kind in ("html", "md", "tex")]
+    assert all("reach 12.7 standard errors" in text for text in files)
+    _, focus = csv.DictReader(Path("page.csv").read_text().splitlines())
+    assert (focus["trainings"], float(focus["trainings_deviation"])) == ("2", pytest.approx(0.25 / 2**0.5))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["=a"], "expected NAME=RUN or NAME=RUN,RUN, got =a"),
+        (["focus=a,,b"], "expected NAME=RUN or NAME=RUN,RUN, got focus=a,,b"),
+        (["focus=a", "focus=b"], "expected each name once, got focus again"),
+        (["focus=a,b,./a"], "expected different trainings of focus, got a run twice"),
+    ],
+)
+def test_badly_named_trainings_are_refused(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = " ".join(compare("plain", *words, "--out", "page.html", code=2).split())
+    assert message in said

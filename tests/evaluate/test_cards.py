@@ -127,12 +127,48 @@ IDS = {
 
 @pytest.mark.parametrize("made", IDS, ids=[str(number) for number in range(len(IDS))])
 def test_other_weights_or_preprocessing_have_no_number_under_the_card(made: str) -> None:
-    (metric,) = card(preprocessing="short side 256, bicubic").metrics
-    fault = encoder_fault(metric, {"dino": made})
+    which = card(preprocessing="short side 256, bicubic")
+    fault = encoder_fault(which.metrics[0], {"dino": made}, card=which)
     assert (IDS[made] in fault, bool(fault)) == (True, bool(IDS[made]))
-    assert encoder_fault(metric, {}) == "no dino encoder was given"
-    (free,) = card(weights="facebook/dino-vits16").metrics
-    assert (encoder_fault(free, {"dino": made}) == "") == ("dino-vits16@" in made)
+    assert encoder_fault(which.metrics[0], {}, card=which) == "no dino encoder was given"
+    free = card(weights="facebook/dino-vits16")
+    assert (encoder_fault(free.metrics[0], {"dino": made}, card=free) == "") == ("dino-vits16@" in made)
+
+
+def pinned(digest: str, *, version: int = 1) -> Card:
+    return card(weights="dino", encoder="dino").model_copy(
+        update={"weights_sha256": {"dino": digest * 64}, "version": version}
+    )
+
+
+def of_weights(digest: str, known: list[Card], name: str = "dino") -> dict[str, Any]:
+    kinds = {"generated": rows([[0.5], [0.5], [1.0], [1.0]])}
+    encoders = {"dino": f"vit {name}@{digest * 12}; PIL; batches of 8"}
+    return under_cards(kinds, cases=CASES, benchmark="toys", encoders=encoders, known={each.id: each for each in known})
+
+
+def test_pinned_weights_count_by_their_content_and_not_by_their_name() -> None:
+    which = pinned("a")
+    (row,) = of_weights("a", [which], name="copied-elsewhere")["cards"]["toys/one@1"]["rows"]
+    assert row["mean"] == pytest.approx(0.75)
+    (row,) = of_weights("b", [which])["cards"]["toys/one@1"]["rows"]
+    assert (row["mean"], row["n"], row["coverage"]) == (None, 0, 0.0)
+    assert row["reason"] == f"measured with dino weights {'b' * 12}, where the card has {'a' * 12}"
+    assert encoder_fault(which.metrics[0], {}, card=which) == "no dino encoder was given"
+
+
+def test_of_several_versions_the_one_with_the_runs_weights_stands() -> None:
+    old, new = pinned("a"), pinned("b", version=2)
+    for digest, stands, other in (("a", "toys/one@1", "toys/one@2"), ("b", "toys/one@2", "toys/one@1")):
+        found = of_weights(digest, [old, new])
+        assert found["cards"].keys() == {stands}
+        assert found["cards"][stands]["rows"][0]["mean"] == pytest.approx(0.75)
+        assert found["cards_refused"] == {other: f"another version of the card stands for this run, {stands}"}
+    strange = of_weights("c", [old, new])
+    assert strange["cards"].keys() == {"toys/one@2"}
+    assert strange["cards"]["toys/one@2"]["rows"][0]["mean"] is None
+    by_name = card(weights="dino", encoder="dino")
+    assert of_weights("a", [by_name, new])["cards"].keys() == {"toys/one@2"}
 
 
 def summary(name: str, **changes: Any) -> dict[str, Any]:

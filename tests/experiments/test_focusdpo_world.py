@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from stub_judge import LoadStub
 from likeness.core.files import write_json, write_jsonl
 from likeness.core.pairs import read_pairs
 from likeness.data.pairs.dip import make_pairs
+from likeness.evaluate.compare import Wanted, compare_methods
 from likeness.world.render import render
 from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
@@ -185,3 +187,36 @@ def test_shares_of_the_margin_by_hand() -> None:
         "margin_inside_changed": 0.9,
         "margin_kept_by_focus": 0.1,
     }
+
+
+@pytest.mark.slow
+def test_the_differences_of_the_experiment_are_those_of_compare(tmp_path: Path) -> None:
+    """A run of the experiment in small: base and two short trainings of FocusDPO, drawn, measured and compared."""
+    plan = tomllib.loads((ROOT / EXPERIMENT / "plan.toml").read_text(encoding="utf-8"))
+    plan |= {"seeds": [42, 43], "draw": {"steps": 2}, "benchmarks": {"world-multi": 4}}
+    plan |= {name: {} for name in ("validation", "why_cases", "elsewhere_cases")}
+    plan["pairs"] |= {"n": 8, "losers": "drawn"}
+    plan["train"] |= {"train.steps": 2, "train.batch_size": 2, "train.warmup": 1}
+    plan["train"] |= {"train.log_maps_every": 2, "train.save_every": 2}
+    experiment = run.Experiment(plan, tmp_path / "out", tmp_path / "results", 1)
+    run.build_pairs(experiment)
+    run.build_cases(experiment)
+    trained = [
+        run.variant(experiment, f"focus-{seed}", "focus_dpo", cases="test", changes={}, seed=seed)
+        for seed in plan["seeds"]
+    ]
+    groups = {"base": [run.Variant("base", None, "test")], "focus_dpo": trained}
+    for variant in (*groups["base"], *trained):
+        run.train_and_measure(variant, experiment)
+    told = run.compare(groups, experiment, benchmarks=["world-multi"])["differences"]
+    folders = {name: [each.pictures(experiment, "world-multi") for each in some] for name, some in groups.items()}
+    wanted = Wanted("base", metrics=[row["metric"] for row in told])
+    found = {
+        metric["metric"]: metric["differences"][0] for metric in compare_methods(folders, wanted=wanted)["metrics"]
+    }
+    assert {"attribute_accuracy", "dino", "clip_t"} <= {row["metric"] for row in told}
+    for row in told:
+        same = found[row["metric"]]
+        assert (row["method_a"], row["method_b"], row["n"]) == (same["method"], "base", same["n"])
+        for key in ("mean", "ci_low", "ci_high"):
+            assert row[key] == (None if same[key] is None else round(same[key], 5))

@@ -52,10 +52,3 @@ def test_the_auc_equals_counting_pairs() -> None:
     assert found.n == 20
     assert found.low <= found.auc <= found.high
     assert planted.score([float("nan")], [1.0]).n == 0
-
-
-def test_the_table_is_written_between_its_marks() -> None:
-    page = f"before\n{planted.BEGIN}\nold\n{planted.END}\nafter\n"
-    once = planted.write_between(page, "new")
-    assert once == f"before\n{planted.BEGIN}\nnew\n{planted.END}\nafter\n"
-    assert planted.write_between(once, "new") == once

@@ -17,6 +17,7 @@ APART: dict[str, Any] = {
     **{"p": 0.25, "p_holm": 0.5, "effect": 0.75, "detectable": 0.2, "subjects_needed": 12},
 }
 FOUND: dict[str, Any] = {
+    "notes": ["focus: 3 trainings | weak"],
     **{"benchmark": "world-multi", "num_cases": 8, "base": "a_b"},
     "methods": [{"name": row["method"]} for row in MEANS],
     "metrics": [
@@ -34,6 +35,7 @@ FOUND: dict[str, Any] = {
 
 def test_markdown_has_every_number_and_marks_the_best() -> None:
     text = markdown(FOUND)
+    assert text.endswith("\n\nfocus: 3 trainings \\| weak\n")
     for line in (
         "| a_b | 0.500 ≈ [0.400, 0.600] |",
         "| 100% & more | **0.625** [0.400, 0.600] |",
@@ -73,4 +75,5 @@ def test_csv_has_a_row_per_metric_and_method() -> None:
         "0.125", "8", "0.5", "True",
     )  # fmt: skip
     assert (none["mean"], none["missing"], none["difference_reason"]) == ("", "8", "nothing")
+    assert {row["trainings"] for row in rows} == {"1"}
     assert {row["ceiling"] for row in rows} == {"0.0625"}

@@ -1,7 +1,6 @@
 """Which cases a named benchmark holds. A benchmark gives cases; generating and measuring are other rooms' work.
 
-`dreambench.py` and `stellar.py` read photographed subjects from a local folder, `world.py` and `stellar_world.py` draw
-their own.
+`world.py` and `stellar_world.py` draw their own subjects; the other files read photographed ones from a local folder.
 """
 
 from __future__ import annotations
@@ -38,20 +37,23 @@ class Benchmark:
     needs_data: bool = False
 
 
-_photographed = partial(
-    Benchmark, build="likeness.benchmarks.dreambench:build", domain="photo", version=1, needs_data=True
-)
+_from_folder = partial(Benchmark, domain="photo", version=1, needs_data=True)
+_photographed = partial(_from_folder, build="likeness.benchmarks.dreambench:build")
 # Version 1 of the world asked for hair styles that a hat hides.
 _drawn = partial(Benchmark, build="likeness.benchmarks.world:build", domain="world", version=2)
 BENCHMARKS: dict[str, Benchmark] = {
     "dreambench-single": _photographed("30 photographed subjects x 25 prompts, one subject each"),
     "dreambench-multi": _photographed("30 pairs of photographed subjects x 25 prompts"),
-    "stellar": Benchmark(
+    "dreambench++": _from_folder("150 subjects x 9 prompts", build="likeness.benchmarks.dreambench_plus:build"),
+    "concept101": _from_folder("101 pairs of photographed concepts", build="likeness.benchmarks.concept101:build"),
+    "concept101-single": _from_folder("101 photographed concepts", build="likeness.benchmarks.concept101:build"),
+    "multiid": _from_folder("one to four people, a photo of each", build="likeness.benchmarks.multiid:build"),
+    "xversebench": _from_folder(
+        "one to three people, objects or animals", build="likeness.benchmarks.xversebench:build"
+    ),
+    "stellar": _from_folder(
         "200 photographed people x 2 photos x 100 prompts",
         build="likeness.benchmarks.stellar:build",
-        domain="photo",
-        version=1,
-        needs_data=True,
     ),
     "world-single": _drawn("drawn characters, one per picture"),
     "world-multi": _drawn("drawn characters, two per picture"),

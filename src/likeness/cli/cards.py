@@ -45,6 +45,7 @@ def told(card: Card) -> str:
         f"  prompt     {card.prompt}",
         f"  photos     {card.reference_set.replace('_', ' ')}",
         f"  pictures   {card.pictures_per_case} per case",
+        *(f"  weights    {name} {digest[:12]}" for name, digest in card.weights_sha256.items()),
         *(f"  used by    {table.paper}, table {table.table}" for table in card.tables),
         *(f"  note       {note}" for note in card.notes),
         "",

@@ -128,6 +128,14 @@ def write_jsonl(path: Path | str, rows: Iterable[Any]) -> None:
     atomic_write_text(path, "".join(_dump(row) + "\n" for row in rows))
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether the file lies in the folder after all links are followed; False for a name that no file can have."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a ring of links
+        return False
+
+
 def read_text(path: Path | str) -> str:
     """The text of a UTF-8 file, without a byte-order mark. Raises: DataError when missing, a folder or not UTF-8."""
     path = Path(path)

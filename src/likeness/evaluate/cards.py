@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple  # Any: rows of scores.jsonl and sum
 
 import numpy as np
 
-from likeness.benchmarks.cards import Card, CardMetric, cards, cases_sha256
+from likeness.benchmarks.cards import Card, CardMetric, cards, cases_sha256, versions
+from likeness.core.hashing import short
 from likeness.core.records import Case
 from likeness.core.stats.intervals import Interval, mean_interval
 from likeness.encoders import ENCODERS
@@ -47,16 +48,32 @@ def under_cards(
 
     "cards" maps each card that applies (of `known`, or of the package) to its rows; "cards_refused" maps those of the
     same benchmark that do not apply to the reason. `kinds` are rows of scores by kind, `encoders` the ids by name.
+    Of several versions of a card one applies: the newest whose pinned weights the run was measured with, else the
+    newest.
     """
     found: dict[str, Row] = {}
     refused: dict[str, str] = {}
-    for name, card in (cards() if known is None else known).items():
+    known = cards() if known is None else known
+    chosen = {name: version_for(some, encoders).id for name, some in versions(known.values()).items()}
+    for name, card in known.items():
         applied = applies(card, cases=cases, benchmark=benchmark)
-        if isinstance(applied, Applied):
+        if isinstance(applied, Applied) and card.id != chosen[card.name]:
+            refused[name] = f"another version of the card stands for this run, {chosen[card.name]}"
+        elif isinstance(applied, Applied):
             found[name] = _scored(applied, kinds=kinds, encoders=encoders)
         elif applied:
             refused[name] = applied
     return {"cards": found, "cards_refused": refused}
+
+
+def version_for(some: Sequence[Card], encoders: Mapping[str, str]) -> Card:
+    """Of the versions of one card, the newest first, the one that a run with these encoders is scored under."""
+
+    def fits(card: Card) -> bool:
+        given = card.weights_sha256.keys() & encoders.keys()
+        return bool(given) and not any(pin_fault(card, name, encoders) for name in given)
+
+    return next((card for card in some if fits(card)), some[0])
 
 
 def applies(card: Card, *, cases: Sequence[Case], benchmark: str) -> Applied | str:
@@ -116,7 +133,7 @@ def _coverage(n: int, card: Card) -> float | None:
 def _column(metric: CardMetric, *, card: Card, kinds: Kinds, encoders: Mapping[str, str]) -> Row:
     """One column: its mean with the interval, floor, ceiling, n and coverage, or the reason why there is none."""
     needed = METRICS[metric.metric].facts.needs if metric.metric else ()
-    fault = metric.not_measured or encoder_fault(metric, encoders) or _unasked(metric, kinds["generated"])
+    fault = metric.not_measured or encoder_fault(metric, encoders, card=card) or _unasked(metric, kinds["generated"])
     means = {kind: _mean(rows, metric) for kind, rows in kinds.items() if not fault}
     own = means.get("generated") or Interval(math.nan, math.nan, math.nan, 0, 0, reason=fault)
     floor, ceiling = (means[kind].mean if kind in means else math.nan for kind in ("floor", "ceiling"))
@@ -133,8 +150,27 @@ def _column(metric: CardMetric, *, card: Card, kinds: Kinds, encoders: Mapping[s
     }
 
 
-def encoder_fault(metric: CardMetric, encoders: Mapping[str, str]) -> str:
-    """Why the run's encoder is not the card's; "" where it is, or where the card names none."""
+def encoder_fault(metric: CardMetric, encoders: Mapping[str, str], *, card: Card) -> str:
+    """Why the run's encoders are not the card's; "" where they are, or where the card names none.
+
+    An encoder whose weights the card pins by hash is told by these alone, whatever its weights are called.
+    """
+    pinned = [name for name in METRICS[metric.metric].facts.needs if name in card.weights_sha256]
+    faults = [pin_fault(card, name, encoders) for name in pinned]
+    return next(filter(None, faults), "") or ("" if metric.encoder in pinned else _name_fault(metric, encoders))
+
+
+def pin_fault(card: Card, name: str, encoders: Mapping[str, str]) -> str:
+    """Why the run's weights of an encoder are not those whose hash is on the card; "" where they are."""
+    if name not in encoders:
+        return f"no {ENCODERS[name].noun} was given"
+    given = encoders[name].partition("; ")[0].rpartition("@")[2]
+    wanted = short(card.weights_sha256[name])
+    return "" if given == wanted else f"measured with {name} weights {given}, where the card has {wanted}"
+
+
+def _name_fault(metric: CardMetric, encoders: Mapping[str, str]) -> str:
+    """The same by the name of the weights and the preprocessing."""
     name = metric.encoder
     if not name:
         return ""

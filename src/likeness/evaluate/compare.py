@@ -13,7 +13,8 @@ from likeness.core.errors import ConfigError
 from likeness.core.files import write_json
 from likeness.core.runs import told_path
 from likeness.core.stats.intervals import INTERVAL, Interval
-from likeness.core.stats.paired import Difference, Pairs, holm, is_equivalent
+from likeness.core.stats.paired import Difference, Pairs, holm
+from likeness.core.stats.trainings import FEW, Trainings, quantile
 from likeness.evaluate.aggregate import to_json
 from likeness.evaluate.beside import agreements, correlations, leakage_matrices, most_apart
 from likeness.evaluate.scored import (
@@ -144,6 +145,7 @@ def compare_methods(runs: Mapping[str, Sequence[Path]], *, wanted: Wanted | None
         "num_cases": len({row.get("case_id", row["id"]) for row in first.rows}),
         "base": base.name,
         "intervals": INTERVAL,
+        "notes": training_notes(methods),
         "methods": [_told(method) for method in methods],
         "metrics": metrics,
         "cases": most_apart(methods, base=base, facts=facts),
@@ -221,11 +223,16 @@ def _means(key: str, facts: Mapping[str, Any], methods: Sequence[Method]) -> lis
     """The mean of each method, which one is best, and which cannot be told from it."""
     low, high = (facts.get("range") or (None, None))[:2]
     ends = (-math.inf if low is None else low, math.inf if high is None else high)
-    levels = {method.name: method.values(key).interval.within(*ends) for method in methods}
+    values = {method.name: method.values(key) for method in methods}
+    levels = {name: each.interval.within(*ends) for name, each in values.items()}
     sign = 1 if facts["higher_is_better"] else -1
     measured = [method for method in methods if not math.isnan(levels[method.name].mean)]
     best = max(measured, key=lambda method: sign * levels[method.name].mean, default=None)
-    return [_mean(method, levels[method.name], best=best, key=key) for method in methods]
+    return [
+        _mean(method, levels[method.name], best=best, key=key)
+        | (_trainings(values[method.name].pooled) if values[method.name].trainings > 1 else {})
+        for method in methods
+    ]
 
 
 def _mean(method: Method, level: Interval, *, best: Method | None, key: str) -> Row:
@@ -239,7 +246,7 @@ def _mean(method: Method, level: Interval, *, best: Method | None, key: str) -> 
     return {**row, "tied_with_best": None if math.isnan(ahead.ci_low) else ahead.ci_low <= 0 <= ahead.ci_high}
 
 
-def _difference(pairs: Pairs, *, method: str, margin: float | None) -> Row:
+def _difference(pairs: Pairs | Trainings, *, method: str, margin: float | None) -> Row:
     found: Difference = pairs.compared()
     row = {
         "method": method,
@@ -247,11 +254,38 @@ def _difference(pairs: Pairs, *, method: str, margin: float | None) -> Row:
         **{name: None if math.isnan(number) else number for name, number in _numbers(found)},
         "p_holm": None,
         "subjects_needed": found.needed,
+        **_trainings(pairs),
     }
     if margin is None:
         return row
-    ties = is_equivalent(pairs.differences, pairs.groups, margin=margin, prompts=pairs.prompts)
-    return {**row, "margin": margin, "ties": ties}
+    return {**row, "margin": margin, "ties": pairs.ties(margin)}
+
+
+def _trainings(of: Pairs | Trainings) -> Row:
+    """What several trainings have apart, where there are several."""
+    if isinstance(of, Pairs):
+        return {}
+    means, deviation = of.between
+    told = [None if math.isnan(each) else each for each in (*means, deviation)]
+    return {"trainings": {"means": told[:-1], "deviation": told[-1]}}
+
+
+def training_notes(methods: Sequence[Method]) -> list[str]:
+    """What to know of intervals over several trainings; empty where every method is one run."""
+    several = [method for method in methods if len(method.runs) > 1]
+    notes = [_note(method.name, len(method.runs)) for method in several]
+    single = [method.name for method in methods if len(method.runs) == 1] if several else []
+    return notes + [
+        f"{name}: one run; if it was trained, no interval says what another training gives." for name in single
+    ]
+
+
+def _note(name: str, count: int) -> str:
+    reach = f"intervals reach {quantile(count):.1f} standard errors between trainings to each side"
+    weak = (
+        f" So few trainings say little about their spread: {reach}, where many would need 2.0." if count <= FEW else ""
+    )
+    return f"{name}: {count} trainings, averaged case by case; its intervals hold for another training, too.{weak}"
 
 
 def _numbers(found: Difference) -> Iterator[tuple[str, float]]:

@@ -7,13 +7,14 @@ from typing import Any  # run.json
 from likeness.benchmarks import BENCHMARKS, benchmark_cases, copy_truth
 from likeness.core.devices import pick_device
 from likeness.core.errors import ConfigError
+from likeness.core.files import write_jsonl
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import read_cases, write_cases
 from likeness.core.runs import open_run, recorded_run
 from likeness.core.weights import embedded, embedded_names, weights_facts
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS, WORLD_ENCODERS
 from likeness.evaluate.measure import has_world_labels
-from likeness.evaluate.run import evaluate_run, load_encoders
+from likeness.evaluate.run import LEFT_OUT, evaluate_run, load_encoders
 from likeness.metrics import METRICS
 
 
@@ -120,6 +121,7 @@ def _benchmark_file(run: Path, *, benchmark: str, data: Path | None, progress: P
     found = benchmark_cases(benchmark, folder=folder, data=data, progress=progress)
     if BENCHMARKS[benchmark].needs_data:  # the others have written their own
         open_run(folder, identity={"kind": "benchmark_cases", "name": benchmark})
+        write_jsonl(folder / LEFT_OUT, [row.model_dump() for row in found.left_out])
         write_cases(folder / "cases.jsonl", found.cases)
     return folder / "cases.jsonl"
 

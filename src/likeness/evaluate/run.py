@@ -41,6 +41,9 @@ PROTOCOL: dict[str, str] = {
 }
 PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
 
+LEFT_OUT = "left_out.jsonl"
+"""Beside the case file that `evaluate` writes of a benchmark: what the data set lacks, {"where", "reason"}."""
+
 _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files lie changes no number
 
 
@@ -259,7 +262,8 @@ def _row(row_id: str, case: Case, *, kind: str, measured: Mapping[str, Measured]
 def _left_out(listed: CasesFile, found: Found, *, path: Path, folder: Path) -> list[LeftOut]:
     """Everything that no number is of, with places relative to the case file at `path` and to the run `folder`."""
     is_own = path.resolve() == (folder / "cases.jsonl").resolve()
-    rows = [*listed.left_out, *(_rejected(folder / "rejected.jsonl") if is_own else []), *found.left_out()]
+    rejected = _rejected(folder / "rejected.jsonl") if is_own else _rejected(path.with_name(LEFT_OUT))
+    rows = [*listed.left_out, *rejected, *found.left_out()]
     return [LeftOut(where=_within(row.where, path, folder), reason=_within(row.reason, path, folder)) for row in rows]
 
 

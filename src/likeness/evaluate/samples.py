@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from likeness.core.errors import DataError
+from likeness.core.files import is_inside
 from likeness.core.images import SUFFIXES, pictures_in, unread_pictures_in
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
 from likeness.evaluate.layouts import LAYOUTS, STATED, read_layout
-from likeness.evaluate.layouts.told import OUTSIDE, Sample, Told, is_inside
+from likeness.evaluate.layouts.told import OUTSIDE, Sample, Told
 
 __all__ = ["Found", "Sample", "find_samples", "without_samples"]
 

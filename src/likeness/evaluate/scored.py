@@ -1,4 +1,4 @@
-"""Evaluated runs read for comparisons: what was measured of each picture, and by what pictures are alike."""
+"""Evaluated runs read for comparisons: what was measured of each picture, and by what they are alike."""
 
 import json
 import math
@@ -6,12 +6,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: JSON
 
+import numpy as np
+
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.records import case_file, read_cases
 from likeness.core.stats.intervals import Interval, mean_interval
 from likeness.core.stats.paired import Pairs, joined
+from likeness.core.stats.trainings import Trainings
 from likeness.evaluate.aggregate import shown_in
 
 AGAIN = "call `likeness evaluate` on the run."
@@ -126,43 +129,67 @@ def require_comparable(first: Scored, other: Scored) -> None:
 
 
 class Values(NamedTuple):
-    """One metric by picture: its value, NaN where not measured; the subjects it shows; what else makes pictures alike.
+    """One metric by picture: its value, NaN where not measured, the subjects it shows and its prompt.
 
-    The last is the prompt, or, where a method was trained several times, the training.
+    Pictures are named <number>/<id>, where the number is the run's among several; with `trainings` above 1 these runs
+    are trainings of one method, and the same id is the same picture.
     """
 
     by_picture: Mapping[str, float]
     subjects: Mapping[str, frozenset[str]]
-    alike: Mapping[str, str]
+    prompts: Mapping[str, str]
+    trainings: int = 1
 
     @property
     def interval(self) -> Interval:
         """The mean over subjects."""
+        return self.pooled.interval if self.trainings > 1 else self._alone
+
+    @property
+    def _alone(self) -> Interval:
         ids = list(self.by_picture)
         groups: list[Hashable] = [self.subjects[name] for name in ids]
-        return mean_interval(list(self.by_picture.values()), groups, prompts=[self.alike[name] for name in ids])
+        return mean_interval(list(self.by_picture.values()), groups, prompts=[self.prompts[name] for name in ids])
+
+    @property
+    def pooled(self) -> Trainings:
+        """The values of all trainings, by training and picture."""
+        return self._by_training(self.by_picture)
 
     @property
     def is_measured(self) -> bool:
         """Whether any picture has a value."""
         return not all(map(math.isnan, self.by_picture.values()))
 
-    def minus(self, other: "Values") -> Pairs:
-        """The paired differences to `other`, picture by picture."""
-        subjects, alike = {**other.subjects, **self.subjects}, {**other.alike, **self.alike}
-        return joined(self.by_picture, other.by_picture, subjects, prompts=alike)
+    def minus(self, other: "Values") -> Pairs | Trainings:
+        """The paired differences to `other`, picture by picture, of trainings one by one."""
+        subjects, prompts = {**other.subjects, **self.subjects}, {**other.prompts, **self.prompts}
+        if self.trainings == 1:
+            return joined(self.by_picture, other.by_picture, subjects, prompts=prompts)
+        both = self.by_picture.keys() & other.by_picture.keys()
+        apart = {name: self.by_picture[name] - other.by_picture[name] for name in both}
+        found = self._replace(subjects=subjects, prompts=prompts)._by_training(apart)
+        alone = len(self.by_picture.keys() ^ other.by_picture.keys())
+        return found._replace(differences=True, one_sided=alone)
+
+    def _by_training(self, values: Mapping[str, float]) -> Trainings:
+        known = {name.partition("/")[2]: name for name in sorted(values)}  # of a picture, any training's name
+        pictures = sorted(known)
+        rows = [[values.get(f"{number}/{each}", math.nan) for each in pictures] for number in range(self.trainings)]
+        groups: list[Hashable] = [self.subjects[known[each]] for each in pictures]
+        return Trainings(np.array(rows), groups, [self.prompts[known[each]] for each in pictures])
 
 
 def values_of(runs: Sequence[Scored], key: str, *, trained_apart: bool = False) -> Values:
     """A metric over several runs together; `trained_apart` says that these are trainings of one method."""
-    values, subjects, alike = dict[str, float](), dict[str, frozenset[str]](), dict[str, str]()
+    values, subjects, prompts = dict[str, float](), dict[str, frozenset[str]](), dict[str, str]()
     for number, run in enumerate(runs):
         for row in (row for row in run.rows if key in row["values"]):
             name, value = f"{number}/{row['id']}", row["values"][key]["value"]
             values[name] = math.nan if value is None else float(value)
             subjects[name] = shown_in(row)
-            alike[name] = str(number) if trained_apart else row["prompt"]
-    return Values(values, subjects, alike)
+            prompts[name] = row["prompt"]
+    return Values(values, subjects, prompts, len(runs) if trained_apart else 1)
 
 
 class Method:
@@ -180,7 +207,7 @@ class Method:
             raise DataError(f"{what}; name as many runs of each.")
         return values_of(runs, key, trained_apart=count > 1)
 
-    def minus(self, other: "Method", key: str) -> Pairs:
+    def minus(self, other: "Method", key: str) -> Pairs | Trainings:
         """The paired differences of a metric, training by training."""
         count = max(len(self.runs), len(other.runs))
         return self.values(key, trainings=count).minus(other.values(key, trainings=count))

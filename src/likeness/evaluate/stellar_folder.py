@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.core.errors import DataError
+from likeness.core.files import is_inside
 from likeness.core.records import Case
 from likeness.data.formats.stellar_files import MethodRow, filled, picture_name, read_record
-from likeness.evaluate.layouts.told import OUTSIDE, Told, is_inside
+from likeness.evaluate.layouts.told import OUTSIDE, Told
 
 _Key = tuple[str, int, str]  # person's folder, number of the photo, prompt
 

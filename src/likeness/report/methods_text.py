@@ -16,7 +16,7 @@ LATEX = {
 }  # fmt: skip
 PER_ROW = (
     *("metric", "method", "mean", "ci_low", "ci_high", "n", "n_subjects", "missing", "reason", "is_best"),
-    *("tied_with_best", "floor", "ceiling"),
+    *("tied_with_best", "floor", "ceiling", "trainings", "trainings_deviation"),
 )
 PER_DIFFERENCE = ("p", "p_holm", "effect", "detectable", "subjects_needed", "margin", "ties")
 
@@ -36,6 +36,7 @@ def markdown(found: Json) -> str:
         _table([head, *lines, *(line for line in bounds if any(line[1:]))]),
         f"Paired differences from {_md(base)}; p by exchanging methods within subjects, Holm over all rows.",
         _table([columns, *rows]),
+        *(_md(note) for note in found["notes"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -101,6 +102,7 @@ def latex(found: Json) -> str:
         [
             f"% {found['benchmark']}, {found['num_cases']} cases; needs \\usepackage{{booktabs}}".replace("\n", " "),
             "% bold: best mean; underlined: the paired 95% interval of the best minus this one holds 0",
+            *(f"% {note}".replace("\n", " ") for note in found["notes"]),
             f"\\begin{{tabular}}{{l{'c' * len(metrics)}}}",
             *("\\toprule", f"{head} \\\\", "\\midrule", *body, "\\bottomrule", "\\end{tabular}", ""),
         ]
@@ -124,7 +126,10 @@ def _tex_cell(row: Json) -> str:
 
 
 def csv_table(found: Json) -> str:
-    """One row per metric and method: its mean, and its difference from the base in the columns `difference_...`."""
+    """One row per metric and method: its mean, and its difference from the base in the columns `difference_...`.
+
+    `trainings_deviation` is the standard deviation of the means of its trainings.
+    """
     differs = [f"difference_{name}" for name in ("mean", "ci_low", "ci_high", "n", "missing", "reason")]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [*PER_ROW, *differs, *PER_DIFFERENCE], lineterminator="\n", restval="")
@@ -135,5 +140,8 @@ def csv_table(found: Json) -> str:
         for row in metric["means"]:
             more = apart.get(row["method"], {})
             numbers = {name: more[name.removeprefix("difference_")] for name in differs if more}
-            writer.writerow({**row, **bounds, **numbers, **{name: more.get(name, "") for name in PER_DIFFERENCE}})
+            several = row.get("trainings") or {"means": [row["mean"]], "deviation": ""}
+            spread = {"trainings": len(several["means"]), "trainings_deviation": several["deviation"]}
+            told = {**row, **bounds, **numbers, **spread}
+            writer.writerow({**told, **{name: more.get(name, "") for name in PER_DIFFERENCE}})
     return buffer.getvalue()

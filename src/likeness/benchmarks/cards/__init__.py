@@ -7,7 +7,7 @@ measured here. A change of anything that a number follows from is a new version,
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -22,13 +22,25 @@ from likeness.core.rows import Frozen
 from likeness.core.spec import closest
 from likeness.metrics import METRICS
 
-__all__ = ["Card", "CardCases", "CardMetric", "Published", "Table", "card_named", "cards", "cases_sha256", "read_card"]
+__all__ = [
+    "Card",
+    "CardCases",
+    "CardMetric",
+    "Published",
+    "Table",
+    "card_named",
+    "cards",
+    "cases_sha256",
+    "read_card",
+    "versions",
+]
 
 FOLDER = Path(__file__).parent
 _NAME = re.compile(r"[a-z0-9+]+(/[a-z0-9-]+)?")
 
 Text = Annotated[str, Field(min_length=1, strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
@@ -111,7 +123,11 @@ class Published(Frozen):
 
 
 class Card(Frozen):
-    """A protocol. Raises: DataError for columns named twice and for published values of other columns."""
+    """A protocol. Raises: DataError for columns named twice and for published values of other columns.
+
+    `weights_sha256` pins encoders by content, whatever they are called: the `folder_sha256` of the weights by the name
+    of the encoder. Embedded weights keep their names when they are trained further, so world cards pin them.
+    """
 
     name: Text
     version: Count
@@ -120,6 +136,7 @@ class Card(Frozen):
     prompt: Text
     reference_set: Literal["all_photos", "conditioning_photo", "none"]
     pictures_per_case: Count
+    weights_sha256: dict[str, Sha256] = Field(default_factory=dict)
     metrics: tuple[CardMetric, ...] = Field(min_length=1)
     tables: tuple[Table, ...] = ()
     published: tuple[Published, ...] = ()
@@ -133,7 +150,10 @@ class Card(Frozen):
     @property
     def sha256(self) -> str:
         """The hash of everything on the card."""
-        return json_sha256(self.model_dump(mode="json"))
+        stated = self.model_dump(mode="json")
+        if not self.weights_sha256:  # a key that cards did not have from the start
+            del stated["weights_sha256"]
+        return json_sha256(stated)
 
     @property
     def num_pictures(self) -> int | None:
@@ -147,6 +167,9 @@ class Card(Frozen):
         columns = [metric.column for metric in self.metrics]
         if len(set(columns)) != len(columns):
             raise DataError(f"metrics: expected each column once, got {', '.join(columns)}; drop one.")
+        needed = {name for metric in self.metrics if metric.metric for name in METRICS[metric.metric].facts.needs}
+        if idle := sorted(set(self.weights_sha256) - needed):
+            raise DataError(f"weights_sha256: expected encoders that a column needs, got {idle[0]}; drop it.")
         for row in self.published:
             if strangers := sorted(set(row.values) - set(columns)):
                 raise DataError(f"published: expected columns of the card, got {strangers[0]} for {row.method}.")
@@ -179,3 +202,11 @@ def card_named(name: str) -> Card:
         advice = closest(name, cards(), otherwise="likeness cards lists them")
         raise ConfigError(f"NAME: expected a card such as {next(iter(cards()))}, got {name!r}; {advice}.")
     return cards()[name]
+
+
+def versions(known: Iterable[Card]) -> dict[str, list[Card]]:
+    """The versions of each card by its name, the newest first."""
+    found: dict[str, list[Card]] = {}
+    for card in sorted(known, key=lambda card: -card.version):
+        found.setdefault(card.name, []).append(card)
+    return found

@@ -45,6 +45,10 @@ class Pairs(NamedTuple):
         found = difference(self.differences, self.groups, prompts=self.prompts)
         return found._replace(interval=self._told(found.interval))
 
+    def ties(self, margin: float) -> bool:
+        """Whether the methods tie within `margin`, as `is_equivalent` says. Raises: MeasurementError alike."""
+        return is_equivalent(self.differences, self.groups, margin=margin, prompts=self.prompts)
+
     def _told(self, interval: Interval) -> Interval:
         return interval._replace(missing=interval.missing + self.one_sided)
 
@@ -174,10 +178,11 @@ def difference(
     p, needed = exchange_p(differences, groups, seed=seed), None
     if interval.mean and interval.n_subjects > 1:
         needed = subjects_needed(interval.mean, spread=spread, num_subjects=interval.n_subjects)
-    return Difference(interval, p, _effect(differences, groups), detectable(spread), needed)
+    return Difference(interval, p, effect(differences, groups), detectable(spread), needed)
 
 
-def _effect(differences: Sequence[float] | NDArray[np.floating], groups: Sequence[Hashable]) -> float:
+def effect(differences: Sequence[float] | NDArray[np.floating], groups: Sequence[Hashable]) -> float:
+    """The mean of the groups' mean differences in their standard deviations; NaN where these do not differ."""
     by_group: dict[Hashable, list[float]] = {}
     for value, group in zip(differences, groups, strict=True):
         if not math.isnan(value):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from likeness.core.errors import DataError
+from likeness.core.files import is_inside
 from likeness.core.images import png_notes
 from likeness.core.records import Case
-from likeness.evaluate.layouts.told import OUTSIDE, Told, Wanted, is_inside
+from likeness.evaluate.layouts.told import OUTSIDE, Told, Wanted
 
 CHUNKS = ("prompt", "workflow")
 MOST_TEXTS = 100_000

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_text
+from likeness.core.files import is_inside, read_text
 from likeness.core.records import Case
-from likeness.evaluate.layouts.told import Told, Wanted, called, is_inside, pictures_below
+from likeness.evaluate.layouts.told import Told, Wanted, called, pictures_below
 
 _NAME = re.compile(r"[0-9]{1,4}_([0-9]{1,4})")
 

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any  # rows are JSON
 
 from likeness.core.errors import DataError
-from likeness.core.files import numbered_lines, read_jsonl, read_text
+from likeness.core.files import is_inside, numbered_lines, read_jsonl, read_text
 from likeness.core.images import SUFFIXES
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
-from likeness.evaluate.layouts.told import OUTSIDE, Sample, Told, Wanted, called, is_inside
+from likeness.evaluate.layouts.told import OUTSIDE, Sample, Told, Wanted, called
 
 NAMES = ("manifest.jsonl", "manifest.csv", "manifest.parquet")
 COLUMNS = ("case_id", "image", "k", "prompt", "subject")

@@ -1,7 +1,8 @@
 """MIP-Adapter's results on CustomConcept101: comb_{i}/{prompt}_gen.png, with prompts.json {file name: prompt}.
 
-Source: MIP-Adapter, `evaluation/inference_func.py`. i counts the combinations of subjects from 0; here these are the
-combinations of the cases in the order of their first case. Without prompts.json the file's name is the prompt.
+Source: MIP-Adapter, `evaluation/inference_func.py`. i counts the combinations of the data set from 0. Cases of
+`concept101` say theirs in their ids (comb_007-03), so that some of them are enough; the combinations of other cases
+count in the order of their first case. Without prompts.json the file's name is the prompt.
 """
 
 import re
@@ -10,22 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json
+from likeness.core.files import is_inside, read_json
 from likeness.core.records import Case
-from likeness.evaluate.layouts.told import Told, Wanted, is_inside, pictures_below
+from likeness.evaluate.layouts.told import Told, Wanted, pictures_below
 
 _FOLDER = re.compile(r"comb_([0-9]{1,5})")
+_FOLDER_OF_ID = re.compile(r"comb_([0-9]{1,5})-[0-9]+")
 
 
 def told_by_combination(folder: Path, pictures: Sequence[Path], *, cases: Sequence[Case]) -> Told | None:
     """Places by the number of the combination and the prompt."""
     if not any(path.is_dir() and _FOLDER.fullmatch(path.name) for path in folder.iterdir()):
         return None
-    combinations = list(dict.fromkeys(_subjects(case) for case in cases))
+    combinations = _combinations(cases)
     told, wanted, stated = Told(), Wanted(cases), dict[Path, Any]()
     for path in pictures_below(folder, told):
         told.claim(path, lambda path=path: (_case(path, folder, wanted, combinations, stated), 0))
     return told
+
+
+def _combinations(cases: Sequence[Case]) -> dict[int, tuple[str, ...]]:
+    """Number -> the subjects of a combination."""
+    stated = [(_FOLDER_OF_ID.fullmatch(case.id), _subjects(case)) for case in cases]
+    by_id = {int(match[1]): subjects for match, subjects in stated if match}
+    return by_id if all(match for match, _ in stated) else dict(enumerate(dict.fromkeys(map(_subjects, cases))))
 
 
 def _subjects(case: Case) -> tuple[str, ...]:
@@ -33,7 +42,7 @@ def _subjects(case: Case) -> tuple[str, ...]:
 
 
 def _case(
-    path: Path, folder: Path, wanted: Wanted, combinations: Sequence[tuple[str, ...]], stated: dict[Path, Any]
+    path: Path, folder: Path, wanted: Wanted, combinations: dict[int, tuple[str, ...]], stated: dict[Path, Any]
 ) -> Case:
     parts = path.relative_to(folder).parts
     match = _FOLDER.fullmatch(parts[0])
@@ -42,7 +51,7 @@ def _case(
     if "_entity_" in path.stem:
         raise DataError("expected a generated picture, got the reference of an entity; nothing is measured on it.")
     number = int(match[1])
-    if number >= len(combinations):
+    if number not in combinations:
         wanted_range = f"one of {len(combinations)} combinations, which count from 0"
         raise DataError(f"expected {wanted_range}, got {number}; check the cases.")
     chosen = combinations[number]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from likeness.core.errors import DataError
+from likeness.core.files import is_inside
 from likeness.core.images import OTHER_SUFFIXES, SUFFIXES
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
@@ -92,14 +93,6 @@ def called(case: Case) -> set[str]:
     names = [Path(subject.id.replace("\\", "/")) for subject in case.subjects]
     plain_names = [path.parent.name if len(path.parts) > 1 else path.name for path in names]
     return {sign.join(plain_names) for sign in "+-_"} - {""}
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether the file lies in the folder after all links are followed; False for a name that no file can have."""
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a ring of links
-        return False
 
 
 OUTSIDE = "expected a picture inside the folder, got a link that leaves it; copy the file instead."

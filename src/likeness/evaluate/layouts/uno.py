@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_json
+from likeness.core.files import is_inside, read_json
 from likeness.core.records import Case
-from likeness.evaluate.layouts.told import OUTSIDE, Told, is_inside, plain
+from likeness.evaluate.layouts.told import OUTSIDE, Told, plain
 
 _NAME = re.compile(r"([0-9]{1,7})_([0-9]{1,4})")
 
