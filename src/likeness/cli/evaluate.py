@@ -82,7 +82,7 @@ def evaluate(
     from likeness.evaluate.folder import evaluate_folder
 
     quiet_libraries()
-    named = {"clip": clip, "dino": dino, "probe": probe} | dict(_named(text) for text in encoder or [])
+    named = {"clip": clip, "dino": dino, "probe": probe} | dict(named_encoder(text) for text in encoder or [])
     with progress_bars() as bar:
         summary = evaluate_folder(
             run,
@@ -179,7 +179,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _named(text: str) -> tuple[str, str]:
+def named_encoder(text: str) -> tuple[str, str]:
     """(name, weights) of --encoder. Raises: ConfigError naming the encoders there are."""
     name, equals, spec = text.partition("=")
     if not (equals and spec) or name not in ENCODERS:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
 from likeness.backbones.open import kind_of, lora_facts
 from likeness.backbones.options import Options
-from likeness.core.devices import pick_device, pick_dtype_name
+from likeness.core.devices import pick_device, pick_dtype_name, processor
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import beginnings_sha256, json_sha256
@@ -89,6 +89,7 @@ def generate_run(
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
     settings, told = _settings(asked, weights=weights)
+    told["processor"] = processor(device)  # on another one the last bits may differ
     made_by = kind_of(weights) if load == BACKBONE else load
     identity = {
         "kind": "generate",
