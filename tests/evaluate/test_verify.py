@@ -1,13 +1,11 @@
 """`verify_run` on tiny encoders: a run as it was made is equal, and every planted fault is found and named."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fixture_types import Maker
 from PIL import Image
 from scipy import stats
 
@@ -16,32 +14,15 @@ from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 from likeness.core.hashing import file_sha256
 from likeness.core.images import load_image
 from likeness.encoders import load_encoder
-from likeness.evaluate import Encoders, evaluate_run
 from likeness.evaluate.differences import Check, Fault
 from likeness.evaluate.recorded import find_encoders
 from likeness.evaluate.verify import Verified, choose, verify_run
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the evaluated run is kept that each test has its own copy of."""
-    return tmp_path_factory.mktemp("kept") / "pictures"
-
-
 @pytest.fixture
-def run(make_benchmark: Maker, make_pictures: Maker, encoders: Encoders, kept: Path, tmp_path: Path) -> Path:
-    """An evaluated run that holds all it needs: six cases, two pictures each, true pictures."""
-    if not kept.is_dir():
-        benchmark, pictures = make_benchmark(truth=True), make_pictures()
-        for name in ("photos", "truth"):
-            shutil.copytree(benchmark / name, pictures / name)
-        (pictures / "images").mkdir()
-        for path in pictures.glob("*.png"):
-            path.rename(pictures / "images" / path.name)
-        shutil.copy(benchmark / "cases.jsonl", pictures / "cases.jsonl")
-        evaluate_run(pictures, benchmark="small", encoders=encoders)
-        shutil.copytree(pictures, kept)
-    return Path(shutil.copytree(kept, tmp_path / "run"))
+def run(evaluated: Path) -> Path:
+    """An evaluated run of this test's own."""
+    return evaluated
 
 
 def edit_rows(run: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:
@@ -131,7 +112,7 @@ def test_a_change_below_the_tolerance_is_close_and_not_exact(run: Path, weights:
     check = by_what(found)["dino"]
     assert (check.close, check.exact) == (1, 12 + 2 * 6 - 1)
     assert check.largest == pytest.approx(1e-7, rel=1e-3)
-    assert [fault.where for fault in verify_run(run, sample=12, tolerance=0, encoders=weights).faults][0] == "case-3-0"
+    assert verify_run(run, sample=12, tolerance=0, encoders=weights).faults[0].where == "case-3-0"
 
 
 def test_a_changed_mean_is_named_though_its_rows_are_right(run: Path, weights: dict[str, str]) -> None:
@@ -206,7 +187,7 @@ def test_removed_pictures_and_rows_are_named(run: Path, weights: dict[str, str])
     (run / "images" / "case-5-0.png").write_bytes(b"no picture")
     edit_rows(run, lambda rows: rows.pop(0))
     found = verify_run(run, sample=12, encoders=weights)
-    told = [fault for fault in by_what(found)["picture"].faults]
+    told = by_what(found)["picture"].faults
     assert [(fault.where, fault.found) for fault in told if fault.where != "case-5-0"] == [
         ("case-4-0", "no such picture"),
         ("case-0-0", "a picture"),

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from likeness import __version__
-from likeness.cli import cards, compare, data, demo, doctor, evaluate, fetch, generate, report, train, verify, world
+from likeness.cli import cards, compare, data, demo, doctor, evaluate, export, fetch, generate, report, train, verify, world
 from likeness.cli.group import LikenessGroup
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ COMMANDS = {
     "cards": (cards.cards, cards.EXAMPLES),
     "compare": (compare.compare, compare.EXAMPLES),
     "verify": (verify.verify, verify.EXAMPLES),
+    "export": (export.export, export.EXAMPLES),
     "fetch": (fetch.fetch, fetch.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
 }

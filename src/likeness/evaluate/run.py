@@ -1,6 +1,6 @@
 """Evaluates a folder of pictures: values per sample, bounds per case, and the table between them.
 
-Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
+Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/scores.parquet` (the same), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
 `evaluation/summary.json`. First everything that metrics need is seen and kept in the store of features (`eyes.py`,
 `features.py`), shared by all runs; then values, bounds and the table follow from it in moments. A killed evaluation
 goes on with what was not seen yet and ends with the same bytes.
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.devices import one_thread
 from likeness.core.errors import DataError
-from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
+from likeness.core.files import atomic_write_bytes, read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
@@ -23,6 +23,7 @@ from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.cards import under_cards
+from likeness.evaluate.exports.table import parquet_bytes
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
 from likeness.evaluate.features import FeatureStore, user_features
 from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
@@ -268,6 +269,7 @@ def _write(
     if plan.bounds:
         floors, ceilings = kinds["floor"], kinds["ceiling"]
         write_jsonl(output / "bounds.jsonl", [row for both in zip(floors, ceilings, strict=True) for row in both])
+    atomic_write_bytes(output / "scores.parquet", parquet_bytes(summary, scores))
     write_json(output / "summary.json", summary)
     return summary
 

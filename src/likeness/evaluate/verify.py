@@ -132,7 +132,7 @@ def choose(ids: Sequence[str], *, count: int, seed: int) -> list[str]:
 def _read(run: Path) -> _Record:
     """Raises: DataError for a run that was not evaluated, or whose evaluation lacks what verification needs."""
     scored = read_scored(run)
-    for key in ("benchmark", "encoders", "versions", "protocol", "rows", "cards"):
+    for key in ("benchmark", "encoders", "versions", "protocol", "rows", "cards", "cards_refused"):
         if key not in scored.summary:
             raise DataError(f"{run / 'evaluation' / 'summary.json'}: expected {key}, got none; {AGAIN}")
     path = run / "evaluation" / "bounds.jsonl"
@@ -288,8 +288,12 @@ def _aggregate(record: _Record, anew: Remeasured, *, tolerance: float) -> list[C
     made = summary_rows(record.kinds, num_missing=len(summary.get("missing_images", [])))
     _join(means, _by_place(summary["rows"]), _by_place(made), tolerance=tolerance)
     under = under_cards(record.kinds, cases=anew.cases, benchmark=summary["benchmark"], encoders=summary["encoders"])
-    for name in ("cards", "cards_refused"):
-        _join(cards, summary.get(name, {}), under[name], tolerance=tolerance)
+    _join(cards, summary["cards_refused"], under["cards_refused"], tolerance=tolerance)
+    old, new = (
+        {name: {**card, "rows": {row["column"]: row for row in card["rows"]}} for name, card in found["cards"].items()}
+        for found in (summary, under)
+    )
+    _join(cards, old, new, tolerance=tolerance)
     parts = tallies(record.kinds["generated"])
     _join(counts, {name: summary.get(name, MISSING) for name in parts}, parts, tolerance=tolerance)
     return [means, cards, counts]
