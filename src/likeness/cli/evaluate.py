@@ -20,6 +20,7 @@ EXAMPLES = (
     "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --encoder dino=my/dino\n\n"
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
     "likeness evaluate method_folder --benchmark stellar --data ~/stellar --metric ips_excluding\n\n"
+    "likeness evaluate runs/multi --track trackio:characters\n\n"
     "likeness evaluate --list"
 )
 ENCODER_HELP = (
@@ -67,6 +68,10 @@ def evaluate(
         bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="TRACKER[:PROJECT]", help="Also log the means, to trackio; the project is likeness."),
+    ] = None,
     show_list: Annotated[
         bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")
     ] = False,
@@ -80,7 +85,9 @@ def evaluate(
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
     from likeness.evaluate.folder import evaluate_folder
+    from likeness.evaluate.track import track_summary, tracking
 
+    tracker = tracking(track) if track is not None else None
     quiet_libraries()
     named = {"clip": clip, "dino": dino, "probe": probe} | dict(named_encoder(text) for text in encoder or [])
     with progress_bars() as bar:
@@ -98,6 +105,8 @@ def evaluate(
             progress=bar,
         )
     record_command(run, step="evaluate", line=command_line(ctx))
+    if tracker is not None:
+        track_summary(summary, run=run, to=tracker)
     _tell(summary, run=run, as_json=as_json)
 
 
