@@ -65,7 +65,9 @@ def test_what_could_not_be_checked_is_told(found: Verified) -> None:
 def test_pictures_drawn_again_must_be_equal_on_the_same_machine(
     found: Verified, monkeypatch: pytest.MonkeyPatch, elsewhere: tuple[str, ...], code: int, word: str
 ) -> None:
-    drawn = Redrawing((Redrawn("a-0", True, 0), Redrawn("b-0", False, 3, "7 px differ, by at most 3 of 255")), elsewhere)
+    drawn = Redrawing(
+        (Redrawn("a-0", True, 0), Redrawn("b-0", False, 3, "7 px differ, by at most 3 of 255")), elsewhere
+    )
     monkeypatch.setattr("likeness.generate.redraw.redraw", lambda run, **_: drawn)
     result = runner.invoke(app, ["verify", "run", "--redraw", "2"])
     assert result.exit_code == code

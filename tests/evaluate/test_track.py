@@ -65,7 +65,9 @@ def test_every_mean_is_logged_and_every_gap_is_told(
     assert calls[0][1] == ("mine", "run")
     logged = calls[1][1]
     for row in summary["rows"]:
-        key = next(k for k, f in summary["metrics"].items() if (f["name"], f["column"]) == (row["metric"], row["column"]))
+        key = next(
+            k for k, f in summary["metrics"].items() if (f["name"], f["column"]) == (row["metric"], row["column"])
+        )
         name = f"{row['row']}/{key}"
         if row["mean"] is None:
             assert name not in logged

@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from likeness import __version__
-from likeness.cli import cards, compare, data, demo, doctor, evaluate, export, fetch, generate, report, train, verify, world
+from likeness.cli import (
+    cards,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    fetch,
+    generate,
+    report,
+    train,
+    verify,
+    world,
+)
 from likeness.cli.group import LikenessGroup
 
 __all__ = ["app", "main"]

@@ -87,16 +87,15 @@ def evaluate(
     from likeness.evaluate.folder import evaluate_folder
     from likeness.evaluate.track import track_summary, tracking
 
-    tracker = tracking(track) if track is not None else None
+    tracker = None if track is None else tracking(track)
     quiet_libraries()
-    named = {"clip": clip, "dino": dino, "probe": probe} | dict(named_encoder(text) for text in encoder or [])
     with progress_bars() as bar:
         summary = evaluate_folder(
             run,
             benchmark=benchmark,
             cases=cases,
             data=data,
-            encoders={name: spec for name, spec in named.items() if spec is not None},
+            encoders=_encoders({"clip": clip, "dino": dino, "probe": probe}, more=encoder or ()),
             metrics=metric or (),
             device=device,
             workers=workers,
@@ -105,7 +104,7 @@ def evaluate(
             progress=bar,
         )
     record_command(run, step="evaluate", line=command_line(ctx))
-    if tracker is not None:
+    if tracker:
         track_summary(summary, run=run, to=tracker)
     _tell(summary, run=run, as_json=as_json)
 
@@ -186,6 +185,12 @@ def _gaps(rows: Sequence[dict[str, Any]]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _encoders(named: dict[str, str | None], *, more: Sequence[str]) -> dict[str, str]:
+    """Encoder -> weights of what was given, by a flag of its own or by --encoder."""
+    found = named | dict(named_encoder(text) for text in more)
+    return {name: spec for name, spec in found.items() if spec is not None}
 
 
 def named_encoder(text: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from likeness.cli.answer import Json, answer
 from likeness.core.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from likeness.cli.progress import Progress
+    from likeness.core.jobs import Progress
     from likeness.core.published import Published
 
 EXAMPLES = (
@@ -23,7 +23,6 @@ EXAMPLES = (
     "likeness fetch dinov2 --from ~/Downloads/dinov2-base\n\n"
     "likeness fetch aesthetic --from head.pth --base my/clip-vit-large-patch14"
 )
-_CONVERTED = ("evaluate RUN --metric {name}", "evaluate RUN --encoder {name}")
 
 
 def fetch(
@@ -104,7 +103,7 @@ def _left_to_you(name: str, item: Published) -> str:
 
 
 def _fetch_all(items: dict[str, Published], *, progress: Progress, as_json: bool) -> None:
-    """Each in turn; one that cannot be had does not stop the others. Raises: WeightsError in the end, if any could not."""
+    """Each in turn; one that cannot be had does not stop the others. Raises: WeightsError at the end for those."""
     done: dict[str, str] = {}
     failed: dict[str, str] = {}
     by_hand: dict[str, str] = {}
@@ -127,16 +126,19 @@ def _fetch_all(items: dict[str, Published], *, progress: Progress, as_json: bool
 
 
 def _next(name: str, item: Published) -> str:
+    """The words of a command that uses it."""
     from likeness.metrics import METRICS
 
     if item.needed_by.startswith("--encoder"):
         encoder = item.needed_by.removeprefix("--encoder ").partition(",")[0]
         own = next((key for key, metric in METRICS.items() if encoder in metric.facts.needs), None)
-        return f"evaluate RUN --metric {name if name in METRICS else own or encoder}"
-    return "generate --help" if item.needed_by.startswith("--") else item.needed_by.partition(",")[0].removeprefix("likeness ")
+        return f"evaluate RUN --metric {name if name in METRICS else own}" if own else "evaluate --list"
+    first = item.needed_by.partition(",")[0]
+    return f"generate {first} ..." if first.startswith("--") else first.removeprefix("likeness ")
 
 
 def _show(items: dict[str, Published], *, as_json: bool) -> None:
+    """The list, for people or machines."""
     from likeness.core.fetched import weights_cache
 
     lines = [f"What can be needed; fetched weights go to {weights_cache()}"]
@@ -147,6 +149,7 @@ def _show(items: dict[str, Published], *, as_json: bool) -> None:
 
 
 def _about(name: str, item: Published) -> list[str]:
+    """Three lines: where it comes from, what is needed of it and what for, where a copy lies."""
     from likeness.core.published import told_size
 
     there = {True: "there", False: "not there", None: "whether it is there is not known"}[_is_there(name, item)]
@@ -154,7 +157,7 @@ def _about(name: str, item: Published) -> list[str]:
     how = {"hub": "hub snapshot", "convert": "converted", "package": "pip install", "hand": "by hand"}[item.way]
     lines = [f"{how}: {item.source}; {told_size(item.num_bytes)}; {hashes}; licence: {item.licence}"]
     lines.append(f"files: {', '.join(item.files) or 'not known here'}; for {item.needed_by}")
-    return [*lines, f"a copy lies in {item.place}; {there}" + (f"; {item.note}" if item.note else "")]
+    return [*lines, f"place: {item.place}; {there}" + (f"; {item.note}" if item.note else "")]
 
 
 def _is_there(name: str, item: Published) -> bool | None:

@@ -44,7 +44,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What of a random sample is equal to the record, what differs and what could not be checked; 1 where any differs."""
+    """What of a random sample equals the record, what differs (exit code 1), and what could not be checked."""
     from likeness.cli.evaluate import named_encoder
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.core.devices import pick_device

@@ -36,7 +36,8 @@ def fetch_snapshot(name: str, item: Published, *, source: Path | None = None) ->
         folder = resolve_processing(spec) if item.texts_only else resolve_weights(spec)
     except WeightsError as error:
         reason = str(error).partition(", got ")[2] or str(error)
-        raise WeightsError(f"{name}: expected {spec} from the hub, got {reason.rstrip('.')}; {by_hand(name, item)}.") from error
+        what = f"{name}: expected {spec} from the hub, got {reason.rstrip('.')}"
+        raise WeightsError(f"{what}; {by_hand(name, item)}.") from error
     _require_hashes(folder, item)
     return Snapshot(folder, was_there=False)
 

@@ -44,7 +44,8 @@ def resolve_weights(spec: str) -> Path:
 
     `spec` is the name of an embedded or a fetched checkpoint, an existing folder, or a hub id "owner/name" or
     "owner/name@revision", of which a copy made by `likeness fetch` or by hand lies in `copied_folder`, or which is
-    downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors beside its model_index.json, which repeat its parts in one file).
+    downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors beside its
+    model_index.json, which repeat its parts in one file).
     Raises: WeightsError when nothing of that name exists, the download fails or brings no safetensors, or a file is
     damaged.
     """

@@ -3,6 +3,8 @@
 Ids and revisions are those of ENCODERS and FETCHABLE, which this table only reads: a new encoder is listed by itself.
 """
 
+from urllib.parse import unquote
+
 from likeness.core.fetched import copied_folder, fetched_folder
 from likeness.core.published import Published
 from likeness.encoders import ENCODERS
@@ -11,7 +13,7 @@ from likeness.encoders.fetchable import BERT, CLIP_L14, FETCHABLE
 
 SNAPSHOT = ("*.safetensors", "*.json", "*.txt", "*.model")
 BASES = {"clip_l14": (CLIP_L14, "MIT", False), "bert": (BERT, "Apache-2.0", True)}
-"""What converted files are completed with: hub id, licence, and whether no weights are needed."""
+"""What converted files are completed with: hub id, licence, and whether no weights of it are needed."""
 UNPINNED = "the revision is not pinned"
 
 
@@ -29,7 +31,8 @@ def published_weights() -> dict[str, Published]:
     for name, (spec, licence, texts_only) in BASES.items():
         needed = [each for each, facts in FETCHABLE.items() if facts.base == spec]
         found[name] = _hub(spec, what=f"completes {', '.join(needed)}", licence=licence)._replace(
-            needed_by=", ".join(f"likeness fetch {each}" for each in needed), texts_only=texts_only,
+            needed_by=", ".join(f"likeness fetch {each}" for each in needed),
+            texts_only=texts_only,
             files=SNAPSHOT[1:] if texts_only else SNAPSHOT,
         )
     return found | _by_hand()
@@ -62,7 +65,7 @@ def _hub(spec: str, *, what: str, licence: str) -> Published:
 
 def _converted(name: str, users: list[str]) -> Published:
     facts = FETCHABLE[name]
-    file = facts.url.rpartition("/")[2].replace("%2B", "+") if facts.url else facts.what.partition(": ")[2].partition(",")[0]
+    file = unquote((facts.url or "").rpartition("/")[2]) or facts.what.partition(": ")[2].partition(",")[0]
     return Published(
         facts.what,
         "convert",

@@ -1,9 +1,9 @@
 """Evaluates a folder of pictures: values per sample, bounds per case, and the table between them.
 
-Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/scores.parquet` (the same), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
-`evaluation/summary.json`. First everything that metrics need is seen and kept in the store of features (`eyes.py`,
-`features.py`), shared by all runs; then values, bounds and the table follow from it in moments. A killed evaluation
-goes on with what was not seen yet and ends with the same bytes.
+Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/scores.parquet` (the same), `evaluation/bounds.jsonl`
+(floor and ceiling of each case) and `evaluation/summary.json`. First everything that metrics need is seen and kept in
+the store of features (`eyes.py`, `features.py`), shared by all runs; then values, bounds and the table follow from it
+in moments. A killed evaluation goes on with what was not seen yet and ends with the same bytes.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -114,9 +114,7 @@ class _Plan:
         }
         encoders = self.wishes.encoders
         found = without_samples(self.found, lost)
-        return _Plan(
-            found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds, only=self.only
-        )
+        return _Plan(found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds, only=self.only)
 
 
 class _CaseEvidence(NamedTuple):

@@ -77,7 +77,7 @@ def test_csv_has_the_same_numbers_and_survives_odd_prompts(evaluated: Path, tmp_
 
 
 def lm_eval_table(found: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """What lm-eval's own table shows of a results file: task, version, filter, shots, metric, direction, value, error."""
+    """What lm-eval's table shows of a results file: task, version, filter, shots, metric, direction, value, error."""
     rows: list[tuple[Any, ...]] = []
     for task, cells in found["results"].items():
         metrics = {key: value for key, value in cells.items() if key not in ("alias", "sample_len")}
@@ -108,7 +108,9 @@ def test_lm_eval_readers_find_every_mean(evaluated: Path, tmp_path: Path) -> Non
     table = {(row[2], row[4]): row for row in lm_eval_table(found)}
     names = {"generated": "none", "floor": "floor", "ceiling": "ceiling"}
     for row in summary["rows"]:
-        key = next(k for k, f in summary["metrics"].items() if (f["name"], f["column"]) == (row["metric"], row["column"]))
+        key = next(
+            k for k, f in summary["metrics"].items() if (f["name"], f["column"]) == (row["metric"], row["column"])
+        )
         if row["mean"] is None:
             assert (names[row["row"]], key) not in table
             assert found["likeness"]["not_measured"]["small"][f"{key},{names[row['row']]}"] == row["reason"]
@@ -152,9 +154,7 @@ def with_card(run: Path, **changes: Any) -> Path:
 def test_hub_entries_keep_the_documented_schema(evaluated: Path, tmp_path: Path) -> None:
     out = tmp_path / ".eval_results" / "dreambench.yaml"
     told = {"date": "2026-11-26", "source_url": "https://a.b/c", "source_user": "me", "revision": "0123", "notes": "x"}
-    left_out = export_run(
-        with_card(evaluated), to="hub", out=out, options={"dataset": "owner/dreambench", **told}
-    )
+    left_out = export_run(with_card(evaluated), to="hub", out=out, options={"dataset": "owner/dreambench", **told})
     assert {row.where: row.reason.partition(";")[0] for row in left_out} == {
         "dreambench/x@1, DINO": "measured on 50.0% of the card's pictures",
         "dreambench/x@1, CLIP-T": "no clip encoder",

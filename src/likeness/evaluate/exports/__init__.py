@@ -7,13 +7,13 @@ the options given for it, of which it knows the names, and answers the file's by
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_bytes
-from likeness.core.rows import LeftOut
-from likeness.core.spec import closest
-from likeness.evaluate.scored import read_scored
+
+if TYPE_CHECKING:
+    from likeness.core.rows import LeftOut
 
 __all__ = ["EXPORTS", "Export", "export_run"]
 
@@ -48,13 +48,16 @@ EXPORTS: dict[str, Export] = {
 }
 
 
-def export_run(run: Path, *, to: str, out: Path, options: Mapping[str, str] | None = None) -> tuple[LeftOut, ...]:
+def export_run(run: Path, *, to: str, out: Path, options: Mapping[str, str] | None = None) -> "tuple[LeftOut, ...]":
     """`out` holds the evaluated run in the format `to`; returned is what the format has no place for, with the reason.
 
     Equal runs and options give equal bytes.
     Raises: ConfigError for another format, ending or option; DataError for a run that was not evaluated or has nothing
     for the format; OutputError.
     """
+    from likeness.core.spec import closest
+    from likeness.evaluate.scored import read_scored
+
     if to not in EXPORTS:
         raise ConfigError(f"--to: expected one of {', '.join(EXPORTS)}, got {to!r}; correct the name.")
     line, given = EXPORTS[to], dict(options or {})

@@ -43,7 +43,9 @@ def eval_results(scored: Scored, options: Mapping[str, str]) -> tuple[bytes, lis
     if not entries:
         first = f"; first: {left_out[0].where}: {left_out[0].reason}" if left_out else ""
         wanted = "a column of a protocol card that can be entered"
-        raise DataError(f"{scored.folder}: expected {wanted}, got none of {len(left_out)}{first}; see `likeness cards`.")
+        raise DataError(
+            f"{scored.folder}: expected {wanted}, got none of {len(left_out)}{first}; see `likeness cards`."
+        )
     _require_apart(entries)
     text: str = yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False, width=120)
     return text.encode(), left_out

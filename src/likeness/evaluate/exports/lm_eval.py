@@ -29,7 +29,13 @@ FILTERS = {"generated": "none", "floor": "floor", "ceiling": "ceiling"}
 NO_ERROR = "N/A"
 """What lm-eval says where there is no standard error."""
 _NO_TIME = ("start_time", "end_time", "total_evaluation_time_seconds")
-_OF_TEXT = ("system_instruction", "system_instruction_sha", "fewshot_as_multiturn", "chat_template", "chat_template_sha")
+_OF_TEXT = (
+    "system_instruction",
+    "system_instruction_sha",
+    "fewshot_as_multiturn",
+    "chat_template",
+    "chat_template_sha",
+)
 
 
 def results(scored: Scored, options: Mapping[str, str]) -> tuple[bytes, list[LeftOut]]:
