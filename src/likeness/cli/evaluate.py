@@ -39,6 +39,12 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps what encoders saw, for later runs. Default: in the user's cache folder."),
 ]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")]
+Track = Annotated[
+    str | None,
+    typer.Option(metavar="TRACKER[:PROJECT]", help="Also log the means, to trackio; the project is likeness."),
+]
+ShowList = Annotated[bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")]
 
 
 def evaluate(
@@ -64,17 +70,10 @@ def evaluate(
     ] = None,
     workers: Workers = None,
     features: Features = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
-    track: Annotated[
-        str | None,
-        typer.Option(metavar="TRACKER[:PROJECT]", help="Also log the means, to trackio; the project is likeness."),
-    ] = None,
-    show_list: Annotated[
-        bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")
-    ] = False,
+    track: Track = None,
+    show_list: ShowList = False,
     as_json: Json = False,
 ) -> None:
     """RUN/evaluation: one row of values per picture, and means with 95% intervals by subject."""
