@@ -122,3 +122,27 @@ def test_export_says_what_it_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert facts == {
         "out": str(out), "format": "hub", "bytes": 3, "left_out": [{"where": "c@1, DINO", "reason": "no picture"}]
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_of_the_embedded_model_is_what_it_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn, evaluated, measured again and drawn again, all through the command line."""
+    from likeness.core.files import read_jsonl, write_jsonl
+
+    monkeypatch.setenv("LIKENESS_FEATURES", str(tmp_path / "features"))
+    run = tmp_path / "run"
+    words = ["generate", "--benchmark", "world-multi", "--limit", "2", "--steps", "2", "--out", str(run)]
+    for command in (words, ["evaluate", str(run)]):
+        assert runner.invoke(app, command).exit_code == 0
+    result = runner.invoke(app, ["verify", str(run), "--redraw", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["equal"]
+    assert facts["complete"]
+    assert facts["redrawn"]["pictures"][0]["same_bytes"]
+    rows = read_jsonl(run / "evaluation" / "scores.jsonl")
+    rows[1]["values"]["dino"]["value"] += 0.01
+    write_jsonl(run / "evaluation" / "scores.jsonl", rows)
+    result = runner.invoke(app, ["verify", str(run)])
+    assert result.exit_code == 1
+    assert f"differs: {rows[1]['id']}, dino.value: recorded" in result.stdout
