@@ -25,9 +25,10 @@ FLAGS = {
     "doctor": ["--json"],
     "evaluate": [
         "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
-        "--features", "--json", "--list", "--metric", "--probe", "--workers", "RUN",
+        "--features", "--json", "--list", "--metric", "--probe", "--track", "--workers", "RUN",
     ],
-    "fetch": ["--base", "--from", "--json", "NAME"],
+    "export": ["--json", "--option", "--out", "--to", "RUN"],
+    "fetch": ["--all", "--base", "--dry-run", "--from", "--json", "NAME"],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
         "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",
@@ -35,6 +36,9 @@ FLAGS = {
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],
+    "verify": [
+        "--device", "--encoder", "--json", "--lora", "--model", "--redraw", "--sample", "--seed", "--tolerance", "RUN",
+    ],
     "world": [],
     "world portrait": ["--json", "--out", "--seed", "--size", "PHRASE"],
     "world pretrain": ["--from", "--json", "--stage", "CONFIG.toml"],

@@ -1,6 +1,7 @@
 """A small benchmark with photos and labels, pictures for it, and tiny encoders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from metric_facts import metric_facts
 from PIL import Image
 
 from likeness.core.files import write_json, write_jsonl
-from likeness.evaluate import Encoders, load_encoders
+from likeness.evaluate import Encoders, evaluate_run, load_encoders
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +118,25 @@ def run_maker(tmp_path: Path) -> Maker:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the evaluated run is kept that tests have their own copies of."""
+    return tmp_path_factory.mktemp("kept") / "pictures"
+
+
+@pytest.fixture
+def evaluated(make_benchmark: Maker, make_pictures: Maker, encoders: Encoders, kept: Path, tmp_path: Path) -> Path:
+    """An evaluated run that holds all it needs: six cases, two pictures each, photos and true pictures."""
+    if not kept.is_dir():
+        benchmark, pictures = make_benchmark(truth=True), make_pictures()
+        for name in ("photos", "truth"):
+            shutil.copytree(benchmark / name, pictures / name)
+        (pictures / "images").mkdir()
+        for path in pictures.glob("*.png"):
+            path.rename(pictures / "images" / path.name)
+        shutil.copy(benchmark / "cases.jsonl", pictures / "cases.jsonl")
+        evaluate_run(pictures, benchmark="small", encoders=encoders)
+        shutil.copytree(pictures, kept)
+    return Path(shutil.copytree(kept, tmp_path / "run"))

@@ -27,7 +27,7 @@ def places_in(page: Path) -> set[str]:
     text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()
     found = {f"{name}#{block}" for block in re.findall(r"<!-- (\S+?):begin -->", text)}
     found |= {name} if re.search(r"^Written by `python [^`]*> " + re.escape(name), text, re.MULTILINE) else set()
-    pictures = re.findall(r"\]\(([^)\s]+\.png)\)", text)
+    pictures = re.findall(r"\]\(([^)\s]+\.(?:png|webp))\)", text)
     return found | {(page.parent / each).resolve().relative_to(ROOT).as_posix() for each in pictures}
 
 
@@ -39,7 +39,7 @@ def test_every_generated_place_is_written_by_exactly_one_part() -> None:
     assert generated - set(claimed) == set()
     shown = {place for place in claimed if not place.endswith(".json")}
     assert shown - generated == set(), "no page shows this"
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/pictures").glob("*.png")} <= set(claimed)
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/pictures").iterdir()} <= set(claimed)
 
 
 def test_the_list_tells_scripts_times_and_places() -> None:

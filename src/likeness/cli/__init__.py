@@ -1,8 +1,8 @@
 """cli: the `likeness` command, one file per verb, each a thin layer over one function of another room.
 
-Exit codes: 0 done; 1 `doctor` found the installation unusable or `data lint` a pair set faulty; 2 what was given is
-wrong (flags, files, weights, folders), told in one block on stderr; 130 interrupted by Ctrl-C and 143 by SIGTERM, told
-with what was kept. Any other failure is a bug and shows its traceback.
+Exit codes: 0 done; 1 `doctor` found the installation unusable, `data lint` a pair set faulty, or `verify` a run that is
+not what it recorded; 2 what was given is wrong (flags, files, weights, folders), told in one block on stderr; 130
+interrupted by Ctrl-C and 143 by SIGTERM, told with what was kept. Any other failure is a bug and shows its traceback.
 Heavy libraries are imported inside the commands, so that `--help` answers at once.
 """
 
@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from likeness import __version__
-from likeness.cli import cards, compare, data, demo, doctor, evaluate, fetch, generate, report, train, world
+from likeness.cli import (
+    cards,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    fetch,
+    generate,
+    report,
+    train,
+    verify,
+    world,
+)
 from likeness.cli.group import LikenessGroup
 
 __all__ = ["app", "main"]
@@ -26,6 +40,8 @@ COMMANDS = {
     "report": (report.report, report.EXAMPLES),
     "cards": (cards.cards, cards.EXAMPLES),
     "compare": (compare.compare, compare.EXAMPLES),
+    "verify": (verify.verify, verify.EXAMPLES),
+    "export": (export.export, export.EXAMPLES),
     "fetch": (fetch.fetch, fetch.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
 }

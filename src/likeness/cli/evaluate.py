@@ -20,6 +20,7 @@ EXAMPLES = (
     "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --encoder dino=my/dino\n\n"
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
     "likeness evaluate method_folder --benchmark stellar --data ~/stellar --metric ips_excluding\n\n"
+    "likeness evaluate runs/multi --track trackio:characters\n\n"
     "likeness evaluate --list"
 )
 ENCODER_HELP = (
@@ -38,6 +39,12 @@ Features = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps what encoders saw, for later runs. Default: in the user's cache folder."),
 ]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")]
+Track = Annotated[
+    str | None,
+    typer.Option(metavar="TRACKER[:PROJECT]", help="Also log the means, to trackio; the project is likeness."),
+]
+ShowList = Annotated[bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")]
 
 
 def evaluate(
@@ -63,13 +70,10 @@ def evaluate(
     ] = None,
     workers: Workers = None,
     features: Features = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
-    ] = False,
+    allow_missing: AllowMissing = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
-    show_list: Annotated[
-        bool, typer.Option("--list", help="Show every metric and encoder, and measure nothing.")
-    ] = False,
+    track: Track = None,
+    show_list: ShowList = False,
     as_json: Json = False,
 ) -> None:
     """RUN/evaluation: one row of values per picture, and means with 95% intervals by subject."""
@@ -80,16 +84,17 @@ def evaluate(
     from likeness.cli.progress import progress_bars, quiet_libraries
     from likeness.cli.record import command_line, record_command
     from likeness.evaluate.folder import evaluate_folder
+    from likeness.evaluate.track import track_summary, tracking
 
+    tracker = None if track is None else tracking(track)
     quiet_libraries()
-    named = {"clip": clip, "dino": dino, "probe": probe} | dict(_named(text) for text in encoder or [])
     with progress_bars() as bar:
         summary = evaluate_folder(
             run,
             benchmark=benchmark,
             cases=cases,
             data=data,
-            encoders={name: spec for name, spec in named.items() if spec is not None},
+            encoders=_encoders({"clip": clip, "dino": dino, "probe": probe}, more=encoder or ()),
             metrics=metric or (),
             device=device,
             workers=workers,
@@ -98,6 +103,8 @@ def evaluate(
             progress=bar,
         )
     record_command(run, step="evaluate", line=command_line(ctx))
+    if tracker:
+        track_summary(summary, run=run, to=tracker)
     _tell(summary, run=run, as_json=as_json)
 
 
@@ -179,7 +186,13 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _named(text: str) -> tuple[str, str]:
+def _encoders(named: dict[str, str | None], *, more: Sequence[str]) -> dict[str, str]:
+    """Encoder -> weights of what was given, by a flag of its own or by --encoder."""
+    found = named | dict(named_encoder(text) for text in more)
+    return {name: spec for name, spec in found.items() if spec is not None}
+
+
+def named_encoder(text: str) -> tuple[str, str]:
     """(name, weights) of --encoder. Raises: ConfigError naming the encoders there are."""
     name, equals, spec = text.partition("=")
     if not (equals and spec) or name not in ENCODERS:

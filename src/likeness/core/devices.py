@@ -59,6 +59,17 @@ def _cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
 
 
+def processor(device: str) -> str:
+    """What a device computes with, so far as it decides how numbers are rounded; `device` exists here."""
+    import platform
+
+    import torch
+
+    if device.startswith("cuda"):
+        return _cuda_device(int(device.partition(":")[2] or 0)).description
+    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
+
+
 def pick_device(wanted: str = "auto") -> str:
     """A device that exists here: the wanted one, or for "auto" the first of cuda, mps, cpu.
 

@@ -1,5 +1,6 @@
-"""Where weights are kept that `likeness fetch NAME` converted, so that encoders find them by NAME."""
+"""Where weights are kept that `likeness fetch` converted or copied, so that they are found by name or by hub id."""
 
+import os
 import re
 from pathlib import Path
 
@@ -17,6 +18,17 @@ def weights_cache() -> Path:
 def fetched_folder(name: str) -> Path:
     """The folder of these fetched weights, whether or not it is there."""
     return weights_cache() / name
+
+
+def copied_folder(spec: str) -> Path:
+    """Where a copy of a hub id, with its revision, must lie to be found without the hub, whether or not it is there."""
+    return weights_cache() / "hub" / spec.replace("/", "--")
+
+
+def copied(spec: str) -> Path | None:
+    """The folder of a copy of a hub id, if there is one."""
+    folder = copied_folder(spec)
+    return folder if "/" in spec and os.path.isdir(folder) else None
 
 
 def fetched(spec: str) -> Path | None:

@@ -10,12 +10,12 @@ from importlib import resources
 from pathlib import Path
 
 from likeness.core.errors import DataError, WeightsError
-from likeness.core.fetched import fetched
+from likeness.core.fetched import copied, fetched
 from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_HUB_TEXTS = ("*.json", "*.txt", "*.model")
+HUB_TEXTS = ("*.json", "*.txt", "*.model")
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -43,8 +43,9 @@ def resolve_weights(spec: str) -> Path:
     """A local folder with the weights `spec` names, whose safetensors files are whole.
 
     `spec` is the name of an embedded or a fetched checkpoint, an existing folder, or a hub id "owner/name" or
-    "owner/name@revision", which is downloaded once (safetensors, JSON, text and tokenizer files only;
-    of a pipeline without the safetensors beside its model_index.json, which repeat its parts in one file).
+    "owner/name@revision", of which a copy made by `likeness fetch` or by hand lies in `copied_folder`, or which is
+    downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors beside its
+    model_index.json, which repeat its parts in one file).
     Raises: WeightsError when nothing of that name exists, the download fails or brings no safetensors, or a file is
     damaged.
     """
@@ -77,7 +78,7 @@ def resolve_processing(spec: str) -> Path:
     Raises: WeightsError as `resolve_weights` does.
     """
     is_on_hub = _HUB_ID.fullmatch(spec) and not os.path.exists(Path(spec).expanduser())
-    return _download(spec, texts_only=True) if is_on_hub else _locate(spec)
+    return _download(spec, texts_only=True) if is_on_hub and copied(spec) is None else _locate(spec)
 
 
 def _locate(spec: str) -> Path:
@@ -91,10 +92,16 @@ def _locate(spec: str) -> Path:
     if os.path.isfile(path):
         raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in.")
     if _HUB_ID.fullmatch(spec):
-        return _download(spec)
+        return copied(spec) or _download(spec)
     known = ", ".join(embedded_names()) or "none"
     wanted = f"an embedded name ({known}), an existing folder or a hub id owner/name"
     raise WeightsError(f"weights: expected {wanted}, got {spec!r}; correct the name.")
+
+
+def hub_page(spec: str) -> str:
+    """The address where a person finds the files of a hub id."""
+    hub_id, _, revision = spec.partition("@")
+    return f"https://huggingface.co/{hub_id}/tree/{revision or 'main'}"
 
 
 def _download(spec: str, *, texts_only: bool = False) -> Path:
@@ -110,9 +117,9 @@ def _download(spec: str, *, texts_only: bool = False) -> Path:
 
     try:
         if texts_only:
-            return fetch(*_HUB_TEXTS)
-        is_pipeline = (fetch(*_HUB_TEXTS) / "model_index.json").is_file()
-        folder = fetch(*_HUB_TEXTS, "*/*.safetensors" if is_pipeline else "*.safetensors")  # "*" also matches "/"
+            return fetch(*HUB_TEXTS)
+        is_pipeline = (fetch(*HUB_TEXTS) / "model_index.json").is_file()
+        folder = fetch(*HUB_TEXTS, "*/*.safetensors" if is_pipeline else "*.safetensors")  # "*" also matches "/"
     except (HfHubHTTPError, OSError, ValueError) as error:
         wanted = f"{spec}: expected weights on the hub or in the cache {constants.HF_HUB_CACHE}"
         advice = "check name, login and network, or give the path of a local copy instead"

@@ -1,18 +1,18 @@
 """Evaluates a folder of pictures: values per sample, bounds per case, and the table between them.
 
-Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/bounds.jsonl` (floor and ceiling of each case) and
-`evaluation/summary.json`. First everything that metrics need is seen and kept in the store of features (`eyes.py`,
-`features.py`), shared by all runs; then values, bounds and the table follow from it in moments. A killed evaluation
-goes on with what was not seen yet and ends with the same bytes.
+Writes `evaluation/scores.jsonl` (one row per sample), `evaluation/scores.parquet` (the same), `evaluation/bounds.jsonl`
+(floor and ceiling of each case) and `evaluation/summary.json`. First everything that metrics need is seen and kept in
+the store of features (`eyes.py`, `features.py`), shared by all runs; then values, bounds and the table follow from it
+in moments. A killed evaluation goes on with what was not seen yet and ends with the same bytes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: JSON
 
 from likeness.core.devices import one_thread
 from likeness.core.errors import DataError
-from likeness.core.files import read_jsonl, remove_stale_temporaries, write_json, write_jsonl
+from likeness.core.files import atomic_write_bytes, read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
@@ -23,6 +23,7 @@ from likeness.encoders import EncoderSet
 from likeness.evaluate.aggregate import group_of, summary_rows, tallies
 from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_pool, measure_ceiling, measure_floor
 from likeness.evaluate.cards import under_cards
+from likeness.evaluate.exports.table import parquet_bytes
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
 from likeness.evaluate.features import FeatureStore, user_features
 from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
@@ -50,8 +51,17 @@ _PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files
 class _Plan:
     """Everything an evaluation reads, fixed before the first picture is measured."""
 
-    def __init__(self, found: Found, pool: Pool, *, benchmark: str, encoders: Encoders, bounds: bool) -> None:
-        self.found, self.pool, self.benchmark, self.bounds = found, pool, benchmark, bounds
+    def __init__(
+        self,
+        found: Found,
+        pool: Pool,
+        *,
+        benchmark: str,
+        encoders: Encoders,
+        bounds: bool,
+        only: Collection[str] | None = None,
+    ) -> None:
+        self.found, self.pool, self.benchmark, self.bounds, self.only = found, pool, benchmark, bounds, only
         self.cases = list(pool.cases.values())
         self.labelled = any(map(has_world_labels, self.cases))
         self.wishes = Wishes(encoders)
@@ -62,12 +72,19 @@ class _Plan:
     @property
     def identity(self) -> str:
         """The hash of everything that the numbers follow from."""
-        facts: dict[str, Any] = {
+        own = {
             "benchmark": self.benchmark,
             "metrics": [metric.facts.key for metric in self.metrics],
             "encoders": self.encoders,
             "versions": package_versions(*PACKAGES),
             "protocol": PROTOCOL,
+        }
+        return self.identity_under(own)
+
+    def identity_under(self, facts: Mapping[str, Any]) -> str:
+        """The identity of the cases and files here, where `facts` says how they were measured."""
+        facts = {
+            **{name: facts[name] for name in ("benchmark", "metrics", "encoders", "versions", "protocol")},
             "cases": [case.model_dump(mode="json", exclude=_PATHS) for case in self.cases],
             "samples": [sample.id for sample in self.found.samples],
             "files": [self.digests[path] for path in _pictures(self.found.samples, pool=self.pool)],
@@ -75,13 +92,17 @@ class _Plan:
         return json_sha256(facts if self.bounds else facts | {"bounds": False})
 
     def gathered(self, eyes: Observer) -> Iterator["_CaseEvidence"]:
-        """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`."""
+        """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`.
+
+        Where `only` names samples, of these and their cases alone.
+        """
         panel = Panel(eyes, labelled=self.labelled)
         panel.declare(self.cases, name=self.benchmark)
         samples: dict[str, list[Sample]] = {case.id: [] for case in self.cases}
         for sample in self.found.samples:
-            samples[sample.case.id].append(sample)
-        for case in self.cases:
+            if self.only is None or sample.id in self.only:
+                samples[sample.case.id].append(sample)
+        for case in (case for case in self.cases if self.only is None or samples[case.id]):
             truth = self.pool.truth.get(case.id)
             shown = [(each.id, panel.evidence(case, picture=each.image, truth=truth)) for each in samples[case.id]]
             bounds = gather_bounds(case, pool=self.pool, panel=panel) if self.bounds else None
@@ -96,7 +117,7 @@ class _Plan:
         }
         encoders = self.wishes.encoders
         found = without_samples(self.found, lost)
-        return _Plan(found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds)
+        return _Plan(found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds, only=self.only)
 
 
 class _CaseEvidence(NamedTuple):
@@ -147,8 +168,7 @@ def evaluate_run(
     listed = read_cases(path)
     found = find_samples(run_folder, cases=listed.cases)
     _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
-    candidates = [truth] if truth else [path.parent / "truth", run_folder / "truth"]
-    pool = make_pool(listed.cases, truth_folder=next((c for c in candidates if c.is_dir()), None))
+    pool = _pool(listed.cases, places=[truth] if truth else [path.parent / "truth", run_folder / "truth"])
     plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds)
     store = FeatureStore(features or user_features())
     try:
@@ -160,6 +180,61 @@ def evaluate_run(
         store.close()
     left_out = _left_out(listed, plan.found, path=path, folder=run_folder)
     return _write(run_folder / "evaluation", plan, kinds=kinds, left_out=left_out)
+
+
+class Remeasured(NamedTuple):
+    """A run looked at anew, in part: what it consists of, and the rows by kind of the samples that were asked for.
+
+    `files` are hashes of picture files by sample id, `damaged` why a picture cannot be read by its id; `inputs_sha256`
+    is that of the cases and files here under the recorded way of measuring.
+    """
+
+    cases: list[Case]
+    files: dict[str, str]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    damaged: dict[str, str]
+    inputs_sha256: str
+    kinds: dict[str, list[dict[str, Any]]]
+
+
+def remeasure(
+    run_folder: Path,
+    *,
+    cases: Path,
+    recorded: Mapping[str, Any],
+    encoders: Encoders,
+    only: Collection[str],
+    bounds: bool,
+    features: Path,
+    progress: Progress = unseen,
+) -> Remeasured:
+    """The samples `only` of an evaluated run, measured as `evaluate_run` does, with the files hashed but none written.
+
+    `recorded` is its summary; `features` is the folder for what encoders see, which should be a new one. Rules over a
+    whole run see these samples alone. Raises: DataError for unreadable cases and photos, KeyError for a summary
+    without the facts of the identity.
+    """
+    listed = read_cases(cases)
+    found = find_samples(run_folder, cases=listed.cases)
+    pool = _pool(listed.cases, places=[cases.parent / "truth", run_folder / "truth"])
+    plan = _Plan(found, pool, benchmark=recorded["benchmark"], encoders=encoders, bounds=bounds, only=only)
+    store = FeatureStore(features)
+    try:
+        damaged = _see(plan, store=store, workers=1, progress=progress)
+        whole = _usable(plan, damaged, allow_missing=True)
+        kinds = _by_kind(_all_rows(whole, store=store))
+    finally:
+        store.close()
+    files = {sample.id: plan.digests[sample.image] for sample in found.samples}
+    unread = {name: damaged[digest] for name, digest in files.items() if digest in damaged}
+    identity = plan.identity_under({**recorded, "metrics": list(recorded["metrics"])})
+    return Remeasured(plan.cases, files, found.missing, found.extra, unread, identity, kinds)
+
+
+def _pool(cases: Sequence[Case], *, places: Sequence[Path]) -> Pool:
+    """The pool of the cases, with the true pictures of the first place that is a folder."""
+    return make_pool(cases, truth_folder=next((place for place in places if place.is_dir()), None))
 
 
 def _see(plan: _Plan, *, store: FeatureStore, workers: int | None, progress: Progress) -> dict[str, str]:
@@ -188,12 +263,14 @@ def _write(
     (output / "summary.json").unlink(missing_ok=True)  # so that no old summary stands beside new scores
     images = _foreign_images(plan.found, folder=output.parent)
     scores = [{key: value for key, value in row.items() if key != "row"} for row in kinds["generated"]]
-    scores = [row | images.get(row["id"], {}) for row in scores]
+    files = {sample.id: {"sha256": plan.digests[sample.image]} for sample in plan.found.samples}
+    scores = [row | images.get(row["id"], {}) | files[row["id"]] for row in scores]
     write_jsonl(output / "scores.jsonl", scores)
     (output / "bounds.jsonl").unlink(missing_ok=True)
     if plan.bounds:
         floors, ceilings = kinds["floor"], kinds["ceiling"]
         write_jsonl(output / "bounds.jsonl", [row for both in zip(floors, ceilings, strict=True) for row in both])
+    atomic_write_bytes(output / "scores.parquet", parquet_bytes(summary, scores))
     write_json(output / "summary.json", summary)
     return summary
 

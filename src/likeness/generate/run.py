@@ -8,7 +8,7 @@ from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
 from likeness.backbones.open import kind_of, lora_facts
 from likeness.backbones.options import Options
-from likeness.core.devices import pick_device, pick_dtype_name
+from likeness.core.devices import pick_device, pick_dtype_name, processor
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import beginnings_sha256, json_sha256
@@ -88,7 +88,7 @@ def generate_run(
         raise _no_case(references.left_out[0].reason)
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
-    settings, told = _settings(asked, weights=weights)
+    settings, told = _settings(asked, weights=weights, device=device)
     made_by = kind_of(weights) if load == BACKBONE else load
     identity = {
         "kind": "generate",
@@ -112,11 +112,15 @@ def generate_run(
             raise
 
 
-def _settings(asked: Options | Mapping[str, Any], *, weights: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """What was asked, which decides the pictures, and what is told beside it: the values in force."""
-    if isinstance(asked, Options):
-        return asked.settings(), {"settings_in_force": asked.in_force(weights)}
-    return asked, {"settings_in_force": asked}
+def _settings(
+    asked: Options | Mapping[str, Any], *, weights: Path, device: str
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """What was asked, which decides the pictures, and what is told beside it: the values in force and the processor.
+
+    On another processor the last bits of a picture may differ.
+    """
+    own, in_force = (asked.settings(), asked.in_force(weights)) if isinstance(asked, Options) else (asked, asked)
+    return own, {"settings_in_force": in_force, "processor": processor(device)}
 
 
 def _open(folder: Path, *, identity: dict[str, Any], told: dict[str, Any], cases: Sequence[Case]) -> None:
