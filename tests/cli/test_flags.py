@@ -25,11 +25,11 @@ FLAGS = {
     "doctor": ["--json"],
     "evaluate": [
         "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
-        "--features", "--json", "--list", "--metric", "--probe", "--workers", "RUN",
+        "--engine", "--features", "--json", "--list", "--metric", "--probe", "--workers", "RUN",
     ],
     "fetch": ["--base", "--from", "--json", "NAME"],
     "generate": [
-        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
+        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json", "--limit",
         "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",
         "--seed", "--size", "--steps", "--workers", "-n",
     ],

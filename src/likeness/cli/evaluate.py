@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from likeness.cli.answer import Json, aligned, answer, counted, told_left_out
+from likeness.cli.choices import EngineChoice
 from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS
@@ -20,6 +21,7 @@ EXAMPLES = (
     "likeness evaluate runs/mine --clip openai/clip-vit-base-patch32@refs/pr/15 --encoder dino=my/dino\n\n"
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
     "likeness evaluate method_folder --benchmark stellar --data ~/stellar --metric ips_excluding\n\n"
+    "likeness evaluate runs/large --engine ray --workers 64\n\n"
     "likeness evaluate --list"
 )
 ENCODER_HELP = (
@@ -62,6 +64,7 @@ def evaluate(
         list[str] | None, typer.Option(help="A further metric that --list shows, with its encoders; may be repeated.")
     ] = None,
     workers: Workers = None,
+    engine: EngineChoice = None,
     features: Features = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there; count the rest as missing.")
@@ -93,6 +96,7 @@ def evaluate(
             metrics=metric or (),
             device=device,
             workers=workers,
+            engine=engine,
             features=features,
             allow_missing=allow_missing,
             progress=bar,

@@ -14,6 +14,7 @@ import typer
 
 from likeness.benchmarks import BENCHMARKS, benchmark_names
 from likeness.cli.answer import Json, answer, counted, told_left_out
+from likeness.cli.choices import EngineChoice
 from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
@@ -26,6 +27,7 @@ EXAMPLES = (
     "likeness generate --benchmark world-multi --limit 20 --out runs/multi\n\n"
     "likeness generate --cases my_cases.jsonl -n 4 --model black-forest-labs/FLUX.1-dev --lora dit_lora.safetensors "
     "--out runs/mine\n\n"
+    "likeness generate --benchmark world-single --engine ray --workers 64 --out runs/large\n\n"
     "Stopped half-way? The same command again continues."
 )
 DEFAULT_MODEL = "flux"  # the embedded one
@@ -111,6 +113,7 @@ def generate(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Workers = None,
+    engine: EngineChoice = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
@@ -138,6 +141,7 @@ def generate(
             num_images=num_images,
             options=options,
             workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
+            engine=engine,
             device=device,
             dtype=dtype,
             benchmark=benchmark,
