@@ -29,9 +29,9 @@ FLAGS = {
     ],
     "fetch": ["--base", "--from", "--json", "NAME"],
     "generate": [
-        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json", "--limit",
-        "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",
-        "--seed", "--size", "--steps", "--workers", "-n",
+        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json",
+        "--limit", "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref",
+        "--reference-cfg-scale", "--seed", "--size", "--steps", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],

@@ -32,6 +32,9 @@ RunFolder = Annotated[
     Path | None, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
 ]
 
+FurtherEncoders = Annotated[
+    list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that look at pictures; no value depends on it. Default: as many as pay."),
@@ -57,9 +60,7 @@ def evaluate(
         str | None,
         typer.Option(help="Attribute probe: embedded name or folder. Default: the embedded one for labelled cases."),
     ] = None,
-    encoder: Annotated[
-        list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
-    ] = None,
+    encoder: FurtherEncoders = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A further metric that --list shows, with its encoders; may be repeated.")
     ] = None,

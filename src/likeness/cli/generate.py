@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from likeness.benchmarks import BENCHMARKS, benchmark_names
+from likeness.benchmarks import BENCHMARKS, benchmark_names, copy_truth
 from likeness.cli.answer import Json, answer, counted, told_left_out
 from likeness.cli.choices import EngineChoice
+from likeness.cli.record import command_line, record_command
 from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
@@ -117,10 +118,8 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.benchmarks import copy_truth
     from likeness.cli.cases import CaseSource, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.cli.record import command_line, record_command
     from likeness.generate.run import generate_run
 
     quiet_libraries()
