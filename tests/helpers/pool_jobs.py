@@ -1,7 +1,7 @@
 """Jobs for the pool, found by name in worker processes, which import nothing heavy; as a program, two that sleep.
 
-pool_jobs.py FOLDER SECONDS: FOLDER/started-PID tells that a worker is in a job, FOLDER/finished-PID that it has done
-one; Ctrl-C ends with 130.
+pool_jobs.py FOLDER SECONDS ENGINE: FOLDER/started-PID tells that a worker is in a job, FOLDER/finished-PID that it has
+done one; Ctrl-C ends with 130.
 """
 
 import os
@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from likeness.core.errors import DataError
 from likeness.core.jobs import always, run_jobs
@@ -22,6 +24,14 @@ def square(number: int) -> int:
 def late(number: int) -> int:
     """The first job is the last to be finished."""
     time.sleep(1.0 if number == 0 else 0)
+    return number
+
+
+def first_is_last(folder: Path, number: int) -> int:
+    """Job 0 of six waits for the others."""
+    while number == 0 and len(list(folder.iterdir())) < 5:
+        time.sleep(0.02)
+    (folder / str(number)).touch()
     return number
 
 
@@ -51,8 +61,8 @@ def large(number: int) -> bytes:
     return bytes([number]) * 3_000_000
 
 
-def unpicklable(number: int) -> Callable[[], int]:
-    return lambda: number
+def unpicklable(number: int) -> Any:
+    return Lock()
 
 
 def load_torch(worker: int) -> Callable[[int], int]:
@@ -83,7 +93,8 @@ def sleep(folder: Path, seconds: float, _: int) -> None:
 
 if __name__ == "__main__":
     work = partial(sleep, Path(sys.argv[1]), float(sys.argv[2]))
+    engine: Any = sys.argv[3]
     try:
-        list(run_jobs(range(100), load=always(work), engine="processes", workers=2))
+        list(run_jobs(range(100), load=always(work), engine=engine, workers=2))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,6 +26,12 @@ SECONDS_TO_START = 600.0
 """How long no worker at all may start: a cluster that others use, or that grows on demand, needs time."""
 STORE_BYTES = 100 * 2**20
 """Shared memory of a cluster that is started here; what does not fit is written to the disk by Ray."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # who asks for no GPU sees what the machine has
+    "RAY_worker_niceness": "0",  # workers are what the user waits for
+}
+"""Variables by which Ray is set, where the user has not, for a cluster that is started here."""
 MOST_CHARACTERS = 300
 """Of a job, or of what Ray says, in an error."""
 _PACKAGES = ("torch", "transformers", "diffusers", "numpy", "scipy", "pillow", "skia-python", "onnxruntime")
@@ -47,8 +53,8 @@ def connected(*, workers: int) -> Generator[None]:
 
     What was connected or started here ends with the context. Raises: ConfigError without Ray or such a cluster.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports to nobody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # who asks for no GPU sees what the machine has
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray = _ray()
     if ray.is_initialized():
         yield
@@ -69,7 +75,6 @@ def connected(*, workers: int) -> Generator[None]:
 def _ray() -> Any:
     try:
         import ray
-        import ray.exceptions
     except ImportError as error:
         wanted = f"engine ray: expected the package ray, got {error}"
         raise ConfigError(f"{wanted}; install it with pip install 'likeness[ray]'.") from error

@@ -72,7 +72,7 @@ def generate_run(
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
     from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
-    and a run of the first of the cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
+    and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
     folders or hub ids of adapters that all act on `model`; `benchmark` names what the cases are and stands in run.json.
     Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
