@@ -51,6 +51,56 @@ def whose(number: int) -> tuple[int, int]:
     return number, os.getpid()
 
 
+def slow_whose(number: int) -> tuple[int, int]:
+    time.sleep(0.01)
+    return number, os.getpid()
+
+
+def deadly(folder: Path, number: int) -> int:
+    """The first `number` workers die of it."""
+    died = len(list(folder.iterdir()))
+    if died < number or number == 3:
+        (folder / str(time.time_ns())).touch()
+        os._exit(1)
+    return number
+
+
+class StillBorn:
+    """A worker that dies before it has started."""
+
+    def __init__(self, *_: Any) -> None:
+        os._exit(3)
+
+    def start(self) -> None: ...
+
+
+def mean_or_reason(folder: Path, batch: range) -> tuple[int, list[tuple[float | None, str]]]:
+    """Who looked; of each picture the mean of its pixels, or none and why not."""
+    from likeness.core.images import load_image
+
+    found: list[tuple[float | None, str]] = []
+    for number in batch:
+        try:
+            data = load_image(folder / f"p{number}").tobytes()
+            found.append((sum(data) / len(data), ""))
+        except DataError as error:
+            found.append((None, str(error)))
+    return os.getpid(), found
+
+
+def visible_gpu(_: int) -> str | None:
+    time.sleep(0.05)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def call(job: Callable[[], Any]) -> Any:
+    return job()
+
+
+def text_of(path: str) -> str:
+    return Path(path).read_text()
+
+
 def spread(number: int) -> set[int]:
     """Who does the jobs of a job."""
     return {who for _, (_, who) in run_jobs(range(4), load=always(whose), workers=2)} | {os.getpid()}

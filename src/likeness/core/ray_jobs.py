@@ -24,6 +24,8 @@ MOST_DEATHS = 3
 """So many workers may die of a job, or one after the other as they start, before that is an error."""
 SECONDS_TO_START = 600.0
 """How long no worker at all may start: a cluster that others use, or that grows on demand, needs time."""
+SECONDS_TO_ANSWER = 10.0
+"""How long the machine at $RAY_ADDRESS may take to accept a connection."""
 STORE_BYTES = 100 * 2**20
 """Shared memory of a cluster that is started here; what does not fit is written to the disk by Ray."""
 SETTINGS = {
@@ -60,16 +62,32 @@ def connected(*, workers: int) -> Generator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
+    _require_answer(address)
     own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
         ray.init(address, logging_level="ERROR", log_to_driver=False, **(own if address == "local" else {}))
     except (ConnectionError, RuntimeError, ValueError) as error:
-        wanted = f"RAY_ADDRESS: expected a Ray cluster at {address}, got {_first_line(error)}"
-        raise ConfigError(f"{wanted}; start it with `ray start --head`, or unset the variable.") from error
+        raise _no_cluster(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Something listens at HOST:PORT; Ray itself would try for minutes. Raises: ConfigError."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    wanted = f"RAY_ADDRESS: expected a Ray cluster at {address}, got {_shortened(str(error).strip().rstrip('.'))}"
+    return ConfigError(f"{wanted}; start it with `ray start --head`, or unset the variable.")
 
 
 def _ray() -> Any:
@@ -84,10 +102,6 @@ def _ray() -> Any:
 def resources(*, on_gpu: bool, cluster: dict[str, float]) -> dict[str, int]:
     """What a worker asks a cluster with these resources for: one core, and one GPU where wanted and there are any."""
     return {"num_cpus": 1} | ({"num_gpus": 1} if on_gpu and cluster.get("GPU", 0) > 0 else {})
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 # -- workers, seen from this process ---------------------------------------------------------------------------
