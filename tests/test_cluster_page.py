@@ -39,15 +39,15 @@ def test_this_would_notice_a_script_that_is_not() -> None:
         assert subprocess.run(["bash", "-n"], input=cut, capture_output=True, text=True, check=False).returncode != 0
 
 
-@pytest.mark.parametrize("name", ["slurm", "run"])
-def test_every_command_parses_and_asks_for_the_engine(name: str) -> None:
+@pytest.mark.parametrize(("name", "workers"), [("slurm", 16), ("run", 4)])
+def test_every_command_parses_and_asks_for_the_engine(name: str, workers: int) -> None:
     lines = [line.strip() for line in SCRIPTS[name].replace("\\\n", " ").splitlines()]
     calls = [shlex.split(line.replace("$workers", "16")) for line in lines if line.startswith("likeness ")]
     assert [call[1] for call in calls] == ["generate", "evaluate"]
     for call in calls:
         command: Any = typer.main.get_command(app)
         context = command.commands[call[1]].make_context(call[1], call[2:])
-        assert (context.params["engine"], context.params["workers"]) == ("ray", 16)
+        assert (context.params["engine"], context.params["workers"]) == ("ray", workers)
 
 
 def test_the_task_says_how_many_nodes_and_what_they_run() -> None:

@@ -83,19 +83,9 @@ def test_run_json_names_the_benchmark(tmp_path: Path) -> None:
 def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: list[dict[str, Any]]) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "rex.png")
     out = tmp_path / "run"
-    words = [
-        "--prompt",
-        "a dog's day",
-        "--ref",
-        str(tmp_path / "rex.png"),
-        "-n",
-        "2",
-        "--workers",
-        "2",
-        "--engine",
-        "here",
-    ]
-    result = runner.invoke(app, ["generate", *words, "--device", "cpu", "--out", str(out)])
+    words = ["--prompt", "a dog's day", "--ref", str(tmp_path / "rex.png"), "-n", "2", "--workers", "2"]
+    words += ["--engine", "here", "--device", "cpu", "--out", str(out)]
+    result = runner.invoke(app, ["generate", *words])
     assert result.exit_code == 0, result.stderr
     line = read_json(out / "commands.json")["generate"]
     given = "--prompt 'a dog'\"'\"'s day' --ref rex.png --seed 0 --num-images 2 --device cpu"

@@ -125,7 +125,7 @@ def answer_of(job: Callable[[], Any], *, folder: Path, **facts: Any) -> Any:
     """What an actor answers to a driver of which this is true; the actor is this process."""
     from ray import cloudpickle
 
-    orders = {"load": always(pool_jobs.call), "folder": str(folder), "host": "driver", "processor": None}
+    orders: dict[str, Any] = {"load": always(pool_jobs.call), "folder": str(folder), "processor": None}
     orders |= {"versions": ray_jobs._versions(), **facts}
     worker = object.__new__(ray_jobs.RayWorker)
     worker._sent, worker._number = cloudpickle.dumps(ray_jobs._Orders(**orders)), 0

@@ -210,7 +210,7 @@ class _Actors(Crew):
 
     def _start(self, number: int) -> _Worker:
         if self._orders is None:
-            orders = _Orders(self.plan.load, os.getcwd(), socket.gethostname(), _versions(), _processor())
+            orders = _Orders(self.plan.load, os.getcwd(), _versions(), _processor())
             self._orders = self._ray.put(self._bytes.dumps(orders))
         asked = resources(on_gpu=self.plan.on_gpu, cluster=self._ray.cluster_resources())
         actor = self._ray.remote(RayWorker).options(**asked, max_restarts=0).remote(sys.path, self._orders, number)
@@ -234,7 +234,6 @@ class _Orders(NamedTuple):
 
     load: Load[Any, Any]
     folder: str
-    host: str
     versions: dict[str, str]
     processor: str | None
 

@@ -189,7 +189,7 @@ def see(
     damaged: dict[str, str] = {}
     load = _Loader(encoders, engine=engine)
     count = load.workers(workers, num_pictures)
-    on_gpu = isinstance(encoders, EncoderSet) and encoders.device.startswith("cuda")
+    on_gpu = isinstance(encoders, EncoderSet) and encoders.device == "cuda"
     for job, found in run_jobs(jobs, load=load, engine=engine, workers=count, single_thread=True, on_gpu=on_gpu):
         _keep(found.features, store=store)
         damaged |= found.damaged

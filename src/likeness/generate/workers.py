@@ -42,7 +42,7 @@ def make_pictures(
 
     Raises: as `run_jobs`, LikenessError as the maker or the disk do.
     """
-    on_gpu = plan.maker.device.startswith("cuda")
+    on_gpu = plan.maker.device == "cuda"
     load = partial(_load, plan)
     return run_jobs(jobs, load=load, engine=engine, workers=workers, single_thread=True, on_gpu=on_gpu)
 
