@@ -14,7 +14,7 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import read_jsonl
 from likeness.core.jobs import Engine, unseen
 from likeness.evaluate import Encoders, evaluate_run, load_encoders
-from likeness.evaluate.eyes import Wishes, _Loader, _PictureJob, file_digests, see
+from likeness.evaluate.eyes import PIXELS, Wishes, _Loader, _PictureJob, file_digests, see
 from likeness.evaluate.features import FeatureStore
 
 
@@ -76,7 +76,7 @@ class KeptInMemory(FeatureStore):
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 def test_on_a_cluster_only_the_driver_writes_to_the_store(
-    make_pictures: Maker, weights: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_pictures: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite is not safe on shared folders; a damaged picture is told there as here."""
     monkeypatch.setenv("LIKENESS_FEATURES", str(tmp_path / "features"))
@@ -86,9 +86,9 @@ def test_on_a_cluster_only_the_driver_writes_to_the_store(
     damaged: list[dict[str, str]] = []
     digests = file_digests(paths)
     for engine, store in stores.items():
-        wishes = Wishes(load_encoders({"dino": weights["dino"]}))
+        wishes = Wishes(load_encoders({}))
         for path in paths:
-            wishes.look(path, "dino")
+            wishes.look(path, PIXELS)
         settings: dict[str, Any] = {"digests": digests, "engine": engine, "workers": 1}
         damaged.append(see(wishes, store=store, progress=unseen, **settings))
     assert [len(kept) for kept in stores["ray"].kept.values()] == [9]
