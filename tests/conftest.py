@@ -1,10 +1,12 @@
-"""What all tests share: GPU tests skip themselves without a CUDA device; how to call without checked annotations."""
+"""What all tests share: a Ray cluster, features of their own, GPU tests that skip themselves, unchecked calls."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import jaxtyping
 import pytest
+from scripts import child_environment
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,24 @@ def own_features(features_of_tests: Path, monkeypatch: pytest.MonkeyPatch, reque
     """What encoders saw is kept for this test and no longer; other processes inherit the place."""
     place = sha256(request.node.nodeid.encode()).hexdigest()[:12]
     monkeypatch.setenv("LIKENESS_FEATURES", str(features_of_tests / place))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray cluster to which this process is connected: 4 cores and 2 GPUs, which are only pretended.
+
+    Starting it takes seconds: its tests have the mark `xdist_group("ray")`, so that one process runs them all.
+    """
+    ray = pytest.importorskip("ray")
+    from likeness.core.ray_jobs import SETTINGS
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**SETTINGS, "PYTHONPATH": child_environment()["PYTHONPATH"]}.items():
+            patch.setenv(name, value)  # workers inherit it
+        quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
+        ray.init("local", num_cpus=4, num_gpus=2, object_store_memory=100 * 2**20, **quiet)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,14 +25,14 @@ FLAGS = {
     "doctor": ["--json"],
     "evaluate": [
         "--allow-missing", "--benchmark", "--cases", "--clip", "--data", "--device", "--dino", "--encoder",
-        "--features", "--json", "--list", "--metric", "--probe", "--track", "--workers", "RUN",
+        "--engine", "--features", "--json", "--list", "--metric", "--probe", "--track", "--workers", "RUN",
     ],
     "export": ["--json", "--option", "--out", "--to", "RUN"],
     "fetch": ["--all", "--base", "--dry-run", "--from", "--json", "NAME"],
     "generate": [
-        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--guidance", "--json", "--limit",
-        "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref", "--reference-cfg-scale",
-        "--seed", "--size", "--steps", "--workers", "-n",
+        "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json",
+        "--limit", "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref",
+        "--reference-cfg-scale", "--seed", "--size", "--steps", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--title", "RUN..."],

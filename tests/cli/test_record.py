@@ -84,12 +84,14 @@ def test_the_command_is_recorded_with_its_flags_and_seed(tmp_path: Path, drawn: 
     Image.new("RGB", (8, 8)).save(tmp_path / "rex.png")
     out = tmp_path / "run"
     words = ["--prompt", "a dog's day", "--ref", str(tmp_path / "rex.png"), "-n", "2", "--workers", "2"]
-    result = runner.invoke(app, ["generate", *words, "--device", "cpu", "--out", str(out)])
+    words += ["--engine", "here", "--device", "cpu", "--out", str(out)]
+    result = runner.invoke(app, ["generate", *words])
     assert result.exit_code == 0, result.stderr
     line = read_json(out / "commands.json")["generate"]
     given = "--prompt 'a dog'\"'\"'s day' --ref rex.png --seed 0 --num-images 2 --device cpu"
     assert line == f"likeness generate --out run {given}"
     assert drawn[0]["device"] == "cpu"
+    assert drawn[0]["engine"] == "here"
 
 
 def test_paths_are_recorded_so_that_the_line_can_be_copied(

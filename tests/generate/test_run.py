@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -17,12 +18,14 @@ from scripts import HELPERS, child_environment
 
 from likeness.backbones.flux.options import FluxOptions
 from likeness.core.errors import ConfigError, DataError, LikenessError, OutputError, WeightsError
-from likeness.core.files import read_json, read_jsonl, write_jsonl
+from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
 from likeness.core.records import Case, Subject, read_cases
 from likeness.core.rows import LeftOut
+from likeness.generate.makers import MakerSpec
 from likeness.generate.run import RunSummary, generate_run
+from likeness.generate.workers import Plan, _load
 
 
 @pytest.fixture
@@ -130,6 +133,29 @@ def test_workers_and_order_do_not_change_pictures(tmp_path: Path, model: Path, c
     for other in ("reversed", "part"):
         images = {name: data for name, data in contents(tmp_path / other).items() if name.startswith("images/")}
         assert images == {name: whole[name] for name in images}
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_cluster_changes_no_byte(tmp_path: Path, model: Path, cases: list[Case]) -> None:
+    cases = [*cases, Case(id="horse", prompt="a forbidden horse")]
+    run(cases, tmp_path / "alone", model, engine="here")
+    run(cases, tmp_path / "ray", model, engine="ray", workers=2)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "alone")
+    assert "rejected.jsonl" in contents(tmp_path / "ray")
+
+
+def test_a_worker_that_does_not_see_the_run_or_the_weights_says_where(tmp_path: Path, model: Path) -> None:
+    plan = Plan(tmp_path / "run", MakerSpec("fake_maker:load", model, "cpu", "float32"), {})
+    machine = socket.gethostname()
+    with pytest.raises(DataError, match=rf"run/run.json: expected to find it on {machine} as well, got nothing there"):
+        _load(plan, 0)
+    write_json(tmp_path / "run" / "run.json", {})
+    _load(plan, 0)
+    (model / "model.txt").rename(tmp_path / "model.txt")
+    model.rmdir()
+    with pytest.raises(DataError, match=rf"{model}: expected to find it on {machine} as well, got nothing there"):
+        _load(plan, 0)
 
 
 def test_second_run_makes_only_what_is_missing_or_damaged(tmp_path: Path, model: Path, cases: list[Case]) -> None:

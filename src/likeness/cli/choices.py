@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+from likeness.core.jobs import ENGINES, Engine
 
 
 def choice(names: Iterable[str], *, help: str) -> Any:  # whatever typer makes of an option
@@ -18,3 +20,14 @@ def choice(names: Iterable[str], *, help: str) -> Any:  # whatever typer makes o
         return text
 
     return typer.Option(parser=parse, metavar=f"<{'|'.join(known)}>", help=help)
+
+
+EngineChoice = Annotated[
+    Engine | None,
+    choice(
+        ENGINES,
+        help="Where the workers run: in this process, in processes of this machine, or on a Ray cluster "
+        "(docs/cluster.md). No result depends on it. Default: in processes where there are several.",
+    ),
+]
+"""The option --engine of commands with --workers."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from likeness.cli.answer import Json, aligned, answer, counted, told_left_out
+from likeness.cli.choices import EngineChoice
 from likeness.cli.generate import BENCHMARK_HELP
 from likeness.core.errors import ConfigError
 from likeness.encoders import ENCODERS, PHOTO_ENCODERS
@@ -21,6 +22,7 @@ EXAMPLES = (
     "likeness evaluate made_elsewhere --benchmark dreambench-multi --data ~/dreambench\n\n"
     "likeness evaluate method_folder --benchmark stellar --data ~/stellar --metric ips_excluding\n\n"
     "likeness evaluate runs/multi --track trackio:characters\n\n"
+    "likeness evaluate runs/large --engine ray --workers 64\n\n"
     "likeness evaluate --list"
 )
 ENCODER_HELP = (
@@ -31,6 +33,9 @@ RunFolder = Annotated[
     Path | None, typer.Argument(metavar="RUN", help="Folder of `likeness generate`, or with images made elsewhere.")
 ]
 
+FurtherEncoders = Annotated[
+    list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that look at pictures; no value depends on it. Default: as many as pay."),
@@ -62,13 +67,12 @@ def evaluate(
         str | None,
         typer.Option(help="Attribute probe: embedded name or folder. Default: the embedded one for labelled cases."),
     ] = None,
-    encoder: Annotated[
-        list[str] | None, typer.Option(help="NAME=WEIGHTS of any encoder that --list shows; may be repeated.")
-    ] = None,
+    encoder: FurtherEncoders = None,
     metric: Annotated[
         list[str] | None, typer.Option(help="A further metric that --list shows, with its encoders; may be repeated.")
     ] = None,
     workers: Workers = None,
+    engine: EngineChoice = None,
     features: Features = None,
     allow_missing: AllowMissing = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "cpu",
@@ -98,6 +102,7 @@ def evaluate(
             metrics=metric or (),
             device=device,
             workers=workers,
+            engine=engine,
             features=features,
             allow_missing=allow_missing,
             progress=bar,

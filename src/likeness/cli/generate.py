@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from likeness.benchmarks import BENCHMARKS, benchmark_names
+from likeness.benchmarks import BENCHMARKS, benchmark_names, copy_truth
 from likeness.cli.answer import Json, answer, counted, told_left_out
+from likeness.cli.choices import EngineChoice
+from likeness.cli.record import command_line, record_command
 from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
@@ -26,6 +28,7 @@ EXAMPLES = (
     "likeness generate --benchmark world-multi --limit 20 --out runs/multi\n\n"
     "likeness generate --cases my_cases.jsonl -n 4 --model black-forest-labs/FLUX.1-dev --lora dit_lora.safetensors "
     "--out runs/mine\n\n"
+    "likeness generate --benchmark world-single --engine ray --workers 64 --out runs/large\n\n"
     "Stopped half-way? The same command again continues."
 )
 DEFAULT_MODEL = "flux"  # the embedded one
@@ -111,13 +114,12 @@ def generate(
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Workers = None,
+    engine: EngineChoice = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.benchmarks import copy_truth
     from likeness.cli.cases import CaseSource, find_cases
     from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.cli.record import command_line, record_command
     from likeness.generate.run import generate_run
 
     quiet_libraries()
@@ -138,6 +140,7 @@ def generate(
             num_images=num_images,
             options=options,
             workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
+            engine=engine,
             device=device,
             dtype=dtype,
             benchmark=benchmark,

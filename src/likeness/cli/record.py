@@ -12,7 +12,7 @@ from likeness.core.files import read_json, write_json
 from likeness.core.runs import told_path
 
 FILE = "commands.json"
-NO_RESULT_DEPENDS = ("workers", "features", "track", "as_json")
+NO_RESULT_DEPENDS = ("workers", "engine", "features", "track", "as_json")
 WEIGHTS = ("model", "loras", "clip", "dino", "probe")  # texts that may be paths
 NAMED = ("encoder", "option", "changes")  # texts NAME=VALUE whose value may be a path
 

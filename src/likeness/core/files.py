@@ -8,6 +8,7 @@ A folder is filled beside the old one and takes its place in two renames; `recov
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -101,6 +102,13 @@ def recover_folder(folder: Path) -> None:
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.old")
+
+
+def require_shared(path: Path) -> None:
+    """What the driver of a cluster sees at this path, this machine sees as well. Raises: DataError naming both."""
+    if not path.exists():
+        wanted = f"{path}: expected to find it on {socket.gethostname()} as well"
+        raise DataError(f"{wanted}, got nothing there; keep it where every machine with a worker sees it.")
 
 
 def canonical_json(value: Any) -> str:

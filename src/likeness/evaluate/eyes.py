@@ -5,6 +5,7 @@ is missing, each file decoded once and each encoder run once per distinct pictur
 So nothing can be forgotten, and no value depends on what was computed together.
 """
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +23,10 @@ from typing import (
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
+from likeness.core.files import require_shared
 from likeness.core.hashing import file_sha256, pixels_sha256
 from likeness.core.images import load_image
-from likeness.core.jobs import Progress, run_jobs
+from likeness.core.jobs import Engine, Progress, run_jobs
 from likeness.core.plain import pack, unpack
 from likeness.encoders import EncoderSet
 from likeness.evaluate.features import FeatureStore, feature_key
@@ -163,12 +165,20 @@ class _Found(NamedTuple):
 
 
 def see(
-    wishes: Wishes, *, store: FeatureStore, digests: Mapping[Path, str], workers: int | None, progress: Progress
+    wishes: Wishes,
+    *,
+    store: FeatureStore,
+    digests: Mapping[Path, str],
+    workers: int | None,
+    progress: Progress,
+    engine: Engine | None = None,
 ) -> dict[str, str]:
     """Everything wished for is in the store afterwards; returned is why not, by hash, for files that cannot be read.
 
-    `workers` processes share the pictures (None: as many as pay). On a CPU each computes on one thread.
-    Raises: ConfigError for several workers with encoders that cannot be loaded by name.
+    `workers` processes share the pictures (None: as many as pay), started by `engine`. On a CPU each computes on one
+    thread. This process alone writes to the store.
+    Raises: ConfigError for workers elsewhere with encoders that cannot be loaded by name; DataError for a file that a
+    worker on another machine does not see.
     """
     encoders = wishes.encoders
     jobs = [*_text_jobs(wishes, store=store), *_picture_jobs(wishes, store=store, digests=digests)]
@@ -177,8 +187,10 @@ def see(
     done = total - num_pictures
     progress(done, total)
     damaged: dict[str, str] = {}
-    load = _Loader(encoders)
-    for job, found in run_jobs(jobs, load=load, workers=load.workers(workers, num_pictures), single_thread=True):
+    load = _Loader(encoders, engine=engine)
+    count = load.workers(workers, num_pictures)
+    on_gpu = isinstance(encoders, EncoderSet) and encoders.device == "cuda"
+    for job, found in run_jobs(jobs, load=load, engine=engine, workers=count, single_thread=True, on_gpu=on_gpu):
         _keep(found.features, store=store)
         damaged |= found.damaged
         done += len(job.pictures) if isinstance(job, _PictureJob) else 0
@@ -245,25 +257,38 @@ def _in_groups(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 class _Loader:
     """How a worker gets the encoders; in this process those that are loaded already."""
 
-    def __init__(self, encoders: Encoders) -> None:
-        self._encoders = encoders
+    def __init__(self, encoders: Encoders, *, engine: Engine | None = None) -> None:
+        self._encoders, self._engine = encoders, engine
 
     def workers(self, wanted: int | None, num_pictures: int) -> int:
         """Processes for this many pictures. Raises: ConfigError where the encoders cannot be loaded in another."""
         named = isinstance(self._encoders, EncoderSet)
         if wanted is None:
             usable = self._encoders.num_workers if isinstance(self._encoders, EncoderSet) else 1
-            return max(1, min(usable, num_pictures // PICTURES_PER_WORKER))
-        if wanted > 1 and not named:
-            raise ConfigError(f"workers: expected 1 with these encoders, got {wanted}; name them for `load_encoders`.")
+            wanted = max(1, min(usable, num_pictures // PICTURES_PER_WORKER))
+        if (wanted > 1 or self._engine not in (None, "here")) and not named:
+            got = f"{wanted} by engine {self._engine}" if self._engine else wanted
+            raise ConfigError(f"workers: expected 1 with these encoders, got {got}; name them for `load_encoders`.")
         return wanted
 
     def __call__(self, worker: int) -> Callable[[_PictureJob | _TextJob], _Found]:
-        return partial(_work, self._encoders)
+        return partial(_work, self._encoders, self._engine == "ray")
 
 
-def _work(encoders: Encoders, job: _PictureJob | _TextJob) -> _Found:
+def _work(encoders: Encoders, is_elsewhere: bool, job: _PictureJob | _TextJob) -> _Found:
+    """What the job gives. A worker that may be on another machine first makes sure that it sees the same files."""
+    if is_elsewhere and isinstance(job, _PictureJob):
+        for path, digest in job.pictures:
+            _require_same(path, digest)
     return _read(job, encoders) if isinstance(job, _TextJob) else _look(job, encoders)
+
+
+def _require_same(path: Path, digest: str) -> None:
+    """What is kept under a file's hash is of that file. Raises: DataError naming this machine and the path."""
+    require_shared(path)
+    if file_sha256(path) != digest:
+        wanted = f"{path}: expected the same file on {socket.gethostname()} as where the command runs"
+        raise DataError(f"{wanted}, got another; keep it where every machine with a worker sees it.")
 
 
 def _read(job: _TextJob, encoders: Encoders) -> _Found:

@@ -8,7 +8,7 @@ from likeness.benchmarks import BENCHMARKS, benchmark_cases, copy_truth
 from likeness.core.devices import pick_device
 from likeness.core.errors import ConfigError
 from likeness.core.files import write_jsonl
-from likeness.core.jobs import Progress, unseen
+from likeness.core.jobs import Engine, Progress, unseen
 from likeness.core.records import read_cases, write_cases
 from likeness.core.runs import open_run, recorded_run
 from likeness.core.weights import embedded, embedded_names, weights_facts
@@ -28,6 +28,7 @@ def evaluate_folder(
     metrics: Sequence[str] = (),
     device: str = "cpu",
     workers: int | None = None,
+    engine: Engine | None = None,
     features: Path | None = None,
     allow_missing: bool = False,
     progress: Callable[[str], Progress] | None = None,
@@ -36,8 +37,8 @@ def evaluate_folder(
 
     A run knows its cases and its benchmark. For pictures made elsewhere `cases` is the file they answer, or `benchmark`
     names it (`data` is the folder of its photographs, where it needs them). `encoders` maps names of ENCODERS to
-    weights, in place of the defaults; `metrics` names further ones of METRICS to measure. `workers` and `features` are
-    those of `evaluate_run`; `progress` makes a progress callable by label.
+    weights, in place of the defaults; `metrics` names further ones of METRICS to measure. `workers`, `engine` and
+    `features` are those of `evaluate_run`; `progress` makes a progress callable by label.
     Raises: ConfigError, DataError, WeightsError, OutputError.
     """
     run, bar = Path(run), progress or (lambda _: unseen)
@@ -58,6 +59,7 @@ def evaluate_folder(
         cases=file,
         encoders=load_encoders(specs, device=pick_device(device)),
         workers=workers,
+        engine=engine,
         features=features,
         allow_missing=allow_missing,
         progress=bar("measuring"),

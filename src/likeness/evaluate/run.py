@@ -14,7 +14,7 @@ from likeness.core.devices import one_thread
 from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_bytes, read_jsonl, remove_stale_temporaries, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
-from likeness.core.jobs import Progress, unseen
+from likeness.core.jobs import Engine, Progress, unseen
 from likeness.core.records import Case, CasesFile, read_cases
 from likeness.core.rows import LeftOut
 from likeness.core.runs import package_versions
@@ -150,6 +150,7 @@ def evaluate_run(
     allow_missing: bool = False,
     bounds: bool = True,
     workers: int | None = None,
+    engine: Engine | None = None,
     features: Path | None = None,
     progress: Progress = unseen,
 ) -> dict[str, Any]:
@@ -157,8 +158,8 @@ def evaluate_run(
 
     `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
     file or in the run folder when None). Several runs of the same cases need `bounds` only once. `workers` processes
-    look at pictures (None: as many as pay) and keep what they see in the folder `features` (None: the user's own,
-    `user_features`); no value depends on either.
+    look at pictures (None: as many as pay), started by `engine` as `run_jobs` says, and what they see is kept in the
+    folder `features` (None: the user's own, `user_features`); no value depends on any of the three.
     "cards" of the summary has the same values under each protocol card that applies (`evaluate/cards.py`).
     "left_out" is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
     file, rows and pictures that `generate` rejected, missing and damaged pictures, pictures that belong to no case.
@@ -172,7 +173,7 @@ def evaluate_run(
     plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds)
     store = FeatureStore(features or user_features())
     try:
-        damaged = _see(plan, store=store, workers=workers, progress=progress)
+        damaged = _see(plan, store=store, workers=workers, engine=engine, progress=progress)
         plan = _usable(plan, damaged, allow_missing=allow_missing)
         _require_complete(listed, plan.found, allow_missing=allow_missing, folder=run_folder)
         kinds = _by_kind(_all_rows(plan, store=store))
@@ -221,7 +222,7 @@ def remeasure(
     plan = _Plan(found, pool, benchmark=recorded["benchmark"], encoders=encoders, bounds=bounds, only=only)
     store = FeatureStore(features)
     try:
-        damaged = _see(plan, store=store, workers=1, progress=progress)
+        damaged = _see(plan, store=store, workers=1, engine=None, progress=progress)
         whole = _usable(plan, damaged, allow_missing=True)
         kinds = _by_kind(_all_rows(whole, store=store))
     finally:
@@ -237,11 +238,13 @@ def _pool(cases: Sequence[Case], *, places: Sequence[Path]) -> Pool:
     return make_pool(cases, truth_folder=next((place for place in places if place.is_dir()), None))
 
 
-def _see(plan: _Plan, *, store: FeatureStore, workers: int | None, progress: Progress) -> dict[str, str]:
+def _see(
+    plan: _Plan, *, store: FeatureStore, workers: int | None, engine: Engine | None, progress: Progress
+) -> dict[str, str]:
     """Everything the plan needs is in the store; returned is why not, by hash, for files that cannot be read."""
     for _ in plan.gathered(plan.wishes):
         pass
-    return see(plan.wishes, store=store, digests=plan.digests, workers=workers, progress=progress)
+    return see(plan.wishes, store=store, digests=plan.digests, workers=workers, engine=engine, progress=progress)
 
 
 def _usable(plan: _Plan, damaged: Mapping[str, str], *, allow_missing: bool) -> _Plan:

@@ -12,7 +12,7 @@ from likeness.core.devices import pick_device, pick_dtype_name, processor
 from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseError
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import beginnings_sha256, json_sha256
-from likeness.core.jobs import Progress, unseen
+from likeness.core.jobs import Engine, Progress, unseen
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
 from likeness.core.runs import grow_run, hold_run, open_run, package_versions
@@ -59,6 +59,7 @@ def generate_run(
     num_images: int = 1,
     options: Mapping[str, Any] | None = None,
     workers: int = 1,
+    engine: Engine | None = None,
     device: str = "auto",
     dtype: str = "auto",
     maker: str | LoadMaker = BACKBONE,
@@ -71,7 +72,7 @@ def generate_run(
 
     Picture k of a case has the seed case.seed + k. Pictures already there are kept when their PNG is whole and was made
     from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
-    and a run of the first of the cases grows to one of all. Pictures do not depend on `workers` or the order of cases.
+    and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
     folders or hub ids of adapters that all act on `model`; `benchmark` names what the cases are and stands in run.json.
     Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
@@ -79,8 +80,7 @@ def generate_run(
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
-    load = maker_name(maker)
-    device = pick_device(device)
+    load, device = maker_name(maker), pick_device(device)
     dtype = pick_dtype_name(device, dtype)
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
@@ -104,7 +104,7 @@ def generate_run(
     _open(plan.folder, identity=identity, told=told, cases=references.cases)
     with hold_run(out):
         try:
-            made = _Making(plan, workers=workers, progress=progress, notice=notice)
+            made = _Making(plan, workers=workers, engine=engine, progress=progress, notice=notice)
             return _run(references, making=made, identity=identity | told, left_out=left_out)
         except LikenessError:
             if is_new:
@@ -184,6 +184,7 @@ class _Making(NamedTuple):
 
     plan: Plan
     workers: int
+    engine: Engine | None
     progress: Progress
     notice: Notice
 
@@ -222,7 +223,7 @@ def _make_all(missing: Sequence[PictureJob], *, making: _Making, total: int) -> 
     refused: dict[str, str] = {}
     noticed: set[str] = set()
     making.progress(total - len(missing), total)
-    outcomes = make_pictures(missing, plan=making.plan, workers=making.workers)
+    outcomes = make_pictures(missing, plan=making.plan, workers=making.workers, engine=making.engine)
     for done, (job, outcome) in enumerate(outcomes, start=total - len(missing) + 1):
         making.progress(done, total)
         if outcome.refusal:

@@ -1,4 +1,4 @@
-"""Making the missing pictures, in this process or in several.
+"""Making the missing pictures, in this process, in several, or on a cluster.
 
 Each worker loads the maker once and makes one picture at a time on one CPU thread, so a picture never depends on batch
 size, order or the number of workers.
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple  # Any: a maker without a model of its option
 
 from likeness.backbones.options import Options
 from likeness.core.errors import DataError
+from likeness.core.files import require_shared
 from likeness.core.images import load_image
-from likeness.core.jobs import run_jobs
+from likeness.core.jobs import Engine, run_jobs
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
 from likeness.generate.samples import PictureJob, write_picture
 
@@ -34,17 +35,23 @@ class Outcome(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def make_pictures(jobs: Sequence[PictureJob], *, plan: Plan, workers: int) -> Iterator[tuple[PictureJob, Outcome]]:
+def make_pictures(
+    jobs: Sequence[PictureJob], *, plan: Plan, workers: int, engine: Engine | None = None
+) -> Iterator[tuple[PictureJob, Outcome]]:
     """Samples in the order they are dealt with, each with its outcome.
 
     Raises: as `run_jobs`, LikenessError as the maker or the disk do.
     """
-    return run_jobs(jobs, load=partial(_load, plan), workers=workers, single_thread=True)
+    on_gpu = plan.maker.device == "cuda"
+    load = partial(_load, plan)
+    return run_jobs(jobs, load=load, engine=engine, workers=workers, single_thread=True, on_gpu=on_gpu)
 
 
 def _load(plan: Plan, worker: int) -> Callable[[PictureJob], Outcome]:
-    """The maker, on a CUDA device of the worker's own where there are several."""
+    """The maker, on a CUDA device of the worker's own where there are several. Raises: DataError for files unseen."""
     spec = plan.maker
+    for path in (plan.folder / "run.json", spec.folder, *spec.loras):
+        require_shared(path)
     if spec.device == "cuda":
         import torch
 
