@@ -7,11 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from likeness.core.errors import DataError
-from likeness.objectives.base import PatchWeights
-from likeness.objectives.dpo import dpo_loss
-from likeness.objectives.focus_dpo import focus_dpo_loss
-from likeness.objectives.pair import WEIGHTINGS, PairPredictions
+from likeness.core.errors import ConfigError, DataError
+from likeness.objectives.base import PairSeen, PatchWeights
+from likeness.objectives.dpo import Dpo, dpo_loss
+from likeness.objectives.focus_dpo import FocusDpo, focus_dpo_loss
+from likeness.objectives.pair import (
+    WEIGHTINGS,
+    Alignment,
+    PairPredictions,
+    alignment,
+    pair_errors,
+    safe_scale,
+)
 from likeness.objectives.patch_dpo import patch_dpo_loss, patch_weights
 from likeness.objectives.sft import sft_loss
 
@@ -141,3 +148,98 @@ def test_patch_dpo_is_weighted_regression_on_both_pictures() -> None:
                 row, column = divmod(token, 2)
                 total += weight * error[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].sum().item()
         assert loss[b].item() == pytest.approx(total / (2 * 64), rel=1e-6)
+
+
+# the safeguard and the linear utility ---------------------------------------------------------------------------------
+
+
+def weighted(p: PairPredictions, focus: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of both errors with respect to the predictions, by autograd, in float64."""
+    errors = pair_errors(p, focus, reduction="sum")
+    found = torch.autograd.grad(errors.policy_preferred.sum() + errors.policy_rejected.sum(), p[:2], retain_graph=True)
+    first, second = (each.flatten(1).double().numpy() for each in found)
+    return first, second
+
+
+@pytest.mark.parametrize("focus", [None, torch.tensor([[1.0, 0.3, 0.5, 0.0]] * 2)])
+def test_alignment_is_that_of_autograds_gradients(focus: Tensor | None) -> None:
+    p = predictions()
+    preferred, rejected = weighted(p, focus)
+    cosines = (preferred * rejected).sum(1) / np.sqrt((preferred**2).sum(1) * (rejected**2).sum(1))
+    found = alignment(p, focus)
+    np.testing.assert_allclose(found.cosine.numpy(), cosines, atol=1e-6)
+    np.testing.assert_allclose(4 * found.both.numpy(), (preferred * rejected).sum(1), rtol=1e-5)
+    nothing = alignment(p._replace(policy_preferred=p.target_preferred))
+    assert nothing.cosine.tolist() == [0, 0]
+
+
+def test_the_safe_scale_by_hand() -> None:
+    found = Alignment(torch.tensor([4.0, 4.0, 4.0, 0.0]), torch.ones(4), torch.tensor([8.0, 1.0, -3.0, 1.0]))
+    torch.testing.assert_close(safe_scale(found, mu=0.0), torch.tensor([0.5, 1.0, 1.0, 0.0]))
+    torch.testing.assert_close(safe_scale(found, mu=0.9), torch.tensor([0.05, 0.4, 1.0, 0.0]))
+    assert safe_scale(found, mu=1.0)[0] == 0
+
+
+def preferred_errors(row: int, *, mu: float | None) -> tuple[float, float]:
+    """Before and after a small step of weights that are the answer for both pictures: one Jacobian, the identity."""
+    draw = torch.Generator().manual_seed(row)
+    weights, target, move = (torch.randn(1, 1, 6, generator=draw) for _ in range(3))
+    weights.requires_grad_()
+    p = PairPredictions(weights, weights, weights.detach(), weights.detach(), target, target + move)
+    scale = None if mu is None else safe_scale(alignment(p), mu=mu)
+    loss = dpo_loss(p, t=T[:1], beta=2.0, rejected_scale=scale, reduction="sum").loss.sum()
+    (step,) = torch.autograd.grad(loss, weights)
+    now = weights.detach().double()
+    before, after = ((each - target).square().sum() for each in (now, now - 1e-4 * step))
+    return float(before), float(after)
+
+
+def test_with_the_safeguard_a_small_step_raises_no_preferred_error() -> None:
+    plain, safe = ([preferred_errors(row, mu=mu) for row in range(60)] for mu in (None, 0.1))
+    assert sum(after > before for before, after in plain) > 10
+    assert all(after < before for before, after in safe)
+
+
+def test_a_scale_changes_the_rejected_gradient_and_no_value() -> None:
+    p, half = predictions(), torch.tensor([0.5, 0.0])
+    plain, scaled = dpo_loss(p, t=T, beta=3.0), dpo_loss(p, t=T, beta=3.0, rejected_scale=half)
+    assert torch.equal(plain.loss, scaled.loss)
+    for (first, second), factor in zip(
+        zip(gradients(plain.loss, p), gradients(scaled.loss, p), strict=True), (torch.ones(2), half), strict=True
+    ):
+        torch.testing.assert_close(second, factor[:, None, None, None] * first)
+
+
+def test_the_linear_utility_by_hand() -> None:
+    p = predictions()
+    plain = dpo_loss(p, t=T, beta=0.5)
+    linear = dpo_loss(p, t=T, beta=0.5, utility="linear", clip=0.1)
+    assert torch.equal(plain.inside, linear.inside)
+    share = np.clip(0.5 - 0.4 * plain.inside.detach().numpy(), 0.1, 0.9)
+    np.testing.assert_allclose(linear.loss.detach().numpy(), -share * plain.inside.detach().numpy(), rtol=1e-6)
+    sigmoid = 1 / (1 + np.exp(plain.inside.detach().numpy()))
+    for first, second in zip(gradients(plain.loss, p), gradients(linear.loss, p), strict=True):
+        np.testing.assert_allclose(second.numpy(), first.numpy() * (share / sigmoid)[:, None, None, None], rtol=1e-4)
+    with pytest.raises(ConfigError, match="utility: expected sigmoid or linear, got 'cubic'"):
+        dpo_loss(p, t=T, beta=0.5, utility="cubic")
+
+
+@pytest.mark.parametrize("kind", [Dpo, FocusDpo])
+def test_what_a_preference_loss_logs(kind: type[Dpo | FocusDpo]) -> None:
+    p, focus = predictions(), torch.rand(2, L, generator=torch.Generator().manual_seed(5))
+    parts = {f"{model}_{picture}": getattr(p, f"{model}_{picture}")
+             for model in ("policy", "ref", "target") for picture in ("preferred", "rejected")}  # fmt: skip
+    seen = PairSeen(t=T, focus=focus, **parts)
+    plain, safe = (kind(beta=40.0, winner_safeguard=mu).loss(seen) for mu in (None, 0.8))
+    assert plain.logged is not None
+    assert safe.logged is not None
+    assert plain.logged.keys() == set(kind.columns)
+    assert plain.logged["rejected_scale"].tolist() == [1, 1]
+    found = alignment(p, focus if kind is FocusDpo else None)
+    torch.testing.assert_close(plain.logged["gradient_cosine"], found.cosine)
+    torch.testing.assert_close(safe.logged["rejected_scale"], safe_scale(found, mu=0.8))
+    now, before = ((each - p.target_preferred).square().flatten(1).mean(1) for each in (p[0], p[2]))
+    assert plain.logged["preferred_worse"].tolist() == (now > before).float().tolist()
+    assert plain.inside is not None
+    assert plain.logged["saturated"].tolist() == (torch.sigmoid(-plain.inside) < 0.05).float().tolist()
+    assert torch.equal(plain.loss, safe.loss)

@@ -61,6 +61,7 @@ class Toy:
     """Of a backbone, what the loop asks for."""
 
     facts = SimpleNamespace(latents_per_token=1)
+    time_laws = ("uniform",)
 
     def __init__(self) -> None:
         torch.manual_seed(0)

@@ -2,19 +2,27 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from likeness.objectives.base import Objective, PairLoss, PairSeen, Weights
 from likeness.objectives.pair import (
+    SATURATED_SHARE,
+    Alignment,
     PairPredictions,
     PreferenceLoss,
     Reduction,
+    Utility,
     Weighting,
+    alignment,
+    gradient_share,
     pair_errors,
     preference_loss,
+    safe_scale,
     time_weight,
+    velocity_errors,
 )
 from likeness.objectives.sft import sft_loss
 
@@ -26,30 +34,66 @@ def dpo_loss(
     beta: float,
     weighting: str = "uniform",
     reduction: str = "mean",
+    rejected_scale: Float[Tensor, " B"] | None = None,
+    utility: str = "sigmoid",
+    clip: float = 0.0,
 ) -> PreferenceLoss:
     """-log sigmoid(-beta/2 w(t) [(E_policy - E_ref) of preferred - (E_policy - E_ref) of rejected]).
 
-    E = ||v - v_hat||^2. Both pictures of a pair share eps and t.
+    E = ||v - v_hat||^2. Both pictures of a pair share eps and t. The last three options are those of `preference_loss`.
     Source: Diffusion-DPO (arXiv:2311.12908) Eq. 14; FocusDPO (arXiv:2509.01181) Eq. 1.
     Differs: velocities instead of noise, and w(t) chosen by `weighting` (the sources take T omega as constant).
     """
     errors = pair_errors(predictions, reduction=reduction)
-    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting))
+    options = {"rejected_scale": rejected_scale, "utility": utility, "clip": clip}
+    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting), **options)
 
 
 class PreferenceOptions(Objective):
     """What the objectives with a reference policy share.
 
     `weighting` is w(t). `sft_anchor` times the policy's mean error on the preferred picture is added, against falling
-    likelihoods. Source: Diffusion-DPO (arXiv:2311.12908) for beta's scale.
+    likelihoods. `winner_safeguard`, the mu of `safe_scale`, holds the rejected picture's gradient back where it would
+    raise the preferred one's error (Diffusion-SDPO; its scripts use 0.6 to 0.9). `utility` and `clip` are those of
+    `preference_loss`. Source: Diffusion-DPO (arXiv:2311.12908) for beta's scale.
     """
 
     needs_ref_policy: ClassVar[bool] = True
+    columns: ClassVar[tuple[str, ...]] = ("gradient_cosine", "rejected_scale", "preferred_worse", "saturated")
 
     beta: float = Field(default=2000.0, gt=0)
     weighting: Weighting = "uniform"
     reduction: Reduction = "mean"
     sft_anchor: float = Field(default=0.0, ge=0)
+    winner_safeguard: float | None = Field(default=None, ge=0, le=1)
+    utility: Utility = "sigmoid"
+    clip: float = Field(default=0.0, ge=0, lt=0.5)
+
+    def scale(self, found: Alignment) -> Float[Tensor, " B"] | None:
+        """The factor of the rejected picture's gradient, None without a safeguard."""
+        return None if self.winner_safeguard is None else safe_scale(found, mu=self.winner_safeguard)
+
+    def pair_loss(self, made: PreferenceLoss, found: Alignment, seen: PairSeen) -> PairLoss:
+        """The loss with its anchor and what is logged beside it, one number per pair.
+
+        `gradient_cosine`: of the two pictures' gradients. `rejected_scale`: the safeguard's factor, 1 without one.
+        `preferred_worse`: 1 where the policy's plain error on the preferred picture is above the reference policy's.
+        `saturated`: 1 where less than 5% of the largest gradient is left.
+        """
+        assert seen.ref_preferred is not None, "a preference loss has a reference policy"
+        with torch.no_grad():
+            now, before = (
+                velocity_errors(each, seen.target_preferred) for each in (seen.policy_preferred, seen.ref_preferred)
+            )
+            scale = self.scale(found)
+            share = gradient_share(made.inside, utility=self.utility, clip=self.clip)
+        logged = {
+            "gradient_cosine": found.cosine,
+            "rejected_scale": torch.ones_like(found.both) if scale is None else scale,
+            "preferred_worse": (now > before).float(),
+            "saturated": (share < SATURATED_SHARE).float(),
+        }
+        return PairLoss(made.loss, made.inside, self.anchor(seen), logged)
 
     def anchor(self, seen: PairSeen) -> Float[Tensor, ""] | None:
         """What is added to the mean loss, None where `sft_anchor` is 0."""
@@ -68,5 +112,7 @@ class Dpo(PreferenceOptions):
 
     def loss(self, seen: PairSeen) -> PairLoss:
         """`dpo_loss` of every pair."""
-        found = dpo_loss(seen.predictions, t=seen.t, beta=self.beta, weighting=self.weighting, reduction=self.reduction)
-        return PairLoss(found.loss, found.inside, self.anchor(seen))
+        options = self.model_dump(include={"beta", "weighting", "reduction", "utility", "clip"})
+        found = alignment(seen.predictions)
+        made = dpo_loss(seen.predictions, t=seen.t, rejected_scale=self.scale(found), **options)
+        return self.pair_loss(made, found, seen)

@@ -9,7 +9,14 @@ from likeness.core.errors import DataError
 from likeness.focus.options import FocusOptions
 from likeness.objectives.base import PairLoss, PairSeen, Weights
 from likeness.objectives.dpo import PreferenceOptions
-from likeness.objectives.pair import PairPredictions, PreferenceLoss, pair_errors, preference_loss, time_weight
+from likeness.objectives.pair import (
+    PairPredictions,
+    PreferenceLoss,
+    alignment,
+    pair_errors,
+    preference_loss,
+    time_weight,
+)
 
 
 def focus_dpo_loss(
@@ -21,15 +28,19 @@ def focus_dpo_loss(
     weighting: str = "uniform",
     reduction: str = "mean",
     weight_power: int = 2,
+    rejected_scale: Float[Tensor, " B"] | None = None,
+    utility: str = "sigmoid",
+    clip: float = 0.0,
 ) -> PreferenceLoss:
     """The DPO loss with E = ||M * (v - v_hat)||^2, the same map M = `focus` in all four terms.
 
     `focus` is the weight of `likeness.focus.focus_maps` on the token grid. M = 1 gives `dpo_loss` to the bit; M = 0
-    gives ln 2 and no gradient.
+    gives ln 2 and no gradient. The last three options are those of `preference_loss`.
     Source: FocusDPO (arXiv:2509.01181) Eq. 10.
     """
     errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
-    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting))
+    options = {"rejected_scale": rejected_scale, "utility": utility, "clip": clip}
+    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting), **options)
 
 
 class FocusDpo(PreferenceOptions):
@@ -45,7 +56,8 @@ class FocusDpo(PreferenceOptions):
         """`focus_dpo_loss` of every pair. Raises: DataError without a focus map."""
         if seen.focus is None:
             raise DataError("FocusDPO: expected a focus map, got none; watch the forward pass.")
-        options = self.model_dump(include={"beta", "weighting", "reduction"})
+        options = self.model_dump(include={"beta", "weighting", "reduction", "utility", "clip"})
         power = self.focus.weight_power
-        found = focus_dpo_loss(seen.predictions, seen.focus, t=seen.t, weight_power=power, **options)
-        return PairLoss(found.loss, found.inside, self.anchor(seen))
+        found = alignment(seen.predictions, seen.focus, weight_power=power)
+        options |= {"t": seen.t, "weight_power": power, "rejected_scale": self.scale(found)}
+        return self.pair_loss(focus_dpo_loss(seen.predictions, seen.focus, **options), found, seen)

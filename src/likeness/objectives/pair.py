@@ -19,7 +19,14 @@ REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 Weighting = Literal["uniform", "eps", "elbo"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
+Utility = Literal["sigmoid", "linear"]
+
 EARLIEST_T = 0.02  # (1 - t) / t diverges at t = 0
+LINEAR_SLOPE = 0.4
+"""Of the linear utility's share: Linear-DPO's code has 0.2 beta times the difference of differences, which is -0.4
+`inside`; the sigmoid's slope at 0 is 0.25."""
+SATURATED_SHARE = 0.05
+"""Of its largest gradient: a pair with less is as good as won."""
 
 
 class PairErrors(NamedTuple):
@@ -43,7 +50,7 @@ class PairPredictions(NamedTuple):
 
 
 class PreferenceLoss(NamedTuple):
-    """`loss` = -log sigmoid(inside) per pair; `inside` > 0 where the policy prefers the right picture more."""
+    """`loss` per pair, -log sigmoid(inside) or its like; `inside` > 0: the policy prefers the right picture more."""
 
     loss: Float[Tensor, " B"]
     inside: Float[Tensor, " B"]
@@ -113,6 +120,54 @@ def pair_errors(
     return PairErrors(*(velocity_errors(*t, focus, reduction=reduction, weight_power=weight_power) for t in terms))
 
 
+class Alignment(NamedTuple):
+    """Inner products of the gradients g of both pictures' errors with respect to the policy's predictions.
+
+    g = weight * (prediction - target), without the factor that the reduction gives to both.
+    """
+
+    preferred: Float[Tensor, " B"]
+    rejected: Float[Tensor, " B"]
+    both: Float[Tensor, " B"]
+
+    @property
+    def cosine(self) -> Float[Tensor, " B"]:
+        """Of the angle between the gradients; 0 where one of them is 0."""
+        length = (self.preferred * self.rejected).sqrt()
+        return torch.where(length > 0, self.both / torch.where(length > 0, length, 1.0), 0.0)
+
+
+@torch.no_grad()
+def alignment(
+    predictions: PairPredictions, focus: Float[Tensor, "B L"] | None = None, *, weight_power: int = 2
+) -> Alignment:
+    """How the policy's errors on the two pictures of each pair pull, under the weight map of the loss; fp32.
+
+    Source: Diffusion-SDPO (arXiv:2511.03317), output-space approximation: the Jacobians of both predictions are taken
+    as one.
+    """
+    p, gradients = predictions, list[Tensor]()
+    for prediction, target in ((p.policy_preferred, p.target_preferred), (p.policy_rejected, p.target_rejected)):
+        residual = prediction.float() - target.float()
+        weight = 1.0 if focus is None else _spread(focus.float() ** weight_power, residual.shape)
+        gradients.append((weight * residual).flatten(1))
+    preferred, rejected = gradients
+    products = ((preferred, preferred), (rejected, rejected), (preferred, rejected))
+    return Alignment(*((a * b).sum(1) for a, b in products))
+
+
+def safe_scale(found: Alignment, *, mu: float) -> Float[Tensor, " B"]:
+    """By how much, in [0, 1], the rejected picture's gradient may count so that the preferred one's error still falls.
+
+    The step -(g_w - s g_l) changes the preferred error by -|g_w|^2 + s <g_w, g_l>, to first order. It falls by at least
+    `mu` |g_w|^2 where s <= (1 - mu) |g_w|^2 / <g_w, g_l>; where the product is not positive, s is 1.
+    Source: Diffusion-SDPO (arXiv:2511.03317), closed form. Differs: per pair, where its code has one s for a batch.
+    """
+    pulls = found.both > 0
+    bound = (1 - mu) * found.preferred / torch.where(pulls, found.both, 1.0)
+    return torch.where(pulls, bound.clamp(0.0, 1.0), 1.0)
+
+
 def time_weight(t: Float[Tensor, " B"], kind: str = "uniform") -> Float[Tensor, " B"]:
     """w(t), by which a squared velocity error is multiplied; fp32.
 
@@ -133,17 +188,44 @@ def time_weight(t: Float[Tensor, " B"], kind: str = "uniform") -> Float[Tensor, 
             raise ConfigError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {kind!r}; choose one.")
 
 
-def preference_loss(errors: PairErrors, *, beta: float, weight: Float[Tensor, " B"] | float = 1.0) -> PreferenceLoss:
-    """-log sigmoid of inside = -beta/2 * weight * [(policy - ref) of preferred - (policy - ref) of rejected].
+def gradient_share(inside: Float[Tensor, " B"], *, utility: str, clip: float = 0.0) -> Float[Tensor, " B"]:
+    """By which share, in [0, 1], the gradient of -inside counts in that of `preference_loss`; no gradient itself."""
+    fixed = inside.detach()
+    return torch.sigmoid(-fixed) if utility == "sigmoid" else (0.5 - LINEAR_SLOPE * fixed).clamp(clip, 1 - clip)
 
-    ln 2 where the policy equals the reference policy. `beta` goes with the errors' reduction: beta for "mean" is beta
-    for "sum" times the number of elements.
-    Source: Diffusion-DPO (arXiv:2311.12908) Eq. 14, with T omega in beta; FocusDPO (arXiv:2509.01181) Eqs. 1 and 10.
+
+def preference_loss(
+    errors: PairErrors,
+    *,
+    beta: float,
+    weight: Float[Tensor, " B"] | float = 1.0,
+    rejected_scale: Float[Tensor, " B"] | None = None,
+    utility: str = "sigmoid",
+    clip: float = 0.0,
+) -> PreferenceLoss:
+    """The loss of inside = -beta/2 * weight * [(policy - ref) of preferred - (policy - ref) of rejected].
+
+    "sigmoid": -log sigmoid(inside), ln 2 where the policy equals the reference policy; its gradient is that of -inside
+    times sigmoid(-inside). "linear": -inside times the share 1/2 - 0.4 inside, cut to [clip, 1 - clip] and without
+    gradient, so that pairs far from won count fully and those well won not at all. `rejected_scale` multiplies the
+    gradient of the rejected picture's error and no value. `beta` goes with the errors' reduction: beta for "mean" is
+    beta for "sum" times the number of elements.
+    Source: Diffusion-DPO (arXiv:2311.12908) Eq. 14, with T omega in beta; FocusDPO (arXiv:2509.01181) Eqs. 1 and 10;
+    "linear": Linear-DPO (arXiv:2605.21123) and its public training script. Differs: there the share multiplies the
+    difference of the errors, here -inside, which is beta/2 of it, so that one learning rate suits both utilities.
+    Raises: ConfigError for another utility.
     """
-    preferred = errors.policy_preferred - errors.ref_preferred
-    rejected = errors.policy_rejected - errors.ref_rejected
-    inside = -0.5 * beta * weight * (preferred - rejected)
-    return PreferenceLoss(-functional.logsigmoid(inside), inside)
+    made = errors.policy_rejected
+    if rejected_scale is not None:
+        made = made.detach() + rejected_scale * (made - made.detach())
+    inside = -0.5 * beta * weight * (errors.policy_preferred - errors.ref_preferred - (made - errors.ref_rejected))
+    match utility:
+        case "sigmoid":
+            return PreferenceLoss(-functional.logsigmoid(inside), inside)
+        case "linear":
+            return PreferenceLoss(-gradient_share(inside, utility=utility, clip=clip) * inside, inside)
+        case _:
+            raise ConfigError(f"utility: expected sigmoid or linear, got {utility!r}; choose one.")
 
 
 def implicit_accuracy(inside: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

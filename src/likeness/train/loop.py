@@ -86,8 +86,8 @@ class Training:
     def batch_of(self, chosen: Sequence[int], positions: Sequence[int]) -> Any:
         """The task's batch of the rows at `positions` of a step's `chosen`, with the noise and times of those."""
         table, rows = self.config.train, [chosen[position] for position in positions]
-        assert table.t_sampler is not None, "tune puts the backbone's usual law in its place"
-        draw = partial(draw_row, self.backbone, seed=table.seed, step=self.step, law=table.t_sampler)
+        law = table.t_sampler or self.backbone.time_laws[0]
+        draw = partial(draw_row, self.backbone, seed=table.seed, step=self.step, law=law)
         shapes = [self.task.shapes[row][0] for row in rows]
         draws = [draw(position=place, shape=shape) for place, shape in zip(positions, shapes, strict=True)]
         return self.task.batch(rows, draws, backbone=self.backbone)
