@@ -250,7 +250,7 @@ def test_a_pasted_reference_is_found_wherever_it_lies(size: float, is_mirrored: 
     subject, side = Template(colours, round_one), round(48 * size)
     shrunk = [Image.fromarray(each.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
               for each in (*colours.transpose(2, 0, 1), round_one)]  # fmt: skip
-    small, inside = np.stack(shrunk[:3], axis=-1), np.asarray(shrunk[3]) > 0.7
+    small, inside = np.stack([np.asarray(each) for each in shrunk[:3]], axis=-1), np.asarray(shrunk[3]) > 0.7
     picture = rng.uniform(size=(96, 96, 3))
     assert copy_index(picture, subject).value < 0.6
     made, where = (small[:, ::-1], inside[:, ::-1]) if is_mirrored else (small, inside)

@@ -65,13 +65,13 @@ class _Searched:
         from scipy.fft import irfft2
 
         rows, columns = (side - part + 1 for side, part in zip(self.shape, sides, strict=True))
-        return irfft2(product, s=self.shape)[..., :rows, :columns]
+        return np.asarray(irfft2(product, s=self.shape))[..., :rows, :columns]
 
 
 def _spectrum(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     from scipy.fft import rfft2
 
-    return rfft2(values, s=shape)
+    return np.asarray(rfft2(values, s=shape))
 
 
 def correlation(picture: Pixels, template: Template) -> Float[np.ndarray, "_ _"]:

@@ -45,8 +45,8 @@ def dpo_loss(
     Differs: velocities instead of noise, and w(t) chosen by `weighting` (the sources take T omega as constant).
     """
     errors = pair_errors(predictions, reduction=reduction)
-    options = {"rejected_scale": rejected_scale, "utility": utility, "clip": clip}
-    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting), **options)
+    weight = time_weight(t, weighting)
+    return preference_loss(errors, beta=beta, weight=weight, rejected_scale=rejected_scale, utility=utility, clip=clip)
 
 
 class PreferenceOptions(Objective):

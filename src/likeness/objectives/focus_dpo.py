@@ -39,8 +39,8 @@ def focus_dpo_loss(
     Source: FocusDPO (arXiv:2509.01181) Eq. 10.
     """
     errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
-    options = {"rejected_scale": rejected_scale, "utility": utility, "clip": clip}
-    return preference_loss(errors, beta=beta, weight=time_weight(t, weighting), **options)
+    weight = time_weight(t, weighting)
+    return preference_loss(errors, beta=beta, weight=weight, rejected_scale=rejected_scale, utility=utility, clip=clip)
 
 
 class FocusDpo(PreferenceOptions):
