@@ -11,7 +11,7 @@ from damage import refusals
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json
-from likeness.report import Tuned, build_index, build_report
+from likeness.report import build_report
 
 RunMaker = Callable[..., Path]
 
@@ -19,7 +19,7 @@ RunMaker = Callable[..., Path]
 @pytest.fixture
 def run(run_maker: RunMaker, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small run with every file that a page reads; pictures are not drawn into the page, for speed."""
-    monkeypatch.setattr("likeness.report.figures.png_uri", lambda _: "data:,")
+    monkeypatch.setattr("likeness.report.pictures.webp_uri", lambda _: "data:,")
     run = run_maker(num_cases=2)
     (run / "rejected.jsonl").write_text('{"where": "a:1", "reason": "x"}\n{"where": "a:2", "reason": "y"}\n')
     write_json(run / "commands.json", {"generate": "likeness generate", "evaluate": "likeness evaluate run"})
@@ -35,17 +35,6 @@ def test_damage_is_shown_or_named_with_file_and_row(run: Path, name: str) -> Non
     assert said
     place = f"{run / name}:2: " if name.endswith(".jsonl") else f"{run / name}"
     assert [line for line in said if not line.startswith(place) and "UTF-8" not in line] == []
-
-
-def test_damage_of_a_comparison_is_named(run: Path, run_maker: RunMaker, tmp_path: Path) -> None:
-    difference = {"mean": 0.1, "ci_low": 0.0, "ci_high": 0.2, "n": 2, "n_subjects": 2, "missing": 0, "reason": ""}
-    row = {"metric": "leakage", "label": "L", "benchmark": "b", "before": 0.1, "after": 0.2, "higher_is_better": True}
-    file = tmp_path / "comparison.json"
-    write_json(file, {"runs": [], "rows": [{**row, "difference": difference}]})
-    tuned = Tuned((run_maker("after", num_cases=2),), file, "note")
-    said = refusals(file, lambda: build_index([run], out=tmp_path / "page.html", tuned=tuned))
-    assert said
-    assert [line for line in said if not line.startswith(str(file))] == []
 
 
 @pytest.mark.parametrize(

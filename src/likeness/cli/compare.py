@@ -28,7 +28,9 @@ def compare(
             help="Evaluated runs of one benchmark; NAME=RUN names one, NAME=RUN,RUN,... trainings of one method.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The page to write; .md, .tex, .csv and .json go beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="The page to write; .md, .tex, .csv, .correlations.csv and .json go beside it.")
+    ],
     base: Annotated[
         str | None, typer.Option(metavar="NAME", help="The run that others are compared with (default: the first).")
     ] = None,
@@ -51,8 +53,8 @@ def compare(
     from likeness.core.errors import ConfigError
     from likeness.core.files import atomic_write_text, write_json
     from likeness.evaluate.compare import Wanted, compare_methods
-    from likeness.report import build_methods_page
-    from likeness.report.methods_text import csv_table, latex, markdown
+    from likeness.report import Compared, build_index
+    from likeness.report.methods_text import csv_correlations, csv_table, latex, markdown
 
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--out: expected a page that ends in .html, got {out}; name one.")
@@ -61,8 +63,11 @@ def compare(
     wanted = Wanted(base or "", tuple(metric or ()), _margins(margin or []), votes)
     found = compare_methods(trainings, wanted=wanted)
     beside = {kind: out.with_suffix(f".{kind}") for kind in ("md", "tex", "csv", "json")}
-    build_methods_page(found, folders, out=out, title=title, command=command_line(ctx))
-    for kind, write in (("md", markdown), ("tex", latex), ("csv", csv_table)):
+    beside["correlations"] = out.with_suffix(".correlations.csv")
+    page = Compared(found, folders)
+    build_index([], out=out, title=title, compared=page, command=command_line(ctx), beside=[*beside.values()])
+    texts = {"md": markdown, "tex": latex, "csv": csv_table, "correlations": csv_correlations}
+    for kind, write in texts.items():
         atomic_write_text(beside[kind], write(found))
     write_json(beside["json"], found)
     told = {"page": out, "runs": folders, "base": found["base"], "files": beside, "bytes": out.stat().st_size}

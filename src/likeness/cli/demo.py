@@ -18,7 +18,7 @@ from likeness.core.runs import told_path
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
-    from likeness.report import Tuned
+    from likeness.report import Compared
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -63,9 +63,9 @@ def demo(
         run = _run_benchmark(out=out, limit=cases, workers=workers, bar=bar)
         tuned = _tune(out, steps=tuning_steps, limit=cases, workers=workers, bar=bar) if tuning_steps else None
     line = f"likeness demo --out {_shown(out)} --cases {cases} --tuning-steps {tuning_steps}"
-    page = build_index([run], out=out / "report.html", title="likeness, the embedded world", tuned=tuned, command=line)
+    page = build_index([run], out=out / "report.html", title="likeness, the embedded world", compared=tuned, command=line)
     sheet = _write_sheet(run, out=out / "contact_sheet.png")
-    facts = {"report": page, "contact_sheet": sheet, "runs": [run], "tuned_runs": list(tuned.folders) if tuned else []}
+    facts = {"report": page, "contact_sheet": sheet, "runs": [run], "tuned_runs": [tuned.folders["after"]] if tuned else []}
     answer(facts, text=f"Open {page}\n     {sheet}", as_json=as_json)
 
 
@@ -117,13 +117,13 @@ def _shown(path: Path) -> str:
     return shlex.quote(told_path(str(path)))
 
 
-def _tune(out: Path, *, steps: int, limit: int, workers: int, bar: Callable[[str], Progress]) -> Tuned:
+def _tune(out: Path, *, steps: int, limit: int, workers: int, bar: Callable[[str], Progress]) -> Compared:
     """Pairs made, the embedded model tuned on them, and the benchmark drawn again with the adapter."""
-    from likeness.core.files import atomic_write_text
+    from likeness.core.files import atomic_write_text, write_json
     from likeness.data.pairs.dip import make_pairs
-    from likeness.evaluate.compare import compare_runs
+    from likeness.evaluate.compare import compare_methods
     from likeness.generate.inpaint import LoadInpainter
-    from likeness.report import Tuned, build_training_page
+    from likeness.report import Compared, build_training_page
     from likeness.train.run import tune
 
     pairs, within = out / "pairs", f"tuned-{steps}"
@@ -143,14 +143,15 @@ def _tune(out: Path, *, steps: int, limit: int, workers: int, bar: Callable[[str
     record_command(training, step="train", line=f"likeness train {_shown(recipe)} --out {_shown(training)}")
     build_training_page(training)
     run = _run_benchmark(out=out, limit=limit, workers=workers, bar=bar, lora=made.lora, within=within)
-    comparison = out / within / "comparison.json"
-    compare_runs([out / BENCHMARK], [run], out=comparison)
+    found = compare_methods({"before": [out / BENCHMARK], "after": [run]})
+    write_json(out / within / "comparison.json", found)
     note = (
         f"The same {limit} cases and seeds, drawn in one pass per step, without guidance, by the model as it comes and "
     )
     note += f"after {made.steps} steps of FocusDPO. It was tuned on {made.num_rows} pairs of other characters: a true "
     note += "picture, and the same picture with one character drawn anew by the model itself."
-    return Tuned((run,), comparison, note, training=f"{within}/training/report.html")
+    folders = {"before": out / BENCHMARK, "after": run}
+    return Compared(found, folders, "Before and after tuning", note, training=f"{within}/training/report.html")
 
 
 def _recipe(model: str, *, pairs: Path, steps: int) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.generate import MOST_WORKERS
 
 if TYPE_CHECKING:
-    from likeness.report import Tuned
+    from likeness.report import Compared
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness report runs/multi\n\n"
+    "likeness report runs/multi --single-file --out multi.html\n\n"
     "likeness report runs/multi runs/multi-tuned --out compared.html\n\n"
     "likeness report runs/focus"
 )
@@ -25,51 +28,83 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run folders; several share one page, two of one benchmark are compared."
+            metavar="RUN...", help="Run folders; several share one page, and are compared where they are of one benchmark."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="The page to write (default: RUN/report.html).")] = None,
     cases: Annotated[Path | None, typer.Option(help="Case file (default: RUN/cases.jsonl).")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page (default: the names of the runs).")] = None,
+    single_file: Annotated[
+        bool,
+        typer.Option(
+            "--single-file",
+            help="All pictures inside the page, at most 160; by default those that take more than 3 MB lie in PAGE_files.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """A self-contained page to look at: pictures and scores, or the curves and focus maps of a training run."""
+    """A page to look at: pictures and scores, or the curves and focus maps of a training run."""
+    from likeness.cli.progress import progress_bars
     from likeness.cli.record import command_line
     from likeness.core.errors import ConfigError
-    from likeness.report import build_index, build_training_page, is_training_run
+    from likeness.report import Drawing, build_index, build_training_page, files_of, is_training_run
 
     training = [run for run in runs if is_training_run(run)]
-    if training and (len(runs) > 1 or cases is not None):
-        raise ConfigError(f"{training[0]}: expected a training run alone and without --cases; report it by itself.")
+    if training and (len(runs) > 1 or cases is not None or single_file):
+        what = f"{training[0]}: expected a training run alone, without --cases and --single-file"
+        raise ConfigError(f"{what}; report it by itself.")
+    _require_different(runs)
     if out is None and len(runs) > 1:
         raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
     page = out or runs[0] / "report.html"
     if training:
         build_training_page(runs[0], out=out, title=title)
     else:
-        tuned, note = _compared(runs, page=page, cases=cases)
-        build_index(runs, out=page, title=title, cases=cases, tuned=tuned, note=note, command=command_line(ctx))
-    answer({"report": page, "runs": runs, "bytes": page.stat().st_size}, text=f"{page}", as_json=as_json)
+        compared, note, beside = _compared(runs, page=page, cases=cases)
+        with progress_bars() as bar:
+            drawing = Drawing(single_file, min(MOST_WORKERS, os.cpu_count() or 1), bar("pictures: reducing"))
+            build_index(
+                runs,
+                out=page,
+                title=title,
+                cases=cases,
+                compared=compared,
+                note=note,
+                command=command_line(ctx),
+                beside=beside,
+                drawing=drawing,
+            )
+    folder = files_of(page)
+    facts = {"report": page, "runs": runs, "bytes": page.stat().st_size, "pictures": folder if folder.is_dir() else None}
+    answer(facts, text=f"{page}", as_json=as_json)
 
 
-def _compared(runs: list[Path], *, page: Path, cases: Path | None) -> tuple[Tuned | None, str]:
-    """Two runs of one benchmark side by side, their comparison written beside the page; else a sentence why not."""
-    from likeness.evaluate.compare import compare_runs, why_not_compared
-    from likeness.report import Tuned, labels_of, read_run
-    from likeness.report.comparison import Words
+def _require_different(runs: list[Path]) -> None:
+    """Raises: ConfigError for a folder that was named twice: no run has two sections."""
+    from likeness.core.errors import ConfigError
+
+    seen: set[Path] = set()
+    for run in runs:
+        if run.resolve() in seen:
+            raise ConfigError(f"{run}: expected each run once, got it twice; name it once.")
+        seen.add(run.resolve())
+
+
+def _compared(runs: list[Path], *, page: Path, cases: Path | None) -> tuple[Compared | None, str, list[Path]]:
+    """Runs of one benchmark as `likeness compare` sees them, with the file of their numbers; else a sentence why not."""
+    from likeness.core.files import write_json
+    from likeness.evaluate.compare import compare_methods, why_not_compared
+    from likeness.report import Compared, labels_of, read_run
 
     if len(runs) == 1:
-        return None, ""
-    if len(runs) > 2:
-        told = "`likeness compare` sets several of one benchmark side by side"
-        return None, f"The runs stand one below the other; {told}."
+        return None, "", []
     for run in runs:
-        read_run(run, cases=cases)
-    if reason := why_not_compared(*runs):
-        return None, reason
+        read_run(run, cases=cases)  # says what is wrong with a file, by its row
+    reasons = (why_not_compared(runs[0], other) for other in runs[1:])
+    if reason := next(filter(None, reasons), ""):
+        return None, reason, []
+    folders = dict(zip(labels_of(runs), runs, strict=True))
+    found = compare_methods({name: [folder] for name, folder in folders.items()})
     file = page.with_name(f"{page.stem}.comparison.json")
-    compare_runs(runs[:1], runs[1:], out=file)
-    first, second = labels_of(runs)
-    words = Words(first, second, heading=f"{first} and {second} compared")
-    note = f"The same cases, drawn by {first} and by {second}; differences are {second} minus {first}."
-    return Tuned((runs[1],), file, note, words=words, has_sections=True), ""
+    write_json(file, found)
+    return Compared(found, folders), "", [file]

@@ -42,6 +42,19 @@ def atomic_write_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> N
         raise unwritable(path, error) from error
 
 
+def update_bytes(path: Path | str, data: bytes, *, sync: bool = True) -> bool:
+    """The file at `path` holds exactly `data`; it is left alone where it does already. Whether it was written.
+
+    Raises: OutputError as `atomic_write_bytes`.
+    """
+    path = Path(path)
+    with suppress(OSError):  # not there, or not readable: writing says what is wrong
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return False
+    atomic_write_bytes(path, data, sync=sync)
+    return True
+
+
 def unwritable(path: Path | str, reason: object) -> OutputError:
     """The error for a file or folder that cannot be written, by the reason that the system or a library gave."""
     told = reason.strerror if isinstance(reason, OSError) else None
@@ -54,11 +67,19 @@ def atomic_write_text(path: Path | str, text: str) -> None:
 
     Raises: OutputError as for bytes, DataError for half surrogate pairs, which UTF-8 does not have.
     """
+    atomic_write_bytes(path, _utf8(path, text))
+
+
+def update_text(path: Path | str, text: str) -> bool:
+    """As `atomic_write_text`, but a file that holds `text` already is left alone. Whether it was written."""
+    return update_bytes(path, _utf8(path, text))
+
+
+def _utf8(path: Path | str, text: str) -> bytes:
     try:
-        data = text.encode("utf-8")
+        return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"{path}: expected Unicode text, got {error.reason} at {error.start}; mend the text.") from None
-    atomic_write_bytes(path, data)
 
 
 def remove_stale_temporaries(folder: Path | str) -> int:

@@ -10,8 +10,8 @@ import numpy as np
 
 from likeness.core.errors import DataError
 from likeness.core.stats.agreement import Vote, agreement, read_votes
-from likeness.core.stats.correlation import KINDS, matrix
-from likeness.evaluate.aggregate import to_json
+from likeness.core.stats.correlation import KINDS, matrix, pearson_matrix
+from likeness.evaluate.aggregate import shown_in, to_json
 from likeness.evaluate.scored import Method
 
 Row = dict[str, Any]
@@ -62,14 +62,22 @@ def case_means(method: Method, key: str) -> dict[str, float]:
 
 
 def correlations(methods: Sequence[Method], *, facts: Facts) -> Row:
-    """Pearson, Spearman and Kendall matrices of the metrics over the pictures of all methods together."""
-    rows = [row["values"] for method in methods for run in method.runs for row in run.rows]
-    columns = {key: [_number(values.get(key, {}).get("value")) for values in rows] for key in facts}
+    """Pearson, Spearman and Kendall matrices of the metrics over the pictures of all methods together.
+
+    Pearson's have 95% intervals by subject and prompt: "pearson_ci_low" and "pearson_ci_high", null where
+    "pearson_reason" says why.
+    """
+    rows = [row for method in methods for run in method.runs for row in run.rows]
+    columns = {key: [_number(row["values"].get(key, {}).get("value")) for row in rows] for key in facts}
     found: Row = {"metrics": list(facts)}
     for kind in KINDS:
         cells = matrix(columns, kind=kind)
         found[kind] = [[_null(cells[a, b][0]) for b in facts] for a in facts]
         found["n"] = [[cells[a, b][1] for b in facts] for a in facts]
+    ends = pearson_matrix(columns, groups=[shown_in(row) for row in rows], prompts=[row["prompt"] for row in rows])
+    found["pearson_ci_low"] = [[_null(ends[a, b].ci_low) for b in facts] for a in facts]
+    found["pearson_ci_high"] = [[_null(ends[a, b].ci_high) for b in facts] for a in facts]
+    found["pearson_reason"] = [[ends[a, b].reason for b in facts] for a in facts]
     return found
 
 

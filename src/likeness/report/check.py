@@ -188,7 +188,7 @@ def numbered_rows(path: Path, *, rows: list[Any]) -> list[tuple[int, Any]]:
 _TABLES = dict.fromkeys(("model", "settings", "settings_in_force", "versions"), maybe(table))
 IDENTITY = record({}, {**_TABLES, "benchmark": maybe(text)})
 MANIFEST_ROW = record({"id": text, "case_id": text, "image": text}, {**_TABLES, "notes": maybe(listed(text))})
-_VALUE = record({}, {"value": maybe(number), "note": maybe(text)})
+_VALUE = record({}, {"value": maybe(number), "note": maybe(text), "status": maybe(text)})
 SCORES_ROW = record({"id": text, "case_id": text, "values": named(_VALUE)}, {"image": maybe(text)})
 REJECTED_ROW = record({"where": text, "reason": text})
 COMMANDS = named(text)
@@ -226,14 +226,6 @@ SUMMARY = record(
         "extra_images": listed(text),
     },
 )
-_DIFFERENCE = record({**_ENDS, "mean": number, "n": count, "n_subjects": count}, {"reason": maybe(text)})
-COMPARISON_ROW = record(
-    {
-        **{"metric": text, "label": text, "benchmark": text, "before": number, "after": number},
-        **{"difference": _DIFFERENCE, "higher_is_better": flag},
-    }
-)
-COMPARISON = record({"rows": listed(COMPARISON_ROW)})
 _DECILES = record({}, {"sum": maybe(listed(amount)), "count": maybe(listed(amount))})
 _LOGGED = record({"step": count}, {"focus_share_by_t": maybe(_DECILES)})
 _CONFIG = dict.fromkeys(("model", "train", "focus"), maybe(table))

@@ -16,65 +16,46 @@ from PIL import Image
 
 from likeness.core.errors import DataError
 from likeness.core.images import load_image
-from likeness.core.records import Case
 from likeness.report.curves import Ends
-from likeness.report.tables import Run, ScoreLine, number
+from likeness.report.tables import ScoreLine, number
 
-RESULT_SIDE = 384  # px: long side of an inlined result; larger pictures are reduced, smaller ones are kept as they are
-REFERENCE_SIDE = 160
-THUMBNAIL_SIDE = 256
 LEAST_SPAN = 0.2  # of an axis: of a cosine as it is, of an open scale as a share of the largest value
 
 
 @dataclass(frozen=True)
-class InlinePicture:
-    """One inlined picture, or the reason why there is none (then `uri` is empty)."""
+class PagePicture:
+    """One picture of a page, or the reason why there is none (then `uri` is empty).
+
+    `uri` is of the copy with these sides in px, `large` of a larger one to zoom into where there is one.
+    """
 
     uri: str = ""
     width: int = 0
     height: int = 0
+    large: str = ""
     problem: str = ""
 
 
 class Captioned(NamedTuple):
     """A picture with the words below it."""
 
-    picture: InlinePicture
+    picture: PagePicture
     caption: str
 
 
-def inline_picture(path: Path, *, long_side: int = RESULT_SIDE) -> InlinePicture:
-    """The picture at `path`, never enlarged, as a data URI; a missing or damaged file becomes a stated problem."""
+def inline_picture(path: Path, *, long_side: int) -> PagePicture:
+    """The picture at `path`, never enlarged, as a PNG inside the page; a missing or damaged file is a stated problem."""
     try:
         image = load_image(path)
     except DataError as error:
-        return InlinePicture(problem=str(error))
+        return PagePicture(problem=str(error))
     image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
-    return InlinePicture(uri=png_uri(image), width=image.width, height=image.height)
+    return PagePicture(uri=png_uri(image), width=image.width, height=image.height)
 
 
-def thumbnail(path: Path, *, long_side: int = THUMBNAIL_SIDE) -> InlinePicture:
-    """As `inline_picture`, as WebP with losses that the eye does not see: a tenth of the bytes."""
-    try:
-        image = load_image(path)
-    except DataError as error:
-        return InlinePicture(problem=str(error))
-    image.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=82, method=4)
-    uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return InlinePicture(uri=uri, width=image.width, height=image.height)
-
-
-def reference_pictures(case: Case) -> list[Captioned]:
-    """The reference picture of each subject, with its class name."""
-    return [Captioned(inline_picture(s.reference_image, long_side=REFERENCE_SIDE), s.class_name) for s in case.subjects]
-
-
-def true_picture(run: Run, case: Case) -> InlinePicture | None:
-    """The true picture of a case, None where the benchmark has none."""
-    path = run.folder / "truth" / f"{case.id}.png"
-    return inline_picture(path) if path.is_file() else None
+def webp_uri(data: bytes) -> str:
+    """The bytes of a WebP file as a data:image/webp;base64 URI."""
+    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
 
 
 def png_uri(image: Image.Image) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.report.figures import InlinePicture, inline_picture, png_uri
+from likeness.report.figures import PagePicture, inline_picture, png_uri
 
 Json = Mapping[str, Any]  # a file of maps, see likeness/train/preference/maps.py
 Color = tuple[int, int, int]
@@ -89,7 +89,7 @@ def pair_figures(folder: Path, maps: Sequence[Json]) -> list[PairFigure]:
         raise DataError(f"{folder / 'maps'}: expected maps of version 1, got {problem}; write them anew.") from None
 
 
-def _picture(folder: Path, name: str) -> InlinePicture:
+def _picture(folder: Path, name: str) -> PagePicture:
     """The picture by its name in the run folder; a problem names it likewise, since the page tells no absolute path."""
     found = inline_picture(folder / name, long_side=PICTURE_SIDE)
     return found if found.uri else replace(found, problem=f"{name}: no readable picture")

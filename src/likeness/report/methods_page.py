@@ -1,68 +1,116 @@
-"""The page of a comparison of several methods: the table, paired differences on one axis per metric, and pictures.
+"""The part of a page that compares several methods: the table, paired differences on one axis per metric, and pictures.
 
-Every number comes from the comparison as `likeness.evaluate.compare` gives it; here they are drawn. Pictures are
-reduced to thumbnails, at most MAX_PICTURES of them, so that the page stays small however many were compared.
+Every number comes from the comparison as `likeness.evaluate.compare` gives it; here they are drawn. At most
+MAX_PICTURES pictures are shown, so that the part stays small however many cases were compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from likeness.core.files import atomic_write_text
 from likeness.core.records import Case
 from likeness.report.curves import Ends
-from likeness.report.figures import Captioned, InlinePicture, thumbnail
-from likeness.report.html import render
+from likeness.report.figures import Captioned, PagePicture
+from likeness.report.pictures import Album
 from likeness.report.tables import Json, Run, case_mean, read_run, shown
 
 MAX_PICTURES = 40
+NUM_FIRST = 6  # cases in the order of the file where fewer than these differ most
+NUM_HERO = 3  # cards on the first screen
 WIDTH, HEIGHT = 320, 26  # of a drawn difference
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What `likeness.evaluate.compare.compare_methods` found, and the runs by the names it uses, for their pictures.
+
+    `heading` and `note` say what was compared, where the names do not; `training` is a link to the page of a tuning.
+    """
+
+    found: Json
+    folders: Mapping[str, Path]
+    heading: str = ""
+    note: str = ""
+    training: str = ""
+
+
 class MethodsCard(NamedTuple):
-    """One case: what was asked, references, what each method drew, and its score there."""
+    """One case: what was asked, references, what each method drew and its score there, the true picture."""
 
     case_id: str
     prompt: str
     why: str
+    tone: str
     references: list[Captioned]
     results: list[Captioned]
+    truth: PagePicture | None
+
+
+class Cell(NamedTuple):
+    """A correlation as the page shows it: its value, the interval in words, and whether that excludes 0."""
+
+    value: float | None
+    told: str
+    excludes_zero: bool
+
+
+class Chosen(NamedTuple):
+    """A case to show; `row` is its row of "cases", None where it is not one of those that differ most."""
+
+    case: Case
+    row: Json | None
+
+
+class MethodsPart:
+    """A comparison as the template sees it.
+
+    Raises: DataError when a folder is not a run.
+    """
+
+    def __init__(self, compared: Compared, *, cases: Path | None = None) -> None:
+        self.found, self.heading = compared.found, compared.heading
+        self.note, self.training = compared.note, compared.training
+        self.runs = {name: read_run(folder, cases=cases) for name, folder in compared.folders.items()}
+        self.chosen, self.left_out = chosen_cases(self.found, self.runs)
+        self.others: list[MethodsCard] = []
+        metrics = self.found["metrics"]
+        self.axes = {row["metric"]: axis_of(row["differences"]) for row in metrics}
+        self.labels = {row["metric"]: told_label(row) for row in metrics}
+        self.bounded = any(row[kind] is not None for row in metrics for kind in ("floor", "ceiling"))
+        self.correlations = cell_rows(self.found.get("correlations"))
+        self.draw: Callable[..., Markup] = difference_svg
+        self.heat: Callable[..., Markup] = heat
 
     @property
-    def num_pictures(self) -> int:
-        """How many thumbnails it shows."""
-        return sum(bool(each.picture.uri) for each in (*self.references, *self.results))
+    def rule(self) -> str:
+        """How the cases to show were picked."""
+        apart = sum(each.row is not None for each in self.chosen)
+        rule = f"For each method by turns: a case where it is furthest above {self.found['base']}, and one furthest below."
+        if apart == len(self.chosen):
+            return rule
+        return f"{rule[:-1]}; then the first others." if apart else "The first cases in case order; nothing was picked."
 
+    @property
+    def names(self) -> list[str]:
+        """The methods in their order."""
+        return list(self.runs)
 
-def build_methods_page(
-    comparison: Json, folders: Mapping[str, Path], *, out: Path, title: str | None = None, command: str = ""
-) -> Path:
-    """The path of the page of a comparison; `folders` are the runs by the names of the methods, for their pictures.
+    @property
+    def uses(self) -> list[Path]:
+        """Every picture of the cards."""
+        return [path for each in self.chosen for path in _paths(each.case, self.runs)]
 
-    Raises: DataError when a folder is not a run; OutputError when the page cannot be written.
-    """
-    runs = {name: read_run(folder) for name, folder in folders.items()}
-    cards, left = cards_of(comparison, runs)
-    html = render(
-        "methods.html.j2",
-        title=title or " and ".join(folders),
-        found=comparison,
-        names=list(folders),
-        cards=cards,
-        left_out=left,
-        bounded=any(row[kind] is not None for row in comparison["metrics"] for kind in ("floor", "ceiling")),
-        axes={row["metric"]: axis_of(row["differences"]) for row in comparison["metrics"]},
-        labels={row["metric"]: told_label(row) for row in comparison["metrics"]},
-        draw=difference_svg,
-        heat=heat,
-        command=command,
-    )
-    atomic_write_text(out, html)
-    return out
+    def place(self, album: Album) -> list[MethodsCard]:
+        """The cards of the first screen; the `others` stand further down."""
+        cards = [_card(each, self.runs, found=self.found, album=album) for each in self.chosen]
+        self.others = cards[NUM_HERO:]
+        return cards[:NUM_HERO]
 
 
 def told_label(metric: Json) -> str:
@@ -71,38 +119,96 @@ def told_label(metric: Json) -> str:
     return f"{metric['label']}, {column}" if column and column != "all photos" else str(metric["label"])
 
 
-def cards_of(comparison: Json, runs: Mapping[str, Run]) -> tuple[list[MethodsCard], int]:
-    """Cards in the order of "cases" as long as all their pictures fit, and how many further cases were left out."""
+def chosen_cases(found: Json, runs: Mapping[str, Run]) -> tuple[list[Chosen], int]:
+    """The cases that differ most as long as all their pictures fit, and how many further ones were left out.
+
+    Where there are fewer than NUM_FIRST, the first others follow, so that a page has pictures where nothing differs.
+    """
     cases = {case.id: case for case in next(iter(runs.values())).cases}
-    labels = {row["metric"]: row for row in comparison["metrics"]}
-    rows = [row for row in comparison["cases"] if row["case"] in cases]
-    found: list[MethodsCard] = []
-    shown_already = 0
-    for row in rows:
-        case = cases[row["case"]]
-        if shown_already + len(case.subjects) + len(runs) > MAX_PICTURES:
+    apart = [Chosen(cases[row["case"]], row) for row in found["cases"] if row["case"] in cases]
+    shown_ids = {each.case.id for each in apart}
+    first = [Chosen(case, None) for case in cases.values() if case.id not in shown_ids]
+    chosen: list[Chosen] = []
+    room = MAX_PICTURES
+    for each in [*apart, *first[: max(0, NUM_FIRST - len(apart))]]:
+        room -= len(_paths(each.case, runs))
+        if room < 0:
             break
-        found.append(_card(row, case, runs, metric=labels[row["metric"]], base=comparison["base"]))
-        shown_already += found[-1].num_pictures
-    return found, len(rows) - len(found)
+        chosen.append(each)
+    return chosen, max(0, len(apart) - len(chosen))
 
 
-def _card(row: Json, case: Case, runs: Mapping[str, Run], *, metric: Json, base: str) -> MethodsCard:
-    higher = "above" if row["difference"] > 0 else "below"
-    why = f"{metric['label']}: {row['method']} {abs(row['difference']):.3f} {higher} {base}"
-    references = [Captioned(thumbnail(s.reference_image, long_side=128), s.class_name) for s in case.subjects]
-    results = [Captioned(_first(run, case), _caption(name, run, case, metric=metric)) for name, run in runs.items()]
-    return MethodsCard(case.id, case.prompt, why, references, results)
+def correlation_rows(found: Json) -> list[Json]:
+    """A row per pair of metrics, each with itself included: Pearson's with its interval, Spearman's and Kendall's."""
+    matrices: Json = found["correlations"]
+    metrics, kinds = matrices["metrics"], [key for key in matrices if key not in ("metrics", "kendall", "spearman")]
+    rows: list[Json] = []
+    for a, b in combinations_with_replacement(range(len(metrics)), 2):
+        row = {key: matrices[key][a][b] for key in (*kinds, "spearman", "kendall")}
+        low, high = row["pearson_ci_low"], row["pearson_ci_high"]
+        known = a != b and low is not None and high is not None
+        excludes_zero = known and (low > 0 or high < 0)
+        rows.append({"metric": metrics[a], "other": metrics[b], **row, "excludes_zero": excludes_zero})
+    return rows
 
 
-def _first(run: Run, case: Case) -> InlinePicture:
+def cell_rows(matrices: Json | None) -> list[tuple[str, list[Cell]]]:
+    """The rows of the matrix of Pearson correlations, by metric; none where there is none."""
+    if not matrices:
+        return []
+    cells = {(row["metric"], row["other"]): _cell(row) for row in correlation_rows({"correlations": matrices})}
+    metrics = matrices["metrics"]
+    return [(a, [cells.get((a, b)) or cells[b, a] for b in metrics]) for a in metrics]
+
+
+def _cell(row: Json) -> Cell:
+    low, high, reason = row["pearson_ci_low"], row["pearson_ci_high"], row["pearson_reason"]
+    if row["metric"] == row["other"]:
+        told = "the metric itself"
+    elif low is None or high is None:
+        told = reason or "no interval"
+    else:
+        told = f"{row['pearson']:.3f}, 95% interval {low:.3f} to {high:.3f}"
+    return Cell(row["pearson"], f"{told}, n = {row['n']}", row["excludes_zero"])
+
+
+def _paths(case: Case, runs: Mapping[str, Run]) -> list[Path]:
+    """The references, the first picture of each method that drew one, and the true picture."""
+    first = [samples[0].image for run in runs.values() if (samples := run.samples.get(case.id))]
+    return [*(subject.reference_image for subject in case.subjects), *first, *_truth(case, runs)]
+
+
+def _truth(case: Case, runs: Mapping[str, Run]) -> list[Path]:
+    path = next(iter(runs.values())).folder / "truth" / f"{case.id}.png"
+    return [path] if path.is_file() else []
+
+
+def _card(chosen: Chosen, runs: Mapping[str, Run], *, found: Json, album: Album) -> MethodsCard:
+    case, row = chosen
+    metrics = {metric["metric"]: metric for metric in found["metrics"]}
+    metric = metrics.get(row["metric"]) if row else next(iter(found["metrics"]), None)
+    why, tone = "", "plain"
+    if row and metric:
+        higher = "above" if row["difference"] > 0 else "below"
+        why = f"{metric['label']}: {row['method']} {abs(row['difference']):.3f} {higher} {found['base']}"
+        tone = "good" if (row["difference"] > 0) == metric["higher_is_better"] else "poor"
+    references = [Captioned(album[subject.reference_image], subject.class_name) for subject in case.subjects]
+    results = [
+        Captioned(_first(run, case, album=album), _caption(name, run, case, metric=metric))
+        for name, run in runs.items()
+    ]
+    truth = next((album[path] for path in _truth(case, runs)), None)
+    return MethodsCard(case.id, case.prompt, why, tone, references, results, truth)
+
+
+def _first(run: Run, case: Case, *, album: Album) -> PagePicture:
     samples = run.samples.get(case.id)
-    return thumbnail(samples[0].image) if samples else InlinePicture(problem="not generated")
+    return album[samples[0].image] if samples else PagePicture(problem="not generated")
 
 
-def _caption(name: str, run: Run, case: Case, *, metric: Json) -> str:
-    value = case_mean(run.samples.get(case.id, ()), metric["metric"])
-    return name if value is None else f"{name}, {shown(value, metric)}"
+def _caption(name: str, run: Run, case: Case, *, metric: Json | None) -> str:
+    value = case_mean(run.samples.get(case.id, ()), metric["metric"]) if metric else None
+    return name if value is None or metric is None else f"{name}, {shown(value, metric)}"
 
 
 # -- drawings --------------------------------------------------------------------------------------------------

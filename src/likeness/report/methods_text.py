@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from likeness.report.methods_page import told_label
+from likeness.report.methods_page import correlation_rows, told_label
 from likeness.report.tables import Json, number
 
 ARROWS = {True: ("↑", r"$\uparrow$"), False: ("↓", r"$\downarrow$")}
@@ -17,6 +17,10 @@ LATEX = {
 PER_ROW = (
     *("metric", "method", "mean", "ci_low", "ci_high", "n", "n_subjects", "missing", "reason", "is_best"),
     *("tied_with_best", "floor", "ceiling", "trainings", "trainings_deviation"),
+)
+PER_CORRELATION = (
+    *("metric", "other", "n", "pearson", "pearson_ci_low", "pearson_ci_high", "pearson_reason", "excludes_zero"),
+    *("spearman", "kendall"),
 )
 PER_DIFFERENCE = ("p", "p_holm", "effect", "detectable", "subjects_needed", "margin", "ties")
 
@@ -144,4 +148,13 @@ def csv_table(found: Json) -> str:
             spread = {"trainings": len(several["means"]), "trainings_deviation": several["deviation"]}
             told = {**row, **bounds, **numbers, **spread}
             writer.writerow({**told, **{name: more.get(name, "") for name in PER_DIFFERENCE}})
+    return buffer.getvalue()
+
+
+def csv_correlations(found: Json) -> str:
+    """One row per pair of different metrics: Pearson's correlation with its interval, Spearman's and Kendall's."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, PER_CORRELATION, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for row in correlation_rows(found) if row["metric"] != row["other"])
     return buffer.getvalue()

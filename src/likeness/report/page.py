@@ -1,40 +1,40 @@
 """One HTML page from one or several run folders: the answer first, with pictures and their references; the rest folds.
 
-The page is a single file (images, style and script are inside it), carries no date, and equal run folders give equal
-bytes. Each case stands on it once. Everything that came from a user (prompts, class names, reasons) passes through the
-template's escaping.
+The page carries no date, and equal run folders give equal bytes. Its pictures are inside it or in a folder beside it
+(`pictures.py`). Every case stands in the index of its run; the first few also at the top. Runs of one benchmark are
+compared as `likeness.evaluate.compare` compares them (`methods_page.py` draws that part). Everything that came from a
+user (prompts, class names, reasons) passes through the template's escaping.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from likeness.core.files import atomic_write_text
+from likeness.core.files import update_text
+from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case
 from likeness.core.runs import told_path
-from likeness.report.comparison import BeforeAfterCard, Comparison, Pair, Words, read_comparison
-from likeness.report.figures import Captioned, inline_picture, reference_pictures, scales, true_picture
+from likeness.report.cards import MARKS, Card, pictures_of
+from likeness.report.figures import scales
 from likeness.report.html import render
+from likeness.report.methods_page import Compared, MethodsCard, MethodsPart
+from likeness.report.pictures import SINGLE_FILE_PICTURES, Album, album_of
 from likeness.report.tables import (
     Json,
     Run,
     case_mean,
-    counted,
-    in_order,
     labels_of,
-    measured_on,
     metric_label,
     read_run,
     shown,
 )
 
-MAX_CARDS = 48  # cards inlined per run; the page says how many there are in all and by which rule these were chosen
-MAX_SAMPLES = 8  # pictures inlined per card
 NUM_EXTREMES = 6  # best and worst cases
 NUM_HERO = 4  # cards on the first screen
 GENERATE_FLAGS = ("num_images", "size", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "dtype", "device")
@@ -44,93 +44,79 @@ AGAINST = {
 }
 
 
-class Chip(NamedTuple):
-    """A short fact under a card; tone is "good", "poor" or "plain"."""
+class Drawing(NamedTuple):
+    """How the pictures of a page are made: all inside it, by how many processes, and who looks on."""
 
-    text: str
-    tone: str
-    title: str
-
-
-class Card:
-    """One case: what was asked, what came out, what is true, how it scored."""
-
-    def __init__(self, run: Run, case: Case, *, anchor: str) -> None:
-        samples = run.samples.get(case.id, ())
-        self.anchor, self.prompt, self.case_id = anchor, case.prompt, case.id
-        self.references = reference_pictures(case)
-        self.results: list[Captioned] = []
-        for k, sample in enumerate(samples[:MAX_SAMPLES], start=1):
-            place = f", {k} of {len(samples)}" if len(samples) > 1 else ""
-            self.results.append(Captioned(inline_picture(sample.image), f"generated{place}"))
-        self.num_hidden = max(0, len(samples) - MAX_SAMPLES)
-        self.truth = true_picture(run, case)
-        self.chips = chips_of(run, case)
+    single_file: bool = False
+    workers: int = 1
+    progress: Progress = unseen
 
 
 @dataclass(frozen=True)
 class Place:
-    """A link to the card of a case: its prompt and what it scored, or where the cap left it out."""
+    """A link to a case in the index: its prompt and what it scored."""
 
     anchor: str
     prompt: str
     score: str
 
 
-class Section:
-    """One run as the template sees it; `elsewhere` maps cases to the anchors of cards that stand outside of it."""
+class Choice(NamedTuple):
+    """A way to sort the index: which of a card's values, and 1 for the lowest first or -1 for the highest."""
 
-    def __init__(self, run: Run, *, index: int, label: str, elsewhere: Mapping[str, str]) -> None:
-        ranked, metric = run.ranked_cases, run.ranking_metric
-        chosen, rule = _chosen(run.cases, ranked)
-        self.run, self.anchor, self.label = run, f"run{index + 1}", label
-        self.cards = [Card(run, case, anchor=f"{self.anchor}-{case.id}") for case in chosen if case.id not in elsewhere]
-        self.anchors = {card.case_id: card.anchor for card in self.cards} | dict(elsewhere)
-        num_elsewhere = sum(case.id in elsewhere for case in chosen)
-        self.rule = rule + (f", {num_elsewhere} of them further up" if num_elsewhere else "")
+    value: int
+    sign: int
+    label: str
+    shown_as: str
+
+
+class Section:
+    """One run as the template sees it; of its cases the first `num_pictured` have their pictures on the page."""
+
+    def __init__(self, run: Run, *, index: int, label: str, album: Album, num_pictured: int) -> None:
+        ranked, metric, sortable = run.ranked_cases, run.ranking_metric, run.sortable
+        self.run, self.anchor, self.label, self.num_pictured = run, f"run{index + 1}", label, num_pictured
+        self.cards = [
+            Card(run, case, anchor=f"{self.anchor}-{case.id}", album=album, sortable=sortable) for case in run.cases
+        ]
         extremes = min(NUM_EXTREMES, len(ranked) // 2)
         self.best = [self._place(case, metric) for case in ranked[:extremes]]
         self.worst = [self._place(case, metric) for case in ranked[::-1][:extremes]]
         self.ranked_by = metric_label(run.metrics, metric).lower() if metric else ""
+        self.choices = [choice for place, name in enumerate(sortable) for choice in _choices(run, name, place)]
+        counts = Counter(mark for card in self.cards for mark in card.marks)
+        self.marks = [(mark, text, counts[mark]) for mark, text in MARKS.items() if counts[mark]]
         self.facts, self.command_lines = _facts(run), _command_lines(run)
 
     def _place(self, case: Case, metric: str | None) -> Place:
         value = case_mean(self.run.samples.get(case.id, ()), metric or "")
         score = shown(value, self.run.metrics[metric]) if metric and value is not None else ""
-        return Place(self.anchors[case.id], case.prompt, score)
+        return Place(f"{self.anchor}-{case.id}", case.prompt, score)
 
-    def move(self, count: int) -> list[Card]:
-        """The first `count` cards that show a picture, which from now on stand elsewhere."""
-        moved = [card for card in self.cards if any(result.picture.uri for result in card.results)][:count]
-        self.cards = [card for card in self.cards if card not in moved]
-        if moved:
-            self.rule += f", the first {len(moved)} of them at the top of the page"
-        return moved
+    def first(self, count: int) -> list[Card]:
+        """The first `count` cards that show a picture."""
+        return [card for card in self.cards if any(result.picture.uri for result in card.results)][:count]
 
 
-@dataclass(frozen=True)
-class Tuned:
-    """The same cases drawn a second time, run by run in the same order, by a tuned model or by any other.
-
-    `comparison` is the file that compares them, as `likeness.evaluate.compare` writes it; `note` says what was done in
-    between; `training` is a link to the page of the tuning; `words` are what the page calls the two sides. With
-    `has_sections`, the second runs have sections of their own among the run folders of the page.
-    """
-
-    folders: tuple[Path, ...]
-    comparison: Path
-    note: str
-    training: str = ""
-    words: Words = field(default_factory=Words)
-    has_sections: bool = False
+def _choices(run: Run, name: str, place: int) -> list[Choice]:
+    facts = run.metrics[name]
+    column = str(facts["column"]).replace("_", " ")
+    label = metric_label(run.metrics, name) + (f", {AGAINST.get(column, column)}" if column else "")
+    best = -1 if facts["higher_is_better"] else 1
+    return [
+        Choice(place, best, f"{label}: best first", facts["shown_as"]),
+        Choice(place, -best, f"{label}: worst first", facts["shown_as"]),
+    ]
 
 
-def build_report(run_folder: Path | str, *, cases: Path | None = None) -> Path:
+def build_report(run_folder: Path | str, *, cases: Path | None = None, single_file: bool = False) -> Path:
     """The path of RUN/report.html, written from the files of the run folder alone (`cases`: a case file elsewhere).
 
+    Pictures that are too many for one file lie beside it in RUN/report_files, unless `single_file`.
     Raises: DataError when the folder is not a run; OutputError when it cannot be written.
     """
-    return build_index([Path(run_folder)], out=Path(run_folder) / "report.html", cases=cases)
+    out = Path(run_folder) / "report.html"
+    return build_index([Path(run_folder)], out=out, cases=cases, drawing=Drawing(single_file))
 
 
 def build_index(
@@ -139,93 +125,75 @@ def build_index(
     out: Path,
     title: str | None = None,
     cases: Path | None = None,
-    tuned: Tuned | None = None,
+    compared: Compared | None = None,
     note: str = "",
     command: str = "",
+    beside: Sequence[Path] = (),
+    drawing: Drawing | None = None,
 ) -> Path:
     """The path of one page that shows all `run_folders`, in their order; `title` defaults to the names of the runs.
 
-    With `tuned`, the page starts with each run before and after side by side. `note` is a sentence for the top of the
-    page; `command` is the line that built it, told as it was typed.
+    With `compared`, the page starts with the comparison. `note` is a sentence for the top of the page; `command` is the
+    line that built it, told as it was typed; `beside` are files that hold the numbers of the comparison.
+    Raises: DataError when a folder is not a run; OutputError when the page or its pictures cannot be written.
     """
     runs, labels = [read_run(folder, cases=cases) for folder in run_folders], labels_of(run_folders)
-    comparison = None if tuned is None else _compared(runs, tuned, cases=cases)
-    sections = _sections(runs, labels=labels, comparison=comparison)
-    hero, hero_note = _hero(sections, comparison=comparison)
+    part = None if compared is None else MethodsPart(compared, cases=cases)
+    drawing = drawing or Drawing()
+    pictured = [_num_pictured(run, share=len(runs)) if drawing.single_file else len(run.cases) for run in runs]
+    uses = [*(part.uses if part else ()), *_uses(runs, pictured, has_hero=part is None)]
+    album = album_of(uses, page=out, single_file=drawing.single_file, workers=drawing.workers, progress=drawing.progress)
+    numbered = enumerate(zip(runs, labels, pictured, strict=True))
+    sections = [
+        Section(run, index=index, label=label, album=album, num_pictured=number)
+        for index, (run, label, number) in numbered
+    ]
+    hero: Sequence[Card | MethodsCard] = part.place(album) if part else _hero(sections)
     html = render(
         "report.html.j2",
-        title=title or " and ".join(labels),
+        title=title or " and ".join(labels or (part.names if part else [])),
         note=note,
         sections=sections,
         scales=scales(line for run in runs for line in run.lines),
         against=AGAINST,
         hero=hero,
-        hero_note=hero_note,
-        comparison=comparison,
+        part=part,
+        album=album,
+        beside=[path.name for path in beside],
         command=command or _report_line(run_folders, out=out),
     )
-    atomic_write_text(out, html)
+    update_text(out, html)
+    album.clean()
     return out
 
 
-def _compared(runs: Sequence[Run], tuned: Tuned, *, cases: Path | None) -> Comparison:
-    after = [read_run(folder, cases=cases) for folder in tuned.folders]
-    pairs = [Pair(*pair) for pair in zip(runs, after, strict=not tuned.has_sections)]
-    return read_comparison(tuned.comparison, pairs=pairs, note=tuned.note, words=tuned.words, training=tuned.training)
+def _num_pictured(run: Run, *, share: int) -> int:
+    """How many of the first cases of a run have their pictures in a single file that `share` runs share."""
+    room, number = SINGLE_FILE_PICTURES // share, 0
+    for case in run.cases:
+        room -= len(pictures_of(run, case).all)
+        if room < 0:
+            break
+        number += 1
+    return number
 
 
-def _sections(runs: Sequence[Run], *, labels: Sequence[str], comparison: Comparison | None) -> list[Section]:
-    """The runs in order; the cases of a comparison stand there and nowhere else."""
-    anchors = [dict[str, str]() for _ in runs]
-    for index, (_, cards) in enumerate(comparison.cards if comparison else ()):
-        for other in range(index, len(runs), len(comparison.cards) if comparison else 1):
-            anchors[other] |= {card.case_id: card.anchor for card in cards}
-    found = zip(runs, labels, anchors, strict=True)
-    return [
-        Section(run, index=index, label=label, elsewhere=elsewhere)
-        for index, (run, label, elsewhere) in enumerate(found)
-    ]
+def _uses(runs: Sequence[Run], pictured: Sequence[int], *, has_hero: bool) -> list[Path]:
+    """Every picture of the sections, as often as the page shows it."""
+    each = _num_hero(len(runs)) if has_hero else 0
+    cases = [run.cases[:number] for run, number in zip(runs, pictured, strict=True)]
+    some = [(run, case) for run, few in zip(runs, cases, strict=True) for case in [*few[:each], *few]]
+    return [path for run, case in some for path in pictures_of(run, case).all]
 
 
-def _chosen(cases: Sequence[Case], ranked: Sequence[Case]) -> tuple[list[Case], str]:
-    """Cases to inline, in case order, with the rule in words."""
-    if len(cases) <= MAX_CARDS:
-        return list(cases), "the only case" if len(cases) == 1 else f"all {len(cases)} cases"
-    extremes = {case.id for case in [*ranked[:NUM_EXTREMES], *ranked[-NUM_EXTREMES:]]}
-    others = [case.id for case in cases if case.id not in extremes]
-    keep = extremes | set(others[: MAX_CARDS - len(extremes)])
-    rule = f"{MAX_CARDS} of {len(cases)} cases: the first in case order"
-    if extremes:
-        rule += f", and the {NUM_EXTREMES} best and {NUM_EXTREMES} worst of all {len(cases)}"
-    return [case for case in cases if case.id in keep], rule
+def _num_hero(num_runs: int) -> int:
+    return max(1, NUM_HERO // max(1, num_runs))
 
 
-def chips_of(run: Run, case: Case) -> list[Chip]:
-    """What was measured on the pictures of a case, and what was noted while they were made."""
-    samples, metrics, first = run.samples.get(case.id, ()), run.metrics, run.ranking_metric
-    measured, lines = measured_on(samples), {line.metric: line for line in run.lines}
-    cards = [name for name, facts in metrics.items() if facts["card"] and name in measured]
-    names = cards or [name for name in in_order(metrics, "headline") if name in measured]
-    chips: list[Chip] = []
-    for name in sorted(names, key=lambda name: name != first):
-        value = case_mean(samples, name) or 0.0  # measured on at least one sample, or there would be no chip
-        text = f"{metric_label(metrics, name, form='short')} {shown(value, metrics[name])}"
-        tone = lines[name].tone(value) if name in lines else "plain"
-        chips.append(Chip(text, tone, f"{name} = {value!r}, mean of {counted(len(samples), 'picture')}"))
-    remarks = dict.fromkeys(note for sample in samples for note in sample.notes)
-    return chips + [Chip(remark, "plain", "noted while generating") for remark in remarks]
-
-
-def _hero(
-    sections: Sequence[Section], *, comparison: Comparison | None
-) -> tuple[list[Card] | list[BeforeAfterCard], str]:
-    """The cards of the first screen, taken from the runs in turn, and the sentence that says how they were picked."""
-    if comparison is not None:
-        return list(comparison.first), comparison.first_rule
-    each = max(1, NUM_HERO // len(sections))
-    rows = [section.move(each) for section in sections]
-    cards = [card for card in chain.from_iterable(zip_longest(*rows)) if card is not None][:NUM_HERO]
-    return cards, "The first cases in case order; nothing was picked."
+def _hero(sections: Sequence[Section]) -> list[Card]:
+    """The cases of the first screen, taken from the runs in turn."""
+    rows = [section.first(_num_hero(len(sections))) for section in sections]
+    return [card for card in chain.from_iterable(zip_longest(*rows)) if card is not None][:NUM_HERO]
 
 
 def _facts(run: Run) -> Json:

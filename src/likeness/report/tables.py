@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,22 @@ from likeness.report import check
 from likeness.report.check import read_object, read_rows
 
 GOOD, POOR = 0.85, 0.4  # share of the way from floor to ceiling at which a chip turns green or red
+NOT_ASKED = "not_applicable"  # the status of a value that the case has no use for
 Json = dict[str, Any]  # what json.load gives: the report shows unknown keys as they are, so it cannot type them
 
 
 @dataclass(frozen=True)
 class ScoredSample:
-    """One generated picture with the values measured on it (None where not) and the generator's notes."""
+    """One generated picture with the values measured on it (None where not) and the generator's notes.
+
+    `reasons` say why a value that the case should have is None; `failed` are those of which measuring failed.
+    """
 
     image: Path
     values: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    failed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,15 @@ class ScoreLine:
             return "plain"
         share = (value - self.floor.mean) / span
         return "good" if share >= GOOD else "poor" if share <= POOR else "plain"
+
+    def is_below_floor(self, value: float) -> bool:
+        """Whether a value is worse than the floor; never where the floor is unknown, or better than the ceiling."""
+        if self.floor is None:
+            return False
+        sign = 1 if self.higher_is_better else -1
+        if self.ceiling is not None and sign * (self.ceiling.mean - self.floor.mean) <= 0:
+            return False
+        return sign * value < sign * self.floor.mean
 
     @property
     def points(self) -> dict[str, Point]:
@@ -133,6 +149,18 @@ class Run:
         lines = {line.metric: line for line in self.lines if line.generated}
         return [lines[name] for name in in_order(self.metrics, "headline") if name in lines]
 
+    @cached_property
+    def lines_by_metric(self) -> dict[str, ScoreLine]:
+        """The score lines by the keys of a sample's values."""
+        return {line.metric: line for line in self.lines}
+
+    @property
+    def sortable(self) -> list[str]:
+        """The metrics that summary.json knows and any sample has, those with a place in "headline" first."""
+        measured = measured_on(sample for samples in self.samples.values() for sample in samples)
+        named = dict.fromkeys([*in_order(self.metrics, "headline"), *self.metrics])
+        return [metric for metric in named if metric in measured]
+
     @property
     def cards(self) -> Json:
         """Protocol card -> what summary.json says of the run under it; empty where no card applies."""
@@ -144,7 +172,7 @@ class Run:
         rows = self.summary.get("attributes") or {}
         return [(name.replace("_", " "), row["share_right"], row["n"]) for name, row in rows.items()]
 
-    @property
+    @cached_property
     def ranking_metric(self) -> str | None:
         """The metric that orders best and worst cases: the first in the order "ranks" measured on any sample."""
         measured = measured_on(sample for samples in self.samples.values() for sample in samples)
@@ -300,9 +328,18 @@ def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) 
     measured = {row["id"]: row.get("values", {}) for row in scores}
     by_case: dict[str, list[ScoredSample]] = defaultdict(list)
     for row in manifest:
-        values = {name: _finite(item.get("value")) for name, item in measured.get(row["id"], {}).items()}
-        notes = tuple(row.get("notes") or ())
-        by_case[row["case_id"]].append(ScoredSample(folder / row["image"], values, notes))
+        items = measured.get(row["id"], {})
+        values = {name: _finite(item.get("value")) for name, item in items.items()}
+        absent = {name: item for name, item in items.items() if values[name] is None}
+        by_case[row["case_id"]].append(
+            ScoredSample(
+                folder / row["image"],
+                values=values,
+                notes=tuple(row.get("notes") or ()),
+                reasons={n: item.get("note") or "" for n, item in absent.items() if item.get("status") != NOT_ASKED},
+                failed=frozenset(name for name, item in absent.items() if item.get("status") == "failed"),
+            )
+        )
     return {case_id: tuple(samples) for case_id, samples in by_case.items()}
 
 

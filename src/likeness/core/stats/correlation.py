@@ -9,10 +9,16 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from likeness.core.errors import MeasurementError
-from likeness.core.stats.bootstrap import bootstrap_interval
+from likeness.core.stats.bootstrap import bootstrap_interval, resampled_weights
 
 Kind = Literal["pearson", "spearman", "kendall"]
 Column = Float[np.ndarray, " n"]
+
+
+_TOO_FEW = "fewer than three pictures have both values"
+_CONSTANT = "one of both is the same for every picture"
+_UNSTABLE = "no interval: too few subjects and prompts to resample"
+_ROUNDING = 1e-12  # of a variance of standardised numbers
 
 
 class Correlation(NamedTuple):
@@ -70,11 +76,11 @@ def correlation(
     both = np.flatnonzero(~np.isnan(a + b))
     a, b, n = a[both], b[both], len(both)
     if n < 3:
-        return Correlation(math.nan, math.nan, math.nan, n, "fewer than three pictures have both values")
+        return Correlation(math.nan, math.nan, math.nan, n, _TOO_FEW)
     measure = KINDS[kind]
     value = measure(a, b)
     if math.isnan(value):
-        return Correlation(math.nan, math.nan, math.nan, n, "one of both is the same for every picture")
+        return Correlation(math.nan, math.nan, math.nan, n, _CONSTANT)
 
     def of_weights(weights: Float[np.ndarray, " n"]) -> float:
         rows = np.repeat(np.arange(n), weights.astype(int))
@@ -107,3 +113,91 @@ def matrix(
             value = KINDS[kind](x[both], y[both]) if n > 2 else math.nan
             found[first, second] = found[second, first] = (value, n)
     return found
+
+
+def pearson_matrix(
+    columns: Mapping[str, Sequence[float]],
+    *,
+    groups: Sequence[Hashable],
+    prompts: Sequence[Hashable],
+    num_resamples: int = 400,
+    seed: int = 0,
+) -> dict[tuple[str, str], Correlation]:
+    """`correlation` of every pair of columns by Pearson, each with its interval, symmetric.
+
+    All pairs that have values in the same rows share one bootstrap and one matrix product per resample, so that many
+    metrics of thousands of pictures take seconds.
+    Raises: MeasurementError for lengths that differ.
+    """
+    if len({len(values) for values in (groups, prompts, *columns.values())}) > 1:
+        raise MeasurementError("correlation matrix: expected one value per picture in every column, got other lengths.")
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    alike: dict[bytes, list[tuple[str, str]]] = {}
+    names = list(arrays)
+    for i, first in enumerate(names):
+        for second in names[i:]:
+            both = ~np.isnan(arrays[first] + arrays[second])
+            alike.setdefault(both.tobytes(), []).append((first, second))
+    found: dict[tuple[str, str], Correlation] = {}
+    for mask, pairs in alike.items():
+        rows = np.flatnonzero(np.frombuffer(mask, dtype=bool))
+        some = {name: arrays[name][rows] for name in dict.fromkeys(name for pair in pairs for name in pair)}
+        here = [groups[row] for row in rows.tolist()], [prompts[row] for row in rows.tolist()]
+        ends = _pearson_ends(some, groups=here[0], prompts=here[1], num_resamples=num_resamples, seed=seed)
+        for first, second in pairs:
+            found[first, second] = found[second, first] = _told(some[first], some[second], ends=ends[first, second])
+    return found
+
+
+def _told(x: Column, y: Column, *, ends: tuple[float, float]) -> Correlation:
+    if len(x) < 3:
+        return Correlation(math.nan, math.nan, math.nan, len(x), _TOO_FEW)
+    value = pearson(x, y)
+    if math.isnan(value):
+        return Correlation(math.nan, math.nan, math.nan, len(x), _CONSTANT)
+    return Correlation(value, *ends, len(x), "" if not math.isnan(ends[0]) else _UNSTABLE)
+
+
+def _pearson_ends(
+    columns: Mapping[str, Column],
+    *,
+    groups: Sequence[Hashable],
+    prompts: Sequence[Hashable],
+    num_resamples: int,
+    seed: int,
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Both ends for every pair of columns without gaps; NaN where more than half of the resamples have none."""
+    names = list(columns)
+    if len(groups) < 3:
+        return {(a, b): (math.nan, math.nan) for a in names for b in names}
+    table = np.stack([_standardised(columns[name]) for name in names], axis=1)
+    drawn = resampled_weights(groups, prompts=prompts, num_resamples=num_resamples, seed=seed)
+    every = np.stack([_weighted(table, weights) for chunk in drawn for weights in chunk])
+    ends: dict[tuple[str, str], tuple[float, float]] = {}
+    for i, first in enumerate(names):
+        for j, second in enumerate(names):
+            values = every[:, i, j]
+            values = values[~np.isnan(values)]
+            enough = len(values) > num_resamples / 2
+            low, high = np.quantile(values, [0.025, 0.975]).tolist() if enough else (math.nan, math.nan)
+            ends[first, second] = (low, high)
+    return ends
+
+
+def _standardised(x: Column) -> Column:
+    """Mean 0 and variance 1, which no correlation depends on; a constant becomes 0."""
+    centred = x - x.mean()
+    scale = centred.std()
+    return centred / scale if scale > 0 else centred
+
+
+def _weighted(table: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "k k"]:
+    """The correlations of rows that count `weights` times; NaN for a column that is constant among them."""
+    total = weights.sum()
+    if total < 3:
+        return np.full((table.shape[1],) * 2, math.nan)
+    mean = weights @ table / total
+    covariance = (table * weights[:, None]).T @ table / total - np.outer(mean, mean)
+    variance = np.diag(covariance).copy()
+    variance[variance < _ROUNDING] = math.nan
+    return np.clip(covariance / np.sqrt(np.outer(variance, variance)), -1, 1)

@@ -106,13 +106,19 @@ def pictures_below(folder: Path, told: Told) -> list[Path]:
         for name in [each for each in folders if (here / each).is_symlink()]:
             told.refused[here / name] = "expected a folder, got a link to one, which is not followed; copy it instead."
         is_top = here == folder
-        folders[:] = sorted(n for n in folders if not (n.startswith(".") or (is_top and n in OWN_FOLDERS)))
+        folders[:] = sorted(n for n in folders if not (n.startswith(".") or (is_top and _is_own(here, n))))
         for path in (here / name for name in sorted(names) if not name.startswith(".")):
             if path.suffix.lower() in SUFFIXES:
                 found.append(path)
             elif path.suffix.lower() in OTHER_SUFFIXES:
                 told.refused[path] = ""
     return sorted(path for path in found if not _is_refused(path, folder, told))
+
+
+def _is_own(folder: Path, name: str) -> bool:
+    """Whether a subfolder holds no pictures to measure: of a run, or the pictures of a page that lies beside it."""
+    page = name.removesuffix("_files")
+    return name in OWN_FOLDERS or (page != name and any((folder / f"{page}{end}").is_file() for end in (".html", ".htm")))
 
 
 def _is_refused(path: Path, folder: Path, told: Told) -> bool:
