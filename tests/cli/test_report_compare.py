@@ -1,5 +1,6 @@
-"""`likeness report A B`: two runs of one benchmark are compared in pairs; others stand one below the other, said so."""
+"""`likeness report A B C`: runs of one benchmark are compared as by `compare`; others stand one below the other."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -39,23 +40,51 @@ def report(*words: object) -> str:
     return Path("page.html").read_text(encoding="utf-8")
 
 
-def test_two_runs_of_one_benchmark_get_the_paired_table_named_by_run(run_maker: Maker) -> None:
-    html = report(run_maker("runs/plain"), run_maker("runs/tuned", gains=GAINS))
-    row = next(row for row in read_json("page.comparison.json")["rows"] if row["metric"] == "attribute_accuracy")
-    assert row["difference"]["mean"] == pytest.approx(mean(GAINS))
-    assert row["difference"]["n"] == 6
-    difference, low, high = (f"{row['difference'][key]:+.3f}" for key in ("mean", "ci_low", "ci_high"))
-    assert f'{difference} <span class="good-text">better</span>' in html
-    assert f'<td data-label="95% interval">{low} to {high}</td>' in html
-    for text in (
-        "<h1>plain and tuned</h1>",
-        "<h2>plain</h2>",
-        "<h2>tuned</h2>",
-        '<th scope="col" class="num">tuned</th>',
-    ):
-        assert text in html
-    assert "differences are tuned minus plain" in html
-    assert "likeness report runs/plain runs/tuned --out page.html</pre>" in html
+def test_runs_of_one_benchmark_are_compared_as_by_compare_and_named_by_run(run_maker: Maker) -> None:
+    runs = [run_maker("runs/plain"), run_maker("runs/tuned", gains=GAINS), run_maker("runs/other", gains=[0.125] * 6)]
+    for some in (runs,):
+        html = report(*some)
+        words = ["compare", *map(str, some), "--out", "compared.html"]
+        assert CliRunner().invoke(app, words).exit_code == 0
+        found = read_json("page.comparison.json")
+        assert found == read_json("compared.json")
+        (row, *_) = found["metrics"][0]["differences"]
+        assert (row["mean"], row["n"]) == (pytest.approx(mean(GAINS)), 6)
+        assert f'<td data-label="95% interval">{row["ci_low"]:+.4f} to {row["ci_high"]:+.4f}</td>' in html
+        start, end = '<details class="fold" id="scores" open>', '<details class="fold" id="differences"'
+        table, other = (
+            text[text.index(start) : text.index(end)]
+            for text in (html, Path("compared.html").read_text(encoding="utf-8"))
+        )
+        assert table == other
+        names = [run.name for run in some]
+        assert f"<h1>{' and '.join(names)}</h1>" in html
+        assert f"<h2>{' and '.join(names)} compared</h2>" in html
+        assert "differences are from plain" in html
+        assert f"likeness report {' '.join(map(str, some))} --out page.html</pre>" in html
+
+
+def test_no_heading_stands_on_a_page_twice(run_maker: Maker) -> None:
+    same = [run_maker("runs/plain"), run_maker("runs/tuned", gains=GAINS)]
+    other = other_benchmark(run_maker("runs/single"))
+    for runs in ([same[0]], same, [same[0], other], [*same, other]):
+        html = report(*runs)
+        headings = re.findall(r"<(?:h1|h2|summary)>([^<]+)", html)
+        assert sorted(headings) == sorted(set(headings))
+        assert html.count('data-index="') == len(runs)
+        ids = re.findall(r' id="([^"]+)"', html)
+        assert sorted(ids) == sorted(set(ids))
+        if len(runs) > 1:
+            assert [text for text in headings if text.startswith("All cases")] == [
+                f"All cases of {run.name} " for run in runs
+            ]
+
+
+def test_a_run_named_twice_is_refused(run_maker: Maker) -> None:
+    run = run_maker("runs/plain")
+    result = CliRunner().invoke(app, ["report", str(run), f"{run}/../plain", "--out", "page.html"])
+    assert result.exit_code == 2
+    assert "expected each run once" in " ".join(result.stderr.split())
 
 
 def test_runs_of_one_name_are_told_apart_in_the_table(run_maker: Maker) -> None:
@@ -81,7 +110,7 @@ def test_what_cannot_be_compared_is_said_and_shown_without_a_table(run_maker: Ma
         assert reason in html
         assert "Difference" not in html
         assert html.count('class="run"') == 2
-    assert "`likeness compare` sets several" in report(first, first, first)
+        assert reason in report(first, run_maker("third"), run)
 
 
 @pytest.mark.parametrize("name", ["manifest.jsonl", "evaluation/scores.jsonl", "evaluation/summary.json"])

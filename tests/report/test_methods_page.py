@@ -114,7 +114,9 @@ def test_correlations_say_their_interval_and_whether_it_excludes_0() -> None:
     assert [rows["x", "y"][key] for key in ("pearson", "spearman", "kendall", "n")] == [0.5, 0.4, 0.3, 8]
     below = {**matrices, "pearson_ci_low": [[-0.9] * 3] * 3, "pearson_ci_high": [[-0.1] * 3] * 3}
     assert [row["excludes_zero"] for row in correlation_rows({"correlations": below})][1] is True
-    told = {(row, column): cell for row, cells in cell_rows(matrices) for column, cell in zip("xyz", cells, strict=True)}
+    told = {
+        (row, column): cell for row, cells in cell_rows(matrices) for column, cell in zip("xyz", cells, strict=True)
+    }
     assert told["x", "y"] == told["y", "x"] == Cell(0.5, "0.500, 95% interval 0.125 to 0.750, n = 8", True)
     assert told["y", "z"] == Cell(None, "all the same, n = 6", False)
     assert told["x", "x"] == Cell(1.0, "the metric itself, n = 9", False)

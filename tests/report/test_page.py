@@ -63,7 +63,7 @@ def test_the_page_needs_nothing_outside_itself(run_maker: RunMaker) -> None:
     parser = Outside()
     parser.feed(page_of(run_maker()))
     assert parser.links
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in parser.links)
+    assert all(link.startswith(("data:image/webp;base64,", "#")) for link in parser.links)
     assert parser.without_alt == 0
 
 
@@ -97,15 +97,57 @@ def test_without_evaluation_the_page_shows_pictures_and_says_so(run_maker: RunMa
     assert "Worst cases" not in html
 
 
-def test_many_cases_are_capped_by_a_stated_rule(run_maker: RunMaker) -> None:
+def entries(html: str) -> dict[str, str]:
+    """The list items of an index by their anchors."""
+    return {anchor: item for anchor, item in re.findall(r'<li id="([^"]+)"(.*?)</li>', html, flags=re.S)}
+
+
+def test_every_case_stands_in_the_index_once_with_all_its_pictures(run_maker: RunMaker) -> None:
     html = page_of(run_maker(num_cases=60))
-    assert html.count('<article class="card"') == 48
-    assert "48 of 60 cases: the first in case order, and the 6 best and 6 worst of all 60" in html
-    assert 'id="run1-case-00059"' in html  # the worst one
+    found = entries(html)
+    assert list(found) == [f"run1-case-{index:05d}" for index in range(60)]
+    kinds = re.compile(
+        r'loading="lazy" decoding="async" src="data:[^"]+" width="96" height="96" alt="([^"]+)" data-kind'
+    )
+    assert {tuple(kinds.findall(item)) for item in found.values()} == {("reference: cat", "generated", "true picture")}
+    assert "<summary>All cases <span" in html
+    assert "60 cases, to filter and sort" in html
+    assert html.count("<noscript>") == 1
 
 
-def test_few_cases_are_all_shown(run_maker: RunMaker) -> None:
-    assert "· all 3 cases" in page_of(run_maker(num_cases=3))
+def test_an_entry_holds_what_it_can_be_sorted_and_found_by(run_maker: RunMaker) -> None:
+    html = page_of(run_maker(num_cases=4))
+    options = re.findall(r'<option value="(\d)" data-sign="(-?1)" data-as="(\w+)">([^<]+)<', html)
+    assert options[:4] == [
+        ("0", "-1", "percent", "Attributes right: best first"), ("0", "1", "percent", "Attributes right: worst first"),
+        ("1", "1", "percent", "Leaked from another subject: best first"),
+        ("1", "-1", "percent", "Leaked from another subject: worst first"),
+    ]  # fmt: skip
+    item = entries(html)["run1-case-00003"]
+    assert 'data-subjects="cat-3" data-values="0.25;0.03;1"' in item
+    assert "<small>Attributes 25% · Leakage 3% · Action yes</small>" in item
+
+
+def test_an_entry_says_what_was_not_measured_what_failed_and_what_is_below_the_floor(run_maker: RunMaker) -> None:
+    run = run_maker(num_cases=10)  # the floor of attribute accuracy is 0.23: cases 8 and 9 are below it
+    path = run / "evaluation" / "scores.jsonl"
+    rows = read_jsonl(path)
+    for row in rows[1:]:
+        row["values"]["clip_t"] |= {"status": "not_applicable"}
+    rows[2]["values"]["dino"] = {"value": None, "note": "no <face>", "status": "failed"}
+    write_jsonl(path, rows)
+    (run / "images" / "case-00004-0.png").unlink()
+    html = page_of(run)
+    marks = {anchor[-1]: re.findall(r'data-marks="([^"]*)"', item)[0] for anchor, item in entries(html).items()}
+    assert {key: mark for key, mark in marks.items() if mark} == {
+        "0": "unmeasured", "2": "failed unmeasured", "4": "absent", "8": "below", "9": "below",
+    }  # fmt: skip
+    for text in (
+        *("no picture (1)", "failed (1)", "not measured (2)", "below floor (2)", "below the floor in Attributes"),
+        *("CLIP-T not measured (prompt longer than 77 tokens)", "DINO failed (no &lt;face&gt;)"),
+    ):
+        assert text in html
+    assert "case-00004-0.png: expected" in entries(html)["run1-case-00004"]
 
 
 def test_worst_cases_come_in_the_order_of_the_scores(run_maker: RunMaker) -> None:
@@ -135,7 +177,7 @@ def test_what_a_metric_is_called_and_which_is_best_come_from_the_summary(run_mak
     }
     html = page_of(restated(run_maker(num_cases=6), leakage=facts))  # leakage rises with the number of the case
     assert html[html.index('<dl class="tiles">') :].partition("<dt>")[2].startswith("Harm done</dt>")
-    assert 'title="leakage = 0.05, mean of 1 picture">Harm 0.050</li>' in html
+    assert 'title="leakage = 0.03, mean of 1 picture">Harm 0.030</li>' in html
     worst = html[html.index("Worst cases by harm done") : html.index("Best cases by harm done")]
     assert re.findall(r'href="#run1-case-0000(\d)"', worst) == ["5", "4", "3"]
 
@@ -172,21 +214,23 @@ def test_a_damaged_picture_is_named_and_the_rest_is_shown(run_maker: RunMaker, d
     run = run_maker()
     (run / "images" / "case-00001-0.png").write_bytes(damage)
     html = page_of(run)
-    assert "case-00001-0.png: expected" in html
-    assert html.count("<article") == 3
+    assert "case-00001-0.png: expected" in entries(html)["run1-case-00001"]
+    assert html.count("<article") == 2
+    assert len(entries(html)) == 3
 
 
 def test_more_samples_than_fit_are_counted(run_maker: RunMaker) -> None:
     html = page_of(run_maker(num_cases=1, num_samples=10))
     assert "generated, 8 of 10" in html
-    assert "and 2 more samples" in html
+    assert html.count("and 2 more samples") == 2  # on its card and in the index
 
 
 def test_several_runs_share_one_page(run_maker: RunMaker, tmp_path: Path) -> None:
     page = build_index([run_maker("a"), run_maker("b", evaluated=False)], out=tmp_path / "all.html", title="Both & all")
     html = page.read_text(encoding="utf-8")
     assert "<h1>Both &amp; all</h1>" in html
-    assert html.count("<article") == 6
+    assert html.count("<article") == 4  # the first of each run by turns
+    assert list(entries(html)) == [f"run{run}-case-0000{case}" for run in (1, 2) for case in range(3)]
 
 
 def test_pictures_made_elsewhere_are_shown_from_their_scores(run_maker: RunMaker) -> None:
@@ -305,12 +349,10 @@ def test_command_lines_name_the_folder_as_it_was_typed(run_maker: RunMaker, monk
     assert "likeness report runs/multi</pre>" in page_of(run)  # typed absolute, told from the working folder
 
 
-def test_each_case_stands_on_the_page_once_with_its_references(run_maker: RunMaker) -> None:
+def test_the_first_cases_stand_at_the_top_with_their_references(run_maker: RunMaker) -> None:
     html = page_of(run_maker(num_cases=12))
-    ids = re.findall(r'<article class="card" id="([^"]+)"', html)
-    assert sorted(ids) == [f"run1-case-{index:05d}" for index in range(12)]
     first = html[: html.index("</header>")]
-    assert first.count("<article") == 4
+    assert html.count("<article") == first.count("<article") == 4
     assert first.count('alt="reference: cat"') == 4
     assert "nothing was picked" in first
 

@@ -63,9 +63,11 @@ def demo(
         run = _run_benchmark(out=out, limit=cases, workers=workers, bar=bar)
         tuned = _tune(out, steps=tuning_steps, limit=cases, workers=workers, bar=bar) if tuning_steps else None
     line = f"likeness demo --out {_shown(out)} --cases {cases} --tuning-steps {tuning_steps}"
-    page = build_index([run], out=out / "report.html", title="likeness, the embedded world", compared=tuned, command=line)
+    title = "likeness, the embedded world"
+    page = build_index([run], out=out / "report.html", title=title, compared=tuned, command=line)
     sheet = _write_sheet(run, out=out / "contact_sheet.png")
-    facts = {"report": page, "contact_sheet": sheet, "runs": [run], "tuned_runs": [tuned.folders["after"]] if tuned else []}
+    tuned_runs = [tuned.folders["after"]] if tuned else []
+    facts = {"report": page, "contact_sheet": sheet, "runs": [run], "tuned_runs": tuned_runs}
     answer(facts, text=f"Open {page}\n     {sheet}", as_json=as_json)
 
 

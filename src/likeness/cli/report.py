@@ -28,7 +28,8 @@ def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Run folders; several share one page, and are compared where they are of one benchmark."
+            metavar="RUN...",
+            help="Run folders; several share one page, those of one benchmark are compared.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="The page to write (default: RUN/report.html).")] = None,
@@ -38,7 +39,7 @@ def report(
         bool,
         typer.Option(
             "--single-file",
-            help="All pictures inside the page, at most 160; by default those that take more than 3 MB lie in PAGE_files.",
+            help="At most 160 pictures, all inside; by default more than 3 MB of them go to PAGE_files.",
         ),
     ] = False,
     as_json: Json = False,
@@ -75,7 +76,12 @@ def report(
                 drawing=drawing,
             )
     folder = files_of(page)
-    facts = {"report": page, "runs": runs, "bytes": page.stat().st_size, "pictures": folder if folder.is_dir() else None}
+    facts = {
+        "report": page,
+        "runs": runs,
+        "bytes": page.stat().st_size,
+        "pictures": folder if folder.is_dir() else None,
+    }
     answer(facts, text=f"{page}", as_json=as_json)
 
 
@@ -91,7 +97,7 @@ def _require_different(runs: list[Path]) -> None:
 
 
 def _compared(runs: list[Path], *, page: Path, cases: Path | None) -> tuple[Compared | None, str, list[Path]]:
-    """Runs of one benchmark as `likeness compare` sees them, with the file of their numbers; else a sentence why not."""
+    """Runs of one benchmark as `likeness compare` has them, with the file of the numbers; else a sentence why not."""
     from likeness.core.files import write_json
     from likeness.evaluate.compare import compare_methods, why_not_compared
     from likeness.report import Compared, labels_of, read_run

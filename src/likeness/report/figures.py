@@ -44,7 +44,7 @@ class Captioned(NamedTuple):
 
 
 def inline_picture(path: Path, *, long_side: int) -> PagePicture:
-    """The picture at `path`, never enlarged, as a PNG inside the page; a missing or damaged file is a stated problem."""
+    """The picture at `path`, never enlarged, as a PNG inside the page; a missing or damaged file is a problem."""
     try:
         image = load_image(path)
     except DataError as error:

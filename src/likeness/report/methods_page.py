@@ -91,7 +91,8 @@ class MethodsPart:
     def rule(self) -> str:
         """How the cases to show were picked."""
         apart = sum(each.row is not None for each in self.chosen)
-        rule = f"For each method by turns: a case where it is furthest above {self.found['base']}, and one furthest below."
+        base = self.found["base"]
+        rule = f"For each method by turns: a case where it is furthest above {base}, and one furthest below."
         if apart == len(self.chosen):
             return rule
         return f"{rule[:-1]}; then the first others." if apart else "The first cases in case order; nothing was picked."

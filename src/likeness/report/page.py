@@ -142,7 +142,7 @@ def build_index(
     drawing = drawing or Drawing()
     pictured = [_num_pictured(run, share=len(runs)) if drawing.single_file else len(run.cases) for run in runs]
     uses = [*(part.uses if part else ()), *_uses(runs, pictured, has_hero=part is None)]
-    album = album_of(uses, page=out, single_file=drawing.single_file, workers=drawing.workers, progress=drawing.progress)
+    album = album_of(uses, page=out, **drawing._asdict())
     numbered = enumerate(zip(runs, labels, pictured, strict=True))
     sections = [
         Section(run, index=index, label=label, album=album, num_pictured=number)

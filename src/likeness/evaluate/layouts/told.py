@@ -117,8 +117,8 @@ def pictures_below(folder: Path, told: Told) -> list[Path]:
 
 def _is_own(folder: Path, name: str) -> bool:
     """Whether a subfolder holds no pictures to measure: of a run, or the pictures of a page that lies beside it."""
-    page = name.removesuffix("_files")
-    return name in OWN_FOLDERS or (page != name and any((folder / f"{page}{end}").is_file() for end in (".html", ".htm")))
+    page = folder / f"{name.removesuffix('_files')}.html"
+    return name in OWN_FOLDERS or (name.endswith("_files") and page.is_file())
 
 
 def _is_refused(path: Path, folder: Path, told: Told) -> bool:
