@@ -8,10 +8,12 @@ from typing import Any  # playwright may be absent, so its types are not named
 
 import pytest
 from report_runs import make_run
+from scripts import load_script
 from typer.testing import CliRunner
 
 from likeness.cli import app
 from likeness.core.files import read_jsonl, write_jsonl
+from likeness.report import build_report, files_of
 
 CHROMIUM = "/usr/bin/chromium"
 
@@ -47,7 +49,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, runs in found.items():
         result = CliRunner().invoke(app, ["report", *map(str, runs), "--out", str(made[name])])
         assert result.exit_code == 0, result.output
-    return {**made, "methods": _methods(folder, [before, after])}
+    return {**made, "methods": _methods(folder, [before, after]), "many": _many(folder / "many")}
+
+
+def _many(folder: Path) -> Path:
+    """The page of 200 photographs, which lie beside it."""
+    script = load_script("benchmarks/perf/report.py")
+    script.SIDE = 300
+    page = build_report(script.write_run(folder, count=200, workers=1))
+    assert files_of(page).is_dir()
+    return page
 
 
 def _methods(folder: Path, runs: list[Path]) -> Path:

@@ -1,38 +1,15 @@
 """Pages in a browser, wide and narrow, light and dark: nothing off-screen, links work, no violation, keys suffice."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # playwright may be absent, so its types are not named
 
 import pytest
+from browser_views import NARROW, OFF_SCREEN, WIDE, opened
 
 pytestmark = pytest.mark.browser
-NAMES = ("one", "compared", "several", "methods")
-WIDE, NARROW = (1280, 800), (390, 844)
+NAMES = ("one", "compared", "several", "methods", "many")
 VIEWS = [pytest.param(size, theme, id=f"{size[0]}-{theme}") for size in (WIDE, NARROW) for theme in ("light", "dark")]
-OFF_SCREEN = """() => [...document.querySelectorAll("main *, nav *")].filter((one) => {
-  const box = one.getBoundingClientRect(), inside = one.closest(".links, pre, svg, .scroll > *");
-  return !inside && box.width > 1 && (box.right > innerWidth + 1 || box.left < -1);
-}).map((one) => one.outerHTML.slice(0, 90))"""
 UNFOLD = "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
-
-
-@contextmanager
-def opened(chromium: Any, file: Path, *, size: tuple[int, int] = WIDE, theme: str = "light") -> Generator[Any]:
-    """The page in a view of its own; whatever the console says is an error of the test."""
-    view = chromium.new_page(
-        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce"
-    )
-    said: list[str] = []
-    view.on("console", lambda message: said.append(message.text))
-    view.on("pageerror", lambda error: said.append(str(error)))
-    view.goto(file.as_uri())
-    try:
-        yield view
-    finally:
-        view.close()
-    assert said == []
 
 
 @pytest.mark.parametrize(("size", "theme"), VIEWS)
@@ -65,11 +42,13 @@ def test_links_lead_to_what_is_then_visible_and_pictures_load(chromium: Any, pag
         for link in dict.fromkeys(links):
             assert link.startswith("#"), link
             view.evaluate("(link) => { location.hash = link; }", link)
-            view.wait_for_timeout(20)
-            assert view.locator(f"[id='{link[1:]}']").is_visible(), link
+            view.locator(f"[id='{link[1:]}']").wait_for(state="visible", timeout=5000)
         view.evaluate(UNFOLD)
-        broken = "(all) => all.filter((one) => !one.complete || !one.naturalWidth).length"
-        assert view.eval_on_selector_all("main img", broken) == 0
+        view.evaluate("() => document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
+        view.wait_for_function(
+            "[...document.querySelectorAll('main img')].every((one) => one.complete)", timeout=20_000
+        )
+        assert view.eval_on_selector_all("main img", "(all) => all.filter((one) => !one.naturalWidth).length") == 0
 
 
 @pytest.mark.parametrize(("name", "most"), [("one", 2), ("compared", 4), ("several", 4)])

@@ -35,7 +35,7 @@ FLAGS = {
         "--reference-cfg-scale", "--seed", "--size", "--steps", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
-    "report": ["--cases", "--json", "--out", "--title", "RUN..."],
+    "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],
     "verify": [
         "--device", "--encoder", "--json", "--lora", "--model", "--redraw", "--sample", "--seed", "--tolerance", "RUN",
     ],

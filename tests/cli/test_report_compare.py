@@ -76,7 +76,7 @@ def test_no_heading_stands_on_a_page_twice(run_maker: Maker) -> None:
         assert sorted(ids) == sorted(set(ids))
         if len(runs) > 1:
             assert [text for text in headings if text.startswith("All cases")] == [
-                f"All cases of {run.name} " for run in runs
+                f"All cases in {run.name} " for run in runs
             ]
 
 
