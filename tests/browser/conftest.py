@@ -55,7 +55,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def _many(folder: Path) -> Path:
     """The page of 200 photographs, which lie beside it."""
     script = load_script("benchmarks/perf/report.py")
-    script.SIDE = 300
+    vars(script)["SIDE"] = 300
     page = build_report(script.write_run(folder, count=200, workers=1))
     assert files_of(page).is_dir()
     return page

@@ -81,7 +81,7 @@ def test_page_and_files_hold_the_same_numbers(run_maker: Maker) -> None:
 
 def test_the_same_runs_give_the_same_bytes(run_maker: Maker) -> None:
     runs = [run_maker("plain"), run_maker("up", gain=1.0)]
-    kinds = ("html", "md", "tex", "csv", "json")
+    kinds = ("html", "md", "tex", "csv", "correlations.csv", "json")
     written: list[list[bytes]] = []
     for _ in range(2):
         compare(*runs, "--out", "page.html")

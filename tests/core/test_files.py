@@ -18,6 +18,7 @@ from likeness.core.files import (
     recover_folder,
     remove_stale_temporaries,
     replaced_folder,
+    update_text,
     write_json,
     write_jsonl,
 )
@@ -173,3 +174,17 @@ def test_missing_file_and_folder_are_data_errors(tmp_path: Path) -> None:
 def test_written_json_is_json(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "x.jsonl", [{"a": 1}])
     assert json.loads((tmp_path / "x.jsonl").read_text()) == {"a": 1}
+
+
+def test_an_update_leaves_a_file_alone_that_holds_the_text_already(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "page.html"
+    assert update_text(path, "one ü")
+    os.utime(path, ns=(1, 1))
+    assert not update_text(path, "one ü")
+    assert path.stat().st_mtime_ns == 1
+    assert update_text(path, "two ü")
+    assert path.read_text(encoding="utf-8") == "two ü"
+    with pytest.raises(OutputError):
+        update_text(tmp_path, "a folder")
+    with pytest.raises(DataError, match="Unicode"):
+        update_text(path, "\ud800")

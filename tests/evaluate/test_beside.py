@@ -8,6 +8,7 @@ import pytest
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl, write_jsonl
+from likeness.core.stats.correlation import correlation
 from likeness.evaluate.compare import Wanted, compare_methods
 
 RunMaker = Callable[..., Path]
@@ -39,6 +40,23 @@ def test_correlations_pool_the_pictures_of_all_methods(runs: dict[str, list[Path
     for kind in ("pearson", "spearman", "kendall"):
         assert found[kind] == [[pytest.approx(1), pytest.approx(-1)], [pytest.approx(-1), pytest.approx(1)]]
     assert found["n"] == [[10, 10], [10, 10]]
+    assert found["pearson_ci_low"][0][1] == found["pearson_ci_high"][0][1] == pytest.approx(-1)
+    assert found["pearson_reason"] == [["", ""], ["", ""]]
+
+
+def test_correlations_have_intervals_by_subject_and_prompt(runs: dict[str, list[Path]]) -> None:
+    scores = runs["tuned"][0] / "evaluation" / "scores.jsonl"
+    rows = read_jsonl(scores)
+    for row, value in zip(rows, (0.5, 0.875, 0.125, 0.25, 0.375), strict=True):
+        row["values"]["leakage"]["value"] = value
+    write_jsonl(scores, rows)
+    found = compare_methods(runs)["correlations"]
+    read = [row for name in ("plain", "tuned") for row in read_jsonl(runs[name][0] / "evaluation" / "scores.jsonl")]
+    columns = [[row["values"][key]["value"] for row in read] for key in found["metrics"]]
+    groups, prompts = [frozenset(row["subjects"]) for row in read], [row["prompt"] for row in read]
+    one = correlation(*columns, groups=groups, prompts=prompts)
+    ends = [found[key][1][0] for key in ("pearson", "pearson_ci_low", "pearson_ci_high")]
+    assert ends == pytest.approx([one.value, one.ci_low, one.ci_high])
 
 
 def voted(folder: Path, choices: dict[str, str], *, options: tuple[str, ...] = ("plain", "tuned")) -> Path:

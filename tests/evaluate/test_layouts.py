@@ -81,6 +81,13 @@ def test_patchdpo_has_a_folder_per_subject_and_the_prompt_as_name(tmp_path: Path
     assert "<subject>/<prompt>.png" in reason(found, "loose.png")
 
 
+def test_pictures_of_a_page_that_lies_beside_them_are_no_results(tmp_path: Path) -> None:
+    put(tmp_path, "cat/a cat in the snow.png", "report_files/0f.256.webp", "other_files/0f.256.webp")
+    (tmp_path / "report.html").write_text("a page")
+    found = find_samples(tmp_path, cases=CASES)
+    assert [row.where for row in found.left_out() if "webp" in row.where] == ["other_files/0f.256.webp"]
+
+
 def test_subjects_of_short_rows_go_by_the_folder_of_their_photo(tmp_path: Path) -> None:
     put(tmp_path, "cat/a cat in the snow.png")
     subject = Subject(id="dreambooth/cat/02.jpg", class_name="subject", reference_image=tmp_path / "02.jpg")

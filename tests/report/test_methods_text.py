@@ -4,7 +4,7 @@ import csv
 import io
 from typing import Any
 
-from likeness.report.methods_text import csv_table, latex, markdown, tex
+from likeness.report.methods_text import csv_correlations, csv_table, latex, markdown, tex
 
 LEVEL = {"ci_low": 0.4, "ci_high": 0.6, "n": 8, "n_subjects": 4, "missing": 0, "reason": ""}
 MEANS: list[dict[str, Any]] = [
@@ -77,3 +77,17 @@ def test_csv_has_a_row_per_metric_and_method() -> None:
     assert (none["mean"], none["missing"], none["difference_reason"]) == ("", "8", "nothing")
     assert {row["trainings"] for row in rows} == {"1"}
     assert {row["ceiling"] for row in rows} == {"0.0625"}
+
+
+def test_correlations_have_a_row_per_pair_of_metrics() -> None:
+    matrices: dict[str, Any] = {
+        "metrics": ["x", "y", "z"],
+        **{key: [[1.0, 0.5, None]] * 3 for key in ("pearson", "spearman", "kendall")},
+        **{"n": [[9, 8, 7]] * 3, "pearson_reason": [["", "", "all the same"]] * 3},
+        **{"pearson_ci_low": [[1.0, 0.25, None]] * 3, "pearson_ci_high": [[1.0, 0.75, None]] * 3},
+    }
+    rows = list(csv.DictReader(io.StringIO(csv_correlations({"correlations": matrices}))))
+    assert [(row["metric"], row["other"]) for row in rows] == [("x", "y"), ("x", "z"), ("y", "z")]
+    keys = ("n", "pearson", "pearson_ci_low", "pearson_ci_high", "excludes_zero", "spearman", "pearson_reason")
+    assert [rows[0][key] for key in keys] == ["8", "0.5", "0.25", "0.75", "True", "0.5", ""]
+    assert [rows[1][key] for key in keys] == ["7", "", "", "", "False", "", "all the same"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from likeness.core.errors import OutputError
-from likeness.core.files import read_jsonl
+from likeness.core.files import read_jsonl, write_jsonl
 from likeness.core.images import load_image
 from likeness.report import Drawing, build_index, build_report
 from likeness.report.pictures import INSIDE_BYTES, LARGE, SINGLE_FILE_PICTURES, SMALL, album_of, files_of
@@ -70,7 +70,7 @@ def test_pictures_beside_the_page_have_two_sizes_and_equal_ones_are_kept_once(tm
     shown = [(album[path].uri, album[path].large) for path in (photo, small)]
     sizes = [[opened(uri.replace("%20", " "), tmp_path).size for uri in each if uri] for each in shown]
     assert sizes == [[(SMALL, SMALL // 2), (LARGE, LARGE // 2)], [(100, 50)]]
-    assert len(list(album.folder.iterdir())) == len(album.names) == 3
+    assert len(list((tmp_path / "my page_files").iterdir())) == len(album.names) == 3
     difference = np.asarray(opened(album[photo].large.replace("%20", " "), tmp_path), dtype=float)
     wanted = load_image(photo).resize((LARGE, LARGE // 2), Image.Resampling.LANCZOS)
     assert np.abs(difference - np.asarray(wanted, dtype=float)).mean() < 6  # grey levels, of noise of 8
@@ -143,6 +143,10 @@ def test_several_processes_make_the_same_files(run_maker: RunMaker, tmp_path: Pa
 
 def test_a_single_file_says_how_many_cases_have_their_pictures(run_maker: RunMaker) -> None:
     run = run_maker(num_cases=60)  # of a reference, a result and a true picture
+    cases = read_jsonl(run / "cases.jsonl")
+    for case in cases:
+        case["subjects"][0]["reference_image"] = "references/0.png"  # the same for all
+    write_jsonl(run / "cases.jsonl", cases)
     html = build_report(run, single_file=True).read_text(encoding="utf-8")
     fit = SINGLE_FILE_PICTURES // 3
     assert f"The pictures of the first {fit} of 60 cases are inside this file; drop <code>--single-file</code>" in html

@@ -134,3 +134,22 @@ def test_a_value_is_shown_as_its_facts_say(shown_as: str, value: float, text: st
 
 def test_flatten_names_nested_keys_and_keeps_their_order() -> None:
     assert flatten({"b": {"x": 1, "y": None}, "a": [1, 2]}) == [("b.x", "1"), ("b.y", "none"), ("a", "1, 2")]
+
+
+@pytest.mark.parametrize(
+    ("higher", "floor", "ceiling", "value", "is_below"),
+    [
+        *((True, 0.4, 0.8, 0.3, True), (True, 0.4, 0.8, 0.4, False), (True, 0.4, None, 0.3, True)),
+        *((False, 0.4, 0.1, 0.5, True), (False, 0.4, 0.1, 0.3, False)),
+        *((True, None, 0.8, 0.3, False), (True, 0.8, 0.4, 0.3, False)),  # unknown; the wrong way round
+    ],
+)
+def test_below_the_floor_is_worse_than_it(
+    higher: bool, floor: float | None, ceiling: float | None, value: float, is_below: bool
+) -> None:
+    kinds = {"generated": 0.5, "floor": floor, "ceiling": ceiling}
+    rows = [
+        {**ROW, "row": kind, "mean": mean, "ci_low": None, "ci_high": None, "higher_is_better": higher}
+        for kind, mean in kinds.items()
+    ]
+    assert score_lines(rows, metrics={})[0].is_below_floor(value) is is_below

@@ -147,8 +147,7 @@ def correlation_rows(found: Json) -> list[Json]:
     for a, b in combinations_with_replacement(range(len(metrics)), 2):
         row = {key: matrices[key][a][b] for key in (*kinds, "spearman", "kendall")}
         low, high = row["pearson_ci_low"], row["pearson_ci_high"]
-        known = a != b and low is not None and high is not None
-        excludes_zero = known and (low > 0 or high < 0)
+        excludes_zero = a != b and low is not None and high is not None and (low > 0 or high < 0)
         rows.append({"metric": metrics[a], "other": metrics[b], **row, "excludes_zero": excludes_zero})
     return rows
 

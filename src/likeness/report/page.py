@@ -12,7 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, repeat, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,8 +76,10 @@ class Section:
     def __init__(self, run: Run, *, index: int, label: str, album: Album, num_pictured: int) -> None:
         ranked, metric, sortable = run.ranked_cases, run.ranking_metric, run.sortable
         self.run, self.anchor, self.label, self.num_pictured = run, f"run{index + 1}", label, num_pictured
+        albums = chain(repeat(album, num_pictured), repeat(Album(album.page, {})))  # even where others share a picture
         self.cards = [
-            Card(run, case, anchor=f"{self.anchor}-{case.id}", album=album, sortable=sortable) for case in run.cases
+            Card(run, case, anchor=f"{self.anchor}-{case.id}", album=one, sortable=sortable)
+            for case, one in zip(run.cases, albums, strict=False)
         ]
         extremes = min(NUM_EXTREMES, len(ranked) // 2)
         self.best = [self._place(case, metric) for case in ranked[:extremes]]

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from likeness.core.errors import MeasurementError
-from likeness.core.stats.correlation import Kind, correlation, matrix
+from likeness.core.stats.correlation import Kind, correlation, matrix, pearson_matrix
 
 ORACLES: dict[str, Any] = {
     "pearson": scipy_stats.pearsonr,
@@ -49,3 +49,23 @@ def test_nothing_to_correlate_has_a_reason() -> None:
         correlation([1.0], [1.0, 2.0], groups=[0])
     with pytest.raises(MeasurementError, match="one value per picture"):
         matrix({"x": [1.0], "y": [1.0, 2.0]})
+
+
+def test_a_matrix_with_intervals_is_that_of_each_pair_by_itself() -> None:
+    """Columns with gaps in other rows, a constant one and one with two values, by 9 subjects and 5 prompts."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=45)
+    columns = {"x": x, "y": 0.6 * x + rng.normal(size=45), "gaps": rng.normal(size=45) - x, "same": np.full(45, 0.3)}
+    columns |= {"two": np.where(np.arange(45) < 2, x, np.nan)}
+    columns["gaps"][::4] = np.nan
+    groups, prompts = [k % 9 for k in range(45)], [k // 9 for k in range(45)]
+    found = pearson_matrix(columns, groups=groups, prompts=prompts, num_resamples=200)  # pyright: ignore[reportArgumentType]
+    assert len(found) == 25
+    for (first, second), cell in found.items():
+        one = correlation(columns[first], columns[second], groups=groups, prompts=prompts, num_resamples=200)
+        assert cell[:4] == pytest.approx(one[:4], nan_ok=True)
+        assert cell.reason == one.reason
+    assert found["x", "y"].ci_low > 0 > found["gaps", "x"].ci_high
+    assert "fewer than three" in found["two", "x"].reason
+    with pytest.raises(MeasurementError, match="one value per picture"):
+        pearson_matrix({"x": [1.0]}, groups=[0, 1], prompts=[0, 1])
