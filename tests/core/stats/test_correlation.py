@@ -59,7 +59,8 @@ def test_a_matrix_with_intervals_is_that_of_each_pair_by_itself() -> None:
     columns |= {"two": np.where(np.arange(45) < 2, x, np.nan)}
     columns["gaps"][::4] = np.nan
     groups, prompts = [k % 9 for k in range(45)], [k // 9 for k in range(45)]
-    found = pearson_matrix(columns, groups=groups, prompts=prompts, num_resamples=200)  # pyright: ignore[reportArgumentType]
+    lists = {name: values.tolist() for name, values in columns.items()}
+    found = pearson_matrix(lists, groups=groups, prompts=prompts, num_resamples=200)
     assert len(found) == 25
     for (first, second), cell in found.items():
         one = correlation(columns[first], columns[second], groups=groups, prompts=prompts, num_resamples=200)
