@@ -33,6 +33,8 @@ class Correlation(NamedTuple):
 
 def pearson(x: Column, y: Column) -> float:
     """Product-moment correlation; NaN where one side is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:  # asked first: the mean of many 0.3 is not 0.3
+        return math.nan
     a, b = x - x.mean(), y - y.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return float(np.clip(a @ b / scale, -1, 1)) if scale > 0 else math.nan
@@ -186,9 +188,7 @@ def _pearson_ends(
 
 def _standardised(x: Column) -> Column:
     """Mean 0 and variance 1, which no correlation depends on; a constant becomes 0."""
-    centred = x - x.mean()
-    scale = centred.std()
-    return centred / scale if scale > 0 else centred
+    return np.zeros_like(x) if np.ptp(x) == 0 else (x - x.mean()) / x.std()
 
 
 def _weighted(table: Float[np.ndarray, "n k"], weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, "k k"]:
