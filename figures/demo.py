@@ -31,6 +31,19 @@ def told(stored: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows_of(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per metric of a comparison of "before" and "after"; metrics without a difference are left out."""
+    rows: list[dict[str, Any]] = []
+    for metric in comparison["metrics"]:
+        means = {row["method"]: row["mean"] for row in metric["means"]}
+        (difference,) = metric["differences"]
+        kept = ("mean", "ci_low", "ci_high", "n", "n_subjects", "missing", "reason")
+        if difference["mean"] is not None:
+            row = {"metric": metric["metric"], "label": metric["label"], **means}
+            rows.append({**row, "difference": {key: difference[key] for key in kept}})
+    return rows
+
+
 def main() -> None:
     """Runs the demo, prints its table; with --write also docs/demo.json and the README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,9 +58,7 @@ def main() -> None:
         command = [sys.executable, "-m", "likeness", "demo", "--out", str(options.out), *sizes]
         subprocess.run(command, check=True, cwd=ROOT)
         comparison = read_json(options.out / f"tuned-{options.tuning_steps}" / "comparison.json")
-        kept = ("metric", "label", "before", "after", "difference")
-        rows = [{key: row[key] for key in kept} for row in comparison["rows"]]
-        stored = {"command": f"likeness demo --out demo {' '.join(sizes)}", "rows": rows}
+        stored = {"command": f"likeness demo --out demo {' '.join(sizes)}", "rows": rows_of(comparison)}
         print(told(stored))
         if not options.write:
             return

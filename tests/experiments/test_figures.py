@@ -153,3 +153,19 @@ def test_the_stored_pages_are_filled_from_the_stored_numbers(tmp_path: Path) -> 
     assert page.read_text() == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb\n"
     with pytest.raises(ValueError, match="expected the marks of y once, got 0 and 0"):
         blocks.fill_block(page, "y", "")
+
+
+def test_the_rows_of_the_demo_are_those_of_its_comparison() -> None:
+    demo: Any = load_script("figures/demo.py")
+    ends = {"ci_low": 0.125, "ci_high": 0.375, "n": 4, "n_subjects": 4, "missing": 0, "reason": ""}
+    means = [{"method": "before", "mean": 0.5}, {"method": "after", "mean": 0.75}]
+    metric = {
+        "metric": "dino",
+        "label": "DINO",
+        "means": means,
+        "differences": [{"method": "after", "mean": 0.25} | ends],
+    }
+    nothing = {**metric, "differences": [{"method": "after", "mean": None} | ends]}
+    (row,) = demo.rows_of({"metrics": [metric, nothing]})
+    assert row == {"metric": "dino", "label": "DINO", "before": 0.5, "after": 0.75, "difference": {"mean": 0.25} | ends}
+    assert "| DINO | 0.500 | 0.750 | +0.250 | +0.125 to +0.375 |" in demo.told({"rows": [row]})
