@@ -51,7 +51,7 @@ def test_report_prints_the_page_or_json(run_folder: Path) -> None:
 
 
 def test_report_of_several_runs_needs_a_page_to_write(run_folder: Path) -> None:
-    result = runner.invoke(app, ["report", str(run_folder), str(run_folder)])
+    result = runner.invoke(app, ["report", str(run_folder), str(run_folder.parent / "another")])
     assert result.exit_code == 2
     assert "add --out PAGE.html" in result.stderr
 

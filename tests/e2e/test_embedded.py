@@ -103,7 +103,7 @@ def test_generate_evaluate_report(tmp_path: Path) -> None:
     photos = {photo for case in read_jsonl(run / "cases.jsonl") for s in case["subjects"] for photo in s["photos"]}
     assert set(contents(run)) == {
         *("run.json", "cases.jsonl", "manifest.jsonl", "commands.json", "report.html"),
-        *(f"evaluation/{name}" for name in ("scores.jsonl", "bounds.jsonl", "summary.json")),
+        *(f"evaluation/{name}" for name in ("scores.jsonl", "scores.parquet", "bounds.jsonl", "summary.json")),
         *(row["image"] for row in rows),
         *(f"truth/{row['case_id']}.png" for row in rows),
         *photos,

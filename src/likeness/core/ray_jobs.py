@@ -131,6 +131,9 @@ class _Actors(Crew):
         self._orders: Any = None
         self._workers: list[_Worker] = []
         self._waiting: deque[int] = deque()
+        self._suspects: set[int] = set()
+        """Jobs that a dead worker had in hand, perhaps done but not answered: each is given to a worker alone, so that
+        the next death tells whose it was."""
         self._deaths: dict[int, int] = {}
         self._failed_starts = 0
 
@@ -167,6 +170,7 @@ class _Actors(Crew):
             return self._lost(worker, error)
         if worker.is_ready:
             _, number = worker.tasks.popleft()
+            self._suspects.discard(number)
             self.answers[number] = self._bytes.loads(told)
         else:
             worker.is_ready, self._failed_starts = True, 0
@@ -187,6 +191,7 @@ class _Actors(Crew):
             if self._deaths[first] >= MOST_DEATHS:
                 self.answers[first] = self._given_up(first, error), None
                 del numbers[0]
+        self._suspects |= {*numbers}
         self._waiting.extendleft(reversed(numbers))
 
     def _given_up(self, number: int, error: Exception) -> LikenessError:
@@ -201,12 +206,18 @@ class _Actors(Crew):
         for number in free[: max(0, len(self.jobs) - len(self.answers) - len(taken))]:
             self._workers.append(self._start(number))
         while self._waiting:
-            idle = [w for w in self._workers if w.is_ready and len(w.tasks) < self.plan.ahead]
+            is_alone = self._waiting[0] in self._suspects
+            idle = [worker for worker in self._workers if self._has_room(worker, is_alone=is_alone)]
             if not idle:
                 return
             worker = min(idle, key=lambda worker: len(worker.tasks))
             number = self._waiting.popleft()
             worker.tasks.append((worker.actor.do.remote(self._bytes.dumps(self.jobs[number])), number))
+
+    def _has_room(self, worker: _Worker, *, is_alone: bool) -> bool:
+        if not worker.is_ready or any(number in self._suspects for _, number in worker.tasks):
+            return False
+        return not worker.tasks if is_alone else len(worker.tasks) < self.plan.ahead
 
     def _start(self, number: int) -> _Worker:
         if self._orders is None:

@@ -9,10 +9,14 @@ from likeness.core.fetched import copied_folder, fetched_folder
 from likeness.core.published import Published
 from likeness.encoders import ENCODERS
 from likeness.encoders.faces import PACKS, PACKS_FOLDER
-from likeness.encoders.fetchable import BERT, CLIP_L14, FETCHABLE
+from likeness.encoders.fetchable import BERT, CLIP_L14, DINO_B16, FETCHABLE
 
 SNAPSHOT = ("*.safetensors", "*.json", "*.txt", "*.model")
-BASES = {"clip_l14": (CLIP_L14, "MIT", False), "bert": (BERT, "Apache-2.0", True)}
+BASES = {
+    "clip_l14": (CLIP_L14, "MIT", False),
+    "bert": (BERT, "Apache-2.0", True),
+    "dino_b16": (DINO_B16, "Apache-2.0", False),
+}
 """What converted files are completed with: hub id, licence, and whether no weights of it are needed."""
 UNPINNED = "the revision is not pinned"
 
@@ -88,8 +92,8 @@ def _packaged(spec: str, users: list[str]) -> Published:
 
 
 def _by_hand() -> dict[str, Published]:
-    """What no program fetches: packs of ONNX files by their folder, and DreamSim, which must be merged first."""
-    packs = {
+    """What no program fetches: packs of ONNX files by their folder."""
+    return {
         name: Published(
             "faces and whose they are, ONNX",
             "hand",
@@ -101,14 +105,3 @@ def _by_hand() -> dict[str, Published]:
         )
         for name, pack in PACKS.items()
     }
-    facts = ENCODERS["dreamsim"]
-    dreamsim = Published(
-        facts.reads,
-        "hand",
-        "the releases of DreamSim's repository, ensemble, with its adapters merged (docs/metrics/perceptual.md)",
-        ("dino/", "clip/", "open_clip/"),
-        "--metric dreamsim",
-        facts.licence,
-        "any folder, named by --encoder dreamsim=FOLDER",
-    )
-    return {**packs, "dreamsim": dreamsim}

@@ -50,7 +50,7 @@ def make_pictures(
 def _load(plan: Plan, worker: int) -> Callable[[PictureJob], Outcome]:
     """The maker, on a CUDA device of the worker's own where there are several. Raises: DataError for files unseen."""
     spec = plan.maker
-    for path in (plan.folder / "run.json", spec.folder, *spec.loras):
+    for path in (plan.folder, spec.folder, *spec.loras):
         require_shared(path)
     if spec.device == "cuda":
         import torch
