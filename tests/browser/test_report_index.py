@@ -58,7 +58,7 @@ def test_cases_are_turned_by_pages_and_sorted_by_a_metric(
             view.get_by_label("Sort").select_option(label=f"Prompt fidelity (CLIP-T): {label} first")
             wanted = sorted(values, key=lambda case, sign=sign: sign * float(f"{values[case]:.6g}"))
             assert ids(cells) == wanted[:PER_PAGE]
-        assert cells.first.locator("small").first.inner_text() == f"{min(values.values()):.3f}"
+        assert cells.first.locator("small").first.text_content() == f"{min(values.values()):.3f}"
 
 
 def test_cases_are_found_by_words_and_by_what_is_wrong_with_them(
