@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
 from likeness.backbones.flux.tokens import draw_time
 from likeness.backbones.flux.watch import layer_names
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora import add_changes
-from likeness.backbones.lora_file import LoraFile
+from likeness.backbones.lora import add_changes, add_loras, layer_shapes
+from likeness.backbones.lora_file import Find, LoraFile, read_lora
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.files import read_json
+from likeness.core.weights import resolve_weights
 
 
+@runtime_checkable
 class FlowSettings(Protocol):
     """What the sampler needs of a folder's settings: px of a side, and denoising steps."""
 
@@ -39,6 +41,7 @@ class FlowSettings(Protocol):
     def default_steps(self) -> int: ...
 
 
+@runtime_checkable
 class FlowParts(Protocol):
     """What the sampler needs of a folder's parts."""
 
@@ -75,6 +78,7 @@ def require_one_shape(references: Sequence[Sequence[Tensor]]) -> None:
 
 class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
     """Rectified flow: x_t = (1 - t) x0 + t eps, velocity eps - x0. The network is a transformer of the FLUX family.
+
     Source: Liu et al., "Flow straight and fast" (arXiv:2209.03003, equation 1).
     """
 
@@ -86,6 +90,28 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
     settings: SettingsT
 
     # what a subclass gives ---------------------------------------------------------------------------------------
+
+    def __init__(self, parts: PartsT) -> None:
+        """The backbone of the parts, which it keeps."""
+        self.parts = parts
+
+    @classmethod
+    @abstractmethod
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> PartsT:
+        """All parts of the folder, frozen. Raises: WeightsError."""
+        ...
+
+    @classmethod
+    @abstractmethod
+    def empty_network(cls, folder: Path) -> Any:
+        """The transformer of the folder without its weights. Raises: WeightsError."""
+        ...
+
+    @classmethod
+    @abstractmethod
+    def names(cls, layers: Mapping[str, object]) -> Find:
+        """What the names in LoRA files mean on a network with `layers`."""
+        ...
 
     @abstractmethod
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
@@ -115,20 +141,38 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         return tuple(layer_names(read_json(folder / "transformer" / "config.json")))
 
     @classmethod
-    @abstractmethod
-    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA."""
-        ...
+    def load(
+        cls,
+        spec: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        loras: Sequence[str | Path] = (),
+    ) -> Self:
+        """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
+
+        Raises: WeightsError listing missing parts or naming the damaged file.
+        """
+        backbone = cls(cls.load_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
+        add_loras(backbone, loras)
+        return backbone
 
     @classmethod
-    @abstractmethod
-    def lora_for(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the network."""
-        ...
+    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
+        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA.
+
+        Raises: WeightsError when it does not fit in full, or changes no layer.
+        """
+        return cls._read_lora(cls.empty_network(folder), spec)
+
+    @classmethod
+    def _read_lora(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
+        layers = layer_shapes(network)
+        return read_lora(spec, layers=layers, find=cls.names(layers))
 
     def add_lora(self, spec: str | Path, *, name: str) -> None:
         """The transformer carries the LoRA as the frozen, active adapter `name`; docs/loras.md lists the layouts."""
-        add_changes(self.network, self.lora_for(self.network, spec).changes, name=name)
+        add_changes(self.network, self._read_lora(self.network, spec).changes, name=name)
 
     @property
     def device(self) -> torch.device:

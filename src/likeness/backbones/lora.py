@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors.torch import save
@@ -25,7 +25,7 @@ from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import atomic_write_bytes, canonical_json
 
 if TYPE_CHECKING:
-    from likeness.backbones.base import Backbone, BackboneFacts
+    from likeness.backbones.base import BackboneFacts
     from likeness.backbones.lora_file import Change
 
 __all__ = [
@@ -45,6 +45,20 @@ FILE_NAME = "pytorch_lora_weights.safetensors"
 
 _OURS = "likeness."
 _Number = TypeVar("_Number", int, float)
+
+
+@runtime_checkable
+class TakesLoras(Protocol):
+    """What of a backbone a LoRA needs."""
+
+    @property
+    def network(self) -> Any:
+        """The part that carries it."""
+        ...
+
+    def add_lora(self, spec: str | Path, *, name: str) -> None:
+        """The network carries the LoRA as the frozen adapter `name`. Raises: WeightsError."""
+        ...
 
 
 # Any, here and below: diffusers and peft give a network these methods and attributes at run time
@@ -220,7 +234,7 @@ def _peft_settings(config: Any, *, prefix: str) -> str:
     return json.dumps({f"{prefix}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
 
 
-def add_loras(backbone: Backbone[Any], specs: Sequence[Path | str]) -> None:
+def add_loras(backbone: TakesLoras, specs: Sequence[Path | str]) -> None:
     """The network carries every LoRA of `specs`, frozen and active: their changes add up, in any order.
 
     The first is the adapter "uno", the others "lora_2", "lora_3" ... Raises: WeightsError naming the file that does
@@ -234,7 +248,7 @@ def add_loras(backbone: Backbone[Any], specs: Sequence[Path | str]) -> None:
         _activate(backbone.network, names)
 
 
-def load_adapter(backbone: Backbone[Any], path: Path | str, *, name: str = "focus", trainable: bool = False) -> None:
+def load_adapter(backbone: TakesLoras, path: Path | str, *, name: str = "focus", trainable: bool = False) -> None:
     """The network carries the saved adapter as `name`, active beside those there before, frozen by default.
 
     Raises: WeightsError when the file does not fit this network.

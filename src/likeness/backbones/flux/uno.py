@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -42,12 +42,10 @@ from likeness.backbones.flux.tokens import (
 )
 from likeness.backbones.flux.watch import watching
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora import add_loras, layer_shapes
-from likeness.backbones.lora_file import LoraFile, read_lora
+from likeness.backbones.lora_file import Find
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference
-from likeness.core.weights import resolve_weights
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
 _SHIFT_NAMES = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
@@ -59,7 +57,7 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     time_laws: ClassVar[tuple[str, ...]] = TIME_LAWS
 
     def __init__(self, parts: FluxParts) -> None:
-        self.parts = parts
+        super().__init__(parts)
         self.settings = parts.settings
         self.network = parts.transformer
         self.facts = BackboneFacts(
@@ -74,32 +72,19 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         self._ids: dict[tuple[TokenGrid, ...], Tensor] = {}
 
     @classmethod
-    def load(
-        cls,
-        spec: str | Path,
-        *,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        loras: Sequence[str | Path] = (),
-    ) -> Self:
-        """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
-
-        Raises: WeightsError listing missing parts or naming the damaged file.
-        """
-        backbone = cls(load_flux_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
-        add_loras(backbone, loras)
-        return backbone
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
+        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
+        return load_flux_parts(folder, device=device, dtype=dtype)
 
     @classmethod
-    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA."""
-        return cls.lora_for(empty_transformer(folder), spec)
+    def empty_network(cls, folder: Path) -> Any:
+        """The transformer of the folder without its weights. Raises: WeightsError."""
+        return empty_transformer(folder)
 
     @classmethod
-    def lora_for(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the network, by the names of diffusers, FLUX's own code or x-labs."""
-        layers = layer_shapes(network)
-        return read_lora(spec, layers=layers, find=flux_names(layers))
+    def names(cls, layers: Mapping[str, object]) -> Find:
+        """Names of diffusers, of the model's own code and, for FLUX.1, of x-labs."""
+        return flux_names(layers)
 
     # text ------------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -40,12 +40,10 @@ from likeness.backbones.flux2.tokens import (
     unpack,
 )
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora import add_loras, layer_shapes
-from likeness.backbones.lora_file import LoraFile, read_lora
+from likeness.backbones.lora_file import Find
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_area
-from likeness.core.weights import resolve_weights
 
 MAX_REFERENCES = 4  # Black Forest Labs' table for klein
 
@@ -79,7 +77,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     time_laws: ClassVar[tuple[str, ...]] = ("logit_normal", "uniform")
 
     def __init__(self, parts: KleinParts) -> None:
-        self.parts = parts
+        super().__init__(parts)
         self.settings = parts.settings
         self.network = parts.transformer
         self.facts = BackboneFacts(
@@ -93,32 +91,19 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         )
 
     @classmethod
-    def load(
-        cls,
-        spec: str | Path,
-        *,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        loras: Sequence[str | Path] = (),
-    ) -> Self:
-        """The frozen backbone of a folder or a hub id, with adapters that all act.
-
-        Raises: WeightsError listing missing parts or naming the damaged file.
-        """
-        backbone = cls(load_klein_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
-        add_loras(backbone, loras)
-        return backbone
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> KleinParts:
+        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
+        return load_klein_parts(folder, device=device, dtype=dtype)
 
     @classmethod
-    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA."""
-        return cls.lora_for(empty_transformer(folder), spec)
+    def empty_network(cls, folder: Path) -> Any:
+        """The transformer of the folder without its weights. Raises: WeightsError."""
+        return empty_transformer(folder)
 
     @classmethod
-    def lora_for(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the network, by the names of diffusers or of FLUX.2's own code."""
-        layers = layer_shapes(network)
-        return read_lora(spec, layers=layers, find=flux2_names(layers))
+    def names(cls, layers: Mapping[str, object]) -> Find:
+        """Names of diffusers, of the model's own code and, for FLUX.1, of x-labs."""
+        return flux2_names(layers)
 
     # text ------------------------------------------------------------------------------------------------------------
 
