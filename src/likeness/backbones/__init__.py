@@ -33,4 +33,10 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.flux2.options:KleinOptions",
         summary="FLUX.2 klein, base or step-distilled, which takes references natively",
     ),
+    "sdxl_ip_adapter": BackboneEntry(
+        load="likeness.backbones.sdxl.ip_adapter:SdxlIpAdapter",
+        pipeline="StableDiffusionXLPipeline",
+        options="likeness.backbones.sdxl.options:SdxlOptions",
+        summary="Stable Diffusion XL with IP-Adapter-Plus, which turns references into image tokens",
+    ),
 }

@@ -28,7 +28,8 @@ class FieldCollector:
     Serves one forward pass. Only the first `num_rows` rows are looked at: put the preferred pictures there. Each
     reference is the mean of its tokens inside `reference_masks[i]` (num_rows, Li); an empty mask means all of them.
     `layers` (a regular expression for the whole name) chooses layers; `center` subtracts the mean target token first;
-    `features` are what it asks the backbone to show.
+    `features` are what it asks the backbone to show. Scores lie on `grid` (rows, columns): those of a layer on another
+    grid, as a U-Net has them, are resized bilinearly; None stands for the grid that all layers share.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 2-3.
     Differs: cosine, where Eq. 2 prints a division by the squared norm; its figure labels the step as cosine.
     Raises: DataError, ConfigError for masks or a pattern that cannot be used.
@@ -42,6 +43,7 @@ class FieldCollector:
         center: bool = False,
         layers: str | None = None,
         features: str = "attention_input",
+        grid: tuple[int, int] | None = None,
     ) -> None:
         rows = {mask.shape[0] for mask in reference_masks}
         if rows != {num_rows}:
@@ -49,7 +51,7 @@ class FieldCollector:
             raise DataError(f"FieldCollector: expected one mask of {num_rows} rows per reference, got {got}; add them.")
         self.num_rows, self.features, self.detached = num_rows, features, True
         self._weights = [_mean_weights(mask) for mask in reference_masks]
-        self._center = center
+        self._center, self._grid = center, grid
         try:
             self._pattern = None if layers is None else re.compile(layers)
         except re.error as error:
@@ -65,9 +67,9 @@ class FieldCollector:
 
     @torch.no_grad()
     def __call__(
-        self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], _grid: tuple[int, int], /
+        self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], grid: tuple[int, int], /
     ) -> None:
-        """Add one layer: target (B, L, D) and per reference (B, Li, D), B >= num_rows.
+        """Add one layer: target (B, L, D), which lies on `grid`, and per reference (B, Li, D), B >= num_rows.
 
         Raises: DataError when tokens and masks disagree; MeasurementError for a layer that was seen before.
         """
@@ -80,7 +82,7 @@ class FieldCollector:
             raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
         self._seen.add(layer)
         with torch.autocast(target_tokens.device.type, enabled=False):  # bf16 scores would tie
-            cosines = self._cosines(target_tokens, reference_tokens)
+            cosines = self._resized(self._cosines(target_tokens, reference_tokens), tuple(grid))
         self._sum = cosines if self._sum is None else self._sum.add_(cosines)
 
     def _cosines(self, target_tokens: Tensor, reference_tokens: Sequence[Tensor]) -> Float[Tensor, "B R L"]:
@@ -93,6 +95,12 @@ class FieldCollector:
             target, pooled = target - mean, pooled - mean
         lengths = torch.linalg.vector_norm(target, dim=-1)[:, None].clamp_min(_EPS)
         return functional.normalize(pooled, dim=-1, eps=_EPS) @ target.mT / lengths
+
+    def _resized(self, scores: Float[Tensor, "B R l"], grid: tuple[int, ...]) -> Float[Tensor, "B R L"]:
+        if self._grid is None or grid == self._grid:
+            return scores
+        picture = scores.unflatten(2, grid)
+        return functional.interpolate(picture, self._grid, mode="bilinear", align_corners=False).flatten(2)
 
     def scores(self) -> Float[Tensor, "B R L"]:
         """Mean cosine of every target token (of the first `num_rows` rows) with every reference, without gradient.

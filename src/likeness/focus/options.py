@@ -11,7 +11,8 @@ from likeness.focus.fusion import Mode
 
 
 class FocusOptions(Spec):
-    """`features` and `layers` (a pattern for whole names; None: all) choose what the attention field is read from.
+    """`features` (None: the backbone's usual ones) and `layers` (a pattern for whole names; None: all) choose what the
+    attention field is read from.
 
     `source` is the pass that is watched. The weight map enters the error to the `weight_power`.
     """
@@ -19,7 +20,7 @@ class FocusOptions(Spec):
     mode: Mode = "full"
     tau: float = Field(default=0.1, ge=0, le=1)
     gamma: float = Field(default=0.3, ge=0, le=1)
-    features: str = "attention_input"
+    features: str | None = None
     layers: str | None = None
     center: bool = False
     per_subject: bool = True

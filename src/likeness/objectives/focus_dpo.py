@@ -15,7 +15,6 @@ from likeness.objectives.pair import (
     alignment,
     pair_errors,
     preference_loss,
-    time_weight,
 )
 
 
@@ -23,9 +22,8 @@ def focus_dpo_loss(
     predictions: PairPredictions,
     focus: Float[Tensor, "B L"],
     *,
-    t: Float[Tensor, " B"],
     beta: float,
-    weighting: str = "uniform",
+    weight: Float[Tensor, " B"] | float = 1.0,
     reduction: str = "mean",
     weight_power: int = 2,
     rejected_scale: Float[Tensor, " B"] | None = None,
@@ -39,7 +37,6 @@ def focus_dpo_loss(
     Source: FocusDPO (arXiv:2509.01181) Eq. 10.
     """
     errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
-    weight = time_weight(t, weighting)
     return preference_loss(errors, beta=beta, weight=weight, rejected_scale=rejected_scale, utility=utility, clip=clip)
 
 
@@ -56,8 +53,8 @@ class FocusDpo(PreferenceOptions):
         """`focus_dpo_loss` of every pair. Raises: DataError without a focus map."""
         if seen.focus is None:
             raise DataError("FocusDPO: expected a focus map, got none; watch the forward pass.")
-        options = self.model_dump(include={"beta", "weighting", "reduction", "utility", "clip"})
+        options = self.model_dump(include={"beta", "reduction", "utility", "clip"})
         power = self.focus.weight_power
         found = alignment(seen.predictions, seen.focus, weight_power=power)
-        options |= {"t": seen.t, "weight_power": power, "rejected_scale": self.scale(found)}
+        options |= {"weight": seen.weight, "weight_power": power, "rejected_scale": self.scale(found)}
         return self.pair_loss(focus_dpo_loss(seen.predictions, seen.focus, **options), found, seen)
