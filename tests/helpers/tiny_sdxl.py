@@ -26,10 +26,10 @@ CORPUS = ["A cat is hugging a duck in the snow.", "a cat hugs a dog", "a red fox
 SETTINGS: dict[str, Any] = {"size": 64, "default_steps": 2, "default_cfg_scale": 2.0}
 ADAPTER = "ip-adapter-plus_sdxl_vit-h.safetensors"
 UNET: dict[str, Any] = {
-    "block_out_channels": (32, 32, 64), "layers_per_block": 2, "transformer_layers_per_block": (1, 1, 2),
+    "block_out_channels": (16, 32, 32), "layers_per_block": 1, "transformer_layers_per_block": (1, 1, 2),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": (2, 2, 4), "cross_attention_dim": 64, "use_linear_projection": True, "norm_num_groups": 8,
+    "attention_head_dim": (1, 2, 2), "cross_attention_dim": 64, "use_linear_projection": True, "norm_num_groups": 8,
     "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
     "projection_class_embeddings_input_dim": 6 * 8 + 32, "sample_size": 8,
 }  # fmt: skip

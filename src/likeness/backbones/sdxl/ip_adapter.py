@@ -286,7 +286,8 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         """Clean latents by the folder's scheduler from noise of variance 1. None: the settings' number of steps."""
         scheduler: Any = type(self.parts.scheduler).from_config(self.parts.scheduler.config)
         scheduler.set_timesteps(self.settings.default_steps if steps is None else steps, device=self.device)
-        scheduler.set_begin_index(0)
+        if hasattr(scheduler, "set_begin_index"):  # DDIM's needs none
+            scheduler.set_begin_index(0)
         x = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(x, timestep)

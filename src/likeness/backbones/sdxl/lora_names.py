@@ -1,6 +1,8 @@
 """What the names in an SDXL LoRA mean: those of diffusers, and those of SDXL's own code, dotted or flattened by kohya.
 
 There a block is numbered across all levels: input_blocks 1, 2 are the first level's, 3 its downsampling, and so on.
+Also read is "attn2.to_k_ip.0" for "attn2.processor.to_k_ip.0": diffusers' `save_lora_weights` leaves the word out, and
+its own loader then leaves the matrices out.
 Source: diffusers' scripts/convert_original_stable_diffusion_to_diffusers.py; kohya's sdxl names.
 """
 
@@ -22,7 +24,9 @@ def sdxl_names(layers: Mapping[str, object]) -> Find:
     """What names mean on a U-Net with `layers`, also with "_" for every "."."""
     depth = len({layer.split(".")[3] for layer in layers if layer.startswith("down_blocks.0.resnets.")})
     original = {_original(layer, depth=depth): Target(layer) for layer in layers}
-    return found_by(layers, whole=_WHOLE, stacks=(), last={name: target for name, target in original.items() if name})
+    shortened = {layer.replace(".processor.", "."): Target(layer) for layer in layers if ".processor." in layer}
+    named = {name: target for name, target in (original | shortened).items() if name}
+    return found_by(layers, whole=_WHOLE, stacks=(), last=named)
 
 
 def _original(layer: str, *, depth: int) -> str:
