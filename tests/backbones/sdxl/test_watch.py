@@ -147,7 +147,7 @@ def test_a_watch_changes_no_bit_and_follows_its_gradient(sdxl: SdxlIpAdapter, co
 
 
 def test_other_features_are_refused(sdxl: SdxlIpAdapter, condition: Any) -> None:
-    with pytest.raises(ConfigError, match="expected one of query, attention_input, .*, got 'key'"):
+    with pytest.raises(ConfigError, match=r"expected one of query, attention_input, .*, got 'key'"):
         sdxl.predict(latents(), torch.tensor(0.5), condition, Seeing("key"))
 
 
