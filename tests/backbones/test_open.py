@@ -44,10 +44,10 @@ def test_the_table_names_what_there_is(tiny_folder: Path) -> None:
             None,
             r"folder: expected a diffusers FluxPipeline or .* folder, got one without model_index\.json; download it",
         ),
-        ("[]", "expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got one that names no pipeline"),
+        ("[]", "expected a diffusers FluxPipeline or .* folder, got one that names no pipeline"),
         (
             '{"_class_name": "WanPipeline"}',
-            "expected a diffusers FluxPipeline or Flux2KleinPipeline folder, got WanPipeline; name another",
+            "or Flux2KleinPipeline or StableDiffusionXLPipeline folder, got WanPipeline; name another",
         ),
     ],
 )
@@ -70,8 +70,8 @@ def test_a_damaged_index_is_named(tiny_folder: Path, tmp_path: Path) -> None:
 def test_no_class_is_found_by_chance(tiny_folder: Path, tmp_path: Path) -> None:
     """The index decides, not what else lies in the folder."""
     copy = shutil.copytree(tiny_folder, tmp_path / "copy")
-    (copy / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
-    with pytest.raises(WeightsError, match="got StableDiffusionXLPipeline"):
+    (copy / "model_index.json").write_text(json.dumps({"_class_name": "KolorsPipeline"}))
+    with pytest.raises(WeightsError, match="got KolorsPipeline"):
         open_backbone(copy, device="cpu")
 
 
@@ -154,7 +154,5 @@ def test_an_option_of_another_kind_is_refused(toy: Path) -> None:
 
 def test_a_kind_is_listed_where_a_folder_is_none(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(
-        WeightsError, match="expected a diffusers FluxPipeline or Flux2KleinPipeline or ToyPipeline folder"
-    ):
+    with pytest.raises(WeightsError, match="expected a diffusers FluxPipeline or .* or ToyPipeline folder"):
         kind_of(tmp_path / "other")

@@ -103,7 +103,7 @@ def build_tiny_sdxl(
     """The folder; `unet` and `vae` change numbers of a part."""
     tokenizer = clip_tokenizer(CORPUS, max_length=24)
     text = _text_config(tokenizer)
-    vision = CLIPVisionConfig(image_size=32, patch_size=8, **{**_CLIP, "hidden_size": IMAGE_WIDTH})
+    vision: dict[str, Any] = {**_CLIP, "hidden_size": IMAGE_WIDTH, "image_size": 32, "patch_size": 8}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = UNet2DConditionModel(**{**UNET, **(unet or {})})
@@ -118,7 +118,7 @@ def build_tiny_sdxl(
             scheduler=scheduler or EulerDiscreteScheduler(**SCHEDULER),
             add_watermarker=False,
         )
-        images = CLIPVisionModelWithProjection(vision)
+        images = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision))
     pipeline.save_pretrained(folder)
     images.save_pretrained(folder / "image_encoder")
     (folder / "ip_adapter").mkdir()

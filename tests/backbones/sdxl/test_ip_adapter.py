@@ -23,6 +23,8 @@ from likeness.core.files import write_json
 
 PROMPT = "A cat is hugging a duck."
 HEIGHT, WIDTH, STEPS = 48, 64, 3
+BETWEEN: dict[str, Any] = {**SCHEDULER, "timestep_spacing": "linspace"}
+"""Euler's times then lie between training steps."""
 
 
 def picture(seed: int, *, width: int = 40, height: int = 40) -> Image.Image:
@@ -114,7 +116,7 @@ def test_averaged_tokens_equal_the_stock_network_fed_by_hand(sdxl: SdxlIpAdapter
 @pytest.mark.parametrize(
     "scheduler",
     [DDIMScheduler(**SCHEDULER, clip_sample=False), DPMSolverMultistepScheduler(**SCHEDULER),
-     EulerDiscreteScheduler(**{**SCHEDULER, "timestep_spacing": "linspace"})],
+     EulerDiscreteScheduler(**BETWEEN)],
     ids=["ddim", "dpm", "euler between steps"],
 )  # fmt: skip
 def test_the_folders_scheduler_draws(scheduler: Any, sdxl: SdxlIpAdapter, stock: Any) -> None:
@@ -203,7 +205,7 @@ def test_a_prediction_is_that_of_the_training_step(sdxl: SdxlIpAdapter, plain: A
 
 
 def test_noise_is_ddpms(sdxl: SdxlIpAdapter) -> None:
-    training = DDPMScheduler(**SCHEDULER)
+    training: Any = DDPMScheduler(**SCHEDULER)  # its annotations want a class for integer tensors
     x0, eps = torch.randn(2, 4, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     steps = torch.tensor([0, 1, 500, 999])
     x_t = sdxl.noise(x0, eps, (steps + 0.5) / 1000)

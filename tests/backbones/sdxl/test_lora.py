@@ -17,6 +17,7 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scripts import ROOT
 from stock_sdxl import add_stock_adapter, stock_pipeline
 from tiny_sdxl import build_tiny_sdxl
 from torch import Tensor
@@ -156,3 +157,19 @@ def test_a_lora_of_flux_is_refused_by_name(sdxl_folder: Path, tmp_path: Path) ->
     save_file({f"{name}.lora_A.weight": torch.ones(1, 64), f"{name}.lora_B.weight": torch.ones(64, 1)}, file)
     with pytest.raises(WeightsError, match=r"layers it does not have, first .*single_transformer_blocks"):
         SdxlIpAdapter.read_lora(sdxl_folder, file)
+
+
+def test_the_pages_conversion_for_comfyui_keeps_all_but_the_image_attention(
+    tuned: tuple[SdxlIpAdapter, Path], sdxl_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, file = tuned
+    page = (ROOT / "docs" / "backbones" / "sdxl-ip-adapter.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("runs/sdxl/lora/pytorch_lora_weights.safetensors", str(file)), {})
+    ours, theirs = (SdxlIpAdapter.read_lora(sdxl_folder, each).changes for each in (file, Path("comfyui.safetensors")))
+    assert ours.keys() - theirs.keys() == {layer for layer in ours if ".processor." in layer}
+    for layer, change in theirs.items():
+        assert torch.equal(change.up, ours[layer].up)
+        assert torch.equal(change.down, ours[layer].down)
+        assert change.alpha == ours[layer].alpha == 2.0
