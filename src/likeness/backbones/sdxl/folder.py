@@ -26,9 +26,9 @@ from likeness.backbones.folder import (
     load_model,
     load_plain,
     no_progress_bars,
-    settings_given,
 )
 from likeness.backbones.sdxl.adapter import adapter_file, attach, read_shapes, read_tensors, require_fit
+from likeness.backbones.sdxl.settings import SdxlSettings, read_settings
 from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
 
@@ -61,21 +61,6 @@ SCHEDULERS = (
 
 
 @dataclass(frozen=True)
-class SdxlSettings:
-    """How a folder wants to be used; from its optional `likeness.json`, else as SDXL and PatchDPO's script do it.
-
-    `size` in px; `adapter_scale` and `average_references` are those of the options of the same name.
-    Source: diffusers 0.42 `StableDiffusionXLPipeline` (1024 px, guidance 5), PatchDPO's script (30 steps).
-    """
-
-    size: int = 1024
-    default_steps: int = 30
-    default_cfg_scale: float = 5.0
-    adapter_scale: float = 1.0
-    average_references: bool = False
-
-
-@dataclass(frozen=True)
 class SdxlParts:
     """The parts of a folder, in evaluation mode and frozen, its settings and the folder itself.
 
@@ -97,11 +82,6 @@ class SdxlParts:
     settings: SdxlSettings
     zeros_for_empty: bool
     folder: Path
-
-
-def read_settings(folder: Path) -> SdxlSettings:
-    """The folder's settings, defaults where `likeness.json` is silent or absent. Raises: WeightsError."""
-    return SdxlSettings(**settings_given(folder, SdxlSettings))
 
 
 def _require_image_width(folder: Path) -> int:

@@ -25,10 +25,11 @@ from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.adapter import image_attention
 from likeness.backbones.sdxl.condition import SdxlCondition, SdxlText
-from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, SdxlParts, SdxlSettings, empty_unet, load_sdxl_parts
+from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, SdxlParts, empty_unet, load_sdxl_parts
 from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.noising import bound_weights, draw_time, steps_of
 from likeness.backbones.sdxl.options import SdxlOptions
+from likeness.backbones.sdxl.settings import SdxlSettings
 from likeness.backbones.sdxl.watch import FEATURES, watched_blocks, watching
 from likeness.backbones.stock import StockBackbone, require_one_shape, stored_references, unknown_weighting
 from likeness.core.errors import ConfigError, DataError

@@ -6,7 +6,7 @@ from typing import Any  # JSON
 from pydantic import Field
 
 from likeness.backbones.options import Options
-from likeness.backbones.sdxl.folder import SdxlSettings, read_settings
+from likeness.backbones.sdxl.settings import SdxlSettings, read_settings
 
 
 class SdxlOptions(Options):
