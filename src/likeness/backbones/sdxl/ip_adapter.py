@@ -58,7 +58,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             adapter_prefix="unet",
             tokens_per_reference=parts.resampler.latents.shape[1],
         )
-        self._alphas: Tensor = parts.scheduler.alphas_cumprod
+        self._alphas: Tensor = parts.scheduler.alphas_cumprod.to(self.device)
         self._image_attention = list(image_attention(self.network))
         self._blocks = watched_blocks(self.network)
         self._zero_tokens: Tensor | None = None
@@ -218,12 +218,11 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
     # the path from picture to noise ----------------------------------------------------------------------------------
 
     def _steps(self, t: Tensor) -> Tensor:
-        return steps_of(t, count=len(self._alphas))
+        return steps_of(t.to(self._alphas.device), count=len(self._alphas))
 
     def _signal(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """What x0 and the noise are multiplied by, each (B or 1, 1, 1, 1)."""
-        step = self._steps(t).to(self._alphas.device)
-        share = self._alphas[step].to(like).reshape(-1, 1, 1, 1)
+        share = self._alphas[self._steps(t)].to(like).reshape(-1, 1, 1, 1)
         return share.sqrt(), (1 - share).sqrt()
 
     def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -255,7 +254,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             case "uniform" | "eps":
                 return torch.ones_like(t, dtype=torch.float32)
             case "elbo":
-                return bound_weights(self._alphas).to(t.device)[self._steps(t)]
+                return bound_weights(self._alphas)[self._steps(t)]
             case _:
                 raise unknown_weighting(kind)
 
