@@ -30,7 +30,7 @@ from likeness.backbones.flux.folder import (
     empty_transformer,
     load_flux_parts,
 )
-from likeness.backbones.flux.lora_names import flux_names
+from likeness.backbones.flux.lora_names import flux_names, uno_gaps
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
@@ -42,9 +42,10 @@ from likeness.backbones.flux.tokens import (
 )
 from likeness.backbones.flux.watch import watching
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora_file import Find
+from likeness.backbones.lora import layer_shapes
+from likeness.backbones.lora_file import Find, LoraFile
 from likeness.backbones.pixels import to_pixels
-from likeness.core.errors import DataError
+from likeness.core.errors import DataError, WeightsError
 from likeness.core.images import fit_reference
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
@@ -85,6 +86,15 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def names(cls, layers: Mapping[str, object]) -> Find:
         """Names of diffusers, of the model's own code and, for FLUX.1, of x-labs."""
         return flux_names(layers)
+
+    @classmethod
+    def _read_lora(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
+        read, layers = super()._read_lora(network, spec), layer_shapes(network)
+        if gaps := uno_gaps(read.modules, layers):
+            wanted, got = 2 * (len(read.modules) + len(gaps)), 2 * len(read.modules)
+            what = f"{read.path}: expected UNO's {wanted} tensors for all blocks, got {got}, without {gaps[0]}"
+            raise WeightsError(f"{what}; download it again.")
+        return read
 
     # text ------------------------------------------------------------------------------------------------------------
 
