@@ -155,9 +155,9 @@ def _normed(x: Tensor) -> Tensor:
 
 
 def _sinusoid(number: float) -> Tensor:
-    """256 numbers: cosines, then sines, of 1000 times the number."""
-    rates = torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float64) / 128)
-    return torch.cat([(1000 * number * rates).cos(), (1000 * number * rates).sin()])
+    """256 numbers: cosines, then sines, of 1000 times the number; in fp32 as in UNO, where angles err by 1e-5."""
+    angles = 1000 * number * torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float32) / 128)
+    return torch.cat([angles.cos(), angles.sin()]).double()
 
 
 def _angles(ids: Tensor, axes: tuple[int, ...]) -> Tensor:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from likeness.backbones.memory import OFFLOADS, QUANTISATIONS, Memory, Offload, Quantise
 from likeness.benchmarks import BENCHMARKS, benchmark_names, copy_truth
 from likeness.cli.answer import Json, answer, counted, told_left_out
-from likeness.cli.choices import EngineChoice
+from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.record import command_line, record_command
 from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
@@ -36,6 +37,10 @@ BENCHMARK_HELP = (
     f"{', '.join(benchmark_names(needs_data=False))}, or with --data {', '.join(benchmark_names(needs_data=True))}."
 )
 
+MODEL_HELP = (
+    "Embedded name, local folder or hub id; FILE.safetensors+FOLDER, or +HUB_ID, takes the transformer from a single "
+    "file and all else from there."
+)
 LIMIT_HELP = (
     "Only so many cases, balanced over subjects and prompts (of the drawn world, whose order is random: the first). "
     "The same command with a larger limit adds to the run."
@@ -70,9 +75,18 @@ ReferenceCfgScale = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
 ]
+Width = Annotated[int | None, typer.Option(min=16, help="Width in px where it is not --size, which is then the height.")]
+ReferenceSize = Annotated[
+    int | None,
+    typer.Option(min=16, help="Long side of the references in px (default: the model's; UNO 512 for one, else 320)."),
+]
+Schedule = Annotated[
+    str | None,
+    choice(("flux", "uno"), help="Noise levels of FLUX.1: flux, as FluxPipeline (default), or uno, as UNO's own script."),
+]
 ModelOptions = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say width=96; may be repeated."),
+    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say steps=8; may be repeated."),
 ]
 Workers = Annotated[
     int | None,
@@ -85,6 +99,21 @@ Workers = Annotated[
 Refs = Annotated[list[Path] | None, typer.Option("--ref", help="Reference picture of one subject; repeat for up to 4.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Replaces the cases' own seeds (--prompt alone: 0).")
+]
+OffloadChoice = Annotated[
+    Offload | None,
+    choice(
+        OFFLOADS,
+        help="What waits in main memory: model, all parts but the one that runs; group, also all blocks of the network "
+        "but one. Pictures do not depend on it. Default: none.",
+    ),
+]
+QuantiseChoice = Annotated[
+    Quantise | None,
+    choice(QUANTISATIONS, help="Bits of the frozen weights: nf4, int8 or fp8 (extra: quantise). Default: none."),
+]
+MergeLora = Annotated[
+    bool, typer.Option("--merge-lora", help="Add the LoRAs into the weights: faster, rounded once more in 16 bits.")
 ]
 Loras = Annotated[
     list[str] | None,
@@ -107,10 +136,16 @@ def generate(
     cfg_scale: CfgScale = None,
     reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's).")] = None,
+    width: Width = None,
+    reference_size: ReferenceSize = None,
+    schedule: Schedule = None,
     option: ModelOptions = None,
-    model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = DEFAULT_MODEL,
     loras: Loras = None,
+    merge_lora: MergeLora = False,
+    quantise: QuantiseChoice = None,
+    offload: OffloadChoice = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Workers = None,
@@ -124,12 +159,15 @@ def generate(
 
     quiet_libraries()
     flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
-    options = _options({**flags, "reference_cfg_scale": reference_cfg_scale}, more=option or ())
+    flags |= {"reference_cfg_scale": reference_cfg_scale, "width": width}
+    flags |= {"reference_size": reference_size, "schedule": schedule}
+    options = _options(flags, more=option or ())
+    memory = Memory(offload or "none", quantise or "none", merge_lora)
     built = out.parent / f"{out.name}-cases"
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
-        _require_usable(model, loras=loras or (), device=device, dtype=dtype, options=options)
+        _require_usable(model, loras=loras or (), device=device, dtype=dtype, memory=memory, options=options)
     with progress_bars() as bar, _named_by_flags(prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
@@ -143,6 +181,7 @@ def generate(
             engine=engine,
             device=device,
             dtype=dtype,
+            memory=memory,
             benchmark=benchmark,
             left_out=found.left_out,
             progress=bar("drawing"),
@@ -177,7 +216,9 @@ def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
     return max(1, min(MOST_WORKERS, os.cpu_count() or 1, num_pictures // PICTURES_PER_WORKER))
 
 
-def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str, options: dict[str, object]) -> None:
+def _require_usable(
+    model: str, *, loras: Sequence[str], device: str, dtype: str, memory: Memory, options: dict[str, object]
+) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
     from likeness.backbones.open import lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
@@ -185,6 +226,7 @@ def _require_usable(model: str, *, loras: Sequence[str], device: str, dtype: str
     from likeness.generate.makers import BACKBONE, read_options
 
     pick_dtype_name(pick_device(device), dtype)
+    memory.require_usable(device=pick_device(device), num_loras=len(loras))
     base = resolve_weights(model)
     read_options(BACKBONE, options, folder=base)
     for lora in loras:

@@ -38,6 +38,7 @@ from likeness.backbones.flux.tokens import (
     schedule_shift,
     token_grid,
     uno_position_ids,
+    uno_sequence_length,
     unpack_latents,
 )
 from likeness.backbones.flux.watch import watching
@@ -104,8 +105,8 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         parts, options = self.parts, {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         pieces = parts.tokenizer_2(list(prompts), max_length=self.settings.max_sequence_length, **options).input_ids
         words = parts.tokenizer(list(prompts), max_length=parts.tokenizer.model_max_length, **options).input_ids
-        embeds = parts.text_encoder_2(pieces.to(parts.text_encoder_2.device))[0]
-        pooled = parts.text_encoder(words.to(parts.text_encoder.device)).pooler_output
+        embeds = parts.text_encoder_2(pieces.to(self.device))[0]
+        pooled = parts.text_encoder(words.to(self.device)).pooler_output
         return FluxText(embeds.to(self.device, parts.text_encoder_2.dtype), pooled.to(self.device, self.dtype))
 
     def prompt_is_truncated(self, prompt: str) -> bool:
@@ -125,21 +126,28 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
 
     # conditions ------------------------------------------------------------------------------------------------------
 
-    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+    def fit_references(self, references: Sequence[Image], *, options: FluxOptions | None = None) -> list[Image]:
         """Reference images at the size the model reads: larger when alone, sides multiples of a token's pixels."""
         self.require_few(references)
-        settings = self.settings
-        long_side = settings.reference_size_single if len(references) == 1 else settings.reference_size_multi
+        long_side = (options or FluxOptions()).long_side(self.settings, count=len(references))
         return [fit_reference(image, long_side=long_side, multiple=self.facts.px_per_token) for image in references]
 
-    def prepare(self, prompt: str, references: Sequence[Image] = (), *, layout: object = None) -> dict[str, Tensor]:
+    def prepare(
+        self,
+        prompt: str,
+        references: Sequence[Image] = (),
+        *,
+        layout: object = None,
+        options: FluxOptions | None = None,
+    ) -> dict[str, Tensor]:
         """The text as "embeds" (T, D_t5) and "pooled" (D_clip), latents (C, h, w) as "reference0", "reference1" ...
 
-        Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
+        Of the `options` the size of references counts. Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
         """
         if layout is not None:
             raise DataError("layout: expected none, since FLUX.1 reads none, got one; say it in the prompt instead.")
-        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in self.fit_references(references)]
+        fitted = self.fit_references(references, options=options)
+        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in fitted]
         text = self.embed_text([prompt])
         named = {f"reference{number}": tensor for number, tensor in enumerate(latents)}
         return {"embeds": text.embeds[0], "pooled": text.pooled[0], **named}
@@ -211,14 +219,14 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """(z - shift) * scale with z the mean of the VAE's distribution."""
         vae = self.parts.vae
-        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        mean = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
         return (mean - vae.config.shift_factor) * vae.config.scaling_factor
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """The VAE's pixels at z = latents / scale + shift."""
         vae = self.parts.vae
         scaled = latents / vae.config.scaling_factor + vae.config.shift_factor
-        return vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
+        return vae.decode(scaled.to(self.device, vae.dtype), return_dict=False)[0]
 
     # sampling ----------------------------------------------------------------------------------------------------
 
@@ -228,8 +236,11 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
 
     def shift(self, grid: tuple[int, int], *, steps: int | None = None) -> float:
         """mu of the schedule for the grid's tokens, by the numbers of the folder's scheduler; steps do not matter."""
+        return self._shift_for(grid[0] * grid[1])
+
+    def _shift_for(self, num_tokens: int) -> float:
         stock = self.parts.scheduler.config
-        return schedule_shift(grid[0] * grid[1], **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
+        return schedule_shift(num_tokens, **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
 
     def generate(
         self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: FluxOptions | None = None
@@ -241,8 +252,15 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         """
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
-        condition = self.guided(self.condition(prompt, references, guidance=options.guidance), options)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+        row = self.prepare(prompt, references, options=options)
+        condition = self.guided(self.collate([row], guidance=options.guidance), options)
+        noise, mu = self.initial_noise([seed], grid=grid), self.drawing_shift(grid, options)
+        return self.to_images(self.denoise(noise, condition, steps=options.steps, mu=mu))[0]
+
+    def drawing_shift(self, grid: TokenGrid, options: FluxOptions) -> float:
+        """mu of the schedule that the options choose."""
+        tokens = grid.rows * grid.columns
+        return self._shift_for(uno_sequence_length(tokens) if options.schedule == "uno" else tokens)
 
     def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition[FluxCondition]:
         """The condition with what guidance needs beside it, scaled as the options say."""
