@@ -155,7 +155,9 @@ def test_blocks_are_quantised_and_nothing_else(tiny_folder: Path, kind: Quantise
     backbone = FluxUno.load(tiny_folder)
     quantise(backbone.network, kind, device="cpu", dtype=torch.float32)
     linear = {name: m for name, m in backbone.network.named_modules() if isinstance(m, torch.nn.Linear)}
-    changed = {name for name, m in linear.items() if type(m.weight) is not torch.nn.Parameter or type(m) is not torch.nn.Linear}
+    changed = {
+        name for name, m in linear.items() if type(m.weight) is not torch.nn.Parameter or type(m) is not torch.nn.Linear
+    }
     if kind != "nf4":  # torchao keeps the layer and changes its weight
         changed = {name for name, m in linear.items() if hasattr(m.weight, "qdata")}
     assert changed == {name for name in linear if "blocks." in name}
@@ -250,5 +252,3 @@ def test_on_a_card(tiny_folder: Path, uno: Path, memory: Memory) -> None:
     assert isinstance(kept, FluxUno)
     gap = np.abs(drawn(kept).astype(int) - drawn(exact).astype(int))
     assert gap.max() <= 1 if memory.quantise == "none" else gap.mean() < 12
-
-

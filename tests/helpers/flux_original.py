@@ -119,22 +119,24 @@ class OriginalFlux:
     def _rms(self, name: str, x: Tensor) -> Tensor:
         return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * self.weights[name]
 
-    def _double(
-        self, name: str, img: Tensor, txt: Tensor, vector: Tensor, rope: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _double(self, name: str, img: Tensor, txt: Tensor, vector: Tensor, rope: Tensor) -> tuple[Tensor, Tensor]:
         streams, parts = {"txt": txt, "img": img}, dict[str, tuple[Tensor, ...]]()
         qkvs: list[tuple[Tensor, Tensor, Tensor]] = []
         for side, x in streams.items():
             parts[side] = self._linear(f"{name}.{side}_mod.lin", vector).chunk(6)
             shift, scale = parts[side][:2]
             seen, stream = (1 + scale) * _normed(x) + shift, 1 if side == "img" else 2
-            qkv = self._linear(f"{name}.{side}_attn.qkv", seen) + self._extra(f"{name}.processor.qkv_lora{stream}", seen)
+            qkv = self._linear(f"{name}.{side}_attn.qkv", seen) + self._extra(
+                f"{name}.processor.qkv_lora{stream}", seen
+            )
             qkvs.append(self._queries(qkv, f"{name}.{side}_attn.norm"))
         q, k, v = (torch.cat(both, dim=1) for both in zip(*qkvs, strict=True))
         attended = dict(zip(streams, _attention(q, k, v, rope).split([len(txt), len(img)]), strict=True))
         for side, stream in (("img", 1), ("txt", 2)):
             out, (_, _, gate, shift, scale, gate_mlp) = attended[side], parts[side]
-            out = self._linear(f"{name}.{side}_attn.proj", out) + self._extra(f"{name}.processor.proj_lora{stream}", out)
+            out = self._linear(f"{name}.{side}_attn.proj", out) + self._extra(
+                f"{name}.processor.proj_lora{stream}", out
+            )
             x = streams[side] + gate * out
             hidden = self._linear(f"{name}.{side}_mlp.0", (1 + scale) * _normed(x) + shift)
             streams[side] = x + gate_mlp * self._linear(f"{name}.{side}_mlp.2", F.gelu(hidden, approximate="tanh"))

@@ -270,7 +270,9 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         steps = self.settings.default_steps if steps is None else steps
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.parts.scheduler.config)
         sigmas = np.linspace(1.0, 1 / steps, steps)
-        scheduler.set_timesteps(sigmas=sigmas, mu=self.shift(grid, steps=steps) if mu is None else mu, device=self.device)
+        scheduler.set_timesteps(
+            sigmas=sigmas, mu=self.shift(grid, steps=steps) if mu is None else mu, device=self.device
+        )
         scheduler.set_begin_index(0)
         return scheduler
 

@@ -75,14 +75,18 @@ ReferenceCfgScale = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
 ]
-Width = Annotated[int | None, typer.Option(min=16, help="Width in px where it is not --size, which is then the height.")]
+Width = Annotated[
+    int | None, typer.Option(min=16, help="Width in px where it is not --size, which is then the height.")
+]
 ReferenceSize = Annotated[
     int | None,
     typer.Option(min=16, help="Long side of the references in px (default: the model's; UNO 512 for one, else 320)."),
 ]
 Schedule = Annotated[
     str | None,
-    choice(("flux", "uno"), help="Noise levels of FLUX.1: flux, as FluxPipeline (default), or uno, as UNO's own script."),
+    choice(
+        ("flux", "uno"), help="Noise levels of FLUX.1: flux, as FluxPipeline (default), or uno, as UNO's own script."
+    ),
 ]
 ModelOptions = Annotated[
     list[str] | None,
@@ -136,7 +140,10 @@ def generate(
     cfg_scale: CfgScale = None,
     reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's).")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's)."),
+    ] = None,
     width: Width = None,
     reference_size: ReferenceSize = None,
     schedule: Schedule = None,

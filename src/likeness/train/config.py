@@ -53,11 +53,12 @@ class ModelTable(Spec):
             raise ValueError(f"expected at most {MAX_RANK}, got {rank}, which takes {took}; 4 to 128 are usual")
         return rank
 
-
     @model_validator(mode="after")
     def _has_something_to_merge(self) -> "ModelTable":
         if self.merge_lora and self.lora is None:
-            raise ValueError("merge_lora: expected model.lora beside it, got none; name the adapter, or set it to false")
+            raise ValueError(
+                "merge_lora: expected model.lora beside it, got none; name the adapter, or set it to false"
+            )
         return self
 
 

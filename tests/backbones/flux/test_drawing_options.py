@@ -36,7 +36,11 @@ def picture(seed: int, *, width: int = 96, height: int = 96) -> Image.Image:
 def uno_reference(image: Image.Image, long_side: int) -> Image.Image:
     """note section 1.6: long side scaled, the other truncated, Lanczos, centre crop to 16 px, RGB last."""
     width, height = image.size
-    size = (long_side, int(long_side / width * height)) if width >= height else (int(long_side / height * width), long_side)
+    size = (
+        (long_side, int(long_side / width * height))
+        if width >= height
+        else (int(long_side / height * width), long_side)
+    )
     scaled = image.resize(size, Image.Resampling.LANCZOS)
     kept = tuple(side - side % 16 for side in size)
     left, top = (size[0] - kept[0]) // 2, (size[1] - kept[1]) // 2

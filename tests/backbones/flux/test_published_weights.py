@@ -167,7 +167,10 @@ def test_full_size_names_and_shapes_are_all_consumed() -> None:
 
 Edit = Callable[[dict[str, Tensor]], object]
 DAMAGE: dict[str, tuple[Edit, str]] = {
-    "missing": (lambda w: w.pop("single_blocks.2.linear1.weight"), r"got 4 missing \(first single_transformer_blocks\.2"),
+    "missing": (
+        lambda w: w.pop("single_blocks.2.linear1.weight"),
+        r"got 4 missing \(first single_transformer_blocks\.2",
+    ),
     "left over": (
         lambda w: w.update({"double_blocks.0.img_attn.qkv.scale_weight": torch.ones(1)}),
         r"1 left over \(first double_blocks\.0\.img_attn\.qkv\.scale_weight\)",
@@ -185,9 +188,7 @@ DAMAGE: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_gaps_and_leftovers_are_named(
-    folder: Path, weights: dict[str, Tensor], tmp_path: Path, damage: str
-) -> None:
+def test_gaps_and_leftovers_are_named(folder: Path, weights: dict[str, Tensor], tmp_path: Path, damage: str) -> None:
     edit, said = DAMAGE[damage]
     changed = dict(weights)
     edit(changed)
@@ -198,9 +199,13 @@ def test_gaps_and_leftovers_are_named(
 
 
 def test_a_single_file_alone_says_what_is_lacking(files: Path, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"flux1-dev\.safetensors: expected a folder .* write flux1-dev\.safetensors\+"):
+    with pytest.raises(
+        WeightsError, match=r"flux1-dev\.safetensors: expected a folder .* write flux1-dev\.safetensors\+"
+    ):
         resolve_weights(str(files / FILE))
-    with pytest.raises(WeightsError, match=r"expected a diffusers folder with model_index\.json and transformer/config"):
+    with pytest.raises(
+        WeightsError, match=r"expected a diffusers folder with model_index\.json and transformer/config"
+    ):
         resolve_weights(f"{files / FILE}+{tmp_path}")
     with pytest.raises(WeightsError, match=r"none\.safetensors: expected weights, got No such file"):
         resolve_weights(f"{files / 'none.safetensors'}+{folder}")
@@ -294,10 +299,7 @@ def test_published_lora_fits_flux_dev_in_full(tmp_path: Path) -> None:
     """304 tensors of rank 512: 956 million numbers; 494 layers of the transformer on the meta device."""
     with torch.device("meta"):
         network = FluxTransformer2DModel(guidance_embeds=True)
-    shapes = {
-        name: tuple(t.shape)
-        for name, t in uno_lora(width=1, num_double=19, num_single=38, rank=1).items()
-    }
+    shapes = {name: tuple(t.shape) for name, t in uno_lora(width=1, num_double=19, num_single=38, rank=1).items()}
     full = {name: (512, 3072 * b) if ".down." in name else (3072 * a, 512) for name, (a, b) in shapes.items()}
     assert len(full) == 304
     assert full["single_blocks.37.processor.proj_lora.down.weight"] == (512, 15360)

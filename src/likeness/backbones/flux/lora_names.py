@@ -57,7 +57,10 @@ def uno_gaps(modules: Iterable[str], layers: Mapping[str, object]) -> list[str]:
     if not any(name.startswith("single_blocks.") for name in present):
         return []
     wanted: list[str] = []
-    for stem, ours, table in (("double", "transformer_blocks", _DOUBLE), ("single", "single_transformer_blocks", _SINGLE)):
+    for stem, ours, table in (
+        ("double", "transformer_blocks", _DOUBLE),
+        ("single", "single_transformer_blocks", _SINGLE),
+    ):
         numbers = sorted({int(layer.split(".")[1]) for layer in layers if layer.startswith(f"{ours}.")})
         names = [name for name in table if name.startswith("processor.")]
         wanted += [f"{stem}_blocks.{number}.{name}" for number in numbers for name in names]
