@@ -32,7 +32,7 @@ FLAGS = {
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json",
         "--limit", "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref",
-        "--reference-cfg-scale", "--seed", "--size", "--steps", "--workers", "-n",
+        "--reference-cfg-scale", "--seed", "--size", "--steps", "--video", "--video-option", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],
