@@ -282,7 +282,7 @@ def _tell(made: RunSummary, *, videos: VideoSummary | None, as_json: bool) -> No
     if videos is not None:
         facts["videos"] = videos._asdict()
         clips = f" {counted(videos.num_videos, 'video')} in {out / 'videos'}."
-        clips += "".join(f"\nNote: {note}." for note in videos.notes)
+        clips += "".join(f"\nNote: {note}.\n" for note in videos.notes)
     left_out = told_left_out(rows, where=out / "rejected.jsonl")
     adapters = "".join(f" LoRA {lora['id']}: {_layers(lora)}." for lora in made.loras)
     pictures = f"{counted(made.num_images, 'picture')} in {out}.{adapters}{clips}"
