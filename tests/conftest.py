@@ -40,8 +40,16 @@ def ray_cluster() -> Iterator[str]:
     ray.shutdown()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the GPU tests on machines without one; torch is imported only if there are such tests."""
+    """One worker of pytest-xdist has all tests of a file, so that what they share is made once; GPU tests skip.
+
+    Torch is imported only if there are tests for a GPU.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return
