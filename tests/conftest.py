@@ -26,7 +26,7 @@ def own_features(features_of_tests: Path, monkeypatch: pytest.MonkeyPatch, reque
 def ray_cluster() -> Iterator[str]:
     """The address of a Ray cluster to which this process is connected: 4 cores and 2 GPUs, which are only pretended.
 
-    Starting it takes seconds: its tests have the mark `xdist_group("ray")`, so that one process runs them all.
+    Starting it takes seconds, once in each process that runs tests with it.
     """
     ray = pytest.importorskip("ray")
     from likeness.core.ray_jobs import SETTINGS
@@ -40,16 +40,8 @@ def ray_cluster() -> Iterator[str]:
     ray.shutdown()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker of pytest-xdist has all tests of a file, so that what they share is made once; GPU tests skip.
-
-    Torch is imported only if there are tests for a GPU.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Skip the GPU tests on machines without one; torch is imported only if there are such tests."""
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return

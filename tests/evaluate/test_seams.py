@@ -40,7 +40,6 @@ def test_workers_change_no_byte(
     assert all(files == found[0] for files in found)
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("by", [["ray 2"], pytest.param(["processes 2", "ray 1", "ray 4"], marks=pytest.mark.slow)])
 def test_engines_change_no_byte(
@@ -73,7 +72,6 @@ class KeptInMemory(FeatureStore):
         self.kept.setdefault(encoder_id, {}).update(values)
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 def test_on_a_cluster_only_the_driver_writes_to_the_store(
     make_pictures: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -135,7 +135,6 @@ def test_workers_and_order_do_not_change_pictures(tmp_path: Path, model: Path, c
         assert images == {name: whole[name] for name in images}
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_changes_no_byte(tmp_path: Path, model: Path, cases: list[Case]) -> None:
     cases = [*cases, Case(id="horse", prompt="a forbidden horse")]
