@@ -6,7 +6,7 @@ Shapes: n tokens (text first, then image), d width, h heads.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -29,28 +29,40 @@ def original_layout(ours: Tensors, *, num_double: int, num_single: int) -> dict[
         for side, number in {"in": 1, "out": 2}.items():
             put(f"{own}_in.{side}_layer", f"time_text_embed.{name}_embedder.linear_{number}")
     for i in range(num_double):
-        own, block = f"double_blocks.{i}", f"transformer_blocks.{i}"
-        for side, added, context, out in (("img", "", "", "to_out.0"), ("txt", "added_", "_context", "to_add_out")):
-            put(f"{own}.{side}_mod.lin", f"{block}.norm1{context}.linear")
-            names = ("add_q_proj", "add_k_proj", "add_v_proj") if added else ("to_q", "to_k", "to_v")
-            put(f"{own}.{side}_attn.qkv", *(f"{block}.attn.{name}" for name in names))
-            put(f"{own}.{side}_attn.proj", f"{block}.attn.{out}")
-            put(f"{own}.{side}_mlp.0", f"{block}.ff{context}.net.0.proj")
-            put(f"{own}.{side}_mlp.2", f"{block}.ff{context}.net.2")
-            for kind in ("query", "key"):
-                made[f"{own}.{side}_attn.norm.{kind}_norm.scale"] = ours[f"{block}.attn.norm_{added}{kind[0]}.weight"]
+        _put_stream(
+            put, f"double_blocks.{i}.img", f"transformer_blocks.{i}", context="", names="to_q to_k to_v to_out.0"
+        )
+        text = "add_q_proj add_k_proj add_v_proj to_add_out"
+        _put_stream(put, f"double_blocks.{i}.txt", f"transformer_blocks.{i}", context="_context", names=text)
     for i in range(num_single):
         own, block = f"single_blocks.{i}", f"single_transformer_blocks.{i}"
         put(f"{own}.modulation.lin", f"{block}.norm.linear")
         put(f"{own}.linear1", *(f"{block}.{part}" for part in ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")))
         put(f"{own}.linear2", f"{block}.proj_out")
-        for kind in ("query", "key"):
-            made[f"{own}.norm.{kind}_norm.scale"] = ours[f"{block}.attn.norm_{kind[0]}.weight"]
     put("final_layer.linear", "proj_out")
     for kind in ("weight", "bias"):  # diffusers keeps scale before shift, FLUX shift before scale
         scale, shift = ours[f"norm_out.linear.{kind}"].chunk(2)
         made[f"final_layer.adaLN_modulation.1.{kind}"] = torch.cat([shift, scale])
-    return {name: tensor.contiguous().clone() for name, tensor in made.items()}
+    norms = {f"{_norm_place(name)}.scale": tensor for name, tensor in ours.items() if ".attn.norm_" in name}
+    return {name: tensor.contiguous().clone() for name, tensor in (made | norms).items()}
+
+
+def _put_stream(put: Callable[..., None], own: str, block: str, *, context: str, names: str) -> None:
+    q, k, v, out = (f"{block}.attn.{name}" for name in names.split())
+    put(f"{own}_mod.lin", f"{block}.norm1{context}.linear")
+    put(f"{own}_attn.qkv", q, k, v)
+    put(f"{own}_attn.proj", out)
+    put(f"{own}_mlp.0", f"{block}.ff{context}.net.0.proj")
+    put(f"{own}_mlp.2", f"{block}.ff{context}.net.2")
+
+
+def _norm_place(name: str) -> str:
+    """Where FLUX's own code keeps a norm of queries or keys, say transformer_blocks.3.attn.norm_added_q.weight."""
+    stack, number, _, norm, _ = name.split(".")
+    kind = {"q": "query", "k": "key"}[norm[-1]]
+    if stack.startswith("single"):
+        return f"single_blocks.{number}.norm.{kind}_norm"
+    return f"double_blocks.{number}.{'txt' if 'added' in norm else 'img'}_attn.norm.{kind}_norm"
 
 
 def uno_lora(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: networks of diffusers, parts of transformers, a condition of any kind
 
@@ -75,11 +76,10 @@ def quantise(network: Any, kind: Quantise, *, device: str, dtype: torch.dtype) -
             network.set_submodule(name, _nf4(layer, device=device, dtype=dtype))
         network.is_loaded_in_4bit = True  # by which peft finds its own layer for these
         return
-    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
-
+    torchao: Any = import_module("torchao.quantization")  # an extra, which need not be there
     chosen = {name for name, _ in _block_layers(network)}
-    config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
-    quantize_(network, config, filter_fn=lambda _, name: name in chosen, device=device)
+    config = torchao.Int8WeightOnlyConfig() if kind == "int8" else torchao.Float8WeightOnlyConfig()
+    torchao.quantize_(network, config, filter_fn=lambda _, name: name in chosen, device=device)
 
 
 def _block_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
@@ -88,13 +88,12 @@ def _block_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
 
 
 def _nf4(layer: nn.Linear, *, device: str, dtype: torch.dtype) -> nn.Module:
-    from bitsandbytes.nn import Linear4bit, Params4bit
-
-    made = Linear4bit(
-        layer.in_features, layer.out_features, bias=layer.bias is not None, compute_dtype=dtype, quant_type="nf4",
+    bitsandbytes: Any = import_module("bitsandbytes.nn")  # an extra, which need not be there
+    made = bitsandbytes.Linear4bit(
+        layer.in_features, layer.out_features, bias=isinstance(layer.bias, nn.Parameter), compute_dtype=dtype, quant_type="nf4",
         device=torch.device("meta"),
     )  # fmt: skip
-    made.weight = Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4").to(device)
+    made.weight = bitsandbytes.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4").to(device)
     made.bias = layer.bias
     return made.to(device).train()  # in evaluation bitsandbytes repacks weights for CPUs, and no gradient passes then
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -22,6 +22,7 @@ from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
     from likeness.generate.run import RunSummary
+    from likeness.generate.video import VideoSummary
 
 EXAMPLES = (
     "[bold]Examples[/]\n\n"
@@ -30,6 +31,7 @@ EXAMPLES = (
     "likeness generate --cases my_cases.jsonl -n 4 --model black-forest-labs/FLUX.1-dev --lora dit_lora.safetensors "
     "--out runs/mine\n\n"
     "likeness generate --benchmark world-single --engine ray --workers 64 --out runs/large\n\n"
+    "likeness generate --prompt 'a cat surfs' --ref cat.png --video THUDM/CogVideoX-5b-I2V --out surf\n\n"
     "Stopped half-way? The same command again continues."
 )
 DEFAULT_MODEL = "flux"  # the embedded one
@@ -125,6 +127,19 @@ Loras = Annotated[
 ]
 
 
+Video = Annotated[
+    str | None,
+    typer.Option(
+        help="Every picture becomes the first frame of a video by this CogVideoX image-to-video model (folder or "
+        "hub id, say THUDM/CogVideoX-5b-I2V)."
+    ),
+]
+VideoOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="num_frames, steps, guidance_scale or fps of the videos; may be repeated."),
+]
+
+
 def generate(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
@@ -157,6 +172,8 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Workers = None,
     engine: EngineChoice = None,
+    video: Video = None,
+    video_option: VideoOption = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
@@ -165,30 +182,26 @@ def generate(
     from likeness.generate.run import generate_run
 
     quiet_libraries()
-    flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
+    video_options = _video_options(video, options=video_option or ())
+    flags: dict[str, object] = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
     flags |= {"reference_cfg_scale": reference_cfg_scale, "width": width}
     flags |= {"reference_size": reference_size, "schedule": schedule}
-    options = _options(flags, more=option or ())
     memory = Memory(offload or "none", quantise or "none", merge_lora)
+    asked = _Asked(model, tuple(loras or ()), _options(flags, more=option or ()), device, dtype, memory)
     built = out.parent / f"{out.name}-cases"
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
-        _require_usable(model, loras=loras or (), device=device, dtype=dtype, memory=memory, options=options)
+        _require_usable(asked)
     with progress_bars() as bar, _named_by_flags(prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
         made = generate_run(
             found.cases,
+            **asked._asdict(),
             out=out,
-            model=model,
-            loras=loras or (),
             num_images=num_images,
-            options=options,
             workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
             engine=engine,
-            device=device,
-            dtype=dtype,
-            memory=memory,
             benchmark=benchmark,
             left_out=found.left_out,
             progress=bar("drawing"),
@@ -197,18 +210,42 @@ def generate(
     if benchmark is not None:
         copy_truth(built, run=out)
     record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
-    _tell(made, as_json=as_json)
+    _tell(made, videos=_videos(out, asked, model=video, options=video_options), as_json=as_json)
 
 
-def _options(flags: dict[str, object], *, more: Sequence[str]) -> dict[str, object]:
-    """What was asked for by a flag of its own or by --option. Raises: ConfigError for no NAME=VALUE, or two of them."""
+def _video_options(video: str | None, *, options: Sequence[str]) -> dict[str, object]:
+    """What was asked of the videos; no picture is drawn for nothing. Raises: ConfigError, WeightsError."""
+    from likeness.generate.video import VideoOptions, check_video_model
+
+    asked = _options({}, more=options, flag="--video-option")
+    if video is None and asked:
+        raise ConfigError("--video-option: expected --video MODEL beside it, got none; name a model.")
+    if video is not None:
+        check_video_model(video, VideoOptions.model_validate(asked))
+    return asked
+
+
+def _videos(out: Path, asked: _Asked, *, model: str | None, options: dict[str, object]) -> VideoSummary | None:
+    """Every picture of the run has its video, where a model for them was named."""
+    if model is None:
+        return None
+    from likeness.cli.progress import progress_bars
+    from likeness.generate.video import make_videos
+
+    place = {"device": asked.device, "dtype": asked.dtype}
+    with progress_bars() as bar:
+        return make_videos(out, model=model, options=options, **place, progress=bar("drawing videos"))
+
+
+def _options(flags: dict[str, object], *, more: Sequence[str], flag: str = "--option") -> dict[str, object]:
+    """What was asked for by a flag of its own or by `flag`. Raises: ConfigError for no NAME=VALUE, or two of them."""
     options = {name: value for name, value in flags.items() if value is not None}
     for text in more:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise ConfigError(f"--option: expected NAME=VALUE, got {text!r}; for example --option width=96.")
+            raise ConfigError(f"{flag}: expected NAME=VALUE, got {text!r}; for example {flag} steps=20.")
         if name in options:
-            raise ConfigError(f"--option {text}: expected each option once, got {name} again; leave one out.")
+            raise ConfigError(f"{flag} {text}: expected each option once, got {name} again; leave one out.")
         options[name] = value
     return options
 
@@ -223,20 +260,30 @@ def _num_workers(num_pictures: int, *, model: str, device: str) -> int:
     return max(1, min(MOST_WORKERS, os.cpu_count() or 1, num_pictures // PICTURES_PER_WORKER))
 
 
-def _require_usable(
-    model: str, *, loras: Sequence[str], device: str, dtype: str, memory: Memory, options: dict[str, object]
-) -> None:
+class _Asked(NamedTuple):
+    """What pictures are made with, by the names of `generate_run`."""
+
+    model: str
+    loras: tuple[str, ...]
+    options: dict[str, object]
+    device: str
+    dtype: str
+    memory: Memory
+
+
+def _require_usable(asked: _Asked) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
     from likeness.backbones.open import lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
     from likeness.generate.makers import BACKBONE, read_options
 
-    pick_dtype_name(pick_device(device), dtype)
-    memory.require_usable(device=pick_device(device), num_loras=len(loras))
-    base = resolve_weights(model)
-    read_options(BACKBONE, options, folder=base)
-    for lora in loras:
+    device = pick_device(asked.device)
+    pick_dtype_name(device, asked.dtype)
+    asked.memory.require_usable(device=device, num_loras=len(asked.loras))
+    base = resolve_weights(asked.model)
+    read_options(BACKBONE, asked.options, folder=base)
+    for lora in asked.loras:
         lora_facts(lora, resolve_adapter(lora), base=base)
 
 
@@ -266,7 +313,7 @@ def _told_unknown(notes: Mapping[str, Sequence[str]], *, out: Path) -> str:
     return f'{prompts} {wanted} ("notes" in {out / "manifest.jsonl"}).\n'
 
 
-def _tell(made: RunSummary, *, as_json: bool) -> None:
+def _tell(made: RunSummary, *, videos: VideoSummary | None, as_json: bool) -> None:
     out = made.folder
     facts: dict[str, object] = {
         "out": out,
@@ -278,9 +325,14 @@ def _tell(made: RunSummary, *, as_json: bool) -> None:
     facts |= {"left_out": rows, "notes": {prompt: list(notes) for prompt, notes in made.notes.items()}}
     if made.loras:
         facts["loras"] = made.loras
+    clips = ""
+    if videos is not None:
+        facts["videos"] = videos._asdict()
+        clips = f" {counted(videos.num_videos, 'video')} in {out / 'videos'}."
+        clips += "".join(f"\nNote: {note}.\n" for note in videos.notes)
     left_out = told_left_out(rows, where=out / "rejected.jsonl")
     adapters = "".join(f" LoRA {lora['id']}: {_layers(lora)}." for lora in made.loras)
-    pictures = f"{counted(made.num_images, 'picture')} in {out}.{adapters}"
+    pictures = f"{counted(made.num_images, 'picture')} in {out}.{adapters}{clips}"
     text = f"{left_out}{_told_unknown(made.notes, out=out)}{pictures} Next: likeness evaluate {out}"
     answer(facts, text=text, as_json=as_json)
 

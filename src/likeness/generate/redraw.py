@@ -13,6 +13,7 @@ from typing import Any, NamedTuple  # Any: run.json
 
 import numpy as np
 
+from likeness.backbones.memory import Memory
 from likeness.core.devices import pick_device, processor
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.files import read_jsonl
@@ -22,7 +23,6 @@ from likeness.core.records import Case, read_cases, with_paths
 from likeness.core.rng import seed_for
 from likeness.core.runs import package_versions, recorded_run
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
-from likeness.backbones.memory import Memory
 from likeness.generate.makers import BACKBONE, MakerSpec, read_options
 from likeness.generate.references import copy_references, read_references
 from likeness.generate.samples import PictureJob, jobs_of

@@ -76,7 +76,8 @@ def generate_run(
     from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
     and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
-    folders or hub ids of adapters that all act on `model`; `memory` is how the model is kept; `benchmark` names what the cases are and stands in run.json.
+    folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `benchmark` names what the
+    cases are and stands in run.json.
     Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
     on. `progress` counts pictures; `notice` hears of words that the model does not know.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.

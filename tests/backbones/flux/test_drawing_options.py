@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_where_uno_loses_16_px_to_rounding_we_do_not() -> None:
 
 
 def test_the_size_of_references_is_one_for_one_and_another_for_several(tiny: FluxUno) -> None:
-    def sides(count: int, **asked: int) -> set[tuple[int, int]]:
+    def sides(count: int, **asked: Any) -> set[tuple[int, int]]:
         images = [picture(seed) for seed in range(count)]
         return {image.size for image in tiny.fit_references(images, options=FluxOptions(**asked))}
 

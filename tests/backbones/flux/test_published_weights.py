@@ -136,7 +136,7 @@ def test_a_single_file_in_diffusers_layout_is_read_too(folder: Path, tmp_path: P
 def test_the_layout_is_that_of_diffusers_own_converter() -> None:
     """At full width and one block of each kind; all columns but three are cut off, for the rows are what is split."""
     width = 3072
-    numbers = {"num_layers": 1, "num_single_layers": 1, "guidance_embeds": True}
+    numbers: dict[str, Any] = {"num_layers": 1, "num_single_layers": 1, "guidance_embeds": True}
     with torch.device("meta"):
         whole = FluxTransformer2DModel(**numbers)
     draw = torch.Generator().manual_seed(0)
@@ -284,7 +284,7 @@ def test_the_velocity_is_that_of_unos_own_layers(deep: Published) -> None:
 def test_the_stock_loader_makes_608_tensors_of_304_and_the_same_velocity(deep: Published) -> None:
     backbone = FluxUno.load(deep.folder, loras=[deep.files / "dit_lora.safetensors"])
     stock: Any = FluxTransformer2DModel.from_pretrained(deep.folder / "transformer")
-    converted = FluxPipeline.lora_state_dict(deep.files, weight_name="dit_lora.safetensors")
+    converted = FluxPipeline.lora_state_dict(str(deep.files), weight_name="dit_lora.safetensors")
     stock.load_lora_adapter(converted, prefix="transformer", adapter_name="uno")
     for network in (stock, backbone.network):
         assert sum("lora_" in name for name, _ in network.named_parameters()) == 608

@@ -142,7 +142,8 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     ) -> dict[str, Tensor]:
         """The text as "embeds" (T, D_t5) and "pooled" (D_clip), latents (C, h, w) as "reference0", "reference1" ...
 
-        Of the `options` the size of references counts. Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
+        Of the `options` the size of references counts.
+        Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
         """
         if layout is not None:
             raise DataError("layout: expected none, since FLUX.1 reads none, got one; say it in the prompt instead.")
