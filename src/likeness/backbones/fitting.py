@@ -90,7 +90,7 @@ def _block_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
 def _nf4(layer: nn.Linear, *, device: str, dtype: torch.dtype) -> nn.Module:
     bitsandbytes: Any = import_module("bitsandbytes.nn")  # an extra, which need not be there
     made = bitsandbytes.Linear4bit(
-        layer.in_features, layer.out_features, bias=isinstance(layer.bias, nn.Parameter), compute_dtype=dtype, quant_type="nf4",
+        layer.in_features, layer.out_features, bias="bias" in layer.state_dict(), compute_dtype=dtype, quant_type="nf4",
         device=torch.device("meta"),
     )  # fmt: skip
     made.weight = bitsandbytes.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4").to(device)
