@@ -163,6 +163,13 @@ def test_blocks_are_quantised_and_nothing_else(tiny_folder: Path, kind: Quantise
     assert changed == {name for name in linear if "blocks." in name}
 
 
+def test_frozen_adapters_have_the_precision_of_the_rest(tiny_folder: Path, uno: Path, kind: Quantise) -> None:
+    backbone = open_backbone(tiny_folder, device="cpu", dtype="bfloat16", loras=[uno], memory=Memory(quantise=kind))
+    adapters = [p for name, p in backbone.network.named_parameters() if ".lora_" in name]
+    assert len(adapters) == 2 * (2 * 8 + 3 * 4)
+    assert {parameter.dtype for parameter in adapters} == {torch.bfloat16}
+
+
 def test_a_quantised_run_is_recorded_and_drawn_again(
     tiny_folder: Path, uno: Path, tmp_path: Path, kind: Quantise
 ) -> None:

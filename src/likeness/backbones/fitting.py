@@ -48,6 +48,9 @@ def load_fitted(
         quantise(backbone.network, memory.quantise, device=device, dtype=dtype)
     if not memory.merge_lora:
         add_loras(backbone, loras)
+        for name, parameter in backbone.network.named_parameters():
+            if ".lora_" in name:  # on packed weights peft makes them fp32
+                parameter.data = parameter.data.to(dtype)
     offload(backbone, memory.offload, device=torch.device(device))
     return backbone
 

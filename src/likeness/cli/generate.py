@@ -21,6 +21,8 @@ from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
+    from likeness.cli.cases import CaseSource
+    from likeness.core.jobs import Engine
     from likeness.generate.run import RunSummary
     from likeness.generate.video import VideoSummary
 
@@ -47,6 +49,8 @@ LIMIT_HELP = (
     "Only so many cases, balanced over subjects and prompts (of the drawn world, whose order is random: the first). "
     "The same command with a larger limit adds to the run."
 )
+DRAWING_FLAGS = ("size", "width", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "reference_size", "schedule")
+"""Flags that are options of the backbone by the same names."""
 MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
 
 
@@ -76,6 +80,10 @@ ReferenceCfgScale = Annotated[
 ]
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
+]
+Size = Annotated[
+    int | None,
+    typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's)."),
 ]
 Width = Annotated[
     int | None, typer.Option(min=16, help="Width in px where it is not --size, which is then the height.")
@@ -155,10 +163,7 @@ def generate(
     cfg_scale: CfgScale = None,
     reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
-    size: Annotated[
-        int | None,
-        typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's)."),
-    ] = None,
+    size: Size = None,
     width: Width = None,
     reference_size: ReferenceSize = None,
     schedule: Schedule = None,
@@ -177,30 +182,49 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.cli.cases import CaseSource, find_cases
-    from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.generate.run import generate_run
+    from likeness.cli.cases import CaseSource
+    from likeness.cli.progress import quiet_libraries
 
     quiet_libraries()
     video_options = _video_options(video, options=video_option or ())
-    flags: dict[str, object] = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
-    flags |= {"reference_cfg_scale": reference_cfg_scale, "width": width}
-    flags |= {"reference_size": reference_size, "schedule": schedule}
+    options = _options({name: ctx.params[name] for name in DRAWING_FLAGS}, more=option or ())
     memory = Memory(offload or "none", quantise or "none", merge_lora)
-    asked = _Asked(model, tuple(loras or ()), _options(flags, more=option or ()), device, dtype, memory)
-    built = out.parent / f"{out.name}-cases"
+    asked = _Asked(model, tuple(loras or ()), options, device, dtype, memory)
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
+    made = _drawn(asked, source, out=out, limit=limit, seed=seed, num_images=num_images, workers=workers, engine=engine)
+    record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
+    _tell(made, videos=_videos(out, asked, model=video, options=video_options), as_json=as_json)
+
+
+def _drawn(
+    asked: _Asked,
+    source: CaseSource,
+    *,
+    out: Path,
+    limit: int | None,
+    seed: int | None,
+    num_images: int,
+    workers: int | None,
+    engine: Engine | None,
+) -> RunSummary:
+    """The run folder with every picture of the cases that can be made."""
+    from likeness.cli.cases import find_cases
+    from likeness.cli.progress import progress_bars
+    from likeness.generate.run import generate_run
+
+    benchmark, built = source.benchmark, out.parent / f"{out.name}-cases"
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(asked)
-    with progress_bars() as bar, _named_by_flags(prompt):
+    with progress_bars() as bar, _named_by_flags(source.prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
+        count = len(found.cases) * num_images
         made = generate_run(
             found.cases,
             **asked._asdict(),
             out=out,
             num_images=num_images,
-            workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
+            workers=workers or _num_workers(count, model=asked.model, device=asked.device),
             engine=engine,
             benchmark=benchmark,
             left_out=found.left_out,
@@ -209,8 +233,7 @@ def generate(
         )
     if benchmark is not None:
         copy_truth(built, run=out)
-    record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
-    _tell(made, videos=_videos(out, asked, model=video, options=video_options), as_json=as_json)
+    return made
 
 
 def _video_options(video: str | None, *, options: Sequence[str]) -> dict[str, object]:

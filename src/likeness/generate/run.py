@@ -93,19 +93,13 @@ def generate_run(
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
     settings, told = _settings(asked, weights=weights, device=device)
-    made_by = kind_of(weights) if load == BACKBONE else load
-    identity = {
-        "kind": "generate",
-        "model": facts,
-        "settings": {
-            **{**settings, "device": device.partition(":")[0], "dtype": dtype, "maker": made_by},
-            **memory.settings(),
-        },
-        "num_images": num_images,
-        "benchmark": benchmark,
-        "cases_sha256": json_sha256(_case_rows(references.cases)),
-        "versions": package_versions(*_VERSIONED),
+    place = {
+        "device": device.partition(":")[0],
+        "dtype": dtype,
+        "maker": kind_of(weights) if load == BACKBONE else load,
     }
+    what = {"model": facts, "settings": {**settings, **place, **memory.settings()}}
+    identity = _identity(references.cases, **what, num_images=num_images, benchmark=benchmark)
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters, memory), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
     _open(plan.folder, identity=identity, told=told, cases=references.cases)
@@ -117,6 +111,20 @@ def generate_run(
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _identity(
+    cases: Sequence[Case], *, model: Any, settings: Any, num_images: int, benchmark: str | None
+) -> dict[str, Any]:  # Any: JSON
+    return {
+        "kind": "generate",
+        "model": model,
+        "settings": settings,
+        "num_images": num_images,
+        "benchmark": benchmark,
+        "cases_sha256": json_sha256(_case_rows(cases)),
+        "versions": package_versions(*_VERSIONED),
+    }
 
 
 def _settings(
