@@ -179,7 +179,9 @@ def test_a_quantised_run_is_recorded_and_drawn_again(
         [case], out=tmp_path / "run", model=str(tiny_folder), loras=[uno], options=options, device="cpu",
         dtype="bfloat16", memory=memory,
     )  # fmt: skip
-    settings = read_json(tmp_path / "run" / "run.json")["settings"]
+    record = read_json(tmp_path / "run" / "run.json")
+    settings = record["settings"]
+    assert record["versions"][PACKAGES[kind]]
     assert (settings["quantise"], settings["merge_lora"]) == (kind, True)
     again = redraw(tmp_path / "run", count=1, model=str(tiny_folder), loras=[str(uno)])
     assert [each.same_bytes for each in again.pictures] == [True]
@@ -201,6 +203,11 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_offloading_on_the_cpu_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match="--offload group: expected the device cuda, got cpu; leave it out"):
         opened(tiny_folder, offload="group")
+
+
+def test_blocks_of_nf4_do_not_wait_in_groups() -> None:
+    with pytest.raises(ConfigError, match="--offload group: expected a base .* got nf4, .*; take --offload model"):
+        Memory(offload="group", quantise="nf4").require_usable(device="cuda", num_loras=0)
 
 
 def drawn(backbone: FluxUno) -> np.ndarray:

@@ -123,15 +123,15 @@ def offload(backbone: Any, kind: Offload, *, device: torch.device) -> None:
         return
     from diffusers.hooks import apply_group_offloading
 
-    use_stream = device.type == "cuda"
+    on_cuda = device.type == "cuda"  # where the next block is copied while one runs
     apply_group_offloading(
-        backbone.network, device, offload_type="block_level", num_blocks_per_group=1, use_stream=use_stream
+        backbone.network, device, offload_type="block_level", num_blocks_per_group=1, use_stream=on_cuda
     )
     for name, part in _other_parts(backbone).items():
         if name == "vae":
             part.to(device)
         else:
-            apply_group_offloading(part, device, offload_type="leaf_level", use_stream=use_stream)
+            apply_group_offloading(part, device, offload_type="leaf_level")
 
 
 def _other_parts(backbone: Any) -> dict[str, nn.Module]:

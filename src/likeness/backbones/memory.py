@@ -29,12 +29,19 @@ class Memory(NamedTuple):
         kept = {} if self.quantise == "none" else {"quantise": self.quantise}
         return {**kept, "merge_lora": True} if self.merge_lora else kept
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages whose versions results depend on."""
+        return () if self.quantise == "none" else (_PACKAGES[self.quantise],)
+
     def require_usable(self, *, device: str, num_loras: int) -> None:
         """Raises: ConfigError for a package that is not there, a device with nothing to save, or nothing to merge."""
         if self.offload != "none" and device.partition(":")[0] != "cuda":
             raise ConfigError(f"--offload {self.offload}: expected the device cuda, got {device}; leave it out.")
-        package = _PACKAGES.get(self.quantise)
-        if package is not None and find_spec(package) is None:
+        if self.offload == "group" and self.quantise == "nf4":
+            what = "--offload group: expected a base in full precision, int8 or fp8, got nf4, whose scales stay behind"
+            raise ConfigError(f"{what}; take --offload model.")
+        for package in (name for name in self.packages if find_spec(name) is None):
             wanted = f"quantise {self.quantise}: expected the package {package}, got none"
             raise ConfigError(f"{wanted}; pip install 'likeness[quantise]', or leave the base as it is (none).")
         if self.merge_lora and not num_loras:

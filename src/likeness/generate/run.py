@@ -77,9 +77,8 @@ def generate_run(
     and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
     folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `benchmark` names what the
-    cases are and stands in run.json.
-    Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
-    on. `progress` counts pictures; `notice` hears of words that the model does not know.
+    cases are and stands in run.json. Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out`
+    rows passed in, and the others go on. `progress` counts pictures; `notice` hears of words that the model lacks.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
@@ -99,7 +98,8 @@ def generate_run(
         "maker": kind_of(weights) if load == BACKBONE else load,
     }
     what = {"model": facts, "settings": {**settings, **place, **memory.settings()}}
-    identity = _identity(references.cases, **what, num_images=num_images, benchmark=benchmark)
+    versions = package_versions(*_VERSIONED, *memory.packages)
+    identity = _identity(references.cases, **what, num_images=num_images, benchmark=benchmark, versions=versions)
     plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters, memory), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
     _open(plan.folder, identity=identity, told=told, cases=references.cases)
@@ -114,7 +114,7 @@ def generate_run(
 
 
 def _identity(
-    cases: Sequence[Case], *, model: Any, settings: Any, num_images: int, benchmark: str | None
+    cases: Sequence[Case], *, model: Any, settings: Any, num_images: int, benchmark: str | None, versions: Any
 ) -> dict[str, Any]:  # Any: JSON
     return {
         "kind": "generate",
@@ -123,7 +123,7 @@ def _identity(
         "num_images": num_images,
         "benchmark": benchmark,
         "cases_sha256": json_sha256(_case_rows(cases)),
-        "versions": package_versions(*_VERSIONED),
+        "versions": versions,
     }
 
 

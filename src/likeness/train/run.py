@@ -137,7 +137,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         **facts,
         "config": dump,
         "settings": {**place, "num_processes": num_processes, **facts.get("settings", {})},
-        "versions": package_versions(*_VERSIONED),
+        "versions": package_versions(*_VERSIONED, *_memory(config).packages),
     }
 
 

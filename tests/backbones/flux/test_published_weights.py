@@ -17,6 +17,7 @@ from flux_original import OriginalFlux, original_layout, uno_lora
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from likeness.backbones.base import TokenGrid
 from likeness.backbones.flux.lora_names import flux_names
@@ -25,7 +26,9 @@ from likeness.backbones.flux.tokens import pack_latents
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import layer_shapes
 from likeness.backbones.lora_file import read_lora
+from likeness.cli import app
 from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
 from likeness.core.weights import public_name, resolve_weights, weights_facts
 from likeness.pretrain.tiny_flux import build_tiny_flux
 
@@ -240,6 +243,22 @@ def test_only_missing_parts_are_downloaded(files: Path, folder: Path, monkeypatc
     asked.clear()
     resolve_weights(spec(files, folder))
     assert asked == []  # a local folder never asks the hub
+
+
+def test_a_run_from_published_files(files: Path, folder: Path, tmp_path: Path) -> None:
+    picture(0).save(tmp_path / "cat.png")
+    words = ["generate", "--prompt", "a cat", "--ref", str(tmp_path / "cat.png"), "--size", "64", "--steps", "1"]
+    words += ["--model", spec(files, folder), "--lora", str(files / "dit_lora.safetensors"), "--merge-lora"]
+    words += ["--device", "cpu", "--dtype", "float32", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    record = read_json(tmp_path / "run" / "run.json")
+    assert record["model"]["id"] == "flux1-dev.safetensors+parts"
+    assert [(lora["id"], lora["layers"]) for lora in record["model"]["loras"]] == [
+        ("dit_lora.safetensors", 2 * 8 + 3 * 4)
+    ]
+    assert record["settings"]["merge_lora"] is True
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
 
 
 # UNO's arithmetic ----------------------------------------------------------------------------------------------------
