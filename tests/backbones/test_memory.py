@@ -206,7 +206,7 @@ def test_offloading_on_the_cpu_is_refused(tiny_folder: Path) -> None:
 
 
 def test_blocks_of_nf4_do_not_wait_in_groups() -> None:
-    with pytest.raises(ConfigError, match="--offload group: expected a base .* got nf4, .*; take --offload model"):
+    with pytest.raises(ConfigError, match=r"--offload group: expected a base .* got nf4, .*; take --offload model"):
         Memory(offload="group", quantise="nf4").require_usable(device="cuda", num_loras=0)
 
 
