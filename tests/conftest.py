@@ -26,7 +26,7 @@ def own_features(features_of_tests: Path, monkeypatch: pytest.MonkeyPatch, reque
 def ray_cluster() -> Iterator[str]:
     """The address of a Ray cluster to which this process is connected: 4 cores and 2 GPUs, which are only pretended.
 
-    Starting it takes seconds: its tests have the mark `xdist_group("ray")`, so that one process runs them all.
+    Starting it takes seconds, once in each process that runs tests with it.
     """
     ray = pytest.importorskip("ray")
     from likeness.core.ray_jobs import SETTINGS

@@ -26,7 +26,7 @@ from likeness.backbones.open import open_backbone
 from likeness.core.files import write_json
 from likeness.core.pairs import read_pairs
 from likeness.core.stats.intervals import mean_interval
-from likeness.focus import FieldCollector, resolve_overlaps
+from likeness.focus import FieldCollector, covered_tokens, resolve_overlaps
 from likeness.focus.fusion import attention_field, matched_tokens
 from likeness.train.config import read_train_config
 from likeness.train.pairs.step import Batch, autocast
@@ -57,7 +57,7 @@ def measure(
     scores: Tensor, subjects: Tensor, disrupted: Tensor, *, error: Tensor, difference: Tensor
 ) -> Iterator[dict[str, float]]:
     """Per pair: MEASURES, means over its two subjects; `subjects` (B, 2, L) do not overlap, `disrupted` is (B, 2)."""
-    matched = matched_tokens(scores, subjects)
+    matched = matched_tokens(scores, subjects.sum(dim=-1))
     field = attention_field(subjects, matched)
     struck = (subjects & disrupted[..., None]).any(1)
     for mine, found, missed, here, loss, change in zip(
@@ -104,9 +104,9 @@ def measure_field(adapter: str, *, out: Path, results: Path) -> None:
     cache = open_cache(out / "pairs", count=count)
     found: dict[tuple[str, bool, float], list[dict[str, float]]] = defaultdict(list)
     for _, batch in batches(cache, count=count, backbone=backbone, config=config, stride=STRIDE):
-        if batch.subject_masks.shape[1] != 2:
+        if batch.subject_shares.shape[1] != 2:
             continue
-        subjects = resolve_overlaps(batch.subject_masks)
+        subjects = resolve_overlaps(covered_tokens(batch.subject_shares))
         difference = by_token((batch.preferred - batch.rejected).square())
         for features, center, t in product(FEATURES, (False, True), TIMES):
             moved = replace(batch, t=torch.full_like(batch.t, t))

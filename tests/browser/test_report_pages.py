@@ -1,5 +1,6 @@
 """Pages in a browser, wide and narrow, light and dark: nothing off-screen, links work, no violation, keys suffice."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any  # playwright may be absent, so its types are not named
 
@@ -8,7 +9,11 @@ from browser_views import NARROW, OFF_SCREEN, WIDE, opened
 
 pytestmark = pytest.mark.browser
 NAMES = ("one", "compared", "several", "methods", "many")
-VIEWS = [pytest.param(size, theme, id=f"{size[0]}-{theme}") for size in (WIDE, NARROW) for theme in ("light", "dark")]
+SLOW = {(WIDE, "dark"), (NARROW, "light")}
+VIEWS = [
+    pytest.param(*view, id=f"{view[0][0]}-{view[1]}", marks=[pytest.mark.slow] if view in SLOW else [])
+    for view in product((WIDE, NARROW), ("light", "dark"))
+]
 UNFOLD = "() => document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 
 

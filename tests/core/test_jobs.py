@@ -18,7 +18,7 @@ from scripts import HELPERS, child_environment
 from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.jobs import ENGINES, Engine, always, run_jobs
 
-ON_RAY = pytest.mark.xdist_group("ray")
+ON_RAY = pytest.mark.ray
 
 
 def elsewhere(names: str = "", *combinations: Any) -> pytest.MarkDecorator:
@@ -37,7 +37,7 @@ def elsewhere(names: str = "", *combinations: Any) -> pytest.MarkDecorator:
 @pytest.fixture(autouse=True)
 def cluster_where_needed(request: pytest.FixtureRequest) -> None:
     """Tests by the engine "ray" find their cluster, and others start none."""
-    if request.node.get_closest_marker("xdist_group"):
+    if request.node.get_closest_marker("ray"):
         request.getfixturevalue("ray_cluster")
 
 

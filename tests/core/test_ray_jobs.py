@@ -20,7 +20,7 @@ from likeness.core.errors import ConfigError, DataError, LikenessError
 from likeness.core.files import require_shared
 from likeness.core.jobs import always, run_jobs
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.usefixtures("ray_cluster")]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 # -- workers that die ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from skimage.measure import shannon_entropy
 from torch import Tensor
 
 from likeness.core.errors import ConfigError, DataError
-from likeness.focus import KINDS, complexity, entropy
+from likeness.focus import KINDS, complexity, entropy, token_complexity
 from likeness.focus.complexity import grey_levels
 
 
@@ -153,3 +153,16 @@ def test_what_cannot_be_measured_is_refused() -> None:
         entropy(picture(0), patch=8, stride=16)
     with pytest.raises(DataError, match="multiple of 16 px and >= 16, got 90 x 64"):
         entropy(picture(0, width=90))
+
+
+def test_a_dense_map_averages_the_patch_of_every_pixel() -> None:
+    pixels = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    dense = token_complexity(pixels, token=8, kind="hist256", dense=True)
+    every = complexity(pixels, patch=8, stride=1, kind="hist256")
+    for row in range(2):
+        for column in range(3):
+            square = every[0, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+            assert float(dense[0, row, column]) == pytest.approx(float(square.double().mean()), abs=1e-6)
+    own = token_complexity(pixels, token=8, kind="hist256")
+    assert torch.equal(own, complexity(pixels, patch=8, stride=8, kind="hist256"))
+    assert not torch.allclose(own, dense)

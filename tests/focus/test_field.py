@@ -146,3 +146,19 @@ def test_mistakes_are_named() -> None:
         collect(tokens, FieldCollector(2, masks[::-1]))
     with pytest.raises(ConfigError, match=r"layers: expected a regular expression, got '\('"):
         FieldCollector(2, masks, layers="(")
+
+
+def test_the_printed_similarity_divides_by_the_squared_norm() -> None:
+    tokens, masks = random_tokens(0), [torch.ones(2, count, dtype=torch.bool) for count in (5, 7)]
+    found = collect(tokens, FieldCollector(2, masks, similarity="squared_norm")).scores()
+    for row in range(2):
+        for reference in range(2):
+            for place in range(12):
+                values = [
+                    float(target[row, place].double() @ refs[reference][row].double().mean(0))
+                    / float(target[row, place].double().norm() ** 2)
+                    for _, target, refs in tokens
+                ]
+                assert float(found[row, reference, place]) == pytest.approx(sum(values) / 3, rel=1e-4, abs=1e-6)
+    with pytest.raises(ConfigError, match="similarity: expected one of cosine, squared_norm, got 'dot'"):
+        FieldCollector(2, masks, similarity="dot")

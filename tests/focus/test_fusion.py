@@ -155,6 +155,7 @@ def test_every_mode_is_what_its_name_says(mode: str) -> None:
             "md": detail,
             "no_prior": 0.3 * field + 0.7 * detail if fused else field,
             "no_ms": detail * prior,
+            "no_ms_literal": 0.7 * detail * prior,
             "no_md": field,
             "uniform": torch.ones(1, 20),
         }
@@ -271,3 +272,52 @@ def test_unknown_modes_and_unequal_shapes_are_refused(unchecked: None) -> None:
         focus_maps(*case, mode="ful")
     with pytest.raises(DataError, match="one reference per subject"):
         focus_maps(case.scores[:, :1], case.masks, case.disrupted, case.complexity)
+
+
+@pytest.mark.parametrize("k", [0.3, 1.0, 2.5, 40.0])
+def test_k_tokens_are_matched_for_each_subject(k: float) -> None:
+    case = random_case(3)
+    maps, plain = focus_maps(*case, k=k), focus_maps(*case)
+    for pair in range(6):
+        for subject in range(3):
+            own = int(plain.matched[pair, subject].sum())  # K is the subject's own number of tokens
+            wanted = min(40, max(1, round(k * own))) if own else 0
+            found = {p for p in range(40) if maps.matched[pair, subject, p]}
+            best = sorted(range(40), key=lambda p: -case.scores[pair, subject, p].item())[:wanted]
+            assert found == set(best)
+
+
+def test_a_larger_k_never_raises_the_share_that_is_left() -> None:
+    case = random_case(4)
+    shares = [focus_maps(*case, k=k).focus_share.nan_to_num() for k in (1.0, 2.0, 3.0)]
+    assert bool((shares[1] <= shares[0]).all())
+    assert bool((shares[2] <= shares[1]).all())
+    assert float(shares[2].mean()) < float(shares[0].mean())
+
+
+def test_k_may_be_the_number_of_reference_tokens() -> None:
+    case = random_case(5)
+    counts = torch.randint(1, 12, (6, 3), generator=torch.Generator().manual_seed(0))
+    maps, plain = focus_maps(*case, k="reference", num_reference_tokens=counts), focus_maps(*case)
+    wanted = torch.where(plain.matched.any(-1), counts, 0)
+    assert torch.equal(maps.matched.sum(-1), wanted)
+    with pytest.raises(MeasurementError, match="expected the references' numbers of tokens"):
+        focus_maps(*case, k="reference")
+    for wrong in (0.0, -1.0, "subject"):
+        with pytest.raises(ConfigError, match="k: expected a number above 0 or 'reference'"):
+            focus_maps(*case, k=wrong)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_soft_shares_weigh_the_prior_in_every_mode_that_has_one(mode: str) -> None:
+    case = random_case(6)
+    shares = torch.rand(6, 3, 40, generator=torch.Generator().manual_seed(1)) * case.masks
+    soft, hard = focus_maps(*case, mode=mode, shares=shares), focus_maps(*case, mode=mode)
+    largest = torch.zeros(6, 40)
+    for pair in range(6):
+        for subject in range(3):
+            if case.disrupted[pair, subject]:
+                largest[pair] = torch.maximum(largest[pair], shares[pair, subject])
+    factor = torch.where(hard.prior, largest, 1.0)  # elsewhere the weight is 0 unless the mode has no prior
+    torch.testing.assert_close(soft.weight, hard.weight * factor)
+    assert torch.equal(soft.field, hard.field)

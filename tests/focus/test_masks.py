@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from likeness.core.errors import DataError
-from likeness.focus import resolve_overlaps, token_mask
+from likeness.core.errors import ConfigError, DataError
+from likeness.focus import covered_tokens, dilated, resolve_overlaps, token_mask, token_shares
 
 
 def test_half_covered_tokens_are_in_and_the_rest_out() -> None:
@@ -51,3 +51,37 @@ def test_equal_areas_leave_the_token_to_the_first_and_the_union_as_it_was() -> N
     resolved = resolve_overlaps(random)
     assert torch.equal(resolved.any(1), random.any(1))
     assert resolved.sum(1).max() == 1
+
+
+def test_shares_are_counted_pixel_by_pixel() -> None:
+    masks = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) < 0.3
+    shares = token_shares(masks, (2, 3))
+    assert shares.shape == (2, 3, 6)
+    for index in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(6)).tolist():
+        b, r, token = index
+        row, column = divmod(token, 3)
+        square = masks[b, r, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+        assert shares[b, r, token].item() == pytest.approx(int(square.sum()) / 256)
+
+
+def test_coverage_by_hand() -> None:
+    shares = torch.tensor([[0.0, 0.01, 0.49, 0.5, 1.0], [0.0, 0.2, 0.0, 0.0, 0.1], [0.0] * 5])
+    assert covered_tokens(shares).int().tolist() == [[0, 0, 0, 1, 1], [0, 1, 0, 0, 1], [0] * 5]
+    for coverage in ("any", "soft"):
+        assert covered_tokens(shares, coverage=coverage).int().tolist() == [[0, 1, 1, 1, 1], [0, 1, 0, 0, 1], [0] * 5]
+    with pytest.raises(ConfigError, match="coverage: expected one of any, half, soft, got 'full'"):
+        covered_tokens(shares, coverage="full")
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 2])
+def test_dilation_takes_the_largest_share_within_reach(tokens: int) -> None:
+    shares = torch.rand(2, 3, 20, generator=torch.Generator().manual_seed(1)) * 0.9
+    grown = dilated(shares, grid=(4, 5), tokens=tokens)
+    for row in range(4):
+        for column in range(5):
+            near = [
+                r * 5 + c
+                for r in range(max(0, row - tokens), min(4, row + tokens + 1))
+                for c in range(max(0, column - tokens), min(5, column + tokens + 1))
+            ]
+            assert torch.equal(grown[..., row * 5 + column], shares[..., near].amax(-1))

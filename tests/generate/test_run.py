@@ -135,7 +135,6 @@ def test_workers_and_order_do_not_change_pictures(tmp_path: Path, model: Path, c
         assert images == {name: whole[name] for name in images}
 
 
-@pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_cluster_changes_no_byte(tmp_path: Path, model: Path, cases: list[Case]) -> None:
     cases = [*cases, Case(id="horse", prompt="a forbidden horse")]
@@ -185,7 +184,8 @@ def test_progress_counts_to_the_end(tmp_path: Path, model: Path, cases: list[Cas
     assert seen == [(6, 6)]
 
 
-def test_twenty_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photos: dict[str, Path]) -> None:
+@pytest.mark.parametrize("num_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photos: dict[str, Path], num_kills: int) -> None:
     rows = [{"id": f"c{n}", "prompt": f"a cat {n}", "references": [str(photos["red"])], "seed": n} for n in range(15)]
     rows.append({"id": "bad", "prompt": "forbidden", "references": []})
     write_jsonl(tmp_path / "cases.jsonl", rows)
@@ -201,7 +201,7 @@ def test_twenty_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photo
     assert start("whole", 1).wait() == 0
     rng = random.Random(0)
     progress: list[int] = []
-    for number in range(20):
+    for number in range(num_kills):
         process = start("killed", 1 + number % 3)
         if number % 4 == 0:  # while it starts: before run.json, between the references, as workers load
             time.sleep(rng.uniform(0.1, 0.8))
@@ -213,7 +213,7 @@ def test_twenty_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photo
         process.kill()
         process.wait()
         progress.append(num_pictures())
-    assert len(set(progress)) > 8
+    assert len(set(progress)) > 0.4 * num_kills
     assert start("killed", 2).wait() == 0
     deadline = time.monotonic() + 10  # orphans of the last kill may be a picture behind
     while contents(tmp_path / "killed") != contents(tmp_path / "whole") and time.monotonic() < deadline:

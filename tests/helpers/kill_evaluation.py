@@ -1,8 +1,9 @@
-"""Kills evaluations and starts them again: kill_evaluation.py PICTURES CASES SPECS_JSON FEATURES [torn].
+"""Kills evaluations and starts them again: kill_evaluation.py PICTURES CASES SPECS_JSON FEATURES EVERY.
 
 This process loads libraries but never computes, so that forking it is safe; each child is one evaluation. A child dies
 just before or just after it keeps what it saw of some pictures, or puts the n-th file in its final place: by SIGKILL,
-and every third time by SIGINT. Prints how many died. With `torn` files are written in place, which a kill cuts in two:
+and every third time by SIGINT. Of twenty children one in EVERY
+is born. Prints how many died. With `torn` as EVERY files are written in place, which a kill cuts in two:
 the evaluation that ends this way must differ, or the test could not fail.
 """
 
@@ -27,7 +28,7 @@ PICTURES, CASES, SPECS, FEATURES = (
     json.loads(sys.argv[3]),
     pathlib.Path(sys.argv[4]),
 )
-IS_TORN = sys.argv[5:] == ["torn"]
+IS_TORN = sys.argv[5] == "torn"
 
 
 def killing(call: Callable[..., Any], *, at: int, late: bool, by: signal.Signals) -> Callable[..., Any]:
@@ -82,4 +83,4 @@ def attempt(number: int) -> bool:
 
 
 if __name__ == "__main__":
-    print(sum(attempt(number) for number in range(1 if IS_TORN else 20)))
+    print(sum(attempt(number) for number in ((0,) if IS_TORN else range(0, 20, int(sys.argv[5])))))

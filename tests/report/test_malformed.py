@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from damage import refusals
+from damage import SOME, refusals
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, write_json
@@ -29,9 +29,10 @@ def run(run_maker: RunMaker, monkeypatch: pytest.MonkeyPatch) -> Path:
 FILES = ("run.json", "manifest.jsonl", "commands.json", "rejected.jsonl", "evaluation/scores.jsonl")
 
 
+@SOME
 @pytest.mark.parametrize("name", [*FILES, "evaluation/summary.json"])
-def test_damage_is_shown_or_named_with_file_and_row(run: Path, name: str) -> None:
-    said = refusals(run / name, lambda: build_report(run))
+def test_damage_is_shown_or_named_with_file_and_row(run: Path, name: str, every: int) -> None:
+    said = refusals(run / name, lambda: build_report(run), every=every)
     assert said
     place = f"{run / name}:2: " if name.endswith(".jsonl") else f"{run / name}"
     assert [line for line in said if not line.startswith(place) and "UTF-8" not in line] == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import refusals
+from damage import SOME, refusals
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -305,11 +305,12 @@ def test_rows_without_numbers_are_left_out_and_counted(run_maker: RunMaker) -> N
     assert "nan" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", html)
 
 
+@SOME
 @pytest.mark.parametrize("name", ["run.json", "log.jsonl", "commands.json"])
-def test_damage_is_shown_or_named_with_file_and_row(run_maker: RunMaker, name: str) -> None:
+def test_damage_is_shown_or_named_with_file_and_row(run_maker: RunMaker, name: str, every: int) -> None:
     run = run_maker(steps=3, with_maps=False)
     write_json(run / "commands.json", {"train": "likeness train a.toml"})
-    said = refusals(run / name, lambda: build_training_page(run))
+    said = refusals(run / name, lambda: build_training_page(run), every=every)
     assert said
     place = f"{run / name}:2: " if name.endswith(".jsonl") else f"{run}"
     assert [line for line in said if not line.startswith(place)] == []

@@ -39,7 +39,7 @@ def recipe(tmp_path: Path) -> Path:
         ("objective.focus.gama=0.3", r"objective.focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
         ("train.learningrate=1", "did you mean learning_rate"),
         ("train.beta=5", r"train.beta: expected a known key, got 'beta'; did you mean objective.beta\."),
-        ("model.zzz=1", "known are base, lora, rank, alpha"),
+        ("model.zzz=1", "known are base, lora, merge_lora, quantise, rank, alpha"),
         ("objetive.beta=5", "expected a table among .*, got objetive; did you mean objective"),
         ("objective.beta", "expected table.key=value"),
         ("beta=5", "expected table.key=value"),

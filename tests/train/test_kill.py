@@ -56,8 +56,8 @@ def longer(recipe: Path) -> Path:
     return recipe
 
 
-def test_three_killed_runs_end_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
-    kill_runs(longer(recipe), tmp_path, count=3, seed=0)
+def test_a_killed_run_ends_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
+    kill_runs(longer(recipe), tmp_path, count=1, seed=0)
 
 
 @pytest.mark.slow

@@ -42,6 +42,12 @@ def test_two_processes_do_what_one_does(recipe: Path, tmp_path: Path) -> None:
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-3)  # sums in another order, Adam's scale
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_stopped_end_as_two_that_were_not(recipe: Path, tmp_path: Path) -> None:
+    two = tmp_path / "two"
+    launch(recipe, two, "train.batch_size=1")
     launch(recipe, tmp_path / "half", "train.batch_size=1", "train.steps=2")
     launch(recipe, tmp_path / "half", "train.batch_size=1")
     continued, whole = results(tmp_path / "half"), results(two)

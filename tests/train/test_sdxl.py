@@ -170,8 +170,8 @@ def test_what_an_encoded_pair_holds(cache: PairCache) -> None:
     single, double = cache[0], cache[1]
     assert single.preferred.shape == (4, 8, 8)
     assert [mask.tolist() for mask in double.reference_masks] == [[True] * 4] * 2
-    assert double.subject_masks.shape == (2, 64)
-    assert double.subject_masks[0].reshape(8, 8).int().tolist() == [
+    assert double.subject_shares.shape == (2, 64)
+    assert double.subject_shares[0].reshape(8, 8).int().tolist() == [
         [1 if 2 <= row < 6 and column < 4 else 0 for column in range(8)] for row in range(8)
     ]
     assert single.complexity.shape == (64,)

@@ -85,6 +85,7 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
     def __init__(self, parts: PartsT) -> None:
         """The backbone of the parts, which it keeps."""
         self.parts = parts
+        self._device: torch.device | None = None
 
     @classmethod
     @abstractmethod
@@ -157,8 +158,15 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer's first weights lie; diffusers' own `device` walks all modules, milliseconds a call."""
-        return next(self.network.parameters()).device
+        """Where it computes: where the network's first weights lie, or what `runs_on` said.
+
+        diffusers' own `device` walks all modules, milliseconds a call.
+        """
+        return self._device or next(self.network.parameters()).device
+
+    def runs_on(self, device: torch.device) -> None:
+        """From now on inputs go to `device`, wherever the weights wait."""
+        self._device = device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -21,7 +21,12 @@ from likeness.core.rows import Frozen, LeftOut, existing_file, json_object, sift
 from likeness.core.short_rows import completed
 
 PAIRS_NAME = "pairs.jsonl"
-_WORDS = {"reference": "reference image", "reference_mask": "reference mask", "subject_mask": "subject mask"}
+_WORDS = {
+    "reference": "reference image",
+    "reference_mask": "reference mask",
+    "subject_mask": "subject mask",
+    "rejected_mask": "rejected mask",
+}
 NUM_QUESTIONS = 10
 """Questions that the quality gate asks about every subject of a picture."""
 
@@ -43,13 +48,15 @@ class PairReference(Frozen):
 class PairSubject(Frozen):
     """One subject of the preferred picture.
 
-    `mask` (PNG, 0 or 255, size of the picture) covers what is visible of it in the preferred picture; `box` is left,
-    top, right, bottom in shares of the sides. `disruption` tells what the rejected picture changes and how much.
+    `mask` (PNG, 0 or 255, size of the picture) covers what is visible of it in the preferred picture, `rejected_mask`
+    what the rejected one shows in its place, None where no file holds it; `box` is left, top, right, bottom in shares
+    of the sides. `disruption` tells what the rejected picture changes and how much.
     """
 
     phrase: str = Field(min_length=1)
     reference_index: int = Field(ge=0, validation_alias=AliasChoices("reference_index", "ref_index"))
     mask: File
+    rejected_mask: File | None = None
     box: Box
     detection_score: float | None = Field(default=None, validation_alias=AliasChoices("detection_score", "det_score"))
     disrupted: bool = Field(strict=True)
@@ -187,7 +194,7 @@ def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> Pre
     """The pair with `change(slot, path)` in place of the path of every picture and mask.
 
     A slot depends on the role of a file only: reference_0, reference_mask_0 (none without a mask), subject_mask_0,
-    preferred, rejected, prior_mask.
+    rejected_mask_0 (none without), preferred, rejected, prior_mask.
     """
 
     def reference(index: int, old: PairReference) -> PairReference:
@@ -195,7 +202,8 @@ def with_files(pair: PreferencePair, change: Callable[[str, Path], Path]) -> Pre
         return old.model_copy(update={"image": change(f"reference_{index}", old.image), "mask": mask})
 
     def subject(index: int, old: PairSubject) -> PairSubject:
-        return old.model_copy(update={"mask": change(f"subject_mask_{index}", old.mask)})
+        rejected = old.rejected_mask and change(f"rejected_mask_{index}", old.rejected_mask)
+        return old.model_copy(update={"mask": change(f"subject_mask_{index}", old.mask), "rejected_mask": rejected})
 
     update: dict[str, Any] = {
         "references": tuple(reference(*each) for each in enumerate(pair.references)),

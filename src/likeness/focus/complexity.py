@@ -198,3 +198,23 @@ def complexity(
     least, largest = values.amin(dim=(1, 2), keepdim=True), values.amax(dim=(1, 2), keepdim=True)
     span = largest - least
     return torch.where(span < _FLAT, 1.0, (values - least) / span.clamp_min(_FLAT))
+
+
+def token_complexity(
+    pixels: Float[Tensor, "B 3 H W"],
+    *,
+    token: int,
+    patch: int | None = None,
+    kind: str = "kde32",
+    dense: bool = False,
+) -> Float[Tensor, "B rows columns"]:
+    """M_d with one value per token of `token` px: of its own patch, or with `dense` the mean over its pixels' patches.
+
+    `patch` px is a token's by default; smaller tokens may have larger patches, which then overlap.
+    Source: FocusDPO Eq. 7, which speaks of the patch centred at a pixel; read so, the map has a value per pixel.
+    """
+    patch = token if patch is None else patch
+    if not dense:
+        return complexity(pixels, patch=patch, stride=token, kind=kind)
+    every_pixel = complexity(pixels, patch=patch, stride=1, kind=kind)
+    return functional.avg_pool2d(every_pixel[:, None], token)[:, 0]

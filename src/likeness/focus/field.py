@@ -5,6 +5,7 @@ Shapes: B rows, R references, L target tokens, Li tokens of reference i, D netwo
 
 import re
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +14,8 @@ from torch.nn import functional
 
 from likeness.core.errors import ConfigError, DataError, MeasurementError
 
+Similarity = Literal["cosine", "squared_norm"]
+SIMILARITIES: tuple[str, ...] = get_args(Similarity)
 _EPS = 1e-6  # of the cosine
 
 
@@ -29,7 +32,9 @@ class FieldCollector:
     reference is the mean of its tokens inside `reference_masks[i]` (num_rows, Li); an empty mask means all of them.
     `layers` (a regular expression for the whole name) chooses layers; `center` subtracts the mean target token first;
     `features` are what it asks the backbone to show. Scores lie on `grid` (rows, columns): those of a layer on another
-    grid, as a U-Net has them, are resized bilinearly; None stands for the grid that all layers share.
+    grid, as a U-Net has them, are resized bilinearly; None stands for the grid that all layers share. `similarity`
+    "squared_norm" is Eq. 2 as printed: the inner product over the squared norm of the target token, which favours short
+    tokens.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 2-3.
     Differs: cosine, where Eq. 2 prints a division by the squared norm; its figure labels the step as cosine.
     Raises: DataError, ConfigError for masks or a pattern that cannot be used.
@@ -44,12 +49,16 @@ class FieldCollector:
         layers: str | None = None,
         features: str = "attention_input",
         grid: tuple[int, int] | None = None,
+        similarity: str = "cosine",
     ) -> None:
         rows = {mask.shape[0] for mask in reference_masks}
         if rows != {num_rows}:
             got = f"{len(reference_masks)} masks with {sorted(rows)} rows"
             raise DataError(f"FieldCollector: expected one mask of {num_rows} rows per reference, got {got}; add them.")
+        if similarity not in SIMILARITIES:
+            raise ConfigError(f"similarity: expected one of {', '.join(SIMILARITIES)}, got {similarity!r}; choose one.")
         self.num_rows, self.features, self.detached = num_rows, features, True
+        self._similarity = similarity
         self._weights = [_mean_weights(mask) for mask in reference_masks]
         self._center, self._grid = center, grid
         try:
@@ -94,6 +103,8 @@ class FieldCollector:
             mean = target.mean(dim=1, keepdim=True)
             target, pooled = target - mean, pooled - mean
         lengths = torch.linalg.vector_norm(target, dim=-1)[:, None].clamp_min(_EPS)
+        if self._similarity == "squared_norm":
+            return pooled @ target.mT / lengths.square()
         return functional.normalize(pooled, dim=-1, eps=_EPS) @ target.mT / lengths
 
     def _resized(self, scores: Float[Tensor, "B R l"], grid: tuple[int, ...]) -> Float[Tensor, "B R L"]:

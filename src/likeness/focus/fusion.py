@@ -8,13 +8,13 @@ import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.core.errors import ConfigError, DataError, MeasurementError
 from likeness.focus.masks import resolve_overlaps
 
-Mode = Literal["full", "prior", "md", "no_prior", "no_ms", "no_md", "uniform"]
+Mode = Literal["full", "prior", "md", "no_prior", "no_ms", "no_ms_literal", "no_md", "uniform"]
 MODES: tuple[str, ...] = get_args(Mode)
 
 _WITH_SCORES = {"full", "no_prior", "no_md"}
@@ -49,22 +49,21 @@ def needs_scores(mode: str) -> bool:
 
 
 def matched_tokens(
-    scores: Float[Tensor, "B R L"], subjects: Bool[Tensor, "B R L"], *, exclusive: bool = False
+    scores: Float[Tensor, "B R L"], counts: Int[Tensor, "B R"], *, exclusive: bool = False
 ) -> Bool[Tensor, "B R L"]:
-    """M': for each subject the K tokens most like its reference, K being the subject's number of tokens.
+    """M': for each subject the K tokens most like its reference, K being its entry of `counts`.
 
     The search goes over all tokens; of equal scores the first wins. With `exclusive`, a token counts for its best
     reference only, so that M' may have fewer than K tokens.
-    Source: FocusDPO Eq. 4. Differs: top-K where it prints argmax; K = |M_prior| of the subject, since with K = number
-    of reference tokens M' would cover the picture.
+    Source: FocusDPO Eq. 4. Differs: top-K where it prints argmax.
     """
-    wins = torch.ones_like(subjects)
+    wins = torch.ones_like(scores, dtype=torch.bool)
     if exclusive:
         references = torch.arange(scores.shape[1], device=scores.device)[None, :, None]
         wins = scores.argmax(dim=1, keepdim=True) == references
     order = scores.masked_fill(~wins, -math.inf).argsort(dim=-1, descending=True, stable=True)
     rank = order.argsort(dim=-1)
-    return (rank < subjects.sum(dim=-1, keepdim=True)) & wins
+    return (rank < counts[..., None]) & wins
 
 
 def attention_field(
@@ -79,6 +78,20 @@ def attention_field(
     if per_subject:
         return (subjects & ~matched).any(dim=1)
     return subjects.any(dim=1) & ~matched.any(dim=1)
+
+
+def _counts(
+    subjects: Bool[Tensor, "B R L"], *, k: float | str, num_reference_tokens: Int[Tensor, "B R"] | None
+) -> Int[Tensor, "B R"]:
+    """K of each subject; 0 for those without a token. Raises: ConfigError, MeasurementError."""
+    own = subjects.sum(dim=-1)
+    if k == "reference":
+        if num_reference_tokens is None:
+            raise MeasurementError("focus_maps: expected the references' numbers of tokens for this k, got none.")
+        return torch.where(own > 0, num_reference_tokens.to(own), 0)
+    if isinstance(k, str) or not k > 0:
+        raise ConfigError(f"k: expected a number above 0 or 'reference', got {k!r}; 1 is the subject's own tokens.")
+    return torch.where(own > 0, (own * k).round().clamp_min(1).to(own), 0)
 
 
 def _check(scores: Tensor | None, subject_masks: Tensor, *, mode: str, tau: float, gamma: float) -> None:
@@ -104,6 +117,8 @@ def _weight(
             return prior.float()
         case "md" | "no_ms":
             return detail
+        case "no_ms_literal":
+            return (1 - gamma) * detail
         case "no_md":
             return field.float()
         case _:
@@ -120,17 +135,24 @@ def focus_maps(
     mode: str = "full",
     tau: float = 0.1,
     gamma: float = 0.3,
+    k: float | str = 1.0,
     per_subject: bool = True,
     exclusive: bool = False,
+    shares: Float[Tensor, "B R L"] | None = None,
+    num_reference_tokens: Int[Tensor, "B R"] | None = None,
 ) -> FocusMaps:
     """The weight M of every token, and the maps it is made of; nothing in it carries a gradient.
 
     `scores` are a `FieldCollector`'s, `complexity` the M_d of the preferred picture. Only disrupted subjects count:
-    they make up the prior, and their number of tokens is K. With A > tau (strictly) M = M_s, else
+    they make up the prior. K of a subject is `k` times its number of tokens (rounded, at least 1), or with `k`
+    "reference" its entry of `num_reference_tokens`. With A > tau (strictly) M = M_s, else
     M = gamma M_s + (1 - gamma) M_d M_prior. Modes: "full"; "prior" (M_prior); "md" (M_d of the whole picture);
-    "no_prior" (M_d not confined); "no_ms" (M_d M_prior); "no_md" (M_s always); "uniform" (1).
+    "no_prior" (M_d not confined); "no_ms" (M_d M_prior); "no_ms_literal" (Eq. 9 with M_s left out:
+    (1 - gamma) M_d M_prior); "no_md" (M_s always); "uniform" (1). `shares` in [0, 1] say how much of a token a subject
+    covers; with them a token of the prior weighs as much as its share, in every mode that uses the prior.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 4, 9, 11; tau 0.1 and gamma 0.3 are its settings.
-    Differs: a pair with an empty prior gets weight 0 in every mode instead of 0/0.
+    Differs: K from the subject's tokens by default, since with the number of reference tokens M' may cover the
+    picture; a pair with an empty prior gets weight 0 in every mode instead of 0/0.
     Raises: ConfigError for a mode, tau or gamma out of range; MeasurementError without scores where the mode needs
     them; DataError when scores and masks disagree.
     """
@@ -142,9 +164,14 @@ def focus_maps(
         matched, field = torch.zeros_like(subjects), torch.zeros_like(prior)
         focus_share = torch.full_like(complexity[:, 0], math.nan)
     else:
-        matched = matched_tokens(scores, subjects, exclusive=exclusive)
+        counts = _counts(subjects, k=k, num_reference_tokens=num_reference_tokens)
+        matched = matched_tokens(scores, counts, exclusive=exclusive)
         field = attention_field(subjects, matched, per_subject=per_subject)
         focus_share = field.sum(dim=1).float() / prior.sum(dim=1).float()  # 0/0 = NaN
     fused = valid & (focus_share <= tau) & (mode in _WITH_BRANCH)
     weight = _weight(mode, prior=prior, field=field, complexity=complexity, fused=fused, gamma=gamma)
+    if shares is not None:
+        confined = mode not in {"uniform", "md", "no_prior"}
+        covered = (shares * disrupted[..., None]).amax(dim=1)
+        weight = weight * torch.where(prior, covered, 0.0 if confined else 1.0)
     return FocusMaps(prior, matched, field, complexity, weight * valid[:, None], focus_share, fused, valid)

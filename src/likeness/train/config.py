@@ -14,6 +14,7 @@ from typing import Any, Literal  # Any: parsed TOML is open until the tables hav
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from likeness.backbones.memory import Quantise
 from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec, closest, wrong_value
 from likeness.train.task import TASKS, task_of
@@ -31,10 +32,15 @@ MAX_DATA_SIDE = 4096
 
 
 class ModelTable(Spec):
-    """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha."""
+    """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha.
+
+    `merge_lora` adds the frozen adapter into the weights of the base, `quantise` then keeps those in fewer bits.
+    """
 
     base: str = Field(min_length=1)
     lora: str | None = None
+    merge_lora: bool = False
+    quantise: Quantise = "none"
     rank: int = Field(default=32, ge=1)
     alpha: float = Field(default=32.0, gt=0)
 
@@ -46,6 +52,14 @@ class ModelTable(Spec):
             took = f"{values * 4 / 1e9:,.0f} GB for each layer of FLUX (3072 features)"
             raise ValueError(f"expected at most {MAX_RANK}, got {rank}, which takes {took}; 4 to 128 are usual")
         return rank
+
+    @model_validator(mode="after")
+    def _has_something_to_merge(self) -> "ModelTable":
+        if self.merge_lora and self.lora is None:
+            raise ValueError(
+                "merge_lora: expected model.lora beside it, got none; name the adapter, or set it to false"
+            )
+        return self
 
 
 class TrainTable(Spec):

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
+from likeness.backbones.memory import Memory
 from likeness.backbones.open import backbone_class, lora_facts, open_backbone
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, WeightsError
@@ -95,6 +96,7 @@ def tune(
 
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
+    _memory(config).require_usable(device=device, num_loras=config.model.lora is not None)
     model = resolve_weights(config.model.base)
     laws = backbone_class(model).time_laws
     law = config.train.t_sampler or laws[0]
@@ -104,6 +106,11 @@ def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
     task = task_of(config.task).find(config, model=model, precision=precision)
     return _Inputs(config, task, model, adapter, precision)
+
+
+def _memory(config: TrainConfig) -> Memory:
+    """How the frozen base is kept."""
+    return Memory(quantise=config.model.quantise, merge_lora=config.model.merge_lora)
 
 
 def pick_precision(wanted: str, *, device: str) -> torch.dtype:
@@ -130,7 +137,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         **facts,
         "config": dump,
         "settings": {**place, "num_processes": num_processes, **facts.get("settings", {})},
-        "versions": package_versions(*_VERSIONED),
+        "versions": package_versions(*_VERSIONED, *_memory(config).packages),
     }
 
 
@@ -143,7 +150,7 @@ def _run(
     config, task = inputs.config, inputs.task
     loras = [] if inputs.adapter is None else [inputs.adapter]
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
-    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras)
+    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=_memory(config))
     backbone.encode_exactly()
     bar: Progress = progress or (lambda _: lambda _done, _total: None)
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)

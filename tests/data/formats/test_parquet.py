@@ -97,6 +97,8 @@ def test_pictures_decode_from_the_cells(clean_set: Path, exported: Path) -> None
             assert np.array_equal(np.asarray(got), np.asarray(load_image(clean_set / row["preferred"])))
         assert len(cells["references"]) == len(cells["reference_masks"]) == len(row["references"])
         assert len(cells["subject_masks"]) == len(row["subjects"])
+        has_mask = [subject.get("rejected_mask") is not None for subject in row["subjects"]]
+        assert [cell is not None for cell in cells["rejected_masks"]] == has_mask
 
 
 def test_a_reference_without_mask_stays_without(clean_set: Path, tmp_path: Path) -> None:

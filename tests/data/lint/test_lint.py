@@ -14,8 +14,8 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 from scripts import load_script
 
 from likeness.core.files import read_jsonl, write_jsonl
-from likeness.data.lint.findings import CODES, LintReport
-from likeness.data.lint.mask_evidence import best_shift, changes_outside, moved
+from likeness.data.lint.findings import CODES, HELD, LintReport
+from likeness.data.lint.mask_evidence import best_shift, changes_outside, held_shares, moved
 from likeness.data.lint.run import lint_pairs
 
 calibration: Any = load_script("figures/lint_calibration.py")
@@ -481,3 +481,33 @@ def test_a_patch_beyond_an_occluder_is_allowed_when_it_was_recorded(clean_set: P
                 subject["disruption"] = {"reach": int(distance.max()), "apart": apart}
         write_jsonl(folder / "pairs.jsonl", [row])
         assert [code for _, code in codes(lint_pairs(folder)) if code == "leaked_background"] == expected
+
+
+def test_what_the_prior_holds_of_the_difference_by_hand() -> None:
+    """32 x 32 px in 4 x 4 tokens; the mask covers token 5 and a column of token 6; the change goes further."""
+    preferred = np.zeros((32, 32, 3), dtype=np.uint8)
+    rejected, mask = preferred.copy(), np.zeros((32, 32), dtype=bool)
+    mask[8:16, 8:17] = True
+    rejected[8:16, 8:16] = 10  # 64 px of token 5
+    rejected[8:16, 16:18] = 10  # 16 px of token 6, 8 of them masked
+    rejected[16:24, 8:16] = 5  # 64 px of token 9, a neighbour
+    rejected[24:32, 24:32] = 10  # 64 px of token 15, far away
+    total = 64 * 10 + 16 * 10 + 64 * 5 + 64 * 10
+    held = held_shares(preferred, rejected, mask, token=8)
+    assert held is not None
+    assert {name: round(share * total) for name, share in held.items()} == {
+        "mask": 64 * 10 + 8 * 10,
+        "half": 64 * 10,
+        "any": 64 * 10 + 16 * 10,
+        "half_dilated": 64 * 10 + 16 * 10 + 64 * 5,
+        "any_dilated": 64 * 10 + 16 * 10 + 64 * 5,
+    }
+    assert held_shares(preferred, preferred, mask, token=8) is None
+
+
+def test_the_report_says_what_the_prior_holds(clean_set: Path) -> None:
+    report = lint_pairs(clean_set)
+    assert list(report.held) == list(HELD)
+    assert 0.5 < report.held["half"] < report.held["any"] <= report.held["any_dilated"] <= 1
+    line = next(line for line in report.text().splitlines() if "holds of the difference" in line)
+    assert f"{report.held['half']:.1%} tokens covered by half" in line

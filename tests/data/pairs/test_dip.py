@@ -63,6 +63,16 @@ def test_pictures_differ_only_where_a_disrupted_subject_or_its_impostor_is(pairs
         assert not (differs & ~may_differ(pair, size=SIZE, edge=EDGE)).any()
 
 
+def test_each_disrupted_subject_has_a_mask_of_what_stands_in_its_place(pairs: tuple[PreferencePair, ...]) -> None:
+    """Own and rejected masks together hold all that changed but the drawing's soft edge."""
+    for pair in pairs:
+        assert [subject.rejected_mask is not None for subject in pair.subjects] == [s.disrupted for s in pair.subjects]
+        shown = [path for s in pair.subjects if s.disrupted for path in (s.mask, s.rejected_mask) if path]
+        held = np.logical_or.reduce([pixels(path) > 0 for path in shown])
+        differs = (pixels(pair.preferred) != pixels(pair.rejected)).any(axis=2)
+        assert (differs & ~binary_dilation(held, np.ones((3, 3)), iterations=EDGE)).sum() == 0
+
+
 def test_the_record_says_how_far_changes_reach_and_how_many_touch_nothing(pairs: tuple[PreferencePair, ...]) -> None:
     for pair in pairs:
         assert pair.prior_mask is not None

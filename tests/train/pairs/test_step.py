@@ -15,7 +15,7 @@ from torch import Tensor
 
 from likeness.backbones.flux.uno import FluxUno
 from likeness.core.pairs import read_pairs
-from likeness.focus import FocusMaps, token_mask
+from likeness.focus import FocusMaps, covered_tokens, token_mask
 from likeness.objectives import objective_of
 from likeness.objectives.base import Objective
 from likeness.train.config import ModelTable, TrainConfig, TrainTable
@@ -221,7 +221,7 @@ def test_tokens_outside_the_mask_get_no_gradient(training: Callable[..., Trainin
 def test_an_empty_prior_teaches_nothing(training: Callable[..., Training]) -> None:
     run = training(adapter=0.05)
     batch = first_batch(run)
-    empty = replace(batch, subject_masks=torch.zeros_like(batch.subject_masks))
+    empty = replace(batch, subject_shares=torch.zeros_like(batch.subject_shares))
     step, _ = compute(run, empty)
     step.loss.backward()
     assert float(step.loss.detach()) == pytest.approx(math.log(2), abs=1e-7)
@@ -284,13 +284,13 @@ def test_the_row_of_the_log(training: Callable[..., Training]) -> None:
 
 def test_what_a_batch_holds_is_what_the_files_say(cache: PairCache) -> None:
     pair = cache[1]  # two subjects, the first disrupted
-    assert pair.subject_masks.shape == (2, 16)
+    assert pair.subject_shares.shape == (2, 16)
     assert pair.disrupted.tolist() == [True, False]
     # rows 1-2, columns 0-1 of the 4 x 4 grid: px 16-48 by 0-32
-    assert pair.subject_masks[0].reshape(4, 4).int().tolist() == [[0] * 4, [1, 1, 0, 0], [1, 1, 0, 0], [0] * 4]
+    assert pair.subject_shares[0].reshape(4, 4).int().tolist() == [[0] * 4, [1, 1, 0, 0], [1, 1, 0, 0], [0] * 4]
     half = torch.zeros(64, 64, dtype=torch.bool)
     half[16:48, 32:] = True
-    assert torch.equal(pair.subject_masks[1], token_mask(half, (4, 4)))
+    assert torch.equal(covered_tokens(pair.subject_shares[1]), token_mask(half, (4, 4)))
     assert [tuple(tensor.shape) for key, tensor in pair.condition.items() if key.startswith("reference")] == [
         (16, 4, 4)
     ] * 2
@@ -315,3 +315,29 @@ def test_an_unseen_field_reads_the_same_with_more_rows(training: Callable[..., T
         single = collect_batch([task_of(run).cache[index]], [draws[i]], backbone=run.backbone, guidance=1.0)
         shown, _ = maps_of(run.backbone, single, focus=focus_of(task_of(run).objective), precision=FP32)
         assert torch.equal(shown.weight[0], maps.weight[i])
+
+
+def test_a_wider_prior_reaches_further_and_soft_shares_weigh(training: Callable[..., Training]) -> None:
+    """By hand: the disrupted subject covers the tokens of rows 1-2, columns 0-1 of a 4 x 4 grid, in full."""
+
+    def prior_of(**focus: Any) -> Tensor:
+        run = training(adapter=0.05, objective={"focus": {"mode": "prior", **focus}})
+        _, maps = compute(run, first_batch(run))
+        assert maps is not None
+        return maps.weight[0].reshape(4, 4)
+
+    plain = prior_of()
+    assert plain.tolist() == [[0.0] * 4, [1, 1, 0, 0], [1, 1, 0, 0], [0.0] * 4]
+    assert prior_of(dilation=1).tolist() == [[1, 1, 1, 0]] * 4
+    assert torch.equal(prior_of(coverage="soft"), plain)
+    assert torch.equal(prior_of(coverage="any"), plain)
+
+
+def test_k_of_the_subject_and_of_the_reference(training: Callable[..., Training]) -> None:
+    for k, wanted in ((1.0, 4), (2.0, 8), (0.5, 2), ("reference", 4)):
+        run = training(adapter=0.05, objective={"focus": {"k": k}})
+        batch = first_batch(run)
+        _, maps = compute(run, batch)
+        assert maps is not None
+        assert int(maps.matched[0, 0].sum()) == wanted
+        assert batch.reference_masks[0].shape[1] == 4

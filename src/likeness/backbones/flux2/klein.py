@@ -122,7 +122,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         read = [self._tokens(prompt, length=self.settings.max_sequence_length) for prompt in prompts]
         inputs = {name: torch.cat([row[name] for row in read]) for name in ("input_ids", "attention_mask")}
         encoder = self.parts.text_encoder
-        inputs = {name: tensor.to(encoder.device) for name, tensor in inputs.items()}
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         hidden = encoder(**inputs, output_hidden_states=True, use_cache=False).hidden_states
         return torch.cat([hidden[layer] for layer in self.settings.text_layers], dim=-1).to(self.device, self.dtype)
 
@@ -197,7 +197,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     def encode(self, pixels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C H W"]:
         """The mean of the VAE's distribution in patches, each channel normalised."""
         vae = self.parts.vae
-        patches = to_patches(vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode())
+        patches = to_patches(vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode())
         mean, deviation = self._statistics(patches)
         return (patches - mean) / deviation
 
@@ -205,7 +205,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         """The VAE's pixels of latents as `encode` gives them."""
         vae = self.parts.vae
         mean, deviation = self._statistics(latents)
-        return vae.decode(from_patches(latents * deviation + mean).to(vae.device, vae.dtype), return_dict=False)[0]
+        return vae.decode(from_patches(latents * deviation + mean).to(self.device, vae.dtype), return_dict=False)[0]
 
     # sampling --------------------------------------------------------------------------------------------------------
 

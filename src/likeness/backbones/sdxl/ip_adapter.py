@@ -58,7 +58,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             adapter_prefix="unet",
             tokens_per_reference=parts.resampler.latents.shape[1],
         )
-        self._alphas: Tensor = parts.scheduler.alphas_cumprod.to(self.device)
+        self._alphas: Tensor = parts.scheduler.alphas_cumprod
         self._image_attention = list(image_attention(self.network))
         self._blocks = watched_blocks(self.network)
         self._zero_tokens: Tensor | None = None
@@ -97,7 +97,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             read = tokenizer(
                 list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
             )
-            seen = encoder(read.input_ids.to(encoder.device), output_hidden_states=True)
+            seen = encoder(read.input_ids.to(self.device), output_hidden_states=True)
             hidden.append(seen.hidden_states[-2])
             pooled = seen[0]  # of the second encoder, which has a projection
         return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
@@ -128,7 +128,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
     def _tokens(self, pixels: Float[Tensor, "R 3 H W"]) -> Float[Tensor, "R N D"]:
         """The resampled features of pictures as CLIP's processor gives them, from the layer before its last."""
         encoder = self.parts.image_encoder
-        features = encoder(pixels.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]
+        features = encoder(pixels.to(self.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]
         return self.parts.resampler(features).to(self.device)
 
     def _pixels(self, reference: Image.Image) -> Float[Tensor, "1 3 H W"]:
@@ -218,11 +218,11 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
     # the path from picture to noise ----------------------------------------------------------------------------------
 
     def _steps(self, t: Tensor) -> Tensor:
-        return steps_of(t.to(self._alphas.device), count=len(self._alphas))
+        return steps_of(t, count=len(self._alphas))
 
     def _signal(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """What x0 and the noise are multiplied by, each (B or 1, 1, 1, 1)."""
-        share = self._alphas[self._steps(t)].to(like).reshape(-1, 1, 1, 1)
+        share = self._alphas.to(t.device)[self._steps(t)].to(like).reshape(-1, 1, 1, 1)
         return share.sqrt(), (1 - share).sqrt()
 
     def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             case "uniform" | "eps":
                 return torch.ones_like(t, dtype=torch.float32)
             case "elbo":
-                return bound_weights(self._alphas)[self._steps(t)]
+                return bound_weights(self._alphas).to(t.device)[self._steps(t)]
             case _:
                 raise unknown_weighting(kind)
 
@@ -264,14 +264,14 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """(z - shift) * scale of the mean z of the VAE's distribution; SDXL's own VAE has no shift."""
         vae = self.parts.vae
-        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        mean = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
         return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """The VAE's pixels at z = latents / scale + shift."""
         vae = self.parts.vae
         scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        return vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
+        return vae.decode(scaled.to(self.device, vae.dtype), return_dict=False)[0]
 
     # sampling --------------------------------------------------------------------------------------------------------
 

@@ -52,9 +52,10 @@ FEATURES: dict[str, Any] = {
     "references": [_IMAGE],
     "reference_masks": [_IMAGE],
     "subject_masks": [_IMAGE],
+    "rejected_masks": [_IMAGE],
     "record": _TEXT,
 }
-"""Column -> feature, in the words of `datasets`. A reference without mask has None in `reference_masks`."""
+"""Column -> feature, in the words of `datasets`. `reference_masks` and `rejected_masks` have None for no mask."""
 
 _SHARD = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 
@@ -121,6 +122,7 @@ def _columns(pair: PreferencePair, files: dict[str, bytes], *, row: int) -> dict
         "references": [cells[f"reference_{i}"] for i in references],
         "reference_masks": [cells.get(f"reference_mask_{i}") for i in references],
         "subject_masks": [cells[f"subject_mask_{i}"] for i in subjects],
+        "rejected_masks": [cells.get(f"rejected_mask_{i}") for i in subjects],
         "record": json.dumps(pair.model_dump(mode="json"), ensure_ascii=False, allow_nan=False),
     }
 
@@ -185,7 +187,7 @@ def _pairs(shard: Path) -> Iterator[PackedPair | LeftOut]:
 
 
 def _packed(cells: dict[str, Any], *, shard: Path) -> PackedPair | LeftOut:
-    lists = {"references": "reference", "reference_masks": "reference_mask", "subject_masks": "subject_mask"}
+    lists = {"references": "reference"} | {f"{of}_masks": f"{of}_mask" for of in ("reference", "subject", "rejected")}
     pictures = {name: cells.get(name) for name in ("preferred", "rejected", "prior_mask")}
     for column, slot in lists.items():
         listed = cells.get(column)

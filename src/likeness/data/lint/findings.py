@@ -59,6 +59,16 @@ class Finding(BaseModel, frozen=True, extra="forbid"):
     evidence: dict[str, float | int | str | None]
 
 
+HELD = {
+    "mask": "the mask itself",
+    "half": "tokens covered by half",
+    "any": "tokens it touches",
+    "half_dilated": "tokens covered by half and their neighbours",
+    "any_dilated": "tokens it touches and their neighbours",
+}
+"""What a prior may be on the way to the loss: its pixels, or tokens by the recipe's `coverage` and `dilation`."""
+
+
 def finding(pair: str | None, code: str, what: str, **evidence: float | int | str | None) -> Finding:
     """A finding of `code` with its severity; numbers are rounded to four digits."""
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in evidence.items()}
@@ -68,7 +78,8 @@ def finding(pair: str | None, code: str, what: str, **evidence: float | int | st
 class LintReport(BaseModel, frozen=True, extra="forbid"):
     """Everything lint found in a set; `counts` are pairs by subset, category and split.
 
-    `filled` counts the pairs whose rows lacked a key that was derived.
+    `filled` counts the pairs whose rows lacked a key that was derived. `held`: the share of the difference of both
+    pictures that lies inside the prior, read in each way of HELD, a mean over pairs; empty where none was readable.
     `num_benchmarks` case files were looked at for subjects that the set must not hold; with 0, overlap is not known.
     """
 
@@ -77,6 +88,7 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
     num_benchmarks: int
     counts: dict[str, dict[str, int]]
     filled: dict[str, int] = Field(default_factory=dict[str, int])
+    held: dict[str, float] = Field(default_factory=dict[str, float])
     findings: tuple[Finding, ...]
 
     @property
@@ -98,6 +110,9 @@ class LintReport(BaseModel, frozen=True, extra="forbid"):
             lines.append(f"  {name:<9} " + ", ".join(f"{value} {count}" for value, count in counts.items()))
         if self.filled:
             lines.append("  filled in " + ", ".join(f"{key} {count}" for key, count in self.filled.items()))
+        if self.held:
+            shares = ", ".join(f"{share:.1%} {HELD[name]}" for name, share in self.held.items())
+            lines.append(f"  the prior holds of the difference of both pictures: {shares}")
         if not self.num_benchmarks:
             lines.append("  overlap with benchmarks: not checked; name them by --benchmark or --cases")
         for code in CODES:

@@ -7,8 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy import ndimage
 
-__all__ = ["Outside", "Shift", "best_shift", "changed_pixels", "changes_outside", "distance_to", "moved", "shrink"]
+from likeness.data.lint.findings import HELD
+
+__all__ = [
+    "Outside",
+    "Shift",
+    "best_shift",
+    "changed_pixels",
+    "changes_outside",
+    "distance_to",
+    "held_shares",
+    "moved",
+    "shrink",
+]
 
 EDGE_LEVELS = 48.0
 """Grey levels from which an edge counts in full, so that one hard edge of the background weighs no more than others."""
@@ -151,3 +164,29 @@ def changes_outside(
     label(grown, structure=np.ones((3, 3)), output=islands)
     apart = changed & ~np.isin(islands, islands[near])
     return Outside(int((changed & (distance > reach)).sum()), int(apart.sum()), int(distance[changed].max()))
+
+
+def held_shares(
+    preferred: UInt8[np.ndarray, "H W 3"],
+    rejected: UInt8[np.ndarray, "H W 3"],
+    mask: Bool[np.ndarray, "H W"],
+    *,
+    token: int,
+) -> dict[str, float] | None:
+    """Of the absolute difference of both pictures the share inside each of HELD; None for equal pictures.
+
+    What a loss that is confined to the prior cannot learn from is the rest.
+    """
+    rows, columns = max(mask.shape[0] // token, 1), max(mask.shape[1] // token, 1)
+    high, wide = min(token, mask.shape[0]), min(token, mask.shape[1])
+    mask = mask[: rows * high, : columns * wide]
+    difference = np.abs(preferred.astype(np.int32) - rejected).sum(-1)[: rows * high, : columns * wide]
+    if not (total := int(difference.sum())):
+        return None
+    cells = mask.reshape(rows, high, columns, wide).mean((1, 3))
+    by_token = difference.reshape(rows, high, columns, wide).sum((1, 3))
+    tokens = {"half": cells >= 0.5, "any": cells > 0}
+    around = np.ones((3, 3), dtype=bool)
+    tokens |= {f"{name}_dilated": ndimage.binary_dilation(found, around) for name, found in tokens.items()}
+    held = {name: float(by_token[found].sum() / total) for name, found in tokens.items()}
+    return {name: float(difference[mask].sum() / total) if name == "mask" else held[name] for name in HELD}

@@ -76,6 +76,11 @@ def load_pair(pair: PreferencePair) -> LoadedPair:
         rejected=_pixels(pair.rejected),
         prior=prior,
         subjects=subjects,
+        rejected_masks={
+            i: mask(subject.rejected_mask, f"the rejected mask of subject {i}")
+            for i, subject in enumerate(pair.subjects)
+            if subject.rejected_mask is not None
+        },
         references=tuple(
             MaskedPicture(_pixels(item.image), item.mask and mask(item.mask, f"the mask of reference {i}"))
             for i, item in enumerate(pair.references)
@@ -138,7 +143,8 @@ def _gate(pair: PreferencePair, *, thresholds: Thresholds) -> Iterator[Finding]:
 def _sizes(loaded: LoadedPair) -> Iterator[Finding]:
     pair = loaded.pair
     pictures = {"the preferred picture": loaded.preferred, "the rejected picture": loaded.rejected}
-    wanted = {what: (array, pair.size) for what, array in (pictures | loaded.masks).items()}
+    instead = {f"the rejected mask of subject {i}": mask for i, mask in loaded.rejected_masks.items()}
+    wanted = {what: (array, pair.size) for what, array in (pictures | loaded.masks | instead).items()}
     for i, (picture, mask) in enumerate(loaded.references):
         if mask is not None:
             wanted[f"the mask of reference {i}"] = (mask, (picture.shape[1], picture.shape[0]))

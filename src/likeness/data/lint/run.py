@@ -8,6 +8,7 @@ Nothing is mended and no picture is written.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from PIL import Image
@@ -22,7 +23,8 @@ from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pair
 from likeness.core.records import read_cases
 from likeness.core.rows import json_object
 from likeness.data.judging.gate import Thresholds
-from likeness.data.lint.findings import Finding, LintReport, finding
+from likeness.data.lint.findings import HELD, Finding, LintReport, finding
+from likeness.data.lint.mask_evidence import held_shares
 from likeness.data.lint.pair import PairRules, load_pair, pair_findings
 from likeness.data.lint.subjects import Encode, LoadedPair
 
@@ -55,8 +57,9 @@ def lint_pairs(
     rules = PairRules(tolerance, token, thresholds or Thresholds(), encode)
     seen, known = _Seen(), _benchmark_subjects(benchmarks)
     findings = _row_findings(folder, found)
+    held: list[dict[str, float]] = []
     for number, pair in enumerate(found.pairs, start=1):
-        findings += _of_pair(pair, rules=rules, seen=seen, known=known)
+        findings += _of_pair(pair, rules=rules, seen=seen, known=known, held=held)
         progress(number, len(found.pairs))
     counts = _counts(found.pairs)
     findings += _balance(counts, num_pairs=len(found.pairs))
@@ -66,17 +69,24 @@ def lint_pairs(
         num_benchmarks=len(benchmarks),
         counts=counts,
         filled=found.filled,
+        held={name: round(fmean(shares[name] for shares in held), 4) for name in HELD} if held else {},
         findings=tuple(findings),
     )
 
 
-def _of_pair(pair: PreferencePair, *, rules: PairRules, seen: "_Seen", known: dict[str, str]) -> Iterator[Finding]:
+def _of_pair(
+    pair: PreferencePair, *, rules: PairRules, seen: "_Seen", known: dict[str, str], held: list[dict[str, float]]
+) -> Iterator[Finding]:
+    """What is found in the pair; what its prior holds of the difference goes to `held`."""
     try:
         loaded = load_pair(pair)
     except DataError as error:
         yield finding(pair.id, "unreadable_picture", str(error))
         return
     yield from pair_findings(loaded, rules=rules)
+    if loaded.preferred.shape[:2] == loaded.rejected.shape[:2] == loaded.prior.shape:  # else told as wrong sizes
+        shares = held_shares(loaded.preferred, loaded.rejected, loaded.prior, token=rules.token)
+        held += [] if shares is None else [shares]
     pictures = (loaded.preferred, loaded.rejected, *(picture for picture, _ in loaded.references))
     preferred, rejected, *references = (pixels_sha256(Image.fromarray(picture)) for picture in pictures)
     hashes = _Hashes(preferred, rejected, references)

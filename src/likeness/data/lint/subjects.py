@@ -56,6 +56,7 @@ class LoadedPair:
     preferred: UInt8[np.ndarray, "_ _ 3"]
     rejected: UInt8[np.ndarray, "_ _ 3"]
     prior: Bool[np.ndarray, "_ _"]
+    rejected_masks: dict[int, Bool[np.ndarray, "_ _"]]
     subjects: tuple[Bool[np.ndarray, "_ _"], ...]
     references: tuple[MaskedPicture, ...]
     grey: tuple[str, ...]

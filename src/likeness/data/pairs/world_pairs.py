@@ -243,6 +243,18 @@ def _region(draft: _Draft, *, edge: int) -> NDArray[np.bool_]:
     return dilate(struck | _struck_mask(draft), radius=edge)
 
 
+def _shown_instead(draft: _Draft) -> dict[int, NDArray[np.bool_]]:
+    """Per struck subject what the loser shows in its place: the impostor as drawn, or what the model has changed."""
+    assert draft.rejected is not None
+    levels = subject_levels(_shown(draft), size=draft.recipe.size)
+    drawn = {i: levels == i + 1 for i in draft.asked.struck}
+    if draft.asked.loser == "drawn":
+        return drawn
+    differs = changed_pixels(draft.picture.image, draft.rejected, tolerance=0)
+    own = {i: draft.picture.labels.subjects[i].visible_mask for i in drawn}
+    return {i: differs & dilate(mask | own[i], radius=INPAINT_EDGE + FEATHER) for i, mask in drawn.items()}
+
+
 def _regenerated_loser(draft: _Draft, *, regenerate: Regenerate) -> NDArray[np.uint8]:
     region = _region(draft, edge=INPAINT_EDGE)
     rng = random.Random(draft.seed("regeneration"))
@@ -305,6 +317,7 @@ def _made(draft: _Draft, *, judge: Judge) -> MadePair:
         return Path(path)
 
     masks = [keep(f"masks/{name}-subject-{i}.png", subject.visible_mask) for i, subject in enumerate(labels.subjects)]
+    instead = {i: keep(f"masks/{name}-rejected-{i}.png", mask) for i, mask in _shown_instead(draft).items()}
     several = len(asked.struck) > 1
     prior = keep(f"masks/{name}-prior.png", _struck_mask(draft)) if several else masks[asked.struck[0]]
     seeds = {f"reference-{i}": draft.seed("photo", i) for i in range(len(people))}
@@ -330,7 +343,7 @@ def _made(draft: _Draft, *, judge: Judge) -> MadePair:
         ),
         preferred=keep(f"images/{name}-preferred.png", draft.picture.image),
         rejected=keep(f"images/{name}-rejected.png", draft.rejected),
-        subjects=tuple(_subject(draft, i, mask=mask) for i, mask in enumerate(masks)),
+        subjects=tuple(_subject(draft, i, mask=mask, instead=instead.get(i)) for i, mask in enumerate(masks)),
         prior_mask=prior,
         size=(recipe.size, recipe.size),
         seeds={"scenario": draft.scenario.seed, "attempt": draft.attempt, **seeds},
@@ -345,13 +358,14 @@ def _made(draft: _Draft, *, judge: Judge) -> MadePair:
     return MadePair(asked.place, pair, files)
 
 
-def _subject(draft: _Draft, index: int, *, mask: Path) -> PairSubject:
+def _subject(draft: _Draft, index: int, *, mask: Path, instead: Path | None) -> PairSubject:
     who, label = draft.scenario.identities[index], draft.picture.labels.subjects[index]
     impostor = draft.impostors.get(index)
     return PairSubject(
         phrase=describe(who),
         reference_index=index,
         mask=mask,
+        rejected_mask=instead,
         box=_box(label.visible_mask),
         detection_score=None,
         disrupted=impostor is not None,

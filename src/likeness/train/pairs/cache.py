@@ -26,28 +26,28 @@ from likeness.core.jobs import Progress
 from likeness.core.pairs import PreferencePair
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, encode_pair
 
-VERSION = 1
+VERSION = 2
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64
 NOT_ENCODING = {"transformer", "unet", "scheduler"}
 """Parts of a pipeline folder on which no encoded pair depends."""
-OWN = ("preferred", "rejected", "subject_masks", "disrupted", "complexity", "patch_preferred", "patch_rejected")
+OWN = ("preferred", "rejected", "subject_shares", "disrupted", "complexity", "patch_preferred", "patch_rejected")
 """Tensors of a pair beside its condition and the masks of its references."""
 
 
 @dataclass(frozen=True)
 class CachedPair:
-    """One pair as a training step reads it. Reference i belongs to row i of the subject masks; patch weights or None.
+    """One pair as a training step reads it. Reference i belongs to row i of `subject_shares`; patch weights or None.
 
-    `condition` is what the backbone prepared of prompt and references. `subject_masks` are empty rows for references
-    that no subject of the picture shows.
+    `condition` is what the backbone prepared of prompt and references. `subject_shares` are what subjects cover of each
+    token, in [0, 1]: rows of 0 for references that no subject of the picture shows.
     """
 
     preferred: Float[Tensor, "C h w"]
     rejected: Float[Tensor, "C h w"]
     condition: dict[str, Tensor]
     reference_masks: tuple[Bool[Tensor, " _"], ...]
-    subject_masks: Bool[Tensor, "R L"]
+    subject_shares: Float[Tensor, "R L"]
     disrupted: Bool[Tensor, " R"]
     complexity: Float[Tensor, " L"]
     patch_preferred: Float[Tensor, " L"] | None = None
@@ -60,7 +60,10 @@ def pair_sha256(pair: PreferencePair) -> str:
         [file_sha256(reference.image), None if reference.mask is None else file_sha256(reference.mask)]
         for reference in pair.references
     ]
-    subjects = [[file_sha256(s.mask), s.reference_index, s.disrupted] for s in pair.subjects]
+    subjects = [
+        [file_sha256(s.mask), s.rejected_mask and file_sha256(s.rejected_mask), s.reference_index, s.disrupted]
+        for s in pair.subjects
+    ]
     return json_sha256([pair.prompt, references, file_sha256(pair.preferred), file_sha256(pair.rejected), subjects])
 
 

@@ -4,6 +4,7 @@ Pictures and masks of the target share one transform, pictures and masks of a re
 them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10, 10.1.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: a condition of whichever backbone
 
 import torch
@@ -15,9 +16,9 @@ from likeness.backbones.base import Backbone, TokenGrid
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
-from likeness.core.masks import inside, load_mask
-from likeness.core.pairs import PreferencePair
-from likeness.focus import complexity, token_mask
+from likeness.core.masks import inside, load_mask, union
+from likeness.core.pairs import PairSubject, PreferencePair
+from likeness.focus import token_complexity, token_mask, token_shares
 from likeness.objectives.patch_dpo import patch_weights
 
 WINDOW_PX = 16
@@ -25,11 +26,16 @@ WINDOW_PX = 16
 
 
 class EncodeSettings(NamedTuple):
-    """What the numbers depend on beside pictures and model: long side in px or None, text precision, M_d's kind."""
+    """What the numbers depend on beside pictures and model: long side in px or None, text precision, M_d's kind.
+
+    `dense`: M_d has a value per pixel before tokens are averaged. `both`: masks of the rejected picture are read, too.
+    """
 
     size: int | None
     dtype: str
     entropy: str
+    dense: bool = False
+    both: bool = False
 
 
 @runtime_checkable
@@ -67,15 +73,17 @@ def _encode(
     originals = [load_image(reference.image) for reference in pair.references]
     latents = [backbone.encode(to_pixels([image]))[0].float() for image in targets]
     grid = _grid(targets[0].size, px=px)
-    subject_masks, disrupted = _subject_masks(pair, px=px, size=settings.size, grid=grid)
-    detail = complexity(to_pixels([targets[0]]), patch=max(px, WINDOW_PX), stride=px, kind=settings.entropy)
+    shares, disrupted = _subject_shares(pair, px=px, settings=settings, grid=grid)
+    detail = token_complexity(
+        to_pixels([targets[0]]), token=px, patch=max(px, WINDOW_PX), kind=settings.entropy, dense=settings.dense
+    )
     references, masks = backbone.fit_references(originals), _reference_masks(pair, originals, backbone=backbone)
     num_tokens = backbone.facts.tokens_per_reference
     tensors = {
         "preferred": latents[0],
         "rejected": latents[1],
         **backbone.prepare(pair.prompt, originals),
-        "subject_masks": subject_masks,
+        "subject_shares": shares,
         "disrupted": disrupted,
         "complexity": detail[0].flatten(),
     }
@@ -105,21 +113,35 @@ def _grid(size: tuple[int, int], *, px: int) -> TokenGrid:
     return TokenGrid(size[1] // px, size[0] // px)
 
 
-def _subject_masks(
-    pair: PreferencePair, *, px: int, size: int | None, grid: TokenGrid
-) -> tuple[Bool[Tensor, "R L"], Bool[Tensor, " R"]]:
-    """Per reference the tokens of its subjects in the preferred picture, and whether one of them is disrupted."""
-    masks = torch.zeros(len(pair.references), grid.rows * grid.columns, dtype=torch.bool)
+def _subject_shares(
+    pair: PreferencePair, *, px: int, settings: EncodeSettings, grid: TokenGrid
+) -> tuple[Float[Tensor, "R L"], Bool[Tensor, " R"]]:
+    """Per reference what its subjects cover of each token, and whether one of them is disrupted."""
+    shares = torch.zeros(len(pair.references), grid.rows * grid.columns)
     disrupted = torch.zeros(len(pair.references), dtype=torch.bool)
     for index in range(len(pair.references)):
         subjects = [subject for subject in pair.subjects if subject.reference_index == index]
         disrupted[index] = any(subject.disrupted for subject in subjects)
-        for subject in subjects:
-            if subject.disrupted or not disrupted[index]:
-                mask = load_mask(subject.mask, size=pair.size, what="subject mask")
-                fitted = _fit(mask, size=size, multiple=px)
-                masks[index] |= token_mask(torch.from_numpy(inside(fitted)), grid)
-    return masks, disrupted
+        shown = [subject for subject in subjects if subject.disrupted or not disrupted[index]]
+        masks = [file for subject in shown for file in _mask_files(subject, both=settings.both)]
+        if masks:
+            loaded = [load_mask(file, size=pair.size, what="subject mask") for file in masks]
+            covered = union(inside(_fit(mask, size=settings.size, multiple=px)) for mask in loaded)
+            shares[index] = token_shares(torch.from_numpy(covered), grid)
+    return shares, disrupted
+
+
+def _mask_files(subject: PairSubject, *, both: bool) -> list[Path]:
+    """The masks of a subject: in the preferred picture and, if asked for, of what the rejected one shows instead.
+
+    Raises: DataError for a disrupted subject without the second.
+    """
+    if not (both and subject.disrupted):
+        return [subject.mask]
+    if subject.rejected_mask is None:
+        wanted = 'objective.focus.area "both": expected a rejected_mask of every disrupted subject'
+        raise DataError(f'{wanted}, got none; add them, or set it to "preferred".')
+    return [subject.mask, subject.rejected_mask]
 
 
 def _reference_masks(

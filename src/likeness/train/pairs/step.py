@@ -6,6 +6,7 @@ The reference pass comes first and without gradients, so that turning the adapte
 Shapes: B pairs, C latent channels, h x w latent grid, L target tokens, R references.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from likeness.backbones.base import Backbone
-from likeness.focus import FieldCollector, FocusMaps, FocusOptions, focus_maps, needs_scores
+from likeness.focus import (
+    FieldCollector,
+    FocusMaps,
+    FocusOptions,
+    covered_tokens,
+    dilated,
+    focus_maps,
+    needs_scores,
+)
 from likeness.objectives.base import Objective, PairSeen, PatchWeights
 from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.focus_dpo import FocusDpo
@@ -35,7 +44,7 @@ class Batch:
     t: Float[Tensor, " B"]
     condition: Any
     reference_masks: tuple[Bool[Tensor, "B _"], ...]
-    subject_masks: Bool[Tensor, "B R L"]
+    subject_shares: Float[Tensor, "B R L"]
     disrupted: Bool[Tensor, "B R"]
     complexity: Float[Tensor, "B L"]
     patch_preferred: Float[Tensor, "B L"] | None = None
@@ -45,6 +54,13 @@ class Batch:
     def size(self) -> int:
         """B."""
         return len(self.t)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of target tokens."""
+        height, width = self.preferred.shape[-2:]
+        cells = math.isqrt(height * width // self.complexity.shape[-1])  # latent cells along a token's side
+        return height // cells, width // cells
 
 
 def focus_of(objective: Objective) -> FocusOptions:
@@ -150,20 +166,20 @@ def _errors(seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
 def collector(backbone: Backbone[Any], batch: Batch, focus: FocusOptions) -> FieldCollector:
     """A watch on the preferred rows of a pass over the batch, with scores on the picture's tokens."""
     side, (height, width) = backbone.facts.latents_per_token, batch.preferred.shape[-2:]
-    return FieldCollector(
-        batch.size,
-        batch.reference_masks,
-        center=focus.center,
-        layers=focus.layers,
-        features=focus.features or backbone.features[0],
-        grid=(height // side, width // side),
-    )
+    options = focus.model_dump(include={"center", "layers", "similarity"})
+    options |= {"features": focus.features or backbone.features[0], "grid": (height // side, width // side)}
+    return FieldCollector(batch.size, batch.reference_masks, **options)
 
 
 def _maps(batch: Batch, watch: FieldCollector | None, focus: FocusOptions) -> FocusMaps:
     scores = None if watch is None else watch.scores()
-    options = focus.model_dump(include={"mode", "tau", "gamma", "per_subject", "exclusive"})
-    return focus_maps(scores, batch.subject_masks, batch.disrupted, batch.complexity, **options)
+    options = focus.model_dump(include={"mode", "tau", "gamma", "k", "per_subject", "exclusive"})
+    shares = dilated(batch.subject_shares, grid=batch.grid, tokens=focus.dilation)
+    masks = covered_tokens(shares, coverage=focus.coverage)
+    if focus.coverage == "soft":
+        options["shares"] = shares
+    options["num_reference_tokens"] = torch.stack([mask.sum(dim=-1) for mask in batch.reference_masks], dim=1)
+    return focus_maps(scores, masks, batch.disrupted, batch.complexity, **options)
 
 
 @torch.no_grad()

@@ -106,7 +106,7 @@ class PairsTask:
 
     def prepare(self, backbone: Backbone[Any], *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
         """Encoded pairs: the main process makes what is missing, then all read. Raises: ConfigError, DataError."""
-        settings = EncodeSettings(self._data.size, str(self._precision), focus_of(self.objective).entropy)
+        settings = _settings(self._data, focus_of(self.objective), precision=self._precision)
         place = Path(self._data.cache or Path(self._data.pairs) / "cache").expanduser()
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
         if is_main:
@@ -151,6 +151,11 @@ class PairsTask:
                 config=self._config,
                 precision=self._precision,
             )
+
+
+def _settings(data: DataTable, focus: FocusOptions, *, precision: torch.dtype) -> EncodeSettings:
+    dense, both = focus.entropy_stride == "pixel", focus.area == "both"
+    return EncodeSettings(data.size, str(precision), focus.entropy, dense=dense, both=both)
 
 
 def _require_prior(pairs: Sequence[PreferencePair], *, place: str) -> None:
