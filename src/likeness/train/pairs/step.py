@@ -165,9 +165,8 @@ def _errors(seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
 
 def collector(backbone: Backbone[Any], batch: Batch, focus: FocusOptions) -> FieldCollector:
     """A watch on the preferred rows of a pass over the batch, with scores on the picture's tokens."""
-    side, (height, width) = backbone.facts.latents_per_token, batch.preferred.shape[-2:]
     options = focus.model_dump(include={"center", "layers", "similarity"})
-    options |= {"features": focus.features or backbone.features[0], "grid": (height // side, width // side)}
+    options |= {"features": focus.features or backbone.features[0], "grid": batch.grid}
     return FieldCollector(batch.size, batch.reference_masks, **options)
 
 
