@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.group import EXIT_WRONG_INPUT
+from likeness.core.errors import LikenessError
 
 if TYPE_CHECKING:
     from likeness.train.run import TuneSummary
@@ -17,6 +19,7 @@ EXAMPLES = (
     "likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
     "likeness train recipes/dpo_world.toml --out runs/dpo --set objective.beta=500 --set train.steps=200\n\n"
     "torchrun --nproc-per-node 8 -m likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
+    "accelerate launch --config_file configs/accelerate/fsdp.yaml -m likeness train RUN.toml --out runs/large\n\n"
     "Stopped half-way? The same command again continues."
 )
 
@@ -43,8 +46,13 @@ def train(
     from likeness.report import build_training_page
     from likeness.train.run import tune
 
-    with progress_bars() as bar:
-        made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+    try:
+        with progress_bars() as bar:
+            made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+    except LikenessError as error:
+        if error.tells:
+            raise
+        raise typer.Exit(EXIT_WRONG_INPUT) from None
     if not PartialState().is_main_process:
         return  # one of several that torchrun started; the first writes and tells
     record_command(out, step="train", line=command_line(ctx))

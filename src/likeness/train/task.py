@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.backbones.base import Backbone
+    from likeness.core.records import Case
     from likeness.train.config import TrainConfig
 
 TASKS: dict[str, str] = {
@@ -64,7 +65,8 @@ class Task(Protocol[BatchT]):
 
     `columns` are the log's, in order, among them "loss" and "t" ("a/b" stands as b inside a); one that a step does not
     give is null there. With those `added`, "loss" is what is minimised; those `by_t` are also logged per tenth of the
-    time. `noun` names rows.
+    time. `noun` names rows. `reference_decay`: that of the average of what is trained which is the reference policy,
+    None where that is the network before training.
     """
 
     data: ClassVar[type[Spec]]
@@ -73,6 +75,7 @@ class Task(Protocol[BatchT]):
     columns: Sequence[str]
     added: ClassVar[Sequence[str]]
     by_t: ClassVar[Sequence[str]]
+    reference_decay: float | None
 
     @classmethod
     def find(cls, config: "TrainConfig", *, model: Path, precision: "torch.dtype") -> "Task[BatchT]":
@@ -91,6 +94,10 @@ class Task(Protocol[BatchT]):
         self, backbone: "Backbone[Any]", *, is_main: bool, wait: Callable[[], None], progress: Progress
     ) -> None:
         """Rows are encoded: by the main process, while the others `wait`."""
+        ...
+
+    def cases(self, limit: int) -> "Sequence[Case]":
+        """At most `limit` cases of its own by which a run can be looked at, always the same; there may be none."""
         ...
 
     @property
