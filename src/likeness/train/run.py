@@ -31,7 +31,7 @@ from likeness.train.guard import checkpoint_text
 from likeness.train.loop import Training
 from likeness.train.peers import CLAIM, one_voice
 from likeness.train.samples import check_cases, prepare_samples, take_samples
-from likeness.train.shards import shard_base, wanted_shards
+from likeness.train.shards import settle, shard_base, wanted_shards
 from likeness.train.state import load_state, save_state
 from likeness.train.task import Progress, Task, task_of
 from likeness.train.trainable.lora import LoraAdapter
@@ -258,7 +258,7 @@ class _RunFolder:
         state = self.training.state()
         if self.accelerator.is_main_process:
             save_state(self.state, {**state, "identity": json_sha256(self.identity)})
-            self._write_adapter()
+        self._write_adapter()
         self.accelerator.wait_for_everyone()
         self.saved_step = self.training.step
 
@@ -283,7 +283,9 @@ class _RunFolder:
                 take_samples(self.folder, step=training.step, **parts)
 
     def _write_adapter(self) -> None:
-        """RUN/lora: the adapter, or its average where train.ema is set."""
+        """RUN/lora: the adapter, or its average where train.ema is set; all processes must ask."""
+        if self.together:
+            settle(self.training.backbone.network)
         if not self.accelerator.is_main_process:
             return
         training = self.training

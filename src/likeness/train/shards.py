@@ -36,9 +36,9 @@ def wanted_shards(accelerator: Accelerator) -> Shards:
     """
     fsdp, deepspeed = (parse_flag_from_env(f"ACCELERATE_USE_{name}") for name in ("FSDP", "DEEPSPEED"))
     if fsdp:
-        plugin = FullyShardedDataParallelPlugin()
-        if plugin.fsdp_version != 2 or plugin.cpu_offload:
-            got = f"version {plugin.fsdp_version}, offload {bool(plugin.cpu_offload)}"
+        version, offloads = FullyShardedDataParallelPlugin().fsdp_version, parse_flag_from_env("FSDP_OFFLOAD_PARAMS")
+        if version != 2 or offloads:
+            got = f"version {version}{' with offloading' if offloads else ''}"
             raise ConfigError(f"FSDP: expected fsdp_version 2 without offloading, got {got}; see configs/accelerate.")
     if deepspeed:
         stage = os.environ.get(f"{DEEPSPEED}ZERO_STAGE", "2")
@@ -71,6 +71,13 @@ def shard_base(network: Any, *, trained: Sequence[torch.nn.Parameter]) -> None:
         raise ConfigError(f"{wanted}, got {torch.__version__}; update torch, or train without FSDP.") from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def settle(network: Any) -> None:
+    """Blocks gathered by the last pass are given up, in every process, before one of them reads the network alone."""
+    for module in network.modules():
+        if (reshard := getattr(module, "reshard", None)) is not None:
+            reshard()
 
 
 def make_optimizer(
