@@ -167,7 +167,7 @@ def _run(
     if config.train.gradient_checkpointing:
         network: Any = backbone.network
         network.enable_gradient_checkpointing()
-    if (shards := wanted_shards(accelerator)).base:
+    if (shards := wanted_shards(accelerator.num_processes)).base:
         shard_base(backbone.network, trained=[parameter for _, parameter in trainable.named])
     parts: Any = {"task": task, "backbone": backbone, "trainable": trainable}
     training = Training(config, **parts, accelerator=accelerator, shards=shards)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple  # Any: networks of diffusers are typed too narrowly
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin, parse_flag_from_env
 
 from likeness.core.errors import ConfigError
@@ -29,7 +28,7 @@ class Shards(NamedTuple):
     optimizer: bool = False
 
 
-def wanted_shards(accelerator: Accelerator) -> Shards:
+def wanted_shards(num_processes: int) -> Shards:
     """What the launcher asks for; a process alone has nothing to share.
 
     Raises: ConfigError for settings of FSDP or DeepSpeed that training does not have.
@@ -47,7 +46,7 @@ def wanted_shards(accelerator: Accelerator) -> Shards:
             got = f"stage {stage}, offload to {', '.join(sorted(places))}"
             advice = "take fsdp.yaml of configs/accelerate to share out the base"
             raise ConfigError(f"DeepSpeed: expected ZeRO stage 1 or 2 without offloading, got {got}; {advice}.")
-    several = accelerator.num_processes > 1
+    several = num_processes > 1
     return Shards(base=several and fsdp, optimizer=several and deepspeed)
 
 
@@ -96,4 +95,7 @@ def whole_state(optimizer: torch.optim.Optimizer, *, is_main: bool) -> dict[str,
     """The optimizer's state as one process alone has it, in the main one; all must ask."""
     if (gather := getattr(optimizer, "consolidate_state_dict", None)) is not None:
         gather(to=0)
-    return optimizer.state_dict() if is_main else None
+    if not is_main:
+        return None
+    state = optimizer.state_dict()
+    return {**state, "param_groups": [dict(sorted(group.items())) for group in state["param_groups"]]}
