@@ -17,12 +17,16 @@ from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import load_adapter
 from likeness.backbones.open import open_backbone
 from likeness.core.errors import ConfigError, DataError
+from likeness.core.tracking import tracking
 from likeness.train import samples
 from likeness.train.config import SamplesTable, read_train_config
 from likeness.train.pairs.task import PairsTask
+from likeness.train.run import tune
 
-CASES = '{"prompt": "a cat hugs a dog", "references": ["p1-ref0.png", "p1-ref1.png"], "id": "two", "seed": 7}\n'
-CASES += '{"prompt": "a red fox", "id": "none", "seed": 8}\n{"prompt": "a third case", "id": "third"}\n'
+CASES = """{"prompt": "a cat hugs a dog", "references": ["p1-ref0.png", "p1-ref1.png"], "id": "two", "seed": 7}
+{"prompt": "a red fox", "id": "none", "seed": 8}
+{"prompt": "a third case", "id": "third"}
+"""
 
 
 @pytest.fixture
@@ -66,7 +70,8 @@ def test_pictures_are_those_of_generate_and_change_no_number(recipe: Path, cases
             load_adapter(backbone, run / "lora")
         expected = backbone.generate("a cat hugs a dog", shown, seed=7)
         assert np.array_equal(pixels(run / "samples" / f"{step:06d}" / "two.png"), np.asarray(expected))
-    assert not np.array_equal(*(pixels(run / "samples" / step / "two.png") for step in ("000000", "000004")))
+    first, last = (pixels(run / "samples" / step / "two.png") for step in ("000000", "000004"))
+    assert not np.array_equal(first, last)
 
 
 def test_a_continued_run_draws_and_encodes_nothing_twice(
@@ -123,20 +128,36 @@ def test_the_pairs_own_cases_are_those_kept_for_validation(recipe: Path, tmp_pat
 def test_tensorboard_has_the_pictures(recipe: Path, cases: Path, tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", *wanted(cases, every=4))
     log = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert sorted(log.Tags()["images"]) == ["samples/none", "samples/two"]
+    tags: Any = log.Tags()["images"]
+    assert sorted(tags) == ["samples/none", "samples/two"]
     events = log.Images("samples/two")
     assert [event.step for event in events] == [0, 4]
     assert (events[0].width, events[0].height) == (64, 64)
 
 
-def test_trackio_has_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no dependency of the tests, so a stand-in answers as its two calls do."""
-    logged: list[Any] = []
-    tracker = SimpleNamespace(name="trackio", log=lambda values, step: logged.append((step, values)))
-    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace(Image=lambda picture: ("picture", picture.size)))
-    samples._log_pictures([tracker, SimpleNamespace(name="jsonl")], {"a": Image.new("RGB", (4, 2))}, step=3)
-    samples._log_pictures([tracker], {}, step=4)
-    assert logged == [(3, {"samples/a": ("picture", (4, 2))})]
+def test_trackio_has_the_rows_and_the_pictures(
+    recipe: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no dependency of the tests, so a stand-in answers as version 0.43 does, and to nothing else."""
+    logged, started = list[Any](), list[Any]()
+
+    def init(
+        *, project: str, name: str, resume: str, embed: bool, auto_log_cpu: bool, auto_log_gpu: bool
+    ) -> SimpleNamespace:
+        print("* Trackio project initialized")
+        started.append((project, name, resume))
+        return SimpleNamespace(log=lambda values, step: logged.append((step, values)), finish=lambda: print("done"))
+
+    module = SimpleNamespace(init=init, Image=lambda value: ("picture", value.size))
+    monkeypatch.setitem(sys.modules, "trackio", module)
+    changes = [*wanted(cases, every=4), "train.steps=1"]
+    tune(recipe, out=tmp_path / "run", changes=changes, device="cpu", track=tracking("trackio:mine"))
+    assert started == [("mine", "run", "allow")]
+    picture = ("picture", (64, 64))
+    shown = [entry for entry in logged if "loss" not in entry[1]]
+    assert shown == [(step, {"samples/two": picture, "samples/none": picture}) for step in (0, 1)]
+    assert [(step, values["loss"] > 0) for step, values in logged if "loss" in values] == [(1, True)]
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

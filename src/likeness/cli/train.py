@@ -10,6 +10,7 @@ import typer
 from likeness.cli.answer import Json, answer
 from likeness.cli.group import EXIT_WRONG_INPUT
 from likeness.core.errors import LikenessError
+from likeness.core.tracking import tracking
 
 if TYPE_CHECKING:
     from likeness.train.run import TuneSummary
@@ -32,6 +33,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting; repeat for several.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER[:PROJECT]", help="Also log rows and pictures, to trackio; the project is likeness."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: the adapter for --lora, a log row per step, focus maps, a report of them, the state to resume."""
@@ -40,6 +47,7 @@ def train(
     from likeness.train.config import read_train_config
 
     read_train_config(config, changes=changes or ())  # before libraries that take seconds, so that a slip costs none
+    tracker = None if track is None else tracking(track)
     quiet_libraries()
     from accelerate import PartialState
 
@@ -48,7 +56,7 @@ def train(
 
     try:
         with progress_bars() as bar:
-            made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+            made = tune(config, out=out, changes=changes or (), device=device, progress=bar, track=tracker)
     except LikenessError as error:
         if error.tells:
             raise

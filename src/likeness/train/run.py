@@ -7,7 +7,9 @@ per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see ma
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +27,7 @@ from likeness.core.hashing import json_sha256
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.stops import KeptStop, StoppedError, kept_stops
+from likeness.core.tracking import Tracking, make_tracker
 from likeness.core.weights import public_name, resolve_adapter, resolve_weights, weights_facts
 from likeness.train.config import TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
@@ -74,12 +77,14 @@ def tune(
     changes: Sequence[str] = (),
     device: str = "auto",
     progress: Progress | None = None,
+    track: Tracking | None = None,
 ) -> TuneSummary:
     """The run folder `out` holds the adapter after train.steps steps of the config, and everything said above.
 
     A run killed at any moment and called again ends with the same bytes as an uninterrupted one; a finished run can
     be continued by raising train.steps. SIGINT and SIGTERM take effect after the step in progress, which is
-    saved; a second one takes effect at once. `changes` are "table.key=value".
+    saved; a second one takes effect at once. `changes` are "table.key=value". `track`: rows of the log and sample
+    pictures go there, too; where tensorboard is installed, always to RUN/tensorboard.
     Raises: ConfigError, DataError, WeightsError (all before the first step), OutputError, DivergenceError; StoppedError
     after a signal.
     """
@@ -87,7 +92,8 @@ def tune(
     device = pick_device(device)
     inputs = _find_inputs(config, device=device)
     folder = Path(out)
-    trackers = "tensorboard" if is_tensorboard_available() else None
+    trackers: list[Any] = ["tensorboard"] if is_tensorboard_available() else []
+    trackers += [] if track is None else [make_tracker(track, run=folder, resume="allow")]
     # mixed_precision: precision is this package's own autocast
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
     identity = _identity(inputs, device=device, num_processes=accelerator.num_processes)
@@ -201,7 +207,8 @@ class _RunFolder:
             atomic_write_text(self.folder / "config.toml", config_toml(self._resolved()))
             atomic_write_text(self.log, "".join(_rows_until(self.log, step=self.saved_step)))
         if self.training.step < self.inputs.config.train.steps:
-            self.accelerator.init_trackers("tensorboard")
+            with redirect_stdout(sys.stderr):
+                self.accelerator.init_trackers("tensorboard")
 
     def _resolved(self) -> TrainConfig:
         """The config with what it left open."""
@@ -235,9 +242,13 @@ class _RunFolder:
                 self._obey(stop)
         self._write_adapter()
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self._end_trackers()
         rows = _rows_until(self.log, step=training.step)
         return json.loads(rows[-1]) if rows else {}
+
+    def _end_trackers(self) -> None:
+        with redirect_stdout(sys.stderr):
+            self.accelerator.end_training()
 
     def _obey(self, stop: KeptStop) -> None:
         """After a signal the step is saved and the run ends; all processes do so when one of them was told."""
@@ -249,7 +260,7 @@ class _RunFolder:
             return
         if self.saved_step != self.training.step:
             self.save()
-        self.accelerator.end_training()
+        self._end_trackers()
         steps = self.inputs.config.train.steps
         raise StoppedError(number, f"saved at step {self.training.step} of {steps}; run the same command to continue")
 
