@@ -231,7 +231,7 @@ class _RunFolder:
             while training.step < table.steps:
                 row = training.train_step(checkpoint=checkpoint_text(self.state, step=self.saved_step))
                 _append(file, json.dumps(row) + "\n", path=log)
-                self.accelerator.log(_flat(row), step=row["step"])
+                self.accelerator.log(_flat({name: row[name] for name in row if name != "step"}), step=row["step"])
                 if training.step % table.log_maps_every == 0 or training.step == table.steps:
                     self._show()
                 if training.step % (every or table.steps) == 0 or training.step == table.steps:
