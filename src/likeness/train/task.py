@@ -65,8 +65,7 @@ class Task(Protocol[BatchT]):
 
     `columns` are the log's, in order, among them "loss" and "t" ("a/b" stands as b inside a); one that a step does not
     give is null there. With those `added`, "loss" is what is minimised; those `by_t` are also logged per tenth of the
-    time. `noun` names rows. `reference_decay`: that of the average of what is trained which is the reference policy,
-    None where that is the network before training.
+    time. `noun` names rows.
     """
 
     data: ClassVar[type[Spec]]
@@ -75,7 +74,6 @@ class Task(Protocol[BatchT]):
     columns: Sequence[str]
     added: ClassVar[Sequence[str]]
     by_t: ClassVar[Sequence[str]]
-    reference_decay: float | None
 
     @classmethod
     def find(cls, config: "TrainConfig", *, model: Path, precision: "torch.dtype") -> "Task[BatchT]":
@@ -98,6 +96,11 @@ class Task(Protocol[BatchT]):
 
     def cases(self, limit: int) -> "Sequence[Case]":
         """At most `limit` cases of its own by which a run can be looked at, always the same; there may be none."""
+        ...
+
+    @property
+    def reference_decay(self) -> float | None:
+        """Decay of the average of what is trained that is the reference policy; None: the network before training."""
         ...
 
     @property

@@ -78,7 +78,6 @@ class PairsTask:
         self._shown = pick_pairs(self.pairs, seed=config.train.seed)
         self._cache: PairCache | None = None
         self.columns: Sequence[str] = (*COLUMNS, *self.objective.columns)
-        self.reference_decay: float | None = self.objective.moving_reference
 
     @classmethod
     def find(cls, config: TrainConfig, *, model: Path, precision: torch.dtype) -> "PairsTask":
@@ -87,6 +86,11 @@ class PairsTask:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def reference_decay(self) -> float | None:
+        """Of the objective's reference policy, where that moves."""
+        return self.objective.moving_reference
 
     @property
     def cache(self) -> PairCache:
