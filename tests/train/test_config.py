@@ -189,7 +189,8 @@ def test_the_recipes_are_sound(path: Path) -> None:
     config = read_train_config(path)
     assert path.stem == f"{config.objective.model_dump()['kind']}_world"
     text = path.read_text()
-    tables = [config.model, config.data, config.objective, config.train, *inner_tables(config.objective)]
+    tables: list[Spec] = [config.model, config.data, config.objective, config.train, config.samples]
+    tables += inner_tables(config.objective)
     for table in tables:
         missing = [key for key in type(table).model_fields if not stands(key, text)]
         assert missing in ([], ["preset"])  # every key stands in every recipe

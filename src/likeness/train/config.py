@@ -100,21 +100,35 @@ class TrainTable(Spec):
         return LEARNING_RATES[self.preset or "practical"] if self.learning_rate is None else self.learning_rate
 
 
+class SamplesTable(Spec):
+    """Pictures of fixed cases while a run goes on: before the first step, `every` so many steps (0: none), at the end.
+
+    `cases` names a benchmark of the drawn world, of whose validation subjects the cases are, or a file of cases as
+    `likeness generate --cases` reads it; None: what the task trains on or keeps for validation. `limit`: the first so
+    many. No number of the training depends on this table.
+    """
+
+    every: int = Field(default=0, ge=0)
+    cases: str | None = Field(default=None, min_length=1)
+    limit: int = Field(default=4, ge=1)
+
+
 class TrainConfig(Spec):
-    """Everything that decides what a run computes."""
+    """Everything that decides what a run computes, and what it shows of itself."""
 
     task: str = "pairs"
     model: ModelTable
     data: SerializeAsAny[Spec]
     objective: SerializeAsAny[Spec]
     train: TrainTable = TrainTable()
+    samples: SamplesTable = SamplesTable()
 
 
-_TABLES = ("model", "data", "objective", "train")
+_TABLES = ("model", "data", "objective", "train", "samples")
 _ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
 Tables = dict[str, type[Spec]]
 """The class of every table by its dotted name, as far as the values of a config choose it."""
-_OWN_TABLES: Tables = {"model": ModelTable, "train": TrainTable}
+_OWN_TABLES: Tables = {"model": ModelTable, "train": TrainTable, "samples": SamplesTable}
 
 
 def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig:
@@ -169,7 +183,7 @@ def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], Tr
         tables["objective"] = kinds[kind]()
     else:
         mistakes.append(_no_kind(given, kinds=kinds))
-    tables["train"] = TrainTable
+    tables |= {"train": TrainTable, "samples": SamplesTable}
     found: dict[str, Spec] = {}
     for name, table in tables.items():
         try:

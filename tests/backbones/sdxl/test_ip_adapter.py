@@ -142,6 +142,20 @@ def test_a_seed_draws_the_same_picture_in_any_batch(sdxl: SdxlIpAdapter) -> None
     assert (both[0] - both[1]).abs().max() > 0.1
 
 
+def test_a_prepared_row_is_painted_without_encoders(sdxl: SdxlIpAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = SdxlIpAdapter(replace(sdxl.parts, zeros_for_empty=False))
+    options = SdxlOptions(size=48, steps=2, cfg_scale=3.0)
+    expected = made.generate(PROMPT, [picture(0)], seed=3, options=options)
+    row, unprompted = (made.prepare(prompt, [picture(0)]) for prompt in (PROMPT, ""))
+    for part in ("text_encoder", "text_encoder_2", "image_encoder", "resampler"):
+        monkeypatch.setattr(getattr(made.parts, part), "forward", None)
+    painted = made.paint(row, seed=3, options=options, unprompted=unprompted)
+    assert painted.tobytes() == expected.tobytes()
+    zeros = SdxlIpAdapter(replace(sdxl.parts, zeros_for_empty=True))
+    zeros._zero_tokens = made._zero_tokens
+    assert zeros.paint(row, seed=3, options=options).tobytes() != expected.tobytes()
+
+
 # parts ---------------------------------------------------------------------------------------------------------------
 
 

@@ -252,27 +252,41 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
         equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
         """
+        return self.paint(self.prepare(prompt, references, options=options), seed=seed, options=options)
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: FluxOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
-        row = self.prepare(prompt, references, options=options)
-        condition = self.guided(self.collate([row], guidance=options.guidance), options)
+        condition = self.collate([row], guidance=options.guidance)
+        empty = None if unprompted is None else self.collate([unprompted]).text
+        guided = self.guided(condition, options, empty=empty)
         noise, mu = self.initial_noise([seed], grid=grid), self.drawing_shift(grid, options)
-        return self.to_images(self.denoise(noise, condition, steps=options.steps, mu=mu))[0]
+        return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))[0]
 
     def drawing_shift(self, grid: TokenGrid, options: FluxOptions) -> float:
         """mu of the schedule that the options choose."""
         tokens = grid.rows * grid.columns
         return self._shift_for(uno_sequence_length(tokens) if options.schedule == "uno" else tokens)
 
-    def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition[FluxCondition]:
-        """The condition with what guidance needs beside it, scaled as the options say."""
+    def guided(
+        self, condition: FluxCondition, options: FluxOptions, *, empty: FluxText | None = None
+    ) -> GuidedCondition[FluxCondition]:
+        """The condition with what guidance needs beside it, scaled as the options say; `empty` reads no prompt."""
         by_prompt, by_references = options.scales(self.settings)
         prompt_only = replace(condition, references=(), reference_grids=())
         full = condition if by_references else prompt_only
         return GuidedCondition(
             full=full,
             prompt_only=prompt_only if full.references and by_references != by_prompt else None,
-            empty=replace(prompt_only, text=self._empty_text(condition.batch_size)) if by_prompt > 1 else None,
+            empty=replace(prompt_only, text=empty or self._empty_text(condition.batch_size)) if by_prompt > 1 else None,
             cfg_scale=by_prompt,
             reference_cfg_scale=by_references,
         )

@@ -224,10 +224,23 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
 
         Raises: ConfigError, DataError, WeightsError.
         """
+        return self.paint(self.prepare(prompt, references), seed=seed, options=options)
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: KleinOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or KleinOptions()
         grid = self.grid(size=options.size, width=options.width)
-        full = self.collate([self.prepare(prompt, references)])
+        full, empty = self.collate([row]), None
         scale = options.scale(self.settings.default_cfg_scale, is_distilled=self.parts.is_distilled)
-        empty = replace(full, text=self.embed_text([""])) if scale > 1 else None
+        if scale > 1:
+            text = self.embed_text([""]) if unprompted is None else self.collate([unprompted]).text
+            empty = replace(full, text=text)
         condition = GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)
         return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]

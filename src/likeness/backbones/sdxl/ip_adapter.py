@@ -102,11 +102,11 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             pooled = seen[0]  # of the second encoder, which has a projection
         return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
 
-    def _empty_text(self, text: SdxlText, negative_prompt: str | None) -> SdxlText:
-        """What guidance leads away from, for each row of `text`."""
+    def _empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
+        """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
         if negative_prompt is None and self.parts.zeros_for_empty:
             return SdxlText(torch.zeros_like(text.embeds), torch.zeros_like(text.pooled))
-        found = self.embed_text([negative_prompt or ""])
+        found = empty if empty is not None and not negative_prompt else self.embed_text([negative_prompt or ""])
         return SdxlText(found.embeds.expand_as(text.embeds), found.pooled.expand_as(text.pooled))
 
     def prompt_is_truncated(self, prompt: str) -> bool:
@@ -153,6 +153,8 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         if layout is not None:
             raise DataError("layout: expected none, since SDXL reads none, got one; say it in the prompt instead.")
         text = self.embed_text([prompt])
+        if references:
+            self._tokens_of_zeros()  # which `paint` needs when the encoders may be away
         tokens = [self._tokens(self._pixels(image))[0].contiguous() for image in self.fit_references(references)]
         named = {f"reference{number}": each for number, each in enumerate(tokens)}
         return {"embeds": text.embeds[0], "pooled": text.pooled[0], **named}
@@ -172,16 +174,18 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             averaged=self.settings.average_references,
         )
 
-    def guided(self, condition: SdxlCondition, options: SdxlOptions) -> GuidedCondition[SdxlCondition]:
-        """The condition with what guidance leads away from, as the options say."""
+    def guided(
+        self, condition: SdxlCondition, options: SdxlOptions, *, empty: SdxlText | None = None
+    ) -> GuidedCondition[SdxlCondition]:
+        """The condition with what guidance leads away from, as the options say; `empty` is the text of no prompt."""
         own, scale = self.settings, options.scale(self.settings)
         full = replace(condition, scale=options.strength(own), averaged=options.is_averaged(own))
-        empty = None
-        if scale > 1:
-            text = self._empty_text(condition.text, options.negative_prompt)
-            references = tuple(self._tokens_of_zeros().expand_as(tokens) for tokens in condition.references)
-            empty = replace(full, text=text, references=references)
-        return GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)
+        if scale == 1:
+            return GuidedCondition(full, None, None, cfg_scale=1.0, reference_cfg_scale=1.0)
+        text = self._empty_text(condition.text, options.negative_prompt, empty=empty)
+        references = tuple(self._tokens_of_zeros().expand_as(tokens) for tokens in condition.references)
+        poorer = replace(full, text=text, references=references)
+        return GuidedCondition(full, None, poorer, cfg_scale=scale, reference_cfg_scale=scale)
 
     # the network -----------------------------------------------------------------------------------------------------
 
@@ -306,9 +310,21 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
 
         Raises: ConfigError, DataError, WeightsError.
         """
+        return self.paint(self.prepare(prompt, references), seed=seed, options=options)
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: SdxlOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image.Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or SdxlOptions()
         grid = self.grid(size=options.size, width=options.width)
-        condition = self.guided(self.collate([self.prepare(prompt, references)]), options)
+        empty = None if unprompted is None else self.collate([unprompted]).text
+        condition = self.guided(self.collate([row]), options, empty=empty)
         return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
 
 
