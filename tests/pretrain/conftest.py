@@ -72,6 +72,22 @@ weight_decay = 0.0
 decay_share = 0.25
 ema_decay = 0.9
 
+[unet]
+num_samples = 33
+total_images = 16
+batch_size = 4
+muon_learning_rate = 2e-3
+adam_learning_rate = 1e-3
+weight_decay = 0.01
+decay_share = 0.25
+ema_decay = 0.9
+condition_dropout = 0.5
+snr_gamma = 5.0
+subject_weight = 2.0
+reader_weight = 0.02
+block_out_channels = [32, 64]
+transformer_layers_per_block = [1, 1]
+
 [probe]
 pool_size = 40
 total_images = 8

@@ -156,7 +156,8 @@ class TransformerTraining:
         self.config, self.device, self.seen = config, device, 0
         self.state_folder = config.work / "transformer.state"
         self.backbone = FluxUno.load(prepare_folder(config), device=device)
-        self.pool = LatentPool(cache_latents(config, self.backbone), num_shards=config.latents.num_shards)
+        shards = cache_latents(config, self.backbone)
+        self.pool = LatentPool(shards, num_shards=config.latents.num_shards, kind=LatentShard)
         plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
         self.validation = [encode_scenarios(self.backbone, scenarios, config) for scenarios in plans]
         for part in PARTS:
