@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from torch import nn
 
@@ -25,6 +26,7 @@ from likeness.pretrain.probe import LYING, picture_labels, probe_config
 from likeness.pretrain.probe import _chunk as drawn_chunk
 from likeness.pretrain.probe import _scenario as drawn_scenario
 from likeness.pretrain.run import STAGES, run
+from likeness.pretrain.tiny_sdxl import ADAPTER
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES, split_of_identity
 from likeness.world.render import AP10K, render, render_image
@@ -54,7 +56,12 @@ def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.
     cards = {f"{name}/calibration.json" for name in carded}
     assert {*check_outputs(config.work), *cards} == set(check_outputs(config.export))
 
-    totals = {"transformer": 16, "relations": 16, **dict.fromkeys(("probe", "clip", "dino", "detector", "pose"), 8)}
+    totals = {
+        "transformer": 16,
+        "relations": 16,
+        **dict.fromkeys(("probe", "clip", "dino", "detector", "pose"), 8),
+        "unet": 16,
+    }
     for name, total in totals.items():
         last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
         assert last["num_images_seen"] == total
@@ -78,8 +85,17 @@ def check_outputs(work: Path) -> list[str]:
     assert pose.names == AP10K
     (said,) = ClipJudge.load(work / "relations").ask([picture(0)], ["a cat riding horse"])
     assert math.isfinite(said.log_odds)
-    folders = ("flux", "clip", "dino", "probe", "relations", "detector", "pose")
+    assert_draws(work / "sdxl")
+    folders = ("flux", "sdxl", "clip", "dino", "probe", "relations", "detector", "pose")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
+
+
+def assert_draws(folder: Path) -> None:
+    """The stock pipeline opens the tiny SDXL with its adapter and draws a picture."""
+    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.load_ip_adapter(str(folder), subfolder="ip_adapter", weight_name=ADAPTER, image_encoder_folder=None)
+    drawn = pipeline("A cat", ip_adapter_image=[[picture(0)]], num_inference_steps=2, height=32, width=32)
+    assert drawn.images[0].size == (32, 32)
 
 
 def test_the_probe_sees_more_people_than_the_world_has() -> None:

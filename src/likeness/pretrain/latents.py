@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class LatentShard:
     words: Int[Tensor, "N C"]
 
 
+@runtime_checkable
 class Shard(Protocol):
     """N pictures with R subjects each: a frozen dataclass of tensors with a row per picture."""
 

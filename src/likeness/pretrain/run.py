@@ -27,7 +27,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "sdxl", "clip", "dino", "probe", "relations", "detector", "pose", "faces")
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces", "sdxl")
 CONFIGS = {"flux": "model_index.json", "sdxl": "model_index.json"}
 
 

@@ -8,7 +8,7 @@ readers of the attributes, thrown away after training, are trained on the image 
 of every portrait where the noise asks only for what it hides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Named, update
 from likeness.pretrain.probe_targets import IGNORE, attribute_loss
 from likeness.pretrain.tiny_sdxl import ADAPTER, build_tiny_sdxl, save_sdxl_vae
-from likeness.pretrain.transformer import block_optimizers, weighted_mean
+from likeness.pretrain.transformer import block_optimizers, require_muon, weighted_mean
 from likeness.pretrain.unet_cache import (
     Encoders,
     UnetShard,
@@ -157,7 +157,7 @@ def snr_weights(alphas_cumprod: Float[Tensor, " T"], steps: Int[Tensor, " B"], *
 
 
 @contextmanager
-def _told(unet: Any, given: Given) -> Iterator[None]:
+def _told(unet: Any, given: Given) -> Generator[None, None, None]:
     """Within it the adapter acts, unless the base is to answer alone."""
     set_scale(unet, 0.0 if given == "prompt" else 1.0)
     yield
@@ -172,7 +172,7 @@ def answers(
     eps: Float[Tensor, "B C h w"],
     zeros: Float[Tensor, "P D"],
     given: Given = "all",
-) -> tuple[Float[Tensor, "B h w"], Float[Tensor, "B R N D"]]:
+) -> tuple[Float[Tensor, "B h w"], Float[Tensor, "B R N W"]]:
     """Squared error of the predicted noise in each latent cell, its mean over channels, and the image tokens.
 
     `zeros` are the features of a picture of zeros, which stands for every reference where nothing is given.
@@ -201,7 +201,7 @@ class TokenReaders(nn.Module):
         super().__init__()
         self.readers = nn.ModuleDict({name: nn.Linear(width, len(labels)) for name, labels in ATTRIBUTES.items()})
 
-    def forward(self, tokens: Float[Tensor, "B R N D"]) -> dict[str, Float[Tensor, "BR K"]]:
+    def forward(self, tokens: Float[Tensor, "B R N D"]) -> dict[str, Float[Tensor, "BR _"]]:
         """Logits of each attribute's labels."""
         pooled = tokens.float().mean(2).flatten(0, 1)
         return {name: reader(pooled) for name, reader in self.readers.items()}
@@ -257,6 +257,7 @@ class UnetTraining:
     """
 
     def __init__(self, config: PretrainConfig, *, device: str) -> None:
+        require_muon()
         self.config, self.device, self.seen = config, device, 0
         self.state_folder = config.work / "unet.state"
         self.parts = load_parts(prepare_folder(config), device=device)
