@@ -22,19 +22,16 @@ from likeness.pretrain.latents import shard_scenarios
 from likeness.pretrain.probe import probe_config
 from likeness.pretrain.run import run
 from likeness.pretrain.unet import (
-    PARTS,
-    UnetParts,
     UnetTraining,
     answers,
     draw_given,
-    load_parts,
-    prepare_folder,
     share_read,
     signal_noise,
     snr_weights,
     train_unet,
 )
 from likeness.pretrain.unet_cache import UnetShard, cache_folder, encode_examples, word_ids
+from likeness.pretrain.unet_parts import PARTS, UnetParts, load_parts, prepare_folder
 from likeness.pretrain.vae import WEIGHTS
 from likeness.world.render import render_reference
 from likeness.world.scenario import caption

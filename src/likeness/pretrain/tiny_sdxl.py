@@ -16,7 +16,7 @@ from likeness.pretrain.adapter_format import fresh_adapter
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 ADAPTER = "ip-adapter-plus_tiny.safetensors"
 TEXT_LENGTH = 40  # tokens; the world's longest sentence has 30
@@ -51,8 +51,7 @@ def sdxl_vae(folder: Path) -> AutoencoderKL:
 
     old = AutoencoderKL.from_pretrained(folder)
     changes = {"use_quant_conv": True, "use_post_quant_conv": True, "shift_factor": None, "force_upcast": False}
-    new = AutoencoderKL.from_config({**old.config, **changes})
-    assert isinstance(new, AutoencoderKL)
+    new: Any = AutoencoderKL.from_config({**old.config, **changes})  # annotated without its convolutions
     new.load_state_dict(old.state_dict(), strict=False)
     channels, shift = int(old.config["latent_channels"]), float(old.config["shift_factor"])
     with torch.no_grad():
@@ -77,17 +76,19 @@ def _unet(changes: Numbers, *, text_width: int, pooled_width: int) -> UNet2DCond
     from diffusers import UNet2DConditionModel
 
     channels: list[int] = list(changes["block_out_channels"])
+    heads: Any = [width // _HEAD for width in channels]  # in diffusers the name and the type of another thing
     return UNet2DConditionModel(
         **{**_UNET, **changes},
         down_block_types=("CrossAttnDownBlock2D",) * len(channels),
         up_block_types=("CrossAttnUpBlock2D",) * len(channels),
-        attention_head_dim=[width // _HEAD for width in channels],  # diffusers' name for the number of heads
+        attention_head_dim=heads,
         cross_attention_dim=text_width,
         projection_class_embeddings_input_dim=pooled_width + 6 * _TIME_WIDTH,
     )
 
 
-def _text_encoder(clip: CLIPModel) -> CLIPTextModel:
+# Any, here and below: a CLIPModel or a config of it, which transformers types as one of many
+def _text_encoder(clip: Any) -> CLIPTextModel:
     """A random one that reads the ids of the CLIP's tokenizer."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -95,7 +96,7 @@ def _text_encoder(clip: CLIPModel) -> CLIPTextModel:
     return CLIPTextModel(CLIPTextConfig(vocab_size=clip.config.text_config.vocab_size, **ids, **_TEXT))
 
 
-def _halves(clip: CLIPModel) -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
+def _halves(clip: Any) -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
     """The text and the image side of a CLIP as the networks that SDXL and IP-Adapter keep them in."""
     from transformers import (
         CLIPTextConfig,
@@ -125,15 +126,17 @@ def build_tiny_sdxl(folder: Path, *, clip: Path, vae: Path, unet: Numbers, setti
     from safetensors.torch import save_file
     from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-    trained = CLIPModel.from_pretrained(clip)
+    trained: Any = CLIPModel.from_pretrained(clip)
     text, vision = _halves(trained)
+    width, projection = trained.config.text_config.hidden_size, trained.config.projection_dim
     tokenizers = [CLIPTokenizer.from_pretrained(clip, model_max_length=TEXT_LENGTH) for _ in range(2)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first = _text_encoder(trained)
-        text_width = first.config.hidden_size + text.config.hidden_size
-        network = _unet(unet, text_width=text_width, pooled_width=text.config.projection_dim)
-        adapter = fresh_adapter(network, image_width=vision.config.hidden_size, **_RESAMPLER)
+        text_width = first.config.hidden_size + width
+        network = _unet(unet, text_width=text_width, pooled_width=projection)
+        adapter = fresh_adapter(network, image_width=trained.config.vision_config.hidden_size, **_RESAMPLER)
+    scheduler: Any = EulerDiscreteScheduler(**_SCHEDULER)  # annotated as a member of an enumeration
     pipeline = StableDiffusionXLPipeline(
         vae=sdxl_vae(vae),
         text_encoder=first,
@@ -141,7 +144,7 @@ def build_tiny_sdxl(folder: Path, *, clip: Path, vae: Path, unet: Numbers, setti
         tokenizer=tokenizers[0],
         tokenizer_2=tokenizers[1],
         unet=network,
-        scheduler=EulerDiscreteScheduler(**_SCHEDULER),
+        scheduler=scheduler,
         image_encoder=vision,
         feature_extractor=CLIPImageProcessor.from_pretrained(clip),
         force_zeros_for_empty_prompt=True,

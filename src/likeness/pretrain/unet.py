@@ -10,43 +10,33 @@ of every portrait where the noise asks only for what it hides.
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import (
-    AttnProcessor,
-    AttnProcessor2_0,
-    IPAdapterAttnProcessor,
-    IPAdapterAttnProcessor2_0,
-)
+from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from likeness.core.errors import ConfigError
-from likeness.core.files import atomic_write_bytes, replaced_folder
+from likeness.core.files import atomic_write_bytes, read_json, replaced_folder
 from likeness.core.rng import seed_for
-from likeness.pretrain.adapter_format import adapter_tensors, attach, base_tensors, set_scale
+from likeness.pretrain.adapter_format import adapter_tensors, base_tensors, set_scale
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool
 from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Named, update
 from likeness.pretrain.probe_targets import IGNORE, attribute_loss
-from likeness.pretrain.tiny_sdxl import ADAPTER, build_tiny_sdxl, save_sdxl_vae
+from likeness.pretrain.tiny_sdxl import ADAPTER
 from likeness.pretrain.transformer import block_optimizers, require_muon, weighted_mean
 from likeness.pretrain.unet_cache import (
-    Encoders,
     UnetShard,
     cache_examples,
     encode_examples,
     features_of,
     num_shards,
 )
-from likeness.pretrain.vae import on_device, require_vae
+from likeness.pretrain.unet_parts import PARTS, UnetParts, load_parts, prepare_folder
 from likeness.train.schedule import Ema
 from likeness.train.state import load_state, save_state
 from likeness.world.identity import ATTRIBUTES
@@ -54,84 +44,8 @@ from likeness.world.scenario import sample_scenario
 
 SAVE_EVERY_BATCHES = 250
 NUM_VALIDATION = 96
-PARTS = ("unet", "resampler", "text_encoder", "text_encoder_2")
-SETTINGS = {"default_steps": 20, "default_cfg_scale": 3.0}
-"""Not yet chosen on validation cases."""
-
 Given = Literal["all", "prompt", "nothing"]
 """What a batch is told: prompt and references; the prompt by the base alone; zeros, from which guidance leads away."""
-
-
-@dataclass(frozen=True)
-class UnetParts:
-    """What is trained, what stays, and SDXL's share of signal after each training step."""
-
-    unet: Any  # UNet2DConditionModel, whose attention processors have no common type
-    resampler: nn.Module
-    text_encoder: CLIPTextModel
-    text_encoder_2: CLIPTextModelWithProjection
-    encoders: Encoders
-    alphas_cumprod: Float[Tensor, " T"]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks lie."""
-        return self.unet.device
-
-
-def prepare_folder(config: PretrainConfig) -> Path:
-    """`<work>/sdxl`: a stock pipeline folder with the trained autoencoder and CLIP, and a fresh U-Net and adapter.
-
-    Raises: ConfigError without an autoencoder or a CLIP.
-    """
-    vae, clip, target = require_vae(config, stage="unet"), config.work / "clip", config.work / "sdxl"
-    if not (clip / "config.json").is_file():
-        raise ConfigError(f'stage "unet": expected a CLIP in {clip}, got none; run stage "clip" first.')
-    if not (target / "model_index.json").exists():
-        table = config.unet
-        numbers = {
-            "block_out_channels": list(table.block_out_channels),
-            "transformer_layers_per_block": list(table.transformer_layers_per_block),
-            "sample_size": config.size // 8,
-        }
-        settings = {"size": config.size, **SETTINGS}
-        build_tiny_sdxl(target, clip=clip, vae=vae, unet=numbers, settings=settings, seed=config.seed)
-    save_sdxl_vae(vae, target / "vae")
-    return target
-
-
-def load_parts(folder: Path, *, device: str) -> UnetParts:
-    """The folder's networks in fp32 on `device`; the U-Net carries the adapter."""
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    resampler = attach(unet, load_file(folder / "ip_adapter" / ADAPTER))
-    if device == "cpu":
-        use_plain_attention(unet)
-    vae = AutoencoderKL.from_pretrained(folder / "vae").eval().requires_grad_(False)
-    vision = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder").eval().requires_grad_(False)
-    return UnetParts(
-        unet=on_device(unet, device),
-        resampler=on_device(resampler, device),
-        text_encoder=on_device(CLIPTextModel.from_pretrained(folder / "text_encoder"), device),
-        text_encoder_2=on_device(CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2"), device),
-        encoders=Encoders(
-            on_device(vae, device), on_device(vision, device), CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        ),
-        alphas_cumprod=EulerDiscreteScheduler.from_pretrained(folder / "scheduler").alphas_cumprod.to(device),
-    )
-
-
-def use_plain_attention(unet: Any) -> None:
-    """Attention by two matrix products: torch's fused kernel for CPUs is slower backwards (docs/log.md)."""
-    processors: dict[str, Any] = {}
-    for name, fused in unet.attn_processors.items():
-        if isinstance(fused, IPAdapterAttnProcessor2_0):
-            plain = IPAdapterAttnProcessor(fused.hidden_size, fused.cross_attention_dim, fused.num_tokens, fused.scale)
-            plain.to_k_ip, plain.to_v_ip = fused.to_k_ip, fused.to_v_ip
-            processors[name] = plain
-        else:
-            assert isinstance(fused, AttnProcessor2_0)
-            processors[name] = AttnProcessor()
-    unet.set_attn_processor(processors)
 
 
 def embed(parts: UnetParts, words: Int[Tensor, "B T"]) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B P"]]:
@@ -364,7 +278,7 @@ def export_unet(training: UnetTraining) -> None:
     """
     folder, parts = training.config.work / "sdxl", training.parts
     with training.ema.applied(training.named):
-        stock = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+        stock = UNet2DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
         assert isinstance(stock, UNet2DConditionModel)
         stock.load_state_dict(base_tensors(parts.unet))
         adapter = {

@@ -13,7 +13,6 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Int
 from safetensors.torch import save
 from torch import Tensor
-from transformers import CLIPVisionModelWithProjection
 
 from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import json_sha256
@@ -32,7 +31,7 @@ class Encoders(NamedTuple):
     """The parts of the tiny SDXL that stay as they are."""
 
     vae: AutoencoderKL
-    image_encoder: CLIPVisionModelWithProjection
+    image_encoder: Any  # CLIPVisionModelWithProjection, whose config has sizes of many types
     tokenizer: Any  # CLIPTokenizer, whose call transformers does not type
 
 
@@ -58,11 +57,9 @@ def word_ids(tokenizer: Any, prompts: list[str]) -> Int[Tensor, "B T"]:
     return tokenizer(prompts, max_length=tokenizer.model_max_length, **options).input_ids
 
 
-def features_of(image_encoder: CLIPVisionModelWithProjection, pixels: Float[Tensor, "B 3 S S"]) -> Tensor:
+def features_of(image_encoder: Any, pixels: Float[Tensor, "B 3 S S"]) -> Tensor:
     """What enters the last layer of the image encoder (B, P, D). Source: IP-Adapter-Plus."""
-    hidden = image_encoder(pixel_values=pixels, output_hidden_states=True).hidden_states
-    assert hidden is not None  # asked for
-    return hidden[-2]
+    return image_encoder(pixel_values=pixels, output_hidden_states=True).hidden_states[-2]
 
 
 @torch.no_grad()
