@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
 from PIL import Image
+from stock_sdxl import stock_sdxl
 from torch import nn
 
 from likeness.backbones.flux.options import FluxOptions
@@ -26,7 +26,6 @@ from likeness.pretrain.probe import LYING, picture_labels, probe_config
 from likeness.pretrain.probe import _chunk as drawn_chunk
 from likeness.pretrain.probe import _scenario as drawn_scenario
 from likeness.pretrain.run import STAGES, run
-from likeness.pretrain.tiny_sdxl import ADAPTER
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES, split_of_identity
 from likeness.world.render import AP10K, render, render_image
@@ -92,9 +91,7 @@ def check_outputs(work: Path) -> list[str]:
 
 def assert_draws(folder: Path) -> None:
     """The stock pipeline opens the tiny SDXL with its adapter and draws a picture."""
-    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    pipeline.load_ip_adapter(str(folder), subfolder="ip_adapter", weight_name=ADAPTER, image_encoder_folder=None)
-    drawn = pipeline("A cat", ip_adapter_image=[[picture(0)]], num_inference_steps=2, height=32, width=32)
+    drawn = stock_sdxl(folder)("A cat", ip_adapter_image=[[picture(0)]], num_inference_steps=2, height=32, width=32)
     assert drawn.images[0].size == (32, 32)
 
 
