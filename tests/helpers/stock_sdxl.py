@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import StableDiffusionXLPipeline
-from tiny_sdxl import ADAPTER
 
 
 def stock_pipeline(folder: Path) -> Any:
@@ -14,6 +14,15 @@ def stock_pipeline(folder: Path) -> Any:
 
 
 def add_stock_adapter(pipeline: Any, folder: Path) -> None:
+    (file,) = (folder / "ip_adapter").glob("*.safetensors")
     pipeline.load_ip_adapter(
-        str(folder), subfolder="ip_adapter", weight_name=ADAPTER, image_encoder_folder="./image_encoder"
+        str(folder), subfolder="ip_adapter", weight_name=file.name, image_encoder_folder="./image_encoder"
     )
+
+
+def stock_sdxl(folder: Path, *, adapter: bool = True) -> Any:
+    """The folder as a user opens it, in fp32."""
+    pipeline = stock_pipeline(folder).to(torch.float32)
+    if adapter:
+        add_stock_adapter(pipeline, folder)
+    return pipeline

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import CLIPConfig, CLIPModel
 
-from likeness.pretrain import transformer
+from likeness.pretrain import transformer, unet
 from likeness.pretrain.autoencoder import train_autoencoder
 from likeness.pretrain.config import PretrainConfig, read_config
+from likeness.pretrain.contrastive import save_preprocessing
+from likeness.pretrain.tiny_tokenizers import clip_tokenizer
+from likeness.world.scenario import caption, sample_scenario
 
 RECIPE = """
 seed = 3
@@ -71,6 +75,22 @@ adam_learning_rate = 3e-4
 weight_decay = 0.0
 decay_share = 0.25
 ema_decay = 0.9
+
+[unet]
+num_samples = 33
+total_images = 16
+batch_size = 4
+muon_learning_rate = 2e-3
+adam_learning_rate = 1e-3
+weight_decay = 0.01
+decay_share = 0.25
+ema_decay = 0.9
+condition_dropout = 0.5
+snr_gamma = 5.0
+subject_weight = 2.0
+reader_weight = 0.02
+block_out_channels = [32, 64]
+transformer_layers_per_block = [1, 1]
 
 [probe]
 pool_size = 40
@@ -144,6 +164,35 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable[[P
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transformer, "NUM_VALIDATION", 4)
         transformer.TransformerTraining(config, device="cpu")
+    return config
+
+
+SMALL = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def write_clip(folder: Path) -> None:
+    """A random CLIP for 32 px with its tokenizer and preprocessing, as stage "clip" leaves them."""
+    tokenizer = clip_tokenizer([caption(sample_scenario(i, split="train")) for i in range(40)], max_length=77)
+    ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77, **SMALL, **ids}
+    torch.manual_seed(5)
+    vision = {"image_size": 32, "patch_size": 16, **SMALL}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    save_preprocessing(folder, edge=32, size=32)
+
+
+@pytest.fixture(scope="session")
+def sdxl_work(
+    prepared: PretrainConfig, tmp_path_factory: pytest.TempPathFactory, write_recipe: Callable[[Path], Path]
+) -> PretrainConfig:
+    """A work folder with autoencoder, CLIP, the cache and the untrained SDXL; do not train in it."""
+    config = read_config(write_recipe(tmp_path_factory.mktemp("sdxl")))
+    shutil.copytree(prepared.work / "vae", config.work / "vae")
+    write_clip(config.work / "clip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unet, "NUM_VALIDATION", 4)
+        unet.UnetTraining(config, device="cpu")
     return config
 
 

@@ -44,6 +44,7 @@ def test_a_recipe_is_frozen(tmp_path: Path, write_recipe: Write) -> None:
         ("num_layers = 1", "num_layers = 0", "transformer.num_layers"),
         ("num_layers = 1", "num_layers = 1.5", "transformer.num_layers"),
         ("condition_dropout = 0.5", "condition_dropout = 1.0", "transformer.condition_dropout"),
+        ("snr_gamma = 5.0", "snr_gamma = 0", "unet.snr_gamma"),
         ("block_out_channels = [8, 8, 8, 8]", "block_out_channels = 8", "block_out_channels"),
     ],
 )
@@ -93,6 +94,8 @@ def test_the_cpu_and_the_gpu_recipe_make_the_same_networks() -> None:
     assert all(getattr(cpu, name) == getattr(gpu, name) for name in shared)
     layers = ("num_layers", "num_single_layers")
     assert all(getattr(cpu.transformer, name) == getattr(gpu.transformer, name) for name in layers)
+    layers = ("block_out_channels", "transformer_layers_per_block")
+    assert all(getattr(cpu.unet, name) == getattr(gpu.unet, name) for name in layers)
     assert gpu.workers > 0
     assert gpu.work != cpu.work
     assert gpu.latents.num_samples // gpu.latents.shard_size >= len(COUNT_CYCLE)  # every subject count occurs

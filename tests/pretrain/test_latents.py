@@ -37,8 +37,8 @@ def backbone(prepared: PretrainConfig) -> FluxUno:
 
 
 @pytest.fixture(scope="module")
-def pool(prepared: PretrainConfig) -> LatentPool:
-    return LatentPool(cache_folder(prepared), num_shards=11)
+def pool(prepared: PretrainConfig) -> LatentPool[LatentShard]:
+    return LatentPool(cache_folder(prepared), num_shards=11, kind=LatentShard)
 
 
 def shard(first: int, count: int, *, rows: int = 4) -> LatentShard:
@@ -142,7 +142,7 @@ def test_another_encoder_or_size_is_another_folder_and_a_decoder_is_not(work_cop
 def test_the_pool_groups_rows_by_count(tmp_path: Path) -> None:
     for index, (first, count) in enumerate(((0, 1), (100, 2), (200, 1))):
         save_file(vars(shard(first, count)), tmp_path / f"{index:05d}.safetensors")
-    pool = LatentPool(tmp_path, num_shards=3)
+    pool = LatentPool(tmp_path, num_shards=3, kind=LatentShard)
     assert {count: len(group.target) for count, group in pool.groups.items()} == {1: 8, 2: 4}
     chosen = Counter[int]()
     for index in range(300):
@@ -158,7 +158,7 @@ def test_the_pool_groups_rows_by_count(tmp_path: Path) -> None:
     assert chosen[1] / 300 == pytest.approx(8 / 12, abs=0.1)
 
 
-def test_batches_are_a_function_of_number_and_seed(pool: LatentPool) -> None:
+def test_batches_are_a_function_of_number_and_seed(pool: LatentPool[LatentShard]) -> None:
     order = [pool.batch(i, size=4, seed=1).pieces for i in range(6)]
     np.random.seed(0)  # global state must not matter
     again = [pool.batch(i, size=4, seed=1).pieces for i in reversed(range(6))][::-1]
@@ -167,6 +167,6 @@ def test_batches_are_a_function_of_number_and_seed(pool: LatentPool) -> None:
     assert not all(torch.equal(a, b) for a, b in zip(order, other, strict=True))
 
 
-def test_the_real_pool_holds_every_shard(pool: LatentPool) -> None:
+def test_the_real_pool_holds_every_shard(pool: LatentPool[LatentShard]) -> None:
     counts = Counter(COUNT_CYCLE[:11])
     assert {count: len(group.target) for count, group in pool.groups.items()} == {n: 3 * k for n, k in counts.items()}

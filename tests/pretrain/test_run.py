@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from stock_sdxl import stock_sdxl
 from torch import nn
 
 from likeness.backbones.flux.options import FluxOptions
@@ -54,7 +55,12 @@ def test_every_stage_of_a_miniature_recipe(work_copy: Copy, monkeypatch: pytest.
     cards = {f"{name}/calibration.json" for name in carded}
     assert {*check_outputs(config.work), *cards} == set(check_outputs(config.export))
 
-    totals = {"transformer": 16, "relations": 16, **dict.fromkeys(("probe", "clip", "dino", "detector", "pose"), 8)}
+    totals = {
+        "transformer": 16,
+        "relations": 16,
+        **dict.fromkeys(("probe", "clip", "dino", "detector", "pose"), 8),
+        "unet": 16,
+    }
     for name, total in totals.items():
         last = json.loads((work / f"{name}.jsonl").read_text().splitlines()[-1])
         assert last["num_images_seen"] == total
@@ -78,8 +84,15 @@ def check_outputs(work: Path) -> list[str]:
     assert pose.names == AP10K
     (said,) = ClipJudge.load(work / "relations").ask([picture(0)], ["a cat riding horse"])
     assert math.isfinite(said.log_odds)
-    folders = ("flux", "clip", "dino", "probe", "relations", "detector", "pose")
+    assert_draws(work / "sdxl")
+    folders = ("flux", "sdxl", "clip", "dino", "probe", "relations", "detector", "pose")
     return sorted(str(p.relative_to(work)) for name in folders for p in (work / name).rglob("*") if p.is_file())
+
+
+def assert_draws(folder: Path) -> None:
+    """The stock pipeline opens the tiny SDXL with its adapter and draws a picture."""
+    drawn = stock_sdxl(folder)("A cat", ip_adapter_image=[[picture(0)]], num_inference_steps=2, height=32, width=32)
+    assert drawn.images[0].size == (32, 32)
 
 
 def test_the_probe_sees_more_people_than_the_world_has() -> None:

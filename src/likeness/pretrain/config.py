@@ -66,6 +66,18 @@ class TransformerTable(GuidanceTable):
     num_single_layers: int = Field(gt=0)
 
 
+class UnetTable(GuidanceTable):
+    """Stage "unet": text encoders, U-Net and image adapter together, on `num_samples` cached pictures."""
+
+    num_samples: int = Field(gt=0)
+    condition_dropout: float = Field(ge=0, lt=1)
+    snr_gamma: float = Field(gt=0)
+    subject_weight: float = Field(gt=0)
+    reader_weight: float = Field(ge=0)
+    block_out_channels: tuple[int, ...]
+    transformer_layers_per_block: tuple[int, ...]
+
+
 class ProbeTable(EncoderTable):
     """Stage "probe"; it learns from `pool_size` pictures that are drawn once."""
 
@@ -93,6 +105,7 @@ class PretrainConfig(Frozen):
     latents: LatentsTable
     transformer: TransformerTable
     guidance: GuidanceTable
+    unet: UnetTable
     probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable

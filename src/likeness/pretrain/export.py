@@ -11,10 +11,11 @@ from likeness.core.errors import ConfigError
 from likeness.core.files import replaced_folder
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.run import CHECKPOINTS
+from likeness.pretrain.tiny_sdxl import save_sdxl_vae
 from likeness.pretrain.vae import require_vae
 
 _ENCODERS = ("probe", "clip", "dino", "relations", "detector", "pose", "faces")
-LOGS = ("autoencoder", "decoder", "transformer", "guidance", *_ENCODERS)
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", "unet", *_ENCODERS)
 LOG_ROWS = 30
 
 
@@ -23,7 +24,7 @@ def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
 
     Nothing is computed on `device`, which every stage is given.
 
-    Raises: ConfigError when there is nothing to copy, or a transformer without its autoencoder.
+    Raises: ConfigError when there is nothing to copy, or a generator without its autoencoder.
     """
     trained = [name for name in CHECKPOINTS if (config.work / name).exists()]
     if not trained:
@@ -33,6 +34,8 @@ def export(config: PretrainConfig, *, device: str = "cpu") -> Path:
         vae = require_vae(config, stage="export")
         shutil.rmtree(config.work / "flux" / "vae", ignore_errors=True)  # absent after a kill before the copy
         shutil.copytree(vae, config.work / "flux" / "vae")
+    if "sdxl" in trained:
+        save_sdxl_vae(require_vae(config, stage="export"), config.work / "sdxl" / "vae")
     for name in trained:
         _copy(config.work / name, config.export / name)
     logs = config.export / "logs"

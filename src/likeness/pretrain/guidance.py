@@ -79,7 +79,8 @@ class GuidanceTraining:
         self.top = max(self.scales)
         if min(self.scales) <= 1:
             raise ConfigError(f'stage "guidance": expected a teacher with scales above 1, got {self.scales}.')
-        self.pool = LatentPool(cache_latents(config, self.teacher), num_shards=config.latents.num_shards)
+        shards = cache_latents(config, self.teacher)
+        self.pool = LatentPool(shards, num_shards=config.latents.num_shards, kind=LatentShard)
         plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
         self.validation = [encode_scenarios(self.teacher, scenarios, config) for scenarios in plans]
         self.empty = token_ids(self.teacher, [""])

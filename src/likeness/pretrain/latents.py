@@ -1,9 +1,11 @@
 """Stage "latents": training pictures drawn once, encoded once, kept as shards of one subject count each."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,12 +49,30 @@ class LatentShard:
     words: Int[Tensor, "N C"]
 
 
+@runtime_checkable
+class Shard(Protocol):
+    """N pictures with R subjects each: a frozen dataclass of tensors with a row per picture."""
+
+    @property
+    def target(self) -> Tensor:
+        """What the generator learns to make, (N, ...)."""
+        ...
+
+    @property
+    def references(self) -> Tensor:
+        """What it is told of each subject's look, (N, R, ...)."""
+        ...
+
+
+ShardT = TypeVar("ShardT", bound=Shard)
+
+
 def reference_size(config: PretrainConfig, count: int) -> int:
     """Side in pixels of each reference when there are `count` of them (UNO: smaller when there are several)."""
     return config.reference_size_single if count == 1 else config.reference_size_multi
 
 
-def _drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Pictures (N, S, S, 3) and the portraits of their subjects, picture by picture, (N * R, s, s, 3)."""
     seeds = [(who, seed_for("reference", s.seed, i)) for s in scenarios for i, who in enumerate(s.identities)]
     portraits = np.stack([render_reference(who, seed=seed, size=portrait_size) for who, seed in seeds])
@@ -62,7 +82,7 @@ def _drawn(scenarios: list[Scenario], *, size: int, portrait_size: int) -> tuple
 @torch.no_grad()
 def encode_scenarios(backbone: FluxUno, scenarios: list[Scenario], config: PretrainConfig) -> LatentShard:
     """The shard of these scenarios, which have equally many subjects."""
-    draw = partial(_drawn, size=config.size, portrait_size=reference_size(config, len(scenarios[0].identities)))
+    draw = partial(drawn, size=config.size, portrait_size=reference_size(config, len(scenarios[0].identities)))
     chunks = [scenarios[first : first + 32] for first in range(0, len(scenarios), 32)]
     targets: list[Tensor] = []
     references: list[Tensor] = []
@@ -100,16 +120,16 @@ def shard_scenarios(index: int, *, size: int, split: Split) -> list[Scenario]:
     return [sample_scenario(first + i, split=split, num_subjects=count) for i in range(size)]
 
 
-def _encoder_sha256(path: Path) -> str:
-    """Only the encoder decides what latents are; a better decoder keeps them valid."""
+def encoder_sha256(path: Path, *, prefix: str = "encoder.") -> str:
+    """A hash of the tensors with that prefix: a better decoder, for one, keeps latents valid."""
     digest = hashlib.sha256()
     for name, tensor in sorted(load_file(path).items()):
-        if name.startswith("encoder."):
+        if name.startswith(prefix):
             digest.update(name.encode() + tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _pictures_sha256() -> str:
+def pictures_sha256() -> str:
     """Changes when drawing, posing, sampling or wording change: a hash over 200 training pictures and captions."""
     digest = hashlib.sha256()
     for seed in range(200):
@@ -123,8 +143,8 @@ def cache_folder(config: PretrainConfig) -> Path:
     """Where shards lie; another encoder or other sizes give another folder, so stale latents are never read."""
     key = {
         "format": 2,
-        "encoder": _encoder_sha256(require_vae(config, stage="latents") / WEIGHTS),
-        "pictures": _pictures_sha256(),
+        "encoder": encoder_sha256(require_vae(config, stage="latents") / WEIGHTS),
+        "pictures": pictures_sha256(),
         "sizes": [config.size, config.reference_size_single, config.reference_size_multi, config.latents.shard_size],
     }
     return config.work / f"latents-{json_sha256(key)[:12]}"
@@ -146,26 +166,29 @@ def cache_latents(config: PretrainConfig, backbone: FluxUno) -> Path:
     return folder
 
 
-class LatentPool:
-    """All shards in memory, grouped by subject count; batch number i is the same whatever was asked before."""
+class LatentPool(Generic[ShardT]):
+    """All shards in memory, grouped by subject count; batch number i is the same whatever was asked before.
 
-    def __init__(self, folder: Path, *, num_shards: int) -> None:
-        groups: dict[int, list[LatentShard]] = {}
+    `kind` makes a shard of named tensors.
+    """
+
+    def __init__(self, folder: Path, *, num_shards: int, kind: Callable[..., ShardT]) -> None:
+        found: dict[int, list[ShardT]] = {}
         for index in range(num_shards):
-            shard = LatentShard(**load_file(folder / f"{index:05d}.safetensors"))
-            groups.setdefault(shard.references.shape[1], []).append(shard)
-        self.groups = {count: _concat(shards) for count, shards in sorted(groups.items())}
+            shard = kind(**load_file(folder / f"{index:05d}.safetensors"))
+            found.setdefault(shard.references.shape[1], []).append(shard)
+        self.kind = kind
+        self.groups = {count: self._concat(found.pop(count)) for count in sorted(found)}
 
-    def batch(self, index: int, *, size: int, seed: int) -> LatentShard:
+    def batch(self, index: int, *, size: int, seed: int) -> ShardT:
         """Batch `index` of `size` rows with one subject count; counts come in proportion to their rows."""
         rng = np.random.default_rng(seed_for(seed, "pool", index))
         counts = list(self.groups)
         rows = np.array([len(self.groups[count].target) for count in counts], dtype=np.float64)
         group = self.groups[counts[int(rng.choice(len(counts), p=rows / rows.sum()))]]
         chosen = torch.from_numpy(rng.integers(0, len(group.target), size))
-        return LatentShard(*(tensor[chosen] for tensor in vars(group).values()))
+        return self.kind(*(tensor[chosen] for tensor in vars(group).values()))
 
-
-def _concat(shards: list[LatentShard]) -> LatentShard:
-    columns = zip(*(vars(shard).values() for shard in shards), strict=True)
-    return LatentShard(*(torch.cat(column) for column in columns))
+    def _concat(self, shards: list[ShardT]) -> ShardT:
+        columns = zip(*(vars(shard).values() for shard in shards), strict=True)
+        return self.kind(*(torch.cat(column) for column in columns))

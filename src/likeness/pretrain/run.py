@@ -19,6 +19,7 @@ STAGES: dict[str, str] = {
     "faces": "likeness.pretrain.faces:train_faces",
     "transformer": "likeness.pretrain.transformer:train_transformer",
     "guidance": "likeness.pretrain.guidance:train_guidance",
+    "unet": "likeness.pretrain.unet:train_unet",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
     "export": "likeness.pretrain.export:export",
     "face_attributes": "likeness.pretrain.face_attributes:fit_face_attributes",
@@ -26,8 +27,8 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces")
-CONFIGS = {"flux": "model_index.json"}
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces", "sdxl")
+CONFIGS = {"flux": "model_index.json", "sdxl": "model_index.json"}
 
 
 def run(config_path: Path, stage: str | None = None, *, start: Path | None = None) -> PretrainConfig:

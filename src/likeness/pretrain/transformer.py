@@ -107,7 +107,7 @@ def _parameters(backbone: FluxUno) -> Named:
     return [(f"{part}.{n}", p) for part in PARTS for n, p in getattr(backbone.parts, part).named_parameters()]
 
 
-def _require_muon() -> None:
+def require_muon() -> None:
     """Raises: ConfigError where torch is older than its Muon, which only the transformer's stages need."""
     if not hasattr(torch.optim, "Muon"):
         wanted = f"torch >= 2.9 with torch.optim.Muon, got torch {torch.__version__}"
@@ -119,7 +119,7 @@ def block_optimizers(named: Named, table: GuidanceTable) -> Optimizers:
 
     Raises: ConfigError where torch is older than its Muon.
     """
-    _require_muon()
+    require_muon()
     decay, slow, fast = table.weight_decay, table.adam_learning_rate, table.muon_learning_rate
     inside = [p for name, p in named if p.ndim == 2 and "transformer_blocks" in name]
     outside = [p for name, p in named if not (p.ndim == 2 and "transformer_blocks" in name)]
@@ -152,11 +152,12 @@ class TransformerTraining:
     """
 
     def __init__(self, config: PretrainConfig, *, device: str) -> None:
-        _require_muon()
+        require_muon()
         self.config, self.device, self.seen = config, device, 0
         self.state_folder = config.work / "transformer.state"
         self.backbone = FluxUno.load(prepare_folder(config), device=device)
-        self.pool = LatentPool(cache_latents(config, self.backbone), num_shards=config.latents.num_shards)
+        shards = cache_latents(config, self.backbone)
+        self.pool = LatentPool(shards, num_shards=config.latents.num_shards, kind=LatentShard)
         plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
         self.validation = [encode_scenarios(self.backbone, scenarios, config) for scenarios in plans]
         for part in PARTS:
