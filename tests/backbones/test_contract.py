@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from tiny_klein import build_tiny_klein
+from tiny_qwen import build_tiny_qwen
 from torch import Tensor, nn
 
 from likeness.backbones import BACKBONES
@@ -31,7 +32,11 @@ def tiny_flux(folder: Path) -> Path:
     return build_tiny_flux(folder, corpus=PROMPTS, config=numbers)
 
 
-TINY: dict[str, Callable[[Path], Path]] = {"flux_uno": tiny_flux, "flux2_klein": build_tiny_klein}
+TINY: dict[str, Callable[[Path], Path]] = {
+    "flux_uno": tiny_flux,
+    "flux2_klein": build_tiny_klein,
+    "qwen_image_edit": build_tiny_qwen,
+}
 """A small folder of each kind, whose own options draw a picture in a second."""
 
 
