@@ -154,7 +154,5 @@ def test_an_option_of_another_kind_is_refused(toy: Path) -> None:
 
 def test_a_kind_is_listed_where_a_folder_is_none(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(
-        WeightsError, match="expected a diffusers FluxPipeline or .* or ToyPipeline folder"
-    ):
+    with pytest.raises(WeightsError, match=r"expected a diffusers FluxPipeline or .* or ToyPipeline folder"):
         kind_of(tmp_path / "other")

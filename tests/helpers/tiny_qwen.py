@@ -32,8 +32,12 @@ TRANSFORMER: dict[str, Any] = {
     "num_layers": 2, "attention_head_dim": 32, "num_attention_heads": 2, "joint_attention_dim": 32,
     "axes_dims_rope": (8, 12, 12),
 }  # fmt: skip
-_TOKENS = {f"{name}_token_id": f"<|{name}|>" for name in ("vision_start", "vision_end")}
-_TOKENS |= {f"{name}_token_id": f"<|{name}_pad|>" for name in ("image", "video")}
+_TOKENS = {
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
 _SCHEDULER: dict[str, Any] = {  # the published numbers
     "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 0.9, "base_image_seq_len": 256,
     "max_image_seq_len": 8192, "shift_terminal": 0.02, "time_shift_type": "exponential",

@@ -194,7 +194,7 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
         require_one_shape(references)
         lengths = [int(row["valid"].sum()) for row in rows]
         longest = max(lengths)
-        texts = [pad(row["embeds"][:length], (0, 0, 0, longest - length)) for row, length in zip(rows, lengths)]
+        texts = [pad(row["embeds"][:n], (0, 0, 0, longest - n)) for row, n in zip(rows, lengths, strict=True)]
         slots = [self.stack(slot) for slot in zip(*references, strict=True)]
         is_padded = min(lengths) < longest
         return QwenCondition(
