@@ -118,6 +118,21 @@ def test_a_watch_of_unknown_features_is_refused(backbone: Backbone[Any]) -> None
         answer(backbone, condition, Seeing("colour"), x_t=latents(backbone, seed=0))
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_painting_a_prepared_row_is_generating_and_asks_no_encoder(
+    backbone: Backbone[Any], folder: Path, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, shown = options_of(folder.name)(cfg_scale=scale), [picture(1), picture(2)]
+    expected = backbone.generate(PROMPTS[0], shown, seed=3, options=options)
+    row, unprompted = backbone.prepare(PROMPTS[0], shown), backbone.prepare("", shown)
+    for name in ("prepare", "encode", "embed_text"):
+        monkeypatch.setattr(backbone, name, None)
+    painted = backbone.paint(row, seed=3, options=options, unprompted=unprompted)
+    assert np.array_equal(np.asarray(painted), np.asarray(expected))
+    other = backbone.paint(unprompted, seed=3, options=options, unprompted=unprompted)
+    assert not np.array_equal(np.asarray(other), np.asarray(expected))
+
+
 # the path ------------------------------------------------------------------------------------------------------------
 
 

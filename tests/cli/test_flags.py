@@ -31,8 +31,9 @@ FLAGS = {
     "fetch": ["--all", "--base", "--dry-run", "--from", "--json", "NAME"],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json",
-        "--limit", "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref",
-        "--reference-cfg-scale", "--seed", "--size", "--steps", "--video", "--video-option", "--workers", "-n",
+        "--limit", "--lora", "--merge-lora", "--model", "--num-images", "--offload", "--option", "--out", "--prompt",
+        "--quantise", "--ref", "--reference-cfg-scale", "--reference-size", "--schedule", "--seed", "--size", "--steps",
+        "--video", "--video-option", "--width", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],

@@ -90,7 +90,7 @@ def test_a_tracker_is_asked_for_before_anything_is_measured(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "trackio", ModuleType("trackio"))
     assert tracking("trackio") == Tracking("trackio", "likeness")
     monkeypatch.delitem(sys.modules, "trackio")
-    monkeypatch.setattr("likeness.evaluate.track.find_spec", lambda _: None)
+    monkeypatch.setattr("likeness.core.tracking.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"--track trackio: expected the package trackio, .*'likeness\[trackio\]'"):
         tracking("trackio")
     for text in ("wandb", "trackio:", ""):

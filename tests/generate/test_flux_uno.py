@@ -53,5 +53,6 @@ def test_pictures_do_not_depend_on_workers_or_order(tmp_path: Path, dtype: str) 
     assert identity["settings"]["maker"] == "flux_uno"
     own = read_json(weights / "likeness.json")
     told = {"size": own["size"], "steps": 2, "guidance": 4.0, "cfg_scale": 1.0, "reference_cfg_scale": 1.0}
+    told |= {"schedule": "flux", "reference_sizes": [own["reference_size_single"], own["reference_size_multi"]]}
     assert identity["settings_in_force"] == told
     assert '"unknown words: zebra"' in (tmp_path / "here" / "manifest.jsonl").read_text()

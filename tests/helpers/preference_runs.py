@@ -32,7 +32,7 @@ NUMBERS = {
              "projection_dim": 32},
     "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2},
     "likeness": {"size": SIZE, "reference_size_single": REFERENCE, "reference_size_multi": REFERENCE,
-                 "max_sequence_length": 16},
+                 "max_sequence_length": 16, "default_steps": 2},
 }  # fmt: skip
 RECIPE: dict[str, dict[str, Any]] = {
     "model": {"rank": 4, "alpha": 4.0},

@@ -243,3 +243,35 @@ def test_what_a_preference_loss_logs(kind: type[Dpo | FocusDpo]) -> None:
     assert plain.inside is not None
     assert plain.logged["saturated"].tolist() == (torch.sigmoid(-plain.inside) < 0.05).float().tolist()
     assert torch.equal(plain.loss, safe.loss)
+
+
+def test_the_logged_sizes_match_the_beta_of_dpo() -> None:
+    """|inside| by hand in float64, and DPO at the matched beta has the mean |inside| of FocusDPO."""
+    p, focus = predictions(), torch.tensor([[1.0, 0.0, 0.5, 0.0], [0.25, 0.5, 0.0, 0.0]])
+    names = (
+        "policy_preferred",
+        "policy_rejected",
+        "ref_preferred",
+        "ref_rejected",
+        "target_preferred",
+        "target_rejected",
+    )
+    seen = PairSeen(T, **dict(zip(names, p, strict=True)), focus=focus)
+    found = FocusDpo(beta=40.0, weighting="eps").loss(seen)
+    logged, expected = found.logged or {}, dict[str, list[float]](inside_size=[], plain_inside_size=[])
+    for row in range(2):
+        weights = np.kron(focus[row].numpy().reshape(2, 2), np.ones((2, 2)))
+        for name, mask in (("inside_size", weights), ("plain_inside_size", np.ones((4, 4)))):
+            errors = [
+                float(((mask * (p[target][row] - p[answer][row]).detach().double().numpy()) ** 2).mean())
+                for answer, target in ((0, 4), (2, 4), (1, 5), (3, 5))
+            ]
+            difference = errors[0] - errors[1] - (errors[2] - errors[3])
+            expected[name].append(abs(20.0 * (1 - float(T[row])) ** 2 * difference))
+    for name, values in expected.items():
+        assert logged[name].tolist() == pytest.approx(values, rel=1e-5)
+    matched = 40.0 * float(logged["inside_size"].sum() / logged["plain_inside_size"].sum())
+    inside = Dpo(beta=matched, weighting="eps").loss(seen).inside
+    assert inside is not None
+    assert float(inside.detach().abs().mean()) == pytest.approx(float(logged["inside_size"].mean()), rel=1e-5)
+    assert matched != pytest.approx(40.0, rel=0.1)

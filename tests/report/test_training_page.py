@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from likeness.report import build_training_page, is_training_run
 from likeness.report.curves import Ends, running_mean, ticks
 from likeness.report.findings import findings_of
 from likeness.report.focus_figure import heat_uri
+from likeness.report.samples_figure import sample_rows
 from likeness.report.training import read_training_run, wilson
 
 Row = dict[str, Any]
@@ -178,6 +180,57 @@ def test_columns_that_the_page_does_not_know_stand_in_the_numbers_by_their_words
     assert "0.625" in html
     assert "Parts, left half" in html
     assert "Learning rate" not in html.split("What was run")[0]
+
+
+def test_the_beta_matched_dpo_run_is_told_as_a_command(run_maker: RunMaker) -> None:
+    """2000 x (0.2 + 0.3 + 0.1) / (1.0 + 0.9 + 0.5): steps count by size, and one without a number is left out."""
+    sizes = [(0.2, 1.0), (0.3, 0.9), (0.1, 0.5), (None, 7.0)]
+    rows = [row(step, inside_size=size, plain_inside_size=plain) for step, (size, plain) in enumerate(sizes, start=1)]
+    run = run_maker(rows=rows)
+    assert read_training_run(run).matched_beta == pytest.approx(500.0)
+    assert "--set objective.kind=dpo --set objective.beta=500 --out dpo-matched" in page_of(run)
+    for others in ([row(1)], [row(1, inside_size=0.0, plain_inside_size=0.0)]):
+        other = run_maker("other", rows=others)
+        assert read_training_run(other).matched_beta is None
+        assert "dpo-matched" not in page_of(other)
+        shutil.rmtree(other)
+
+
+def test_sample_pictures_stand_in_a_grid_of_cases_and_steps(run_maker: RunMaker) -> None:
+    run = run_maker(with_maps=False)
+    assert 'id="samples"' not in page_of(run)
+    cases = [
+        {
+            "id": "c1",
+            "prompt": "a <b> fox",
+            "seed": 1,
+            "subjects": ["fox"],
+            "references": ["samples/references/c1-0.png"],
+        },
+        {"id": "c2", "prompt": "a cat", "seed": 2, "subjects": [], "references": []},
+    ]
+    write_json(run / "samples" / "samples.json", {"version": 1, "cases": cases})
+    assert sample_rows(run) == []
+    for step in range(0, 120, 10):
+        for name in ("c1", "c2") if step else ("c1",):
+            path = run / "samples" / f"{step:06d}" / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (400, 200), (step, 0, 0)).save(path)
+    first, second = sample_rows(run)
+    assert [picture.caption for picture in first.pictures][:2] == ["step 0, the untuned model", "step 20"]
+    assert len(first.pictures) == 8
+    assert first.pictures[-1].caption == "step 110"
+    assert [picture.caption for picture in first.references] == ["reference: fox"]
+    assert first.references[0].picture.problem == "samples/references/c1-0.png: no readable picture"
+    assert (first.pictures[0].picture.width, first.pictures[0].picture.height) == (192, 96)
+    assert second.pictures[0].picture.problem == "samples/000000/c2.png: no readable picture"
+    html = page_of(run)
+    assert html.count("a &lt;b&gt; fox") >= 2
+    assert "<b> fox" not in html
+    assert html.index('id="samples"') < html.index('id="curves"')
+    write_json(run / "samples" / "samples.json", {"cases": [{"id": "c1", "prompt": 3}]})
+    with pytest.raises(DataError, match=r"samples\.json: expected Unicode text as 'cases.0.prompt', got 3"):
+        page_of(run)
 
 
 def test_a_focus_by_t_is_the_mean_over_pairs_with_n(run_maker: RunMaker) -> None:

@@ -39,7 +39,7 @@ def recipe(tmp_path: Path) -> Path:
         ("objective.focus.gama=0.3", r"objective.focus.gama: expected a known key, got 'gama'; did you mean gamma\."),
         ("train.learningrate=1", "did you mean learning_rate"),
         ("train.beta=5", r"train.beta: expected a known key, got 'beta'; did you mean objective.beta\."),
-        ("model.zzz=1", "known are base, lora, rank, alpha"),
+        ("model.zzz=1", "known are base, lora, merge_lora, quantise, rank, alpha"),
         ("objetive.beta=5", "expected a table among .*, got objetive; did you mean objective"),
         ("objective.beta", "expected table.key=value"),
         ("beta=5", "expected table.key=value"),
@@ -189,7 +189,8 @@ def test_the_recipes_are_sound(path: Path) -> None:
     config = read_train_config(path)
     assert path.stem == f"{config.objective.model_dump()['kind']}_world"
     text = path.read_text()
-    tables = [config.model, config.data, config.objective, config.train, *inner_tables(config.objective)]
+    tables: list[Spec] = [config.model, config.data, config.objective, config.train, config.samples]
+    tables += inner_tables(config.objective)
     for table in tables:
         missing = [key for key in type(table).model_fields if not stands(key, text)]
         assert missing in ([], ["preset"])  # every key stands in every recipe

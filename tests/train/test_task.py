@@ -41,6 +41,7 @@ class Lines:
     by_t: ClassVar[Sequence[str]] = ("even",)
     columns = ("loss", "pull", "parts/first", "parts/absent", "even", "absent", "t")
     shapes = [((1, 2, 2),)] * 6
+    reference_decay: float | None = None
 
     def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Any) -> tuple[Tensor, Tensor, Tensor]:
         x = torch.tensor([[1.0 + row] for row in rows])

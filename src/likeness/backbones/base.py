@@ -153,6 +153,21 @@ class Backbone(Protocol[ConditionT]):
         """One picture; the same arguments give the same pixels on the same machine. None: the model's own options."""
         ...
 
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: Any = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """The picture that `generate` makes, from what `prepare` gave: no encoder is needed, only what decodes.
+
+        `unprompted` is what `prepare` gave for an empty prompt and the same references, for the guidance of models that
+        are guided; without it they encode that prompt now.
+        """
+        ...
+
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
         """What the LoRA of a file, folder or hub id does to the network of the folder, whose weights are not loaded.

@@ -94,6 +94,7 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
     def __init__(self, parts: PartsT) -> None:
         """The backbone of the parts, which it keeps."""
         self.parts = parts
+        self._device: torch.device | None = None
 
     @classmethod
     @abstractmethod
@@ -176,8 +177,15 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer's first weights lie; diffusers' own `device` walks all modules, milliseconds a call."""
-        return next(self.network.parameters()).device
+        """Where it computes: where the transformer's first weights lie, or what `runs_on` said.
+
+        diffusers' own `device` walks all modules, milliseconds a call.
+        """
+        return self._device or next(self.network.parameters()).device
+
+    def runs_on(self, device: torch.device) -> None:
+        """From now on inputs go to `device`, wherever the weights wait."""
+        self._device = device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -254,15 +262,17 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
 
     # Any: the stock annotations call timesteps optional and want lists where arrays are converted
-    def schedule(self, steps: int | None, *, grid: TokenGrid) -> Any:
-        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted for the number of target tokens.
+    def schedule(self, steps: int | None, *, grid: TokenGrid, mu: float | None = None) -> Any:
+        """A fresh scheduler at its first step: sigmas 1 ... 1/steps, shifted by `mu`.
 
-        None: the settings' number of steps.
+        None: the settings' number of steps, and the shift for the number of target tokens.
         """
         steps = self.settings.default_steps if steps is None else steps
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.parts.scheduler.config)
         sigmas = np.linspace(1.0, 1 / steps, steps)
-        scheduler.set_timesteps(sigmas=sigmas, mu=self.shift(grid, steps=steps), device=self.device)
+        scheduler.set_timesteps(
+            sigmas=sigmas, mu=self.shift(grid, steps=steps) if mu is None else mu, device=self.device
+        )
         scheduler.set_begin_index(0)
         return scheduler
 
@@ -273,10 +283,12 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         condition: GuidedCondition[Any],
         *,
         steps: int | None,
+        mu: float | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """Clean latents by Euler steps of the guided velocity from pure noise."""
+        """Clean latents by Euler steps of the guided velocity from pure noise; `steps` and `mu` as in `schedule`."""
         cells = self.facts.latents_per_token
-        scheduler = self.schedule(steps, grid=TokenGrid(x_t.shape[-2] // cells, x_t.shape[-1] // cells))
+        grid = TokenGrid(x_t.shape[-2] // cells, x_t.shape[-1] // cells)
+        scheduler = self.schedule(steps, grid=grid, mu=mu)
         for timestep in scheduler.timesteps:
             t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as diffusers does in bf16
             velocity = condition.velocity(partial(self.predict, x_t, t))

@@ -144,8 +144,12 @@ def _any_of(layers: Iterable[str]) -> str:
 
 @contextmanager
 def _several_are_meant() -> Generator[None, None, None]:
-    """Within it, peft does not warn that there is an adapter already: a second one beside UNO's is the point."""
+    """Within it, peft does not warn that there is an adapter already: a second one beside UNO's is the point.
+
+    Nor that an adapter on a base quantised by torchao cannot be merged, which nobody asks it for.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TorchaoLoraLinear was instantiated", category=UserWarning)
         warnings.filterwarnings("ignore", message="Already found a `peft_config`", category=UserWarning)
         yield
 

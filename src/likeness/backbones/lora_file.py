@@ -21,7 +21,7 @@ from likeness.core.weights import check_safetensors, resolve_adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Change", "Find", "LoraFile", "Target", "found_by", "read_lora"]
+__all__ = ["Change", "Find", "LoraFile", "Target", "found_by", "read_lora", "swap_halves"]
 
 _FILE_NAMES = ("dit_lora.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_PREFIX = "base_model.model."
@@ -102,11 +102,15 @@ class Change:
 
 
 class LoraFile(NamedTuple):
-    """What the file at `path` does, by layer; `settings` is the adapter_config.json that had its say, if one had."""
+    """What the file at `path` does, by layer; `settings` is the adapter_config.json that had its say, if one had.
+
+    `modules` are the names of its pairs of matrices, without the prefixes of tools.
+    """
 
     path: Path
     settings: Path | None
     changes: dict[str, Change]
+    modules: tuple[str, ...]
 
     @property
     def num_layers(self) -> int:
@@ -143,7 +147,8 @@ def read_lora(spec: str | Path, *, layers: Mapping[str, tuple[int, int]], find: 
     reading = _Reading(path, tensors, layers, settings or LoraSettings(path))
     for module, targets in _found(path, modules, find=find):
         changes |= reading.changes(module, targets)
-    made = LoraFile(path, settings.where if settings and settings.where != path else None, changes)
+    names = tuple(module.plain for module in modules.values())
+    made = LoraFile(path, settings.where if settings and settings.where != path else None, changes, names)
     if not made.num_layers:
         got = f"{len(changes)} pairs of which one matrix is all zeros" if changes else "no tensors"
         raise WeightsError(f"{path}: expected a LoRA that changes a layer, got {got}; name a trained one.")
@@ -278,7 +283,7 @@ class _Reading(NamedTuple):
         self._require_shape(module.keys["up"], (sum(heights), rank))
         alpha, made = self._alpha(module, rank=rank), dict[str, Change]()
         for target, rows in zip(targets, up.split(heights), strict=True):
-            made[target.layer] = Change(down, _swap_halves(rows) if target.swapped else rows, alpha)
+            made[target.layer] = Change(down, swap_halves(rows) if target.swapped else rows, alpha)
         return made
 
     def _require_shape(self, key: str, wanted: tuple[int, int]) -> None:
@@ -299,7 +304,8 @@ class _Reading(NamedTuple):
         return alpha
 
 
-def _swap_halves(rows: Tensor) -> Tensor:
+def swap_halves(rows: Tensor) -> Tensor:
+    """The rows with their halves in the other order."""
     from diffusers.loaders.lora_conversion_utils import swap_scale_shift
 
     return swap_scale_shift(rows)

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any  # Any: the condition of whichever backbone
 
 from likeness.backbones import BACKBONES
+from likeness.backbones.memory import Memory
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype
 from likeness.core.errors import WeightsError
@@ -66,13 +67,24 @@ def lora_facts(spec: str | Path, place: Path, *, base: Path) -> dict[str, str | 
 
 
 def open_backbone(
-    spec: str | Path, *, device: str = "auto", dtype: str | torch.dtype = "auto", loras: Sequence[str | Path] = ()
+    spec: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    loras: Sequence[str | Path] = (),
+    memory: Memory | None = None,
 ) -> Backbone[Any]:
     """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
 
-    `device` and `dtype` are as in `core/devices.py`, "auto" for what suits this machine.
+    `device` and `dtype` are as in `core/devices.py`, "auto" for what suits this machine. `memory`: how the model is
+    kept, without it all on the device as it is.
     Raises: ConfigError; WeightsError naming what is missing, damaged, unknown or does not fit.
     """
     device, folder = pick_device(device), resolve_weights(str(spec))
     precision = pick_dtype(device, dtype) if isinstance(dtype, str) else dtype
-    return backbone_class(folder).load(folder, device=device, dtype=precision, loras=loras)
+    opened = backbone_class(folder)
+    if memory is None or memory == Memory():
+        return opened.load(folder, device=device, dtype=precision, loras=loras)
+    from likeness.backbones.fitting import load_fitted
+
+    return load_fitted(opened, folder, device=device, dtype=precision, loras=loras, memory=memory)

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from likeness.backbones.memory import OFFLOADS, QUANTISATIONS, Memory, Offload, Quantise
 from likeness.benchmarks import BENCHMARKS, benchmark_names, copy_truth
 from likeness.cli.answer import Json, answer, counted, told_left_out
-from likeness.cli.choices import EngineChoice
+from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.record import command_line, record_command
 from likeness.core.errors import ConfigError, DataError, NoCaseError
 from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
+    from likeness.cli.cases import CaseSource
+    from likeness.core.jobs import Engine
     from likeness.generate.run import RunSummary
     from likeness.generate.video import VideoSummary
 
@@ -38,10 +41,16 @@ BENCHMARK_HELP = (
     f"{', '.join(benchmark_names(needs_data=False))}, or with --data {', '.join(benchmark_names(needs_data=True))}."
 )
 
+MODEL_HELP = (
+    "Embedded name, local folder or hub id; FILE.safetensors+FOLDER, or +HUB_ID, takes the transformer from a single "
+    "file and all else from there."
+)
 LIMIT_HELP = (
     "Only so many cases, balanced over subjects and prompts (of the drawn world, whose order is random: the first). "
     "The same command with a larger limit adds to the run."
 )
+DRAWING_FLAGS = ("size", "width", "steps", "guidance", "cfg_scale", "reference_cfg_scale", "reference_size", "schedule")
+"""Flags that are options of the backbone by the same names."""
 MOST_WORKERS, PICTURES_PER_WORKER = 4, 8
 
 
@@ -72,9 +81,26 @@ ReferenceCfgScale = Annotated[
 Guidance = Annotated[
     float | None, typer.Option(min=0, callback=_finite, help="Distilled guidance of FLUX.1-dev (default: the model's).")
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(min=16, help="Side of the pictures in px, the height with --width (default: the model's)."),
+]
+Width = Annotated[
+    int | None, typer.Option(min=16, help="Width in px where it is not --size, which is then the height.")
+]
+ReferenceSize = Annotated[
+    int | None,
+    typer.Option(min=16, help="Long side of the references in px (default: the model's; UNO 512 for one, else 320)."),
+]
+Schedule = Annotated[
+    str | None,
+    choice(
+        ("flux", "uno"), help="Noise levels of FLUX.1: flux, as FluxPipeline (default), or uno, as UNO's own script."
+    ),
+]
 ModelOptions = Annotated[
     list[str] | None,
-    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say width=96; may be repeated."),
+    typer.Option("--option", metavar="NAME=VALUE", help="Any option of the backbone, say steps=8; may be repeated."),
 ]
 Workers = Annotated[
     int | None,
@@ -87,6 +113,21 @@ Workers = Annotated[
 Refs = Annotated[list[Path] | None, typer.Option("--ref", help="Reference picture of one subject; repeat for up to 4.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Replaces the cases' own seeds (--prompt alone: 0).")
+]
+OffloadChoice = Annotated[
+    Offload | None,
+    choice(
+        OFFLOADS,
+        help="What waits in main memory: model, all parts but the one that runs; group, also all blocks of the network "
+        "but one. Pictures do not depend on it. Default: none.",
+    ),
+]
+QuantiseChoice = Annotated[
+    Quantise | None,
+    choice(QUANTISATIONS, help="Bits of the frozen weights: nf4, int8 or fp8 (extra: quantise). Default: none."),
+]
+MergeLora = Annotated[
+    bool, typer.Option("--merge-lora", help="Add the LoRAs into the weights: faster, rounded once more in 16 bits.")
 ]
 Loras = Annotated[
     list[str] | None,
@@ -122,10 +163,16 @@ def generate(
     cfg_scale: CfgScale = None,
     reference_cfg_scale: ReferenceCfgScale = None,
     guidance: Guidance = None,
-    size: Annotated[int | None, typer.Option(min=16, help="Side of the pictures in px (default: the model's).")] = None,
+    size: Size = None,
+    width: Width = None,
+    reference_size: ReferenceSize = None,
+    schedule: Schedule = None,
     option: ModelOptions = None,
-    model: Annotated[str, typer.Option(help="Embedded name, local folder or hub id.")] = DEFAULT_MODEL,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = DEFAULT_MODEL,
     loras: Loras = None,
+    merge_lora: MergeLora = False,
+    quantise: QuantiseChoice = None,
+    offload: OffloadChoice = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Workers = None,
@@ -135,28 +182,49 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """A run folder: pictures, manifest with seeds and hashes, copies of the references."""
-    from likeness.cli.cases import CaseSource, find_cases
-    from likeness.cli.progress import progress_bars, quiet_libraries
-    from likeness.generate.run import generate_run
+    from likeness.cli.cases import CaseSource
+    from likeness.cli.progress import quiet_libraries
 
     quiet_libraries()
     video_options = _video_options(video, options=video_option or ())
-    flags = {"size": size, "steps": steps, "guidance": guidance, "cfg_scale": cfg_scale}
-    options = _options({**flags, "reference_cfg_scale": reference_cfg_scale}, more=option or ())
-    asked = _Asked(model, tuple(loras or ()), options, device, dtype)
-    built = out.parent / f"{out.name}-cases"
+    options = _options({name: ctx.params[name] for name in DRAWING_FLAGS}, more=option or ())
+    memory = Memory(offload or "none", quantise or "none", merge_lora)
+    asked = _Asked(model, tuple(loras or ()), options, device, dtype, memory)
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
+    made = _drawn(asked, source, out=out, limit=limit, seed=seed, num_images=num_images, workers=workers, engine=engine)
+    record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
+    _tell(made, videos=_videos(out, asked, model=video, options=video_options), as_json=as_json)
+
+
+def _drawn(
+    asked: _Asked,
+    source: CaseSource,
+    *,
+    out: Path,
+    limit: int | None,
+    seed: int | None,
+    num_images: int,
+    workers: int | None,
+    engine: Engine | None,
+) -> RunSummary:
+    """The run folder with every picture of the cases that can be made."""
+    from likeness.cli.cases import find_cases
+    from likeness.cli.progress import progress_bars
+    from likeness.generate.run import generate_run
+
+    benchmark, built = source.benchmark, out.parent / f"{out.name}-cases"
     if benchmark in BENCHMARKS:
         require_free(out, facts={"kind": "generate", "benchmark": benchmark, "num_images": num_images})
         _require_usable(asked)
-    with progress_bars() as bar, _named_by_flags(prompt):
+    with progress_bars() as bar, _named_by_flags(source.prompt):
         found = find_cases(source, limit=limit, seed=seed, folder=built, progress=bar("drawing cases"))
+        count = len(found.cases) * num_images
         made = generate_run(
             found.cases,
             **asked._asdict(),
             out=out,
             num_images=num_images,
-            workers=workers or _num_workers(len(found.cases) * num_images, model=model, device=device),
+            workers=workers or _num_workers(count, model=asked.model, device=asked.device),
             engine=engine,
             benchmark=benchmark,
             left_out=found.left_out,
@@ -165,8 +233,7 @@ def generate(
         )
     if benchmark is not None:
         copy_truth(built, run=out)
-    record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
-    _tell(made, videos=_videos(out, asked, model=video, options=video_options), as_json=as_json)
+    return made
 
 
 def _video_options(video: str | None, *, options: Sequence[str]) -> dict[str, object]:
@@ -224,6 +291,7 @@ class _Asked(NamedTuple):
     options: dict[str, object]
     device: str
     dtype: str
+    memory: Memory
 
 
 def _require_usable(asked: _Asked) -> None:
@@ -233,7 +301,9 @@ def _require_usable(asked: _Asked) -> None:
     from likeness.core.weights import resolve_adapter, resolve_weights
     from likeness.generate.makers import BACKBONE, read_options
 
-    pick_dtype_name(pick_device(asked.device), asked.dtype)
+    device = pick_device(asked.device)
+    pick_dtype_name(device, asked.dtype)
+    asked.memory.require_usable(device=device, num_loras=len(asked.loras))
     base = resolve_weights(asked.model)
     read_options(BACKBONE, asked.options, folder=base)
     for lora in asked.loras:

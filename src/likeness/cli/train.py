@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likeness.cli.answer import Json, answer
+from likeness.cli.group import EXIT_WRONG_INPUT
+from likeness.core.errors import LikenessError
+from likeness.core.tracking import tracking
 
 if TYPE_CHECKING:
     from likeness.train.run import TuneSummary
@@ -17,6 +20,7 @@ EXAMPLES = (
     "likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
     "likeness train recipes/dpo_world.toml --out runs/dpo --set objective.beta=500 --set train.steps=200\n\n"
     "torchrun --nproc-per-node 8 -m likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
+    "accelerate launch --config_file configs/accelerate/fsdp.yaml -m likeness train RUN.toml --out runs/large\n\n"
     "Stopped half-way? The same command again continues."
 )
 
@@ -29,6 +33,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting; repeat for several.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRACKER[:PROJECT]", help="Also log rows and pictures, to trackio; the project is likeness."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A run folder: the adapter for --lora, a log row per step, focus maps, a report of them, the state to resume."""
@@ -37,14 +47,20 @@ def train(
     from likeness.train.config import read_train_config
 
     read_train_config(config, changes=changes or ())  # before libraries that take seconds, so that a slip costs none
+    tracker = None if track is None else tracking(track)
     quiet_libraries()
     from accelerate import PartialState
 
     from likeness.report import build_training_page
     from likeness.train.run import tune
 
-    with progress_bars() as bar:
-        made = tune(config, out=out, changes=changes or (), device=device, progress=bar)
+    try:
+        with progress_bars() as bar:
+            made = tune(config, out=out, changes=changes or (), device=device, progress=bar, track=tracker)
+    except LikenessError as error:
+        if error.tells:
+            raise
+        raise typer.Exit(EXIT_WRONG_INPUT) from None
     if not PartialState().is_main_process:
         return  # one of several that torchrun started; the first writes and tells
     record_command(out, step="train", line=command_line(ctx))

@@ -7,6 +7,7 @@
     ├── WeightsError       a checkpoint is missing, damaged or cannot be downloaded
     ├── MeasurementError   a metric or an interval was asked for something it cannot measure
     ├── DivergenceError    a training run produced non-finite numbers or a spike
+    ├── LostProcessError   another process of a training run died
     └── OutputError        a result cannot be written, or its folder belongs to another run
 
 Messages read "Where: expected X, got Y; what to do." and are part of the interface: the command line prints them as
@@ -18,6 +19,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "LikenessError",
+    "LostProcessError",
     "MeasurementError",
     "NoCaseError",
     "OutputError",
@@ -26,7 +28,12 @@ __all__ = [
 
 
 class LikenessError(Exception):
-    """Base of all errors raised on purpose by likeness."""
+    """Base of all errors raised on purpose by likeness.
+
+    Of the processes of one command only one `tells` of an error; the others end in silence.
+    """
+
+    tells: bool = True
 
 
 class ConfigError(LikenessError):
@@ -55,6 +62,10 @@ class MeasurementError(LikenessError):
 
 class DivergenceError(LikenessError):
     """A training run produced non-finite numbers or a spike."""
+
+
+class LostProcessError(LikenessError):
+    """Another process of a training run died."""
 
 
 class OutputError(LikenessError):

@@ -45,7 +45,7 @@ def _raise_stop(number: int, _: FrameType | None) -> NoReturn:
 def terminate_raises() -> Generator[None, None, None]:
     """SIGTERM raises StoppedError inside, as SIGINT raises KeyboardInterrupt, so that files are closed and locks end.
 
-    Only the main thread can say so; in another thread nothing changes.
+    Only the main thread can say so; in another thread nothing changes. What is set inside stays.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,7 +54,8 @@ def terminate_raises() -> Generator[None, None, None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _raise_stop:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

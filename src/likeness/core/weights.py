@@ -8,14 +8,17 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any  # options of the hub's own function
 
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.fetched import copied, fetched
 from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
+from likeness.core.joined import NETWORKS, joined_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 HUB_TEXTS = ("*.json", "*.txt", "*.model")
+_FILE_AND_PARTS = re.compile(r"(?P<file>.+\.safetensors)\+(?P<parts>.+)")
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -45,11 +48,12 @@ def resolve_weights(spec: str) -> Path:
     `spec` is the name of an embedded or a fetched checkpoint, an existing folder, or a hub id "owner/name" or
     "owner/name@revision", of which a copy made by `likeness fetch` or by hand lies in `copied_folder`, or which is
     downloaded once (safetensors, JSON, text and tokenizer files only; of a pipeline without the safetensors beside its
-    model_index.json, which repeat its parts in one file).
+    model_index.json, which repeat its parts in one file). "FILE.safetensors+PARTS" is the transformer or U-Net of a
+    single file with all other parts of the folder or hub id PARTS, whose own network is not downloaded.
     Raises: WeightsError when nothing of that name exists, the download fails or brings no safetensors, or a file is
     damaged.
     """
-    folder = _locate(spec)
+    folder = _joined(spec) or _locate(spec)
     for path in sorted(folder.rglob("*.safetensors")):
         check_safetensors(path)
     return folder
@@ -63,6 +67,8 @@ def resolve_adapter(spec: Path | str) -> Path:
 
 def public_name(spec: Path | str) -> str:
     """A hub id or an embedded name as it is, a local path by its last part: nobody learns where it lay."""
+    if found := _FILE_AND_PARTS.fullmatch(str(spec)):
+        return f"{public_name(found['file'])}+{public_name(found['parts'])}"
     path = Path(spec).expanduser()
     return path.resolve().name if os.path.exists(path) else str(spec)
 
@@ -81,7 +87,17 @@ def resolve_processing(spec: str) -> Path:
     return _download(spec, texts_only=True) if is_on_hub and copied(spec) is None else _locate(spec)
 
 
-def _locate(spec: str) -> Path:
+def _joined(spec: str) -> Path | None:
+    """The folder of a single file and the parts it lacks; None where `spec` means nothing of the kind."""
+    found = _FILE_AND_PARTS.fullmatch(spec)
+    if found is None:
+        return None
+    file = Path(found["file"]).expanduser()
+    check_safetensors(file)
+    return joined_folder(file, _locate(found["parts"], with_network=False))
+
+
+def _locate(spec: str, *, with_network: bool = True) -> Path:
     if spec in embedded_names():
         return embedded(spec)
     if folder := fetched(spec):
@@ -90,9 +106,10 @@ def _locate(spec: str) -> Path:
     if os.path.isdir(path):  # unlike Path.is_dir, also answers for names no file system accepts
         return path.absolute()  # ./flux as Path("flux") would be the embedded one where it is looked up again
     if os.path.isfile(path):
-        raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in.")
+        parts = f"write {path.name}+FOLDER or {path.name}+OWNER/NAME for a pipeline whose other parts lie there"
+        raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in, or {parts}.")
     if _HUB_ID.fullmatch(spec):
-        return copied(spec) or _download(spec)
+        return copied(spec) or _download(spec, with_network=with_network)
     known = ", ".join(embedded_names()) or "none"
     wanted = f"an embedded name ({known}), an existing folder or a hub id owner/name"
     raise WeightsError(f"weights: expected {wanted}, got {spec!r}; correct the name.")
@@ -104,7 +121,7 @@ def hub_page(spec: str) -> str:
     return f"https://huggingface.co/{hub_id}/tree/{revision or 'main'}"
 
 
-def _download(spec: str, *, texts_only: bool = False) -> Path:
+def _download(spec: str, *, texts_only: bool = False, with_network: bool = True) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -112,8 +129,10 @@ def _download(spec: str, *, texts_only: bool = False) -> Path:
     hub_id, _, revision = spec.partition("@")
 
     def fetch(*patterns: str) -> Path:
-        found = huggingface_hub.snapshot_download(hub_id, revision=revision or None, allow_patterns=list(patterns))
-        return Path(found)
+        options: dict[str, Any] = {"revision": revision or None, "allow_patterns": list(patterns)}
+        if not with_network:
+            options["ignore_patterns"] = [f"{part}/*.safetensors" for part in NETWORKS]
+        return Path(huggingface_hub.snapshot_download(hub_id, **options))
 
     try:
         if texts_only:

@@ -6,35 +6,12 @@ A number that was not measured is left out of the log and stands in the run's co
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple  # Any: JSON
+from typing import Any  # JSON
 
-from likeness.core.errors import ConfigError
+from likeness.core.tracking import Tracking, make_tracker, tracking
 
-TRACKERS = ("trackio",)
-PROJECT = "likeness"
-
-
-class Tracking(NamedTuple):
-    """Where numbers go: the tracker and the project in it."""
-
-    tracker: str
-    project: str
-
-
-def tracking(text: str) -> Tracking:
-    """TRACKER or TRACKER:PROJECT, asked before anything is measured.
-
-    Raises: ConfigError for another tracker, an empty project, and a tracker that is not installed.
-    """
-    tracker, colon, project = text.partition(":")
-    if tracker not in TRACKERS or (colon and not project):
-        raise ConfigError(f"--track: expected {' or '.join(TRACKERS)}, or with :PROJECT, got {text!r}; correct it.")
-    if tracker not in sys.modules and find_spec(tracker) is None:
-        how = f"install it with pip install 'likeness[{tracker}]', or leave --track out"
-        raise ConfigError(f"--track {tracker}: expected the package {tracker}, got none of that name; {how}.")
-    return Tracking(tracker, project or PROJECT)
+__all__ = ["Tracking", "metric_numbers", "track_summary", "tracking"]
 
 
 def track_summary(summary: Mapping[str, Any], *, run: Path, to: Tracking) -> None:
@@ -43,15 +20,12 @@ def track_summary(summary: Mapping[str, Any], *, run: Path, to: Tracking) -> Non
     Means are called as in `metric_numbers`; encoders, versions and what was not measured are the configuration.
     """
     from accelerate import PartialState
-    from accelerate.tracking import TrackioTracker
 
     PartialState()  # which accelerate's trackers ask whether this is the main process
     numbers, gaps = metric_numbers(summary)
     about = {name: summary[name] for name in ("benchmark", "inputs_sha256", "num_cases", "num_samples")}
     with redirect_stdout(sys.stderr):
-        tracker = TrackioTracker(
-            to.project, name=run.resolve().name, auto_log_cpu=False, auto_log_gpu=False, embed=False
-        )
+        tracker = make_tracker(to, run=run)
         tracker.start()
         tracker.store_init_configuration(
             {**about, "encoders": summary["encoders"], "versions": summary["versions"], "not_measured": gaps}

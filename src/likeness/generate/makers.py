@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: what a n
 
 from PIL import Image
 
+from likeness.backbones.memory import Memory
 from likeness.backbones.open import kind_of, options_of
 from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
@@ -39,7 +40,8 @@ class ImageMaker(Protocol):
 class LoadMaker(Protocol):
     """Loads a maker from a folder of weights, on a device, in a precision named as torch names it.
 
-    One that can add adapters also takes `loras`, files or folders; they are passed only when there are any. One that
+    One that can add adapters also takes `loras`, files or folders, and one that can be kept small `memory`; they are
+    passed only when there are any. One that
     has an attribute `options`, a model of its own options, has them checked before anything is loaded.
     """
 
@@ -56,6 +58,7 @@ class MakerSpec(NamedTuple):
     device: str
     dtype: str
     loras: tuple[Path, ...] = ()
+    memory: Memory = Memory()
 
 
 def maker_name(load: str | LoadMaker) -> str:
@@ -113,8 +116,9 @@ def _channels(folder: Path) -> int:
 
 def load_maker(spec: MakerSpec) -> ImageMaker:
     """The maker `spec` describes, loaded in this process."""
-    adapters = {"loras": spec.loras} if spec.loras else {}
-    return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **adapters)
+    more: dict[str, Any] = {"loras": spec.loras} if spec.loras else {}
+    more |= {} if spec.memory == Memory() else {"memory": spec.memory}
+    return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **more)
 
 
 def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple  # Any: run.json
 
 import numpy as np
 
+from likeness.backbones.memory import Memory
 from likeness.core.devices import pick_device, processor
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.files import read_jsonl
@@ -29,7 +30,7 @@ from likeness.generate.workers import Plan, make_pictures
 
 __all__ = ["Redrawing", "Redrawn", "redraw"]
 
-_PLACE = {"device", "dtype", "maker"}
+_PLACE = {"device", "dtype", "maker", "quantise", "merge_lora"}
 """Settings that say where and by what a picture was drawn; the others are the maker's own options."""
 
 
@@ -82,7 +83,8 @@ def redraw(
     options = read_options(load, {name: settings[name] for name in settings.keys() - _PLACE}, folder=weights)
     jobs = _jobs(run, record, count=count, seed=seed)
     with tempfile.TemporaryDirectory(prefix="likeness-redraw-") as folder:
-        plan = Plan(Path(folder), MakerSpec(load, weights, here, settings["dtype"], adapters), options)
+        kept = Memory(quantise=settings.get("quantise", "none"), merge_lora=settings.get("merge_lora", False))
+        plan = Plan(Path(folder), MakerSpec(load, weights, here, settings["dtype"], adapters, kept), options)
         copy_references(read_references(_placed([job.case for job in jobs], run)), folder=plan.folder)
         outcomes = make_pictures(jobs, plan=plan, workers=1)
         pictures = tuple(_beside(run, plan.folder, job, refusal=outcome.refusal) for job, outcome in outcomes)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: identities and rows are JSON
 
+from likeness.backbones.memory import Memory
 from likeness.backbones.open import kind_of, lora_facts
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype_name, processor
@@ -62,6 +63,7 @@ def generate_run(
     engine: Engine | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    memory: Memory | None = None,
     maker: str | LoadMaker = BACKBONE,
     benchmark: str | None = None,
     left_out: Sequence[LeftOut] = (),
@@ -74,14 +76,15 @@ def generate_run(
     from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
     and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
-    folders or hub ids of adapters that all act on `model`; `benchmark` names what the cases are and stands in run.json.
-    Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out` rows passed in, and the others go
-    on. `progress` counts pictures; `notice` hears of words that the model does not know.
+    folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `benchmark` names what the
+    cases are and stands in run.json. Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out`
+    rows passed in, and the others go on. `progress` counts pictures; `notice` hears of words that the model lacks.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
     load, device = maker_name(maker), pick_device(device)
-    dtype = pick_dtype_name(device, dtype)
+    dtype, memory = pick_dtype_name(device, dtype), memory or Memory()
+    memory.require_usable(device=device, num_loras=len(loras))
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
     references = read_references(cases)
     if not references.cases:
@@ -89,17 +92,15 @@ def generate_run(
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
     settings, told = _settings(asked, weights=weights, device=device)
-    made_by = kind_of(weights) if load == BACKBONE else load
-    identity = {
-        "kind": "generate",
-        "model": facts,
-        "settings": {**settings, "device": device.partition(":")[0], "dtype": dtype, "maker": made_by},
-        "num_images": num_images,
-        "benchmark": benchmark,
-        "cases_sha256": json_sha256(_case_rows(references.cases)),
-        "versions": package_versions(*_VERSIONED),
+    place = {
+        "device": device.partition(":")[0],
+        "dtype": dtype,
+        "maker": kind_of(weights) if load == BACKBONE else load,
     }
-    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters), asked)
+    what = {"model": facts, "settings": {**settings, **place, **memory.settings()}}
+    versions = package_versions(*_VERSIONED, *memory.packages)
+    identity = _identity(references.cases, **what, num_images=num_images, benchmark=benchmark, versions=versions)
+    plan = Plan(Path(out), MakerSpec(load, weights, device, dtype, adapters, memory), asked)
     is_new, left_out = not (plan.folder / "run.json").exists(), (*left_out, *references.left_out)
     _open(plan.folder, identity=identity, told=told, cases=references.cases)
     with hold_run(out):
@@ -110,6 +111,20 @@ def generate_run(
             if is_new:
                 _withdraw(plan.folder)
             raise
+
+
+def _identity(
+    cases: Sequence[Case], *, model: Any, settings: Any, num_images: int, benchmark: str | None, versions: Any
+) -> dict[str, Any]:  # Any: JSON
+    return {
+        "kind": "generate",
+        "model": model,
+        "settings": settings,
+        "num_images": num_images,
+        "benchmark": benchmark,
+        "cases_sha256": json_sha256(_case_rows(cases)),
+        "versions": versions,
+    }
 
 
 def _settings(

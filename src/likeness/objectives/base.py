@@ -71,6 +71,11 @@ class Objective(Spec):
 
     kind: Any = ""  # its key in OBJECTIVES, a Literal of each
 
+    @property
+    def moving_reference(self) -> float | None:
+        """Decay of the average of the policy that is the reference policy; None where that is the base model."""
+        return None
+
     @abstractmethod
     def loss(self, seen: PairSeen) -> PairLoss:
         """The loss of every pair, with gradient to the policy's predictions only."""

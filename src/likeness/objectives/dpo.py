@@ -1,5 +1,6 @@
 """Diffusion-DPO in rectified-flow form."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -55,7 +56,9 @@ class PreferenceOptions(Objective):
     `weighting` is w(t). `sft_anchor` times the policy's mean error on the preferred picture is added, against falling
     likelihoods. `winner_safeguard`, the mu of `safe_scale`, holds the rejected picture's gradient back where it would
     raise the preferred one's error (Diffusion-SDPO; its scripts use 0.6 to 0.9). `utility` and `clip` are those of
-    `preference_loss`. Source: Diffusion-DPO (arXiv:2311.12908) for beta's scale.
+    `preference_loss`. The reference policy is the base model ("frozen") or the average of the trained adapter over the
+    steps ("ema"), which forgets by `reference_decay` a step (Linear-DPO; its scripts name 0.95 to 0.9999).
+    Source: Diffusion-DPO (arXiv:2311.12908) for beta's scale; Linear-DPO (arXiv:2605.21123) for the average.
     """
 
     needs_ref_policy: ClassVar[bool] = True
@@ -68,13 +71,27 @@ class PreferenceOptions(Objective):
     winner_safeguard: float | None = Field(default=None, ge=0, le=1)
     utility: Utility = "sigmoid"
     clip: float = Field(default=0.0, ge=0, lt=0.5)
+    reference: Literal["frozen", "ema"] = "frozen"
+    reference_decay: float = Field(default=0.995, ge=0, le=1)
+
+    @property
+    def moving_reference(self) -> float | None:
+        """`reference_decay` where the reference policy moves."""
+        return self.reference_decay if self.reference == "ema" else None
 
     def scale(self, found: Alignment) -> Float[Tensor, " B"] | None:
         """The factor of the rejected picture's gradient, None without a safeguard."""
         return None if self.winner_safeguard is None else safe_scale(found, mu=self.winner_safeguard)
 
-    def pair_loss(self, made: PreferenceLoss, found: Alignment, seen: PairSeen) -> PairLoss:
-        """The loss with its anchor and what is logged beside it, one number per pair.
+    def pair_loss(
+        self,
+        made: PreferenceLoss,
+        found: Alignment,
+        seen: PairSeen,
+        *,
+        logged: Mapping[str, Float[Tensor, " B"]] | None = None,
+    ) -> PairLoss:
+        """The loss with its anchor and what is logged beside it, one number per pair, with more that is `logged`.
 
         `gradient_cosine`: of the two pictures' gradients. `rejected_scale`: the safeguard's factor, 1 without one.
         `preferred_worse`: 1 where the policy's plain error on the preferred picture is above the reference policy's.
@@ -87,13 +104,13 @@ class PreferenceOptions(Objective):
             )
             scale = self.scale(found)
             share = gradient_share(made.inside, utility=self.utility, clip=self.clip)
-        logged = {
+        columns = {
             "gradient_cosine": found.cosine,
             "rejected_scale": torch.ones_like(found.both) if scale is None else scale,
             "preferred_worse": (now > before).float(),
             "saturated": (share < SATURATED_SHARE).float(),
         }
-        return PairLoss(made.loss, made.inside, self.anchor(seen), logged)
+        return PairLoss(made.loss, made.inside, self.anchor(seen), {**columns, **(logged or {})})
 
     def anchor(self, seen: PairSeen) -> Float[Tensor, ""] | None:
         """What is added to the mean loss, None where `sft_anchor` is 0."""

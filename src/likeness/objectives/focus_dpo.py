@@ -2,13 +2,14 @@
 
 from typing import ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from likeness.core.errors import DataError
 from likeness.focus.options import FocusOptions
 from likeness.objectives.base import PairLoss, PairSeen, Weights
-from likeness.objectives.dpo import PreferenceOptions
+from likeness.objectives.dpo import PreferenceOptions, dpo_loss
 from likeness.objectives.pair import (
     PairPredictions,
     PreferenceLoss,
@@ -48,6 +49,7 @@ class FocusDpo(PreferenceOptions):
 
     label: ClassVar[str] = "FocusDPO"
     weights: ClassVar[Weights] = "focus"
+    columns: ClassVar[tuple[str, ...]] = (*PreferenceOptions.columns, "inside_size", "plain_inside_size")
 
     kind: Literal["focus_dpo"] = "focus_dpo"
     focus: FocusOptions = FocusOptions()
@@ -60,4 +62,12 @@ class FocusDpo(PreferenceOptions):
         power = self.focus.weight_power
         found = alignment(seen.predictions, seen.focus, weight_power=power)
         options |= {"t": seen.t, "weight_power": power, "rejected_scale": self.scale(found)}
-        return self.pair_loss(focus_dpo_loss(seen.predictions, seen.focus, **options), found, seen)
+        made = focus_dpo_loss(seen.predictions, seen.focus, **options)
+        return self.pair_loss(made, found, seen, logged=self.sizes(made, seen))
+
+    @torch.no_grad()
+    def sizes(self, made: PreferenceLoss, seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
+        """|inside| under the focus map, and as DPO with the same beta has it: their ratio matches the betas of both."""
+        options = self.model_dump(include={"beta", "weighting", "reduction"})
+        plain = dpo_loss(seen.predictions, t=seen.t, **options).inside
+        return {"inside_size": made.inside.detach().abs(), "plain_inside_size": plain.abs()}

@@ -238,6 +238,9 @@ TRAINING = record(
     },
 )
 RECIPE = record({}, {"train": record({}, {"steps": count})})
+SAMPLES = record(
+    {"cases": listed(record({"id": text, "prompt": text, "subjects": listed(text), "references": listed(text)}))}
+)
 
 
 def log_row(row: Any) -> Mistake | None:

@@ -120,6 +120,17 @@ class TrainingRun:
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
+    def matched_beta(self) -> float | None:
+        """The beta at which DPO on these pairs has the mean |inside| of this run; None where that was not measured.
+
+        |inside| is proportional to beta, so it is this run's beta times the ratio of both sums over the log.
+        """
+        beta, sizes = self.setting("objective", "beta"), (self.log["inside_size"], self.log["plain_inside_size"])
+        measured = np.isfinite(sizes[0]) & np.isfinite(sizes[1])
+        focused, plain = (float(size[measured].sum()) for size in sizes)
+        return beta * focused / plain if beta is not None and focused > 0 and plain > 0 else None
+
+    @property
     def mode(self) -> str:
         """focus.mode, empty where the objective has no focus."""
         return str(self.table("focus").get("mode", "")) if self.objective == "focus_dpo" else ""

@@ -19,6 +19,7 @@ from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
 from likeness.report.page import recorded_or
+from likeness.report.samples_figure import sample_rows
 from likeness.report.tables import Json, counted
 from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
 
@@ -39,6 +40,8 @@ LABELS = {
     "focus_share": "A_focus",
     "fused": "Share of the fusion branch",
     "gradient_norm": "Gradient norm",
+    "inside_size": "|inside|",
+    "plain_inside_size": "|inside| of DPO with this beta",
 }
 CAPTIONS = {
     "inside": "The argument of the log-sigmoid, under the focus weights. "
@@ -84,6 +87,7 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
         tiles=_numbers(run, TILES if run.is_preference else PLAIN_TILES),
         numbers=_numbers(run, dict.fromkeys([*LABELS, *run.log.columns])),
         window=run.log.window,
+        samples=sample_rows(run.folder),
         charts=_charts(run),
         by_t=_by_t(run),
         figures=pair_figures(run.folder, run.maps),
@@ -256,4 +260,9 @@ def _facts(run: TrainingRun) -> Json:
 def _command_lines(run: TrainingRun) -> list[str]:
     folder = shlex.quote(told_path(str(run.folder)))
     guess = f"likeness train {folder}/config.toml --out repeated"
-    return [*recorded_or(guess, run.commands, step="train"), f"likeness report {folder}"]
+    lines = [*recorded_or(guess, run.commands, step="train"), f"likeness report {folder}"]
+    if (beta := run.matched_beta) is not None:
+        lines.append("# the row to compare with: DPO with the beta at which its mean |inside| is that of this run")
+        matched = f"--set objective.kind=dpo --set objective.beta={beta:.4g} --out dpo-matched"
+        lines.append(f"likeness train {folder}/config.toml {matched}")
+    return lines

@@ -14,6 +14,7 @@ from typing import Any, Literal  # Any: parsed TOML is open until the tables hav
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
+from likeness.backbones.memory import Quantise
 from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec, closest, wrong_value
 from likeness.train.task import TASKS, task_of
@@ -31,10 +32,15 @@ MAX_DATA_SIDE = 4096
 
 
 class ModelTable(Spec):
-    """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha."""
+    """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha.
+
+    `merge_lora` adds the frozen adapter into the weights of the base, `quantise` then keeps those in fewer bits.
+    """
 
     base: str = Field(min_length=1)
     lora: str | None = None
+    merge_lora: bool = False
+    quantise: Quantise = "none"
     rank: int = Field(default=32, ge=1)
     alpha: float = Field(default=32.0, gt=0)
 
@@ -46,6 +52,14 @@ class ModelTable(Spec):
             took = f"{values * 4 / 1e9:,.0f} GB for each layer of FLUX (3072 features)"
             raise ValueError(f"expected at most {MAX_RANK}, got {rank}, which takes {took}; 4 to 128 are usual")
         return rank
+
+    @model_validator(mode="after")
+    def _has_something_to_merge(self) -> "ModelTable":
+        if self.merge_lora and self.lora is None:
+            raise ValueError(
+                "merge_lora: expected model.lora beside it, got none; name the adapter, or set it to false"
+            )
+        return self
 
 
 class TrainTable(Spec):
@@ -86,21 +100,35 @@ class TrainTable(Spec):
         return LEARNING_RATES[self.preset or "practical"] if self.learning_rate is None else self.learning_rate
 
 
+class SamplesTable(Spec):
+    """Pictures of fixed cases while a run goes on: before the first step, `every` so many steps (0: none), at the end.
+
+    `cases` names a benchmark of the drawn world, of whose validation subjects the cases are, or a file of cases as
+    `likeness generate --cases` reads it; None: what the task trains on or keeps for validation. `limit`: the first so
+    many. No number of the training depends on this table.
+    """
+
+    every: int = Field(default=0, ge=0)
+    cases: str | None = Field(default=None, min_length=1)
+    limit: int = Field(default=4, ge=1)
+
+
 class TrainConfig(Spec):
-    """Everything that decides what a run computes."""
+    """Everything that decides what a run computes, and what it shows of itself."""
 
     task: str = "pairs"
     model: ModelTable
     data: SerializeAsAny[Spec]
     objective: SerializeAsAny[Spec]
     train: TrainTable = TrainTable()
+    samples: SamplesTable = SamplesTable()
 
 
-_TABLES = ("model", "data", "objective", "train")
+_TABLES = ("model", "data", "objective", "train", "samples")
 _ALTERNATIVES = {"preset": "learning_rate", "learning_rate": "preset"}
 Tables = dict[str, type[Spec]]
 """The class of every table by its dotted name, as far as the values of a config choose it."""
-_OWN_TABLES: Tables = {"model": ModelTable, "train": TrainTable}
+_OWN_TABLES: Tables = {"model": ModelTable, "train": TrainTable, "samples": SamplesTable}
 
 
 def read_train_config(path: Path, *, changes: Sequence[str] = ()) -> TrainConfig:
@@ -155,7 +183,7 @@ def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], Tr
         tables["objective"] = kinds[kind]()
     else:
         mistakes.append(_no_kind(given, kinds=kinds))
-    tables["train"] = TrainTable
+    tables |= {"train": TrainTable, "samples": SamplesTable}
     found: dict[str, Spec] = {}
     for name, table in tables.items():
         try:

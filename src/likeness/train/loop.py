@@ -7,6 +7,7 @@ only the gradients of what is trained travel between them.
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
 
@@ -21,9 +22,10 @@ from likeness.train.config import TrainConfig
 from likeness.train.draws import RowOrder, draw_row
 from likeness.train.guard import SpikeGuard
 from likeness.train.schedule import Ema
+from likeness.train.shards import Shards, make_optimizer, whole_state
 from likeness.train.task import Step, Task, Trainable
+from likeness.train.trainable.averaged import AveragedReference
 
-BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 NUM_DECILES = 10
 
 
@@ -41,16 +43,23 @@ class Training:
         backbone: Backbone[Any],
         trainable: Trainable,
         accelerator: Accelerator,
+        shards: Shards | None = None,
     ) -> None:
         table = config.train
-        self.config, self.task, self.backbone, self.trainable = config, task, backbone, trainable
+        decay = task.reference_decay
+        self.moving = None if decay is None else AveragedReference(trainable, decay=decay)
+        self.trainable = self.moving or trainable
+        self.config, self.task, self.backbone = config, task, backbone
         self.accelerator, self.step = accelerator, 0
         self.named = trainable.named
         self._parameters = [parameter for _, parameter in self.named]
         self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
         self._order = RowOrder(task.shapes, batch_size=self._rows_per_step, seed=table.seed)
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=table.rate, betas=BETAS, eps=ADAM_EPS, weight_decay=table.weight_decay, fused=True
+        self._optimizer = make_optimizer(
+            self._parameters,
+            rate=table.rate,
+            weight_decay=table.weight_decay,
+            shared=shards is not None and shards.optimizer,
         )
         self.ema = None if table.ema is None else Ema(self.named, decay=table.ema)
         self.guard = SpikeGuard(factor=table.spike_factor)
@@ -109,18 +118,31 @@ class Training:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad()
-        if self.ema is not None:
-            self.ema.update(self.named)
+        for average in self._averages.values():
+            average.update(self.named)
         return rate
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it what is trained holds its average, where train.ema is set."""
+        return nullcontext() if self.ema is None else self.ema.applied(self.named)
 
     # state -----------------------------------------------------------------------------------------------------------
 
+    @property
+    def _averages(self) -> dict[str, Ema]:
+        """The moving averages there are, as the state calls them."""
+        found = {"ema": self.ema, "reference": None if self.moving is None else self.moving.average}
+        return {name: average for name, average in found.items() if average is not None}
+
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on as if nothing had happened; steps draw from named seeds, so no random state."""
+        """Everything needed to go on as if nothing had happened; steps draw from named seeds, so no random state.
+
+        All processes must ask; the main one's answer is whole.
+        """
         return {
             "adapter": {name: parameter.detach() for name, parameter in self.named},
-            "optimizer": self._optimizer.state_dict(),
-            "ema": None if self.ema is None else self.ema.state(),
+            "optimizer": whole_state(self._optimizer, is_main=self.accelerator.is_main_process),
+            **{name: average.state() for name, average in self._averages.items()},
             "guard": self.guard.state(),
             "step": self.step,
         }
@@ -130,14 +152,15 @@ class Training:
         """Goes on from a saved state. Raises: WeightsError when it belongs to another adapter."""
         saved = state["adapter"]
         wrong = [n for n, p in self.named if n not in saved or saved[n].shape != p.shape]
-        if wrong or len(saved) != len(self.named) or (state["ema"] is None) != (self.ema is None):
+        others = any((state.get(name) is None) != (name not in self._averages) for name in ("ema", "reference"))
+        if wrong or len(saved) != len(self.named) or others:
             got = f"one that differs in {wrong[0]}" if wrong else "one of another adapter"
             raise WeightsError(f"{where}: expected a state of this run, got {got}; use a new run folder.")
         for name, parameter in self.named:
             parameter.copy_(saved[name])
         self._optimizer.load_state_dict(state["optimizer"])
-        if self.ema is not None:
-            self.ema.restore(state["ema"])
+        for name, average in self._averages.items():
+            average.restore(state[name])
         self.guard.restore(state["guard"])
         self.step = state["step"]
 

@@ -1,21 +1,25 @@
 """`likeness train`: a config in, a run folder with the adapter out, however often it was interrupted.
 
 RUN/run.json (what the run is: hashes, settings, versions), config.toml (every setting resolved), log.jsonl (one row
-per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see maps.py).
+per step), lora/ (the adapter, stock format), state/ (for resume), maps/ (see maps.py), samples/ (see samples.py).
 """
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import redirect_stdout
 from io import FileIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple  # Any: identities, rows and states are JSON
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
+from likeness.backbones.memory import Memory
 from likeness.backbones.open import backbone_class, lora_facts, open_backbone
 from likeness.core.devices import describe_devices, pick_device
 from likeness.core.errors import ConfigError, WeightsError
@@ -24,16 +28,23 @@ from likeness.core.hashing import json_sha256
 from likeness.core.rng import seed_for
 from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.stops import KeptStop, StoppedError, kept_stops
+from likeness.core.tracking import Tracking, make_tracker
 from likeness.core.weights import public_name, resolve_adapter, resolve_weights, weights_facts
 from likeness.train.config import TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
 from likeness.train.loop import Training
+from likeness.train.peers import CLAIM, one_voice
+from likeness.train.samples import check_cases, prepare_samples, take_samples
+from likeness.train.shards import settle, shard_base, wanted_shards
 from likeness.train.state import load_state, save_state
 from likeness.train.task import Progress, Task, task_of
 from likeness.train.trainable.lora import LoraAdapter
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
-_NO_RESULT_DEPENDS = {"train": {"steps", "save_every", "log_maps_every", "preset", "learning_rate", "precision"}}
+_NO_RESULT_DEPENDS: Any = {
+    "samples": True,
+    "train": {"steps", "save_every", "log_maps_every", "preset", "learning_rate", "precision"},
+}
 
 
 class TuneSummary(NamedTuple):
@@ -67,12 +78,14 @@ def tune(
     changes: Sequence[str] = (),
     device: str = "auto",
     progress: Progress | None = None,
+    track: Tracking | None = None,
 ) -> TuneSummary:
     """The run folder `out` holds the adapter after train.steps steps of the config, and everything said above.
 
     A run killed at any moment and called again ends with the same bytes as an uninterrupted one; a finished run can
     be continued by raising train.steps. SIGINT and SIGTERM take effect after the step in progress, which is
-    saved; a second one takes effect at once. `changes` are "table.key=value".
+    saved; a second one takes effect at once. `changes` are "table.key=value". `track`: rows of the log and sample
+    pictures go there, too; where tensorboard is installed, always to RUN/tensorboard.
     Raises: ConfigError, DataError, WeightsError (all before the first step), OutputError, DivergenceError; StoppedError
     after a signal.
     """
@@ -80,13 +93,16 @@ def tune(
     device = pick_device(device)
     inputs = _find_inputs(config, device=device)
     folder = Path(out)
-    trackers = "tensorboard" if is_tensorboard_available() else None
+    trackers: list[Any] = ["tensorboard"] if is_tensorboard_available() else []
+    trackers += [] if track is None else [make_tracker(track, run=folder, resume="allow")]
     # mixed_precision: precision is this package's own autocast
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", log_with=trackers, project_dir=folder)
     identity = _identity(inputs, device=device, num_processes=accelerator.num_processes)
     if not accelerator.is_main_process:
-        return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=None)
-    with hold_run(open_run(folder, identity=identity)):
+        with one_voice(accelerator, folder):
+            return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=None)
+    with hold_run(open_run(folder, identity=identity)), one_voice(accelerator, folder):
+        (folder / CLAIM).unlink(missing_ok=True)
         return _run(inputs, folder, identity=identity, accelerator=accelerator, progress=progress)
 
 
@@ -95,6 +111,7 @@ def tune(
 
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
+    _memory(config).require_usable(device=device, num_loras=config.model.lora is not None)
     model = resolve_weights(config.model.base)
     laws = backbone_class(model).time_laws
     law = config.train.t_sampler or laws[0]
@@ -102,8 +119,14 @@ def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
         raise ConfigError(f"train.t_sampler: expected one of {', '.join(laws)}, got {law!r}; choose one.")
     config = config.model_copy(update={"train": config.train.model_copy(update={"t_sampler": law})})
     adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
+    check_cases(config.samples)
     task = task_of(config.task).find(config, model=model, precision=precision)
     return _Inputs(config, task, model, adapter, precision)
+
+
+def _memory(config: TrainConfig) -> Memory:
+    """How the frozen base is kept."""
+    return Memory(quantise=config.model.quantise, merge_lora=config.model.merge_lora)
 
 
 def pick_precision(wanted: str, *, device: str) -> torch.dtype:
@@ -130,7 +153,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         **facts,
         "config": dump,
         "settings": {**place, "num_processes": num_processes, **facts.get("settings", {})},
-        "versions": package_versions(*_VERSIONED),
+        "versions": package_versions(*_VERSIONED, *_memory(config).packages),
     }
 
 
@@ -143,17 +166,25 @@ def _run(
     config, task = inputs.config, inputs.task
     loras = [] if inputs.adapter is None else [inputs.adapter]
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
-    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras)
+    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=_memory(config))
     backbone.encode_exactly()
     bar: Progress = progress or (lambda _: lambda _done, _total: None)
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)
+    if config.samples.every:
+        if accelerator.is_main_process:
+            own = task.cases(config.samples.limit)
+            prepare_samples(config.samples, own=own, run=folder, backbone=backbone)
+        accelerator.wait_for_everyone()
     init_seed = seed_for(config.train.seed, "adapter")
     trainable = LoraAdapter(backbone, rank=config.model.rank, alpha=config.model.alpha, init_seed=init_seed)
     if config.train.gradient_checkpointing:
         network: Any = backbone.network
         network.enable_gradient_checkpointing()
-    training = Training(config, task=task, backbone=backbone, trainable=trainable, accelerator=accelerator)
-    run = _RunFolder(folder, training=training, inputs=inputs, identity=identity)
+    if (shards := wanted_shards(accelerator.num_processes)).base:
+        shard_base(backbone.network, trained=[parameter for _, parameter in trainable.named])
+    parts: Any = {"task": task, "backbone": backbone, "trainable": trainable}
+    training = Training(config, **parts, accelerator=accelerator, shards=shards)
+    run = _RunFolder(folder, training=training, inputs=inputs, identity=identity, together=shards.base)
     run.start()
     last = run.go(bar("training"))
     return TuneSummary(folder, folder / "lora", training.step, len(task), task.noun, last)
@@ -162,7 +193,10 @@ def _run(
 class _RunFolder:
     """Reads and writes the files of a run; only the main process writes."""
 
-    def __init__(self, folder: Path, *, training: Training, inputs: _Inputs, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, *, training: Training, inputs: _Inputs, identity: dict[str, Any], together: bool
+    ) -> None:
+        self.together = together  # whether all processes must make the same passes
         self.folder, self.training, self.inputs, self.identity = folder, training, inputs, identity
         self.accelerator = training.accelerator
         self.log, self.state = folder / "log.jsonl", folder / "state"
@@ -180,7 +214,8 @@ class _RunFolder:
             atomic_write_text(self.folder / "config.toml", config_toml(self._resolved()))
             atomic_write_text(self.log, "".join(_rows_until(self.log, step=self.saved_step)))
         if self.training.step < self.inputs.config.train.steps:
-            self.accelerator.init_trackers("tensorboard")
+            with redirect_stdout(sys.stderr):
+                self.accelerator.init_trackers("tensorboard")
 
     def _resolved(self) -> TrainConfig:
         """The config with what it left open."""
@@ -194,6 +229,8 @@ class _RunFolder:
         table, training = self.inputs.config.train, self.training
         if training.step == 0:
             self._show()
+            self._sample()
+        every = self.inputs.config.samples.every
         log = self.log if self.accelerator.is_main_process else Path(os.devnull)
         # torchrun passes on what the terminal has already sent to every process, so there a second signal says nothing
         alone = self.accelerator.num_processes == 1
@@ -201,18 +238,24 @@ class _RunFolder:
             while training.step < table.steps:
                 row = training.train_step(checkpoint=checkpoint_text(self.state, step=self.saved_step))
                 _append(file, json.dumps(row) + "\n", path=log)
-                self.accelerator.log(_flat(row), step=row["step"])
+                self.accelerator.log(_flat({name: row[name] for name in row if name != "step"}), step=row["step"])
                 if training.step % table.log_maps_every == 0 or training.step == table.steps:
                     self._show()
+                if training.step % (every or table.steps) == 0 or training.step == table.steps:
+                    self._sample()
                 if training.step % table.save_every == 0 or training.step == table.steps:
                     self.save()
                 progress(training.step, table.steps)
                 self._obey(stop)
         self._write_adapter()
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self._end_trackers()
         rows = _rows_until(self.log, step=training.step)
         return json.loads(rows[-1]) if rows else {}
+
+    def _end_trackers(self) -> None:
+        with redirect_stdout(sys.stderr):
+            self.accelerator.end_training()
 
     def _obey(self, stop: KeptStop) -> None:
         """After a signal the step is saved and the run ends; all processes do so when one of them was told."""
@@ -222,32 +265,49 @@ class _RunFolder:
             number = int(self.accelerator.gather(told).max())  # pyright: ignore[reportAttributeAccessIssue] any tree
         if not number:
             return
-        step, steps = self.training.step, self.inputs.config.train.steps
-        if self.saved_step != step:
+        if self.saved_step != self.training.step:
             self.save()
-        self.accelerator.end_training()
-        raise StoppedError(number, f"saved at step {step} of {steps}; run the same command to continue")
+        self._end_trackers()
+        steps = self.inputs.config.train.steps
+        raise StoppedError(number, f"saved at step {self.training.step} of {steps}; run the same command to continue")
 
     def save(self) -> None:
         """The state first, then the adapter: a kill in between costs nothing, since the next save writes both."""
+        state = self.training.state()
         if self.accelerator.is_main_process:
-            save_state(self.state, {**self.training.state(), "identity": json_sha256(self.identity)})
-            self._write_adapter()
+            save_state(self.state, {**state, "identity": json_sha256(self.identity)})
+        self._write_adapter()
         self.accelerator.wait_for_everyone()
         self.saved_step = self.training.step
 
     def _show(self) -> None:
         """What the report draws of the present step."""
-        if self.accelerator.is_main_process:
+        training, is_main = self.training, self.accelerator.is_main_process
+        if not self.together:
+            if is_main:
+                training.task.show(self.folder, step=training.step, backbone=training.backbone)
+            return
+        with TemporaryDirectory() as scratch:  # where nothing is there already, so that nobody leaves a pass out
+            training.task.show(Path(scratch), step=training.step, backbone=training.backbone)
+            if is_main:
+                shutil.copytree(scratch, self.folder, dirs_exist_ok=True)
+
+    def _sample(self) -> None:
+        """Pictures of the present step, where the config asks for them."""
+        if self.inputs.config.samples.every:
             training = self.training
-            training.task.show(self.folder, step=training.step, backbone=training.backbone)
+            parts: Any = {"backbone": training.backbone, "accelerator": self.accelerator, "together": self.together}
+            with training.averaged():
+                take_samples(self.folder, step=training.step, **parts)
 
     def _write_adapter(self) -> None:
-        """RUN/lora: the adapter, or its average where train.ema is set."""
+        """RUN/lora: the adapter, or its average where train.ema is set; all processes must ask."""
+        if self.together:
+            settle(self.training.backbone.network)
         if not self.accelerator.is_main_process:
             return
         training = self.training
-        with nullcontext() if training.ema is None else training.ema.applied(training.named):
+        with training.averaged():
             training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
 
     def _adapter_metadata(self) -> dict[str, Any]:
@@ -260,7 +320,8 @@ class _RunFolder:
 
     def _public_config(self) -> dict[str, Any]:
         """The resolved config without what nothing depends on (how often is saved, where); paths by their last part."""
-        dump = self._resolved().model_dump(exclude={"data": {"cache"}, "train": {"save_every", "log_maps_every"}})
+        unused: Any = {"data": {"cache"}, "train": {"save_every", "log_maps_every"}, "samples": True}
+        dump = self._resolved().model_dump(exclude=unused)
         dump["data"] = {key: public_name(v) if isinstance(v, str) else v for key, v in dump["data"].items()}
         dump["model"]["base"] = self.identity["model"]["id"]
         if dump["model"]["lora"] is not None:

@@ -22,10 +22,12 @@ def learning_rate_factor(num_images_seen: int, *, total: int, warmup: int, decay
 
 
 class Ema:
-    """An exponential moving average of parameters, warmed up so that the random start is forgotten early."""
+    """An exponential moving average of parameters, where warmed up such that the random start is forgotten early."""
 
-    def __init__(self, named: Iterable[tuple[str, torch.nn.Parameter]], *, decay: float) -> None:
-        self.decay = decay
+    def __init__(
+        self, named: Iterable[tuple[str, torch.nn.Parameter]], *, decay: float, warmed_up: bool = True
+    ) -> None:
+        self.decay, self.warmed_up = decay, warmed_up
         self.averages = {name: p.detach().clone().float() for name, p in named}
         self.updates = 0
 
@@ -33,7 +35,7 @@ class Ema:
     def update(self, named: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
         """Moves every average towards the current parameter."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmed_up else self.decay
         names, parameters = zip(*named, strict=True)
         averages = [self.averages[name] for name in names]
         torch._foreach_lerp_(averages, [p.detach().float() for p in parameters], 1 - decay)  # pyright: ignore[reportPrivateUsage]
@@ -49,10 +51,12 @@ class Ema:
         """Within it the parameters hold the averages."""
         kept = {name: p.detach().clone() for name, p in named}
         self.copy_to(named)
-        yield
-        with torch.no_grad():
-            for name, p in named:
-                p.copy_(kept[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, p in named:
+                    p.copy_(kept[name])
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.backbones.base import Backbone
+    from likeness.core.records import Case
     from likeness.train.config import TrainConfig
 
 TASKS: dict[str, str] = {
@@ -91,6 +92,15 @@ class Task(Protocol[BatchT]):
         self, backbone: "Backbone[Any]", *, is_main: bool, wait: Callable[[], None], progress: Progress
     ) -> None:
         """Rows are encoded: by the main process, while the others `wait`."""
+        ...
+
+    def cases(self, limit: int) -> "Sequence[Case]":
+        """At most `limit` cases of its own by which a run can be looked at, always the same; there may be none."""
+        ...
+
+    @property
+    def reference_decay(self) -> float | None:
+        """Decay of the average of what is trained that is the reference policy; None: the network before training."""
         ...
 
     @property

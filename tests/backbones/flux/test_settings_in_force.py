@@ -36,7 +36,7 @@ def test_flux_dev_needs_no_file_of_its_own(tmp_path: Path) -> None:
     found = FluxOptions(width=256).in_force(tmp_path)
     assert found == {
         **{"size": 512, "width": 256, "steps": 25, "guidance": 4.0},
-        **{"cfg_scale": 1.0, "reference_cfg_scale": 1.0},
+        **{"cfg_scale": 1.0, "reference_cfg_scale": 1.0, "schedule": "flux", "reference_sizes": [512, 320]},
     }
 
 

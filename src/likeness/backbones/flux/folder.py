@@ -100,9 +100,20 @@ def empty_transformer(folder: Path) -> Any:  # FluxTransformer2DModel
     return empty_model(FluxTransformer2DModel, folder / "transformer" / CONFIG)
 
 
+def _transformer(folder: Path, *, dtype: torch.dtype) -> Any:
+    """The frozen transformer, whichever of the two layouts its weights have."""
+    from diffusers import FluxTransformer2DModel
+
+    from likeness.backbones.flux.original import original_file, read_original
+
+    if (path := original_file(folder)) is not None:
+        return read_original(FluxTransformer2DModel, path, dtype=dtype)
+    return load_model(FluxTransformer2DModel, folder, dtype=dtype, dtype_name="torch_dtype")
+
+
 def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
     """All parts of the folder on `device`, frozen. Raises: WeightsError."""
-    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
     check_folder(folder, FOLDER)
@@ -113,7 +124,7 @@ def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxPar
 
     with no_progress_bars():
         return FluxParts(
-            transformer=model(FluxTransformer2DModel, "transformer", dtype_name="torch_dtype"),
+            transformer=_transformer(folder / "transformer", dtype=dtype).to(device),
             vae=model(AutoencoderKL, "vae", dtype_name="torch_dtype"),
             text_encoder=model(CLIPTextModel, "text_encoder"),
             text_encoder_2=model(T5EncoderModel, "text_encoder_2"),

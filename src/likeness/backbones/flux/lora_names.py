@@ -7,7 +7,7 @@ Source of the table: FLUX's own code (black-forest-labs/flux) and diffusers' scr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from likeness.backbones.lora_file import Find, Target, found_by
 
@@ -46,6 +46,25 @@ _SINGLE = {
     "processor.qkv_lora": _IMAGE_QKV,
     "processor.proj_lora": "proj_out",
 }
+
+
+def uno_gaps(modules: Iterable[str], layers: Mapping[str, object]) -> list[str]:
+    """What a LoRA in UNO's layout lacks on a network with `layers`; UNO tunes both streams and single blocks, all.
+
+    Files by x-labs, of whichever blocks were trained, have no single blocks and lack nothing.
+    """
+    present = {name for name in modules if ".processor." in name}
+    if not any(name.startswith("single_blocks.") for name in present):
+        return []
+    wanted: list[str] = []
+    for stem, ours, table in (
+        ("double", "transformer_blocks", _DOUBLE),
+        ("single", "single_transformer_blocks", _SINGLE),
+    ):
+        numbers = sorted({int(layer.split(".")[1]) for layer in layers if layer.startswith(f"{ours}.")})
+        names = [name for name in table if name.startswith("processor.")]
+        wanted += [f"{stem}_blocks.{number}.{name}" for number in numbers for name in names]
+    return [name for name in wanted if name not in present]
 
 
 def flux_names(layers: Mapping[str, object]) -> Find:

@@ -1,7 +1,7 @@
 """What may be asked of a picture that FLUX draws."""
 
 from pathlib import Path
-from typing import Any  # JSON
+from typing import Any, Literal  # Any: JSON
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ class FluxOptions(Options):
 
     None is the model's own default, from its `likeness.json`. `guidance` is the distilled guidance of FLUX.1-dev; what
     the two scales of classifier-free guidance do is in `GuidedCondition`. A `cfg_scale` alone is that of the references
-    too.
+    too. `reference_size` is the long side of every reference, 512 px for one and 320 for several by UNO's default.
+    `schedule` is how the noise levels are shifted: "flux" by the number of tokens, "uno" as UNO's inference script.
     """
 
     size: int | None = Field(default=None, ge=1)
@@ -23,10 +24,13 @@ class FluxOptions(Options):
     guidance: float | None = Field(default=None, ge=0)
     cfg_scale: float | None = Field(default=None, ge=0)
     reference_cfg_scale: float | None = Field(default=None, ge=0)
+    reference_size: int | None = Field(default=None, ge=16)
+    schedule: Literal["flux", "uno"] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """As `Options.settings`; a square picture records no width, as it always has."""
-        return self.model_dump(mode="json", exclude={"width"} if self.width is None else None)
+        """As `Options.settings`; what came later than the first runs is recorded only where it was asked for."""
+        later = {"width", "reference_size", "schedule"}
+        return self.model_dump(mode="json", exclude={name for name in later if getattr(self, name) is None})
 
     def in_force(self, folder: Path) -> dict[str, Any]:
         """The settings with the folder's own where None stood; both scales as `scales` gives them."""
@@ -40,7 +44,14 @@ class FluxOptions(Options):
             "guidance": own.guidance if self.guidance is None else self.guidance,
             "cfg_scale": by_prompt,
             "reference_cfg_scale": by_references,
+            "schedule": self.schedule or "flux",
+            "reference_sizes": [self.long_side(own, count=count) for count in (1, 2)],
         }
+
+    def long_side(self, own: FluxSettings, *, count: int) -> int:
+        """Long side in px of each of `count` references."""
+        usual = own.reference_size_single if count == 1 else own.reference_size_multi
+        return usual if self.reference_size is None else self.reference_size
 
     def scales(self, own: FluxSettings) -> tuple[float, float]:
         """Guidance by the prompt and by the references, where a model has settings of its `own`.

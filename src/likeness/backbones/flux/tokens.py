@@ -76,6 +76,15 @@ def schedule_shift(
     return num_tokens * slope + (base_shift - slope * base_image_seq_len)
 
 
+def uno_sequence_length(num_tokens: int) -> int:
+    """What UNO's inference script takes for the number of target tokens: (H/8 * W/8) / 256 in whole numbers.
+
+    It is 16 at 512 px, where there are 1024 tokens, so that mu is 0.459 instead of 0.63 and noise levels are lower.
+    Source: UNO's public code, `get_schedule` in its inference pipeline; its training counts the tokens themselves.
+    """
+    return num_tokens // 64
+
+
 def time_shift(t: Float[Tensor, "*any"], *, mu: float) -> Float[Tensor, "*any"]:
     """`t` in [0, 1] moved towards noise: e^mu / (e^mu + 1/t - 1), with both ends kept.
 

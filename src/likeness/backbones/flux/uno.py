@@ -30,7 +30,7 @@ from likeness.backbones.flux.folder import (
     empty_transformer,
     load_flux_parts,
 )
-from likeness.backbones.flux.lora_names import flux_names
+from likeness.backbones.flux.lora_names import flux_names, uno_gaps
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.tokens import (
     TIME_LAWS,
@@ -38,13 +38,15 @@ from likeness.backbones.flux.tokens import (
     schedule_shift,
     token_grid,
     uno_position_ids,
+    uno_sequence_length,
     unpack_latents,
 )
 from likeness.backbones.flux.watch import watching
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora_file import Find
+from likeness.backbones.lora import layer_shapes
+from likeness.backbones.lora_file import Find, LoraFile
 from likeness.backbones.pixels import to_pixels
-from likeness.core.errors import DataError
+from likeness.core.errors import DataError, WeightsError
 from likeness.core.images import fit_reference
 
 MAX_REFERENCES = 4  # UNO's demo takes four; training saw two
@@ -86,6 +88,15 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         """Names of diffusers, of the model's own code and, for FLUX.1, of x-labs."""
         return flux_names(layers)
 
+    @classmethod
+    def _read_lora(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
+        read, layers = super()._read_lora(network, spec), layer_shapes(network)
+        if gaps := uno_gaps(read.modules, layers):
+            wanted, got = 2 * (len(read.modules) + len(gaps)), 2 * len(read.modules)
+            what = f"{read.path}: expected UNO's {wanted} tensors for all blocks, got {got}, without {gaps[0]}"
+            raise WeightsError(f"{what}; download it again.")
+        return read
+
     # text ------------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -94,8 +105,8 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         parts, options = self.parts, {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
         pieces = parts.tokenizer_2(list(prompts), max_length=self.settings.max_sequence_length, **options).input_ids
         words = parts.tokenizer(list(prompts), max_length=parts.tokenizer.model_max_length, **options).input_ids
-        embeds = parts.text_encoder_2(pieces.to(parts.text_encoder_2.device))[0]
-        pooled = parts.text_encoder(words.to(parts.text_encoder.device)).pooler_output
+        embeds = parts.text_encoder_2(pieces.to(self.device))[0]
+        pooled = parts.text_encoder(words.to(self.device)).pooler_output
         return FluxText(embeds.to(self.device, parts.text_encoder_2.dtype), pooled.to(self.device, self.dtype))
 
     def prompt_is_truncated(self, prompt: str) -> bool:
@@ -115,21 +126,29 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
 
     # conditions ------------------------------------------------------------------------------------------------------
 
-    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+    def fit_references(self, references: Sequence[Image], *, options: FluxOptions | None = None) -> list[Image]:
         """Reference images at the size the model reads: larger when alone, sides multiples of a token's pixels."""
         self.require_few(references)
-        settings = self.settings
-        long_side = settings.reference_size_single if len(references) == 1 else settings.reference_size_multi
+        long_side = (options or FluxOptions()).long_side(self.settings, count=len(references))
         return [fit_reference(image, long_side=long_side, multiple=self.facts.px_per_token) for image in references]
 
-    def prepare(self, prompt: str, references: Sequence[Image] = (), *, layout: object = None) -> dict[str, Tensor]:
+    def prepare(
+        self,
+        prompt: str,
+        references: Sequence[Image] = (),
+        *,
+        layout: object = None,
+        options: FluxOptions | None = None,
+    ) -> dict[str, Tensor]:
         """The text as "embeds" (T, D_t5) and "pooled" (D_clip), latents (C, h, w) as "reference0", "reference1" ...
 
+        Of the `options` the size of references counts.
         Raises: DataError for references that do not fit, and for a layout: FLUX has only the prompt to place subjects.
         """
         if layout is not None:
             raise DataError("layout: expected none, since FLUX.1 reads none, got one; say it in the prompt instead.")
-        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in self.fit_references(references)]
+        fitted = self.fit_references(references, options=options)
+        latents = [self.encode(to_pixels([image]))[0].contiguous() for image in fitted]
         text = self.embed_text([prompt])
         named = {f"reference{number}": tensor for number, tensor in enumerate(latents)}
         return {"embeds": text.embeds[0], "pooled": text.pooled[0], **named}
@@ -201,14 +220,14 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
         """(z - shift) * scale with z the mean of the VAE's distribution."""
         vae = self.parts.vae
-        mean = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        mean = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
         return (mean - vae.config.shift_factor) * vae.config.scaling_factor
 
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """The VAE's pixels at z = latents / scale + shift."""
         vae = self.parts.vae
         scaled = latents / vae.config.scaling_factor + vae.config.shift_factor
-        return vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
+        return vae.decode(scaled.to(self.device, vae.dtype), return_dict=False)[0]
 
     # sampling ----------------------------------------------------------------------------------------------------
 
@@ -218,8 +237,11 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
 
     def shift(self, grid: tuple[int, int], *, steps: int | None = None) -> float:
         """mu of the schedule for the grid's tokens, by the numbers of the folder's scheduler; steps do not matter."""
+        return self._shift_for(grid[0] * grid[1])
+
+    def _shift_for(self, num_tokens: int) -> float:
         stock = self.parts.scheduler.config
-        return schedule_shift(grid[0] * grid[1], **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
+        return schedule_shift(num_tokens, **{name: stock[name] for name in _SHIFT_NAMES if name in stock})
 
     def generate(
         self, prompt: str, references: Sequence[Image] = (), *, seed: int, options: FluxOptions | None = None
@@ -229,20 +251,41 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         Without references it equals stock FluxPipeline with a CPU generator of the same seed; `cfg_scale` > 1 then
         equals `true_cfg_scale` with an empty negative prompt. Raises: ConfigError, DataError, WeightsError.
         """
+        return self.paint(self.prepare(prompt, references, options=options), seed=seed, options=options)
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: FluxOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
-        condition = self.guided(self.condition(prompt, references, guidance=options.guidance), options)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+        condition = self.collate([row], guidance=options.guidance)
+        empty = None if unprompted is None else self.collate([unprompted]).text
+        guided = self.guided(condition, options, empty=empty)
+        noise, mu = self.initial_noise([seed], grid=grid), self.drawing_shift(grid, options)
+        return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))[0]
 
-    def guided(self, condition: FluxCondition, options: FluxOptions) -> GuidedCondition[FluxCondition]:
-        """The condition with what guidance needs beside it, scaled as the options say."""
+    def drawing_shift(self, grid: TokenGrid, options: FluxOptions) -> float:
+        """mu of the schedule that the options choose."""
+        tokens = grid.rows * grid.columns
+        return self._shift_for(uno_sequence_length(tokens) if options.schedule == "uno" else tokens)
+
+    def guided(
+        self, condition: FluxCondition, options: FluxOptions, *, empty: FluxText | None = None
+    ) -> GuidedCondition[FluxCondition]:
+        """The condition with what guidance needs beside it, scaled as the options say; `empty` reads no prompt."""
         by_prompt, by_references = options.scales(self.settings)
         prompt_only = replace(condition, references=(), reference_grids=())
         full = condition if by_references else prompt_only
         return GuidedCondition(
             full=full,
             prompt_only=prompt_only if full.references and by_references != by_prompt else None,
-            empty=replace(prompt_only, text=self._empty_text(condition.batch_size)) if by_prompt > 1 else None,
+            empty=replace(prompt_only, text=empty or self._empty_text(condition.batch_size)) if by_prompt > 1 else None,
             cfg_scale=by_prompt,
             reference_cfg_scale=by_references,
         )

@@ -121,7 +121,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         read = [self._tokens(prompt, length=self.settings.max_sequence_length) for prompt in prompts]
         inputs = {name: torch.cat([row[name] for row in read]) for name in ("input_ids", "attention_mask")}
         encoder = self.parts.text_encoder
-        inputs = {name: tensor.to(encoder.device) for name, tensor in inputs.items()}
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         hidden = encoder(**inputs, output_hidden_states=True, use_cache=False).hidden_states
         return torch.cat([hidden[layer] for layer in self.settings.text_layers], dim=-1).to(self.device, self.dtype)
 
@@ -196,7 +196,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     def encode(self, pixels: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B C H W"]:
         """The mean of the VAE's distribution in patches, each channel normalised."""
         vae = self.parts.vae
-        patches = to_patches(vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode())
+        patches = to_patches(vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode())
         mean, deviation = self._statistics(patches)
         return (patches - mean) / deviation
 
@@ -204,7 +204,7 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         """The VAE's pixels of latents as `encode` gives them."""
         vae = self.parts.vae
         mean, deviation = self._statistics(latents)
-        return vae.decode(from_patches(latents * deviation + mean).to(vae.device, vae.dtype), return_dict=False)[0]
+        return vae.decode(from_patches(latents * deviation + mean).to(self.device, vae.dtype), return_dict=False)[0]
 
     # sampling --------------------------------------------------------------------------------------------------------
 
@@ -223,10 +223,23 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
 
         Raises: ConfigError, DataError, WeightsError.
         """
+        return self.paint(self.prepare(prompt, references), seed=seed, options=options)
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: KleinOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or KleinOptions()
         grid = self.grid(size=options.size, width=options.width)
-        full = self.collate([self.prepare(prompt, references)])
+        full, empty = self.collate([row]), None
         scale = options.scale(self.settings.default_cfg_scale, is_distilled=self.parts.is_distilled)
-        empty = replace(full, text=self.embed_text([""])) if scale > 1 else None
+        if scale > 1:
+            text = self.embed_text([""]) if unprompted is None else self.collate([unprompted]).text
+            empty = replace(full, text=text)
         condition = GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)
         return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]

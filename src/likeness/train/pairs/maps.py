@@ -49,13 +49,14 @@ def maps_file(folder: Path, step: int) -> Path:
     return folder / "maps" / f"{step:06d}.json"
 
 
-def pick_pairs(pairs: Sequence[PreferencePair], *, seed: int) -> list[int]:
-    """Up to four pairs by a hash of their ids, multi and single ones in turn while both last."""
+def pick_pairs(pairs: Sequence[PreferencePair], *, seed: int, count: int | None = None) -> list[int]:
+    """Up to `count` pairs, else NUM_PAIRS, by a hash of their ids, multi and single ones in turn while both last."""
+    count = NUM_PAIRS if count is None else count
     order = sorted(range(len(pairs)), key=lambda i: seed_for(seed, "maps", pairs[i].id))
     multi = [i for i in order if pairs[i].subset == "multi"]
     single = [i for i in order if pairs[i].subset == "single"]
-    turns = [group[k] for k in range(NUM_PAIRS) for group in (multi, single) if k < len(group)]
-    return turns[:NUM_PAIRS]
+    turns = [group[k] for k in range(count) for group in (multi, single) if k < len(group)]
+    return turns[:count]
 
 
 def copy_pictures(pairs: Sequence[PreferencePair], folder: Path) -> None:

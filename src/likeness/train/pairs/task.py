@@ -18,6 +18,8 @@ from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.kinds import Split
 from likeness.core.masks import find_mask, inside
 from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
+from likeness.core.records import MAX_SUBJECTS, Case, Subject
+from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
 from likeness.core.weights import public_name, resolve_weights
 from likeness.focus import FocusOptions
@@ -65,7 +67,9 @@ class PairsTask:
     def __init__(self, config: TrainConfig, *, model: Path, precision: torch.dtype) -> None:
         self._config, self._model, self._precision = config, model, precision
         self._data, self.objective = cast(DataTable, config.data), cast(Objective, config.objective)
-        self.pairs = _read_pairs(self._data)
+        everything = _read_pairs(self._data)
+        self.pairs = _of_split(everything, self._data)
+        self._held_out = tuple(pair for pair in everything if pair.split == "validation")
         _require_prior(self.pairs, place=self._data.pairs)
         _check_focus(focus_of(self.objective), model=model)
         self._digests = pairs_sha256(self.pairs)
@@ -82,6 +86,11 @@ class PairsTask:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def reference_decay(self) -> float | None:
+        """Of the objective's reference policy, where that moves."""
+        return self.objective.moving_reference
 
     @property
     def cache(self) -> PairCache:
@@ -124,6 +133,11 @@ class PairsTask:
                 )
         wait()
         self._cache = PairCache(place / json_sha256(key)[:12], count=len(self.pairs))
+
+    def cases(self, limit: int) -> Sequence[Case]:
+        """Prompts and references of pairs kept for validation, else of those trained on; single and multi in turn."""
+        pairs, seed = self._held_out or self.pairs, self._config.train.seed
+        return [_case(pairs[i], seed=seed) for i in pick_pairs(pairs, seed=seed, count=limit)]
 
     def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Backbone[Any]) -> Batch:
         """The pairs with their noise and times."""
@@ -171,7 +185,17 @@ def _require_prior(pairs: Sequence[PreferencePair], *, place: str) -> None:
     raise DataError(f"{place}: expected {wanted}, got only empty masks in {len(pairs)}; see `likeness data lint`.")
 
 
+def _case(pair: PreferencePair, *, seed: int) -> Case:
+    """What the pair's pictures answer, to be answered again."""
+    subjects = tuple(
+        Subject(id=f"{pair.id}-{number}", class_name=reference.phrase, reference_image=reference.image)
+        for number, reference in enumerate(pair.references[:MAX_SUBJECTS])
+    )
+    return Case(id=pair.id, prompt=pair.prompt, subjects=subjects, seed=seed_for(seed, "samples", pair.id))
+
+
 def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
+    """All pairs of the set, of whichever split."""
     place = Path(table.pairs).expanduser()
     if not place.exists() or (place.is_dir() and not (place / PAIRS_NAME).is_file()):
         wanted = f"a folder with {PAIRS_NAME}"
@@ -183,9 +207,13 @@ def _read_pairs(table: DataTable) -> tuple[PreferencePair, ...]:
     if found.filled:
         counts = ", ".join(f"{key} {count}" for key, count in found.filled.items())
         print(f"Note: {place}: filled in what rows lack: {counts}", file=sys.stderr)
-    pairs = tuple(pair for pair in found.pairs if pair.split == table.split)[: table.limit]
+    return found.pairs
+
+
+def _of_split(everything: Sequence[PreferencePair], table: DataTable) -> tuple[PreferencePair, ...]:
+    pairs = tuple(pair for pair in everything if pair.split == table.split)[: table.limit]
     if not pairs:
-        splits = ", ".join(sorted({pair.split for pair in found.pairs}))
+        splits = ", ".join(sorted({pair.split for pair in everything}))
         raise ConfigError(f"data.split: expected pairs of {table.split}, got only {splits}; choose another.")
     return pairs
 

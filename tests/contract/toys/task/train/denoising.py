@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from likeness.backbones.base import Backbone
+from likeness.core.records import Case
 from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
 from likeness.train.config import TrainConfig
@@ -36,6 +37,7 @@ class DenoisingTask:
     columns: Sequence[str] = ("loss", "t")
     added: ClassVar[Sequence[str]] = ()
     by_t: ClassVar[Sequence[str]] = ("loss",)
+    reference_decay: float | None = None
 
     def __init__(self, table: Any) -> None:
         self._table, self._condition, self.shapes = table, {}, [((16, table.side, table.side),)] * table.count
@@ -56,6 +58,10 @@ class DenoisingTask:
     def prepare(self, backbone: Backbone[Any], *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
         """The prompt is encoded."""
         self._condition = backbone.prepare(self._table.prompt)
+
+    def cases(self, limit: int) -> Sequence[Case]:
+        """The prompt."""
+        return [Case(id="prompt", prompt=self._table.prompt)][:limit]
 
     def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Backbone[Any]) -> Any:
         """Clean latents, noise, times and the condition."""
