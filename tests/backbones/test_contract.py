@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from tiny_klein import build_tiny_klein
 from tiny_qwen import build_tiny_qwen
+from tiny_sdxl import build_tiny_sdxl
 from torch import Tensor, nn
 
 from likeness.backbones import BACKBONES
@@ -36,6 +37,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "flux_uno": tiny_flux,
     "flux2_klein": build_tiny_klein,
     "qwen_image_edit": build_tiny_qwen,
+    "sdxl_ip_adapter": build_tiny_sdxl,
 }
 """A small folder of each kind, whose own options draw a picture in a second."""
 
@@ -98,23 +100,32 @@ def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
 
 
+HALVED = {"sdxl_ip_adapter": {(1, 2), (1, 1)}}
+"""The grids of a U-Net, whose layers with cross-attention start one step down."""
+
+
 @pytest.mark.parametrize("features", FEATURES)
 def test_a_watch_is_told_the_layers_the_grid_and_every_token(
     backbone: Backbone[Any], folder: Path, features: str
 ) -> None:
+    if features not in backbone.features:
+        pytest.skip(f"{folder.name} has no {features} of picture and references")
     watch, condition = Seeing(features), backbone.collate(rows(backbone))
     answer(backbone, condition, watch, x_t=latents(backbone, seed=0, count=2))
     assert tuple(watch.layers) == tuple(type(backbone).layers_of(folder))
-    assert watch.grids == {(ROWS, COLUMNS)}
+    assert watch.grids == HALVED.get(folder.name, {(ROWS, COLUMNS)})
     for target, *references in watch.layers.values():
-        assert target.shape[:2] == (2, ROWS * COLUMNS)
+        assert target.shape[0] == 2
+        assert target.shape[1] in {height * width for height, width in watch.grids}
         assert len(references) == 2
         assert {tokens.shape[-1] for tokens in references} == {target.shape[-1]}
+        if (number := backbone.facts.tokens_per_reference) is not None:
+            assert {tokens.shape[1] for tokens in references} == {number}
 
 
 def test_a_watch_of_unknown_features_is_refused(backbone: Backbone[Any]) -> None:
     condition = backbone.collate(rows(backbone, count=1))
-    with pytest.raises(ConfigError, match="features: expected one of attention_input"):
+    with pytest.raises(ConfigError, match=f"features: expected one of {backbone.features[0]}"):
         answer(backbone, condition, Seeing("colour"), x_t=latents(backbone, seed=0))
 
 

@@ -12,7 +12,6 @@ from likeness.objectives.base import PairSeen, PatchWeights
 from likeness.objectives.dpo import Dpo, dpo_loss
 from likeness.objectives.focus_dpo import FocusDpo, focus_dpo_loss
 from likeness.objectives.pair import (
-    WEIGHTINGS,
     Alignment,
     PairPredictions,
     alignment,
@@ -23,7 +22,6 @@ from likeness.objectives.patch_dpo import patch_dpo_loss, patch_weights
 from likeness.objectives.sft import sft_loss
 
 SHAPE, L = (2, 4, 4, 4), 4
-T = torch.tensor([0.3, 0.8])
 
 
 def predictions() -> PairPredictions:
@@ -35,11 +33,11 @@ def gradients(loss: Tensor, p: PairPredictions) -> tuple[Tensor, ...]:
     return torch.autograd.grad(loss.sum(), (p.policy_preferred, p.policy_rejected))
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("weight", [1.0, torch.tensor([0.3, 0.8])])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_focus_of_ones_is_dpo_to_the_bit(reduction: str, weighting: str) -> None:
+def test_focus_of_ones_is_dpo_to_the_bit(reduction: str, weight: Any) -> None:
     p = predictions()
-    options: dict[str, Any] = {"t": T, "beta": 3.0, "weighting": weighting, "reduction": reduction}
+    options: dict[str, Any] = {"beta": 3.0, "weight": weight, "reduction": reduction}
     dpo, focus = dpo_loss(p, **options), focus_dpo_loss(p, torch.ones(2, L), **options)
     assert torch.equal(dpo.inside, focus.inside)
     assert torch.equal(dpo.loss, focus.loss)
@@ -50,23 +48,23 @@ def test_focus_of_ones_is_dpo_to_the_bit(reduction: str, weighting: str) -> None
 @pytest.mark.parametrize("reduction", ["mean", "sum", "area"])
 def test_focus_of_zeros_is_ln_2_without_gradient(reduction: str) -> None:
     p = predictions()
-    result = focus_dpo_loss(p, torch.zeros(2, L), t=T, beta=3.0, reduction=reduction)
+    result = focus_dpo_loss(p, torch.zeros(2, L), beta=3.0, reduction=reduction)
     torch.testing.assert_close(result.loss, torch.full((2,), 0.6931471805599453))
     assert all(gradient.abs().max() == 0 for gradient in gradients(result.loss, p))
 
 
 def test_tokens_out_of_focus_get_no_gradient_in_either_picture() -> None:
     p, focus = predictions(), torch.tensor([[1.0, 0.0, 0.5, 0.0]] * 2)
-    for gradient in gradients(focus_dpo_loss(p, focus, t=T, beta=3.0).loss, p):
+    for gradient in gradients(focus_dpo_loss(p, focus, beta=3.0).loss, p):
         assert gradient[..., 2:].abs().max() == 0  # tokens 1 and 3: the right half
         assert gradient[..., :2].abs().min() > 0
 
 
 def test_weight_enters_squared_unless_asked_otherwise() -> None:
     p, half = predictions(), torch.full((2, L), 0.5)
-    dpo = dpo_loss(p, t=T, beta=3.0).inside
-    torch.testing.assert_close(focus_dpo_loss(p, half, t=T, beta=3.0).inside, dpo / 4)
-    torch.testing.assert_close(focus_dpo_loss(p, half, t=T, beta=3.0, weight_power=1).inside, dpo / 2)
+    dpo = dpo_loss(p, beta=3.0).inside
+    torch.testing.assert_close(focus_dpo_loss(p, half, beta=3.0).inside, dpo / 4)
+    torch.testing.assert_close(focus_dpo_loss(p, half, beta=3.0, weight_power=1).inside, dpo / 2)
 
 
 def test_sft_is_the_mean_squared_error_of_the_preferred_picture() -> None:
@@ -187,7 +185,7 @@ def preferred_errors(row: int, *, mu: float | None) -> tuple[float, float]:
     weights.requires_grad_()
     p = PairPredictions(weights, weights, weights.detach(), weights.detach(), target, target + move)
     scale = None if mu is None else safe_scale(alignment(p), mu=mu)
-    loss = dpo_loss(p, t=T[:1], beta=2.0, rejected_scale=scale, reduction="sum").loss.sum()
+    loss = dpo_loss(p, beta=2.0, rejected_scale=scale, reduction="sum").loss.sum()
     (step,) = torch.autograd.grad(loss, weights)
     now = weights.detach().double()
     before, after = ((each - target).square().sum() for each in (now, now - 1e-4 * step))
@@ -202,7 +200,7 @@ def test_with_the_safeguard_a_small_step_raises_no_preferred_error() -> None:
 
 def test_a_scale_changes_the_rejected_gradient_and_no_value() -> None:
     p, half = predictions(), torch.tensor([0.5, 0.0])
-    plain, scaled = dpo_loss(p, t=T, beta=3.0), dpo_loss(p, t=T, beta=3.0, rejected_scale=half)
+    plain, scaled = dpo_loss(p, beta=3.0), dpo_loss(p, beta=3.0, rejected_scale=half)
     assert torch.equal(plain.loss, scaled.loss)
     for (first, second), factor in zip(
         zip(gradients(plain.loss, p), gradients(scaled.loss, p), strict=True), (torch.ones(2), half), strict=True
@@ -212,8 +210,8 @@ def test_a_scale_changes_the_rejected_gradient_and_no_value() -> None:
 
 def test_the_linear_utility_by_hand() -> None:
     p = predictions()
-    plain = dpo_loss(p, t=T, beta=0.5)
-    linear = dpo_loss(p, t=T, beta=0.5, utility="linear", clip=0.1)
+    plain = dpo_loss(p, beta=0.5)
+    linear = dpo_loss(p, beta=0.5, utility="linear", clip=0.1)
     assert torch.equal(plain.inside, linear.inside)
     share = np.clip(0.5 - 0.4 * plain.inside.detach().numpy(), 0.1, 0.9)
     np.testing.assert_allclose(linear.loss.detach().numpy(), -share * plain.inside.detach().numpy(), rtol=1e-6)
@@ -221,7 +219,7 @@ def test_the_linear_utility_by_hand() -> None:
     for first, second in zip(gradients(plain.loss, p), gradients(linear.loss, p), strict=True):
         np.testing.assert_allclose(second.numpy(), first.numpy() * (share / sigmoid)[:, None, None, None], rtol=1e-4)
     with pytest.raises(ConfigError, match="utility: expected sigmoid or linear, got 'cubic'"):
-        dpo_loss(p, t=T, beta=0.5, utility="cubic")
+        dpo_loss(p, beta=0.5, utility="cubic")
 
 
 @pytest.mark.parametrize("kind", [Dpo, FocusDpo])
@@ -229,7 +227,7 @@ def test_what_a_preference_loss_logs(kind: type[Dpo | FocusDpo]) -> None:
     p, focus = predictions(), torch.rand(2, L, generator=torch.Generator().manual_seed(5))
     parts = {f"{model}_{picture}": getattr(p, f"{model}_{picture}")
              for model in ("policy", "ref", "target") for picture in ("preferred", "rejected")}  # fmt: skip
-    seen = PairSeen(t=T, focus=focus, **parts)
+    seen = PairSeen(t=torch.tensor([0.3, 0.8]), focus=focus, **parts)
     plain, safe = (kind(beta=40.0, winner_safeguard=mu).loss(seen) for mu in (None, 0.8))
     assert plain.logged is not None
     assert safe.logged is not None
@@ -256,8 +254,9 @@ def test_the_logged_sizes_match_the_beta_of_dpo() -> None:
         "target_preferred",
         "target_rejected",
     )
-    seen = PairSeen(T, **dict(zip(names, p, strict=True)), focus=focus)
-    found = FocusDpo(beta=40.0, weighting="eps").loss(seen)
+    weight = torch.tensor([0.49, 0.04])
+    seen = PairSeen(torch.tensor([0.3, 0.8]), **dict(zip(names, p, strict=True)), focus=focus, weight=weight)
+    found = FocusDpo(beta=40.0).loss(seen)
     logged, expected = found.logged or {}, dict[str, list[float]](inside_size=[], plain_inside_size=[])
     for row in range(2):
         weights = np.kron(focus[row].numpy().reshape(2, 2), np.ones((2, 2)))
@@ -267,11 +266,11 @@ def test_the_logged_sizes_match_the_beta_of_dpo() -> None:
                 for answer, target in ((0, 4), (2, 4), (1, 5), (3, 5))
             ]
             difference = errors[0] - errors[1] - (errors[2] - errors[3])
-            expected[name].append(abs(20.0 * (1 - float(T[row])) ** 2 * difference))
+            expected[name].append(abs(20.0 * float(weight[row]) * difference))
     for name, values in expected.items():
         assert logged[name].tolist() == pytest.approx(values, rel=1e-5)
     matched = 40.0 * float(logged["inside_size"].sum() / logged["plain_inside_size"].sum())
-    inside = Dpo(beta=matched, weighting="eps").loss(seen).inside
+    inside = Dpo(beta=matched).loss(seen).inside
     assert inside is not None
     assert float(inside.detach().abs().mean()) == pytest.approx(float(logged["inside_size"].mean()), rel=1e-5)
     assert matched != pytest.approx(40.0, rel=0.1)

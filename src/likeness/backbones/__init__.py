@@ -39,4 +39,10 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.qwen.folder:QwenOptions",
         summary="Qwen-Image-Edit (2509, 2511), whose text encoder looks at the references, too",
     ),
+    "sdxl_ip_adapter": BackboneEntry(
+        load="likeness.backbones.sdxl.ip_adapter:SdxlIpAdapter",
+        pipeline="StableDiffusionXLPipeline",
+        options="likeness.backbones.sdxl.options:SdxlOptions",
+        summary="Stable Diffusion XL with IP-Adapter-Plus, which turns references into image tokens",
+    ),
 }

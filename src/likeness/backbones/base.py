@@ -22,7 +22,8 @@ ConditionT = TypeVar("ConditionT")
 
 FEATURES: tuple[str, ...] = ("attention_input", "block_output", "attention_output", "query", "key")
 # What a `Watch` may see of each layer: the normalised and modulated tokens that enter attention; the residual stream
-# behind the block; what attention adds; queries or keys after their norm, before rope (all heads joined).
+# behind the block; what attention adds; queries or keys after their norm, before rope (all heads joined). Where picture
+# and references meet in cross-attention, the references' tokens are what stands opposite these (sdxl/watch.py).
 
 
 class TokenGrid(NamedTuple):
@@ -39,6 +40,8 @@ class BackboneFacts:
     `kind` is its key in BACKBONES. `px_per_token` divides the sides of every picture; a token
     is `latents_per_token` cells of the latent grid wide and high. `adapter_targets` matches in full
     the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files.
+    `tokens_per_reference` is how many tokens a reference has that lie nowhere in its picture (a resampler's); None for
+    one token per `px_per_token` square of it.
     """
 
     kind: str
@@ -48,6 +51,7 @@ class BackboneFacts:
     max_references: int
     adapter_targets: str
     adapter_prefix: Literal["transformer", "unet"]
+    tokens_per_reference: int | None = None
 
 
 @runtime_checkable
@@ -63,7 +67,10 @@ class Watch(Protocol):
     detached: bool
 
     def __call__(self, layer: str, target_tokens: Tensor, reference_tokens: list[Tensor], grid: TokenGrid, /) -> None:
-        """Receive the tokens of `layer`: target (B, L, D) on `grid` and one (B, Li, D) per reference image."""
+        """Receive the tokens of `layer`: target (B, L, D) on `grid` and one (B, Li, D) per reference image.
+
+        In a U-Net the grid differs from layer to layer.
+        """
         ...
 
 
@@ -77,6 +84,8 @@ class Backbone(Protocol[ConditionT]):
 
     time_laws: ClassVar[tuple[str, ...]]
     """What `draw_t` draws from, the usual one first."""
+    features: ClassVar[tuple[str, ...]]
+    """Those of FEATURES that a `Watch` may ask for, the usual one first."""
     facts: BackboneFacts
     network: nn.Module
     """The part that training changes."""
@@ -128,11 +137,20 @@ class Backbone(Protocol[ConditionT]):
         """The estimate of x0 that lies in the prediction at `x_t`: x0 itself where the prediction is the target."""
         ...
 
+    def error_weight(self, t: Tensor, kind: str) -> Tensor:
+        """By what a squared error of `predict` at `t` (B,) is multiplied, (B,) in fp32.
+
+        "uniform": 1, the loss that the model was trained with. "eps": what makes it the squared error of the noise.
+        "elbo": what makes it the density in t of the variational bound (DDPM, arXiv:2006.11239; VDM, arXiv:2107.00630).
+        Raises: ConfigError for another kind.
+        """
+        ...
+
     def predict(self, x_t: Tensor, t: Tensor, condition: ConditionT, watch: Watch | None = None) -> Tensor:
         """The network's answer at `x_t`, same shape; `watch` sees it work, layer by layer.
 
         Each layer is reported once per call, also when gradient checkpointing runs it again later.
-        Raises: ConfigError for a watch of unknown features.
+        Raises: ConfigError for a watch of features that are none of `features`.
         """
         ...
 

@@ -5,58 +5,26 @@ Shapes: B pictures, C latent channels, h x w latent grid.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.image_processor import VaeImageProcessor
-from diffusers.utils.torch_utils import randn_tensor
 from jaxtyping import Float
-from PIL.Image import Image
 from torch import Tensor
 
-from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
+from likeness.backbones.base import FEATURES, TokenGrid
 from likeness.backbones.flux.tokens import draw_time
 from likeness.backbones.flux.watch import layer_names
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora import add_changes, add_loras, layer_shapes
-from likeness.backbones.lora_file import Find, LoraFile, read_lora
-from likeness.core.errors import ConfigError, DataError, WeightsError
+from likeness.backbones.stock import PartsT, SettingsT, StockBackbone, unknown_weighting
+from likeness.core.errors import ConfigError
 from likeness.core.files import read_json
-from likeness.core.weights import resolve_weights
 
-
-@runtime_checkable
-class FlowSettings(Protocol):
-    """What the sampler needs of a folder's settings: px of a side, and denoising steps."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def default_steps(self) -> int: ...
-
-
-@runtime_checkable
-class FlowParts(Protocol):
-    """What the sampler needs of a folder's parts."""
-
-    @property
-    def vae(self) -> Any: ...
-    @property
-    def text_encoder(self) -> Any: ...
-    @property
-    def scheduler(self) -> Any: ...
-    @property
-    def folder(self) -> Path: ...
-
-
-PartsT = TypeVar("PartsT", bound=FlowParts)
-SettingsT = TypeVar("SettingsT", bound=FlowSettings)
+EARLIEST_T = 0.02  # (1 - t) / t diverges at t = 0
 
 
 def column(t: Tensor | float, like: Tensor) -> Tensor:
@@ -64,149 +32,23 @@ def column(t: Tensor | float, like: Tensor) -> Tensor:
     return torch.as_tensor(t, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
 
 
-def stored_references(row: Mapping[str, Tensor], *, most: int) -> list[Tensor]:
-    """What `prepare` named reference0, reference1 ... in a sample."""
-    return [row[f"reference{number}"] for number in range(most) if f"reference{number}" in row]
-
-
-def require_one_shape(references: Sequence[Sequence[Tensor]]) -> None:
-    """Raises: DataError for samples whose references differ in number or size."""
-    sizes = {tuple(tuple(latents.shape) for latents in row) for row in references}
-    if len(sizes) != 1:
-        raise DataError(f"collate: expected samples whose references have one set of sizes, got {sorted(sizes)}.")
-
-
-class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
+class FlowBackbone(StockBackbone[PartsT, SettingsT]):
     """Rectified flow: x_t = (1 - t) x0 + t eps, velocity eps - x0. The network is a transformer of the FLUX family.
 
     Source: Liu et al., "Flow straight and fast" (arXiv:2209.03003, equation 1).
     """
 
-    time_laws: ClassVar[tuple[str, ...]]
-    facts: BackboneFacts
-    network: Any
-    """A transformer of diffusers; Any, since its config is typed as a dict."""
-    parts: PartsT
-    settings: SettingsT
-
-    # what a subclass gives ---------------------------------------------------------------------------------------
-
-    def __init__(self, parts: PartsT) -> None:
-        """The backbone of the parts, which it keeps."""
-        self.parts = parts
-        self._device: torch.device | None = None
-
-    @classmethod
-    @abstractmethod
-    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> PartsT:
-        """All parts of the folder, frozen. Raises: WeightsError."""
-        ...
-
-    @classmethod
-    @abstractmethod
-    def empty_network(cls, folder: Path) -> Any:
-        """The transformer of the folder without its weights. Raises: WeightsError."""
-        ...
-
-    @classmethod
-    @abstractmethod
-    def names(cls, layers: Mapping[str, object]) -> Find:
-        """What the names in LoRA files mean on a network with `layers`."""
-        ...
-
-    @abstractmethod
-    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        """Pixels of clean latents."""
-        ...
-
-    @abstractmethod
-    def predict(self, x_t: Tensor, t: Tensor, condition: Any, watch: Watch | None = None) -> Tensor:
-        """The velocity at `x_t`."""
-        ...
+    features: ClassVar[tuple[str, ...]] = FEATURES
 
     @abstractmethod
     def shift(self, grid: tuple[int, int], *, steps: int | None = None) -> float:
         """mu of the schedule for the grid's tokens."""
         ...
 
-    @abstractmethod
-    def noise_shape(self, grid: TokenGrid) -> tuple[int, int, int]:
-        """(C, h, w) of the latents of a picture on the grid."""
-        ...
-
-    # the folder --------------------------------------------------------------------------------------------------
-
     @classmethod
     def layers_of(cls, folder: Path) -> tuple[str, ...]:
         """Names of the blocks, double ones first, from the transformer's config."""
         return tuple(layer_names(read_json(folder / "transformer" / "config.json")))
-
-    @classmethod
-    def load(
-        cls,
-        spec: str | Path,
-        *,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        loras: Sequence[str | Path] = (),
-    ) -> Self:
-        """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
-
-        Raises: WeightsError listing missing parts or naming the damaged file.
-        """
-        backbone = cls(cls.load_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
-        add_loras(backbone, loras)
-        return backbone
-
-    @classmethod
-    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """What the LoRA would do to the transformer of the folder; loads no weights but those of the LoRA.
-
-        Raises: WeightsError when it does not fit in full, or changes no layer.
-        """
-        return cls._read_lora(cls.empty_network(folder), spec)
-
-    @classmethod
-    def _read_lora(cls, network: torch.nn.Module, spec: str | Path) -> LoraFile:
-        layers = layer_shapes(network)
-        return read_lora(spec, layers=layers, find=cls.names(layers))
-
-    def add_lora(self, spec: str | Path, *, name: str) -> None:
-        """The transformer carries the LoRA as the frozen, active adapter `name`; docs/loras.md lists the layouts."""
-        add_changes(self.network, self._read_lora(self.network, spec).changes, name=name)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes: where the transformer's first weights lie, or what `runs_on` said.
-
-        diffusers' own `device` walks all modules, milliseconds a call.
-        """
-        return self._device or next(self.network.parameters()).device
-
-    def runs_on(self, device: torch.device) -> None:
-        """From now on inputs go to `device`, wherever the weights wait."""
-        self._device = device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of text embeddings and latents."""
-        return self.parts.text_encoder.dtype
-
-    def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
-        """The token grid of a picture `size` px high and `width` px wide (square by default).
-
-        Raises: ConfigError when a side is not a positive multiple of the token's pixels.
-        """
-        height, patch_px = self.settings.size if size is None else size, self.facts.px_per_token
-        sides = (height, height if width is None else width)
-        if any(side < patch_px or side % patch_px for side in sides):
-            raise ConfigError(f"size: expected multiples of {patch_px} px, got {sides}; round them.")
-        return TokenGrid(sides[0] // patch_px, sides[1] // patch_px)
-
-    def require_few(self, references: Sequence[Image]) -> None:
-        """Raises: DataError for more references than the model takes."""
-        if len(references) > (most := self.facts.max_references):
-            raise DataError(f"references: expected at most {most}, got {len(references)}; leave some out.")
 
     # the path from picture to noise ------------------------------------------------------------------------------
 
@@ -223,6 +65,23 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         """x0 = x_t - t v."""
         return x_t - column(t, x_t) * prediction
 
+    def error_weight(self, t: Float[Tensor, " B"], kind: str) -> Float[Tensor, " B"]:
+        """What a squared velocity error counts: 1, (1 - t)^2 for "eps", (1 - t) / t for "elbo", held below t = 0.02.
+
+        Source: rectified flow and VDM (arXiv:2107.00630), with log-SNR 2 ln((1 - t) / t).
+        Raises: ConfigError for another kind.
+        """
+        t = t.float()
+        match kind:
+            case "uniform":
+                return torch.ones_like(t)
+            case "eps":
+                return (1 - t).square()
+            case "elbo":
+                return (1 - t) / t.clamp_min(EARLIEST_T)
+            case _:
+                raise unknown_weighting(kind)
+
     def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
         """A time in [0.001, 0.999] by one of the `time_laws`; a law that shifts does so for the grid's tokens.
 
@@ -232,34 +91,7 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
             raise ConfigError(f"law of times: expected one of {', '.join(self.time_laws)}, got {law!r}; choose one.")
         return draw_time(generator, law=law, mu=self.shift(grid))
 
-    # pixels ------------------------------------------------------------------------------------------------------
-
-    def encode_exactly(self) -> None:
-        """The VAE computes in fp32 from now on."""
-        self.parts.vae.float()
-
-    @torch.no_grad()
-    def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:
-        """Decoded RGB pictures, rounded as diffusers rounds.
-
-        Raises: WeightsError when the pixels are not finite; rounded, they would be a black picture.
-        """
-        pixels = self.decode(latents)
-        if not pixels.isfinite().all():
-            wanted = f"{self.parts.folder}: expected finite pixels, got NaN or infinity from the model"
-            causes = "a file of it or of an adapter may be damaged, or its numbers too large for the dtype"
-            raise WeightsError(f"{wanted} ({causes}); download it again, or try --dtype float32 or bfloat16.")
-        processor = VaeImageProcessor(vae_scale_factor=self.facts.px_per_token)
-        images: Any = processor.postprocess(pixels, output_type="pil")  # typed as one picture
-        return images
-
     # sampling ----------------------------------------------------------------------------------------------------
-
-    def initial_noise(self, seeds: Sequence[int], *, grid: TokenGrid) -> Float[Tensor, "B C h w"]:
-        """Noise of one CPU generator per seed, so that neither device nor batch changes it; as diffusers draws."""
-        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        shape = (len(seeds), *self.noise_shape(grid))
-        return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
 
     # Any: the stock annotations call timesteps optional and want lists where arrays are converted
     def schedule(self, steps: int | None, *, grid: TokenGrid, mu: float | None = None) -> Any:
@@ -294,7 +126,3 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
             velocity = condition.velocity(partial(self.predict, x_t, t))
             x_t = scheduler.step(velocity, timestep, x_t, return_dict=False)[0]
         return x_t
-
-    def stack(self, tensors: Iterable[Tensor]) -> Tensor:
-        """The tensors as rows on the network's device."""
-        return torch.stack(list(tensors)).to(self.device)

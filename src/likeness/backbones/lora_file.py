@@ -26,8 +26,9 @@ __all__ = ["Change", "Find", "LoraFile", "Target", "found_by", "read_lora", "swa
 _FILE_NAMES = ("dit_lora.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_PREFIX = "base_model.model."
 _PREFIXES = (
-    "model.diffusion_model.", "diffusion_model.", "transformer.", "lora_unet_", "lora_transformer_", "lycoris_",
-)  # fmt: skip
+    *("model.diffusion_model.", "diffusion_model.", "transformer.", "unet."),
+    *("lora_unet_", "lora_transformer_", "lycoris_"),
+)
 _MATRIX = re.compile(
     r"(?P<module>.+?)\.(?:lora_(?P<letter>[AB])(?:\.(?P<adapter>\w+))?"
     r"|(?:lora_|lora\.|lora_linear_layer\.|)(?P<way>down|up))\.weight"

@@ -17,7 +17,7 @@ __all__ = ["LoraSettings", "header_settings", "peft_settings"]
 
 _Number = TypeVar("_Number", int, float)
 _HEADER_KEY = "lora_adapter_metadata"
-_PREFIXES = ("transformer.", "unet.")
+_PREFIXES = ("transformer.", "unet.", "")  # a network alone, saved by its own `save_lora_adapter`, has none
 _HARMLESS_INITS = (True, False, None, "gaussian", "eva", "orthogonal")  # the others change the base as well
 
 

@@ -201,13 +201,20 @@ def complexity(
 
 
 def token_complexity(
-    pixels: Float[Tensor, "B 3 H W"], *, token: int, kind: str = "kde32", dense: bool = False
+    pixels: Float[Tensor, "B 3 H W"],
+    *,
+    token: int,
+    patch: int | None = None,
+    kind: str = "kde32",
+    dense: bool = False,
 ) -> Float[Tensor, "B rows columns"]:
     """M_d with one value per token of `token` px: of its own patch, or with `dense` the mean over its pixels' patches.
 
+    `patch` px is a token's by default; smaller tokens may have larger patches, which then overlap.
     Source: FocusDPO Eq. 7, which speaks of the patch centred at a pixel; read so, the map has a value per pixel.
     """
+    patch = token if patch is None else patch
     if not dense:
-        return complexity(pixels, patch=token, stride=token, kind=kind)
-    every_pixel = complexity(pixels, patch=token, stride=1, kind=kind)
+        return complexity(pixels, patch=patch, stride=token, kind=kind)
+    every_pixel = complexity(pixels, patch=patch, stride=1, kind=kind)
     return functional.avg_pool2d(every_pixel[:, None], token)[:, 0]

@@ -31,8 +31,10 @@ class FieldCollector:
     Serves one forward pass. Only the first `num_rows` rows are looked at: put the preferred pictures there. Each
     reference is the mean of its tokens inside `reference_masks[i]` (num_rows, Li); an empty mask means all of them.
     `layers` (a regular expression for the whole name) chooses layers; `center` subtracts the mean target token first;
-    `features` are what it asks the backbone to show. `similarity` "squared_norm" is Eq. 2 as printed: the inner product
-    over the squared norm of the target token, which favours short tokens.
+    `features` are what it asks the backbone to show. Scores lie on `grid` (rows, columns): those of a layer on another
+    grid, as a U-Net has them, are resized bilinearly; None stands for the grid that all layers share. `similarity`
+    "squared_norm" is Eq. 2 as printed: the inner product over the squared norm of the target token, which favours short
+    tokens.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 2-3.
     Differs: cosine, where Eq. 2 prints a division by the squared norm; its figure labels the step as cosine.
     Raises: DataError, ConfigError for masks or a pattern that cannot be used.
@@ -46,6 +48,7 @@ class FieldCollector:
         center: bool = False,
         layers: str | None = None,
         features: str = "attention_input",
+        grid: tuple[int, int] | None = None,
         similarity: str = "cosine",
     ) -> None:
         rows = {mask.shape[0] for mask in reference_masks}
@@ -57,7 +60,7 @@ class FieldCollector:
         self.num_rows, self.features, self.detached = num_rows, features, True
         self._similarity = similarity
         self._weights = [_mean_weights(mask) for mask in reference_masks]
-        self._center = center
+        self._center, self._grid = center, grid
         try:
             self._pattern = None if layers is None else re.compile(layers)
         except re.error as error:
@@ -73,9 +76,9 @@ class FieldCollector:
 
     @torch.no_grad()
     def __call__(
-        self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], _grid: tuple[int, int], /
+        self, layer: str, target_tokens: Tensor, reference_tokens: Sequence[Tensor], grid: tuple[int, int], /
     ) -> None:
-        """Add one layer: target (B, L, D) and per reference (B, Li, D), B >= num_rows.
+        """Add one layer: target (B, L, D), which lies on `grid`, and per reference (B, Li, D), B >= num_rows.
 
         Raises: DataError when tokens and masks disagree; MeasurementError for a layer that was seen before.
         """
@@ -88,7 +91,7 @@ class FieldCollector:
             raise DataError(f"FieldCollector: expected references of {expected} tokens, got {got}; check their masks.")
         self._seen.add(layer)
         with torch.autocast(target_tokens.device.type, enabled=False):  # bf16 scores would tie
-            cosines = self._cosines(target_tokens, reference_tokens)
+            cosines = self._resized(self._cosines(target_tokens, reference_tokens), tuple(grid))
         self._sum = cosines if self._sum is None else self._sum.add_(cosines)
 
     def _cosines(self, target_tokens: Tensor, reference_tokens: Sequence[Tensor]) -> Float[Tensor, "B R L"]:
@@ -103,6 +106,12 @@ class FieldCollector:
         if self._similarity == "squared_norm":
             return pooled @ target.mT / lengths.square()
         return functional.normalize(pooled, dim=-1, eps=_EPS) @ target.mT / lengths
+
+    def _resized(self, scores: Float[Tensor, "B R l"], grid: tuple[int, ...]) -> Float[Tensor, "B R L"]:
+        if self._grid is None or grid == self._grid:
+            return scores
+        picture = scores.unflatten(2, grid)
+        return functional.interpolate(picture, self._grid, mode="bilinear", align_corners=False).flatten(2)
 
     def scores(self) -> Float[Tensor, "B R L"]:
         """Mean cosine of every target token (of the first `num_rows` rows) with every reference, without gradient.

@@ -13,7 +13,8 @@ from likeness.focus.masks import Coverage
 
 
 class FocusOptions(Spec):
-    """`features` and `layers` (a pattern for whole names; None: all) choose what the attention field is read from.
+    """`features` (None: the backbone's usual ones) and `layers` (a pattern for whole names; None: all) choose what the
+    attention field is read from.
 
     `similarity` says how tokens are compared with a reference. `k`, the number of tokens sought for a subject, is that
     multiple of its own tokens, or as many as its "reference" has. The prior is made of masks of the `area`: of the
@@ -25,7 +26,7 @@ class FocusOptions(Spec):
     mode: Mode = "full"
     tau: float = Field(default=0.1, ge=0, le=1)
     gamma: float = Field(default=0.3, ge=0, le=1)
-    features: str = "attention_input"
+    features: str | None = None
     layers: str | None = None
     center: bool = False
     similarity: Similarity = "cosine"

@@ -23,7 +23,10 @@ class PatchWeights(NamedTuple):
 
 
 class PairSeen(NamedTuple):
-    """What a step saw of B pairs. None is what the objective does not need: a picture, the reference policy, a map."""
+    """What a step saw of B pairs. None is what the objective does not need: a picture, the reference policy, a map.
+
+    `weight` is w(t) of the objective's `weighting`, by which a squared error of the backbone's prediction counts.
+    """
 
     t: Float[Tensor, " B"]
     policy_preferred: Float[Tensor, "B ..."]
@@ -34,6 +37,7 @@ class PairSeen(NamedTuple):
     ref_rejected: Float[Tensor, "B ..."] | None = None
     focus: Float[Tensor, "B L"] | None = None
     patches: PatchWeights | None = None
+    weight: Float[Tensor, " B"] | float = 1.0
 
     @property
     def predictions(self) -> PairPredictions:

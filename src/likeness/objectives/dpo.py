@@ -1,4 +1,4 @@
-"""Diffusion-DPO in rectified-flow form."""
+"""Diffusion-DPO, on whatever the backbone predicts."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -22,7 +22,6 @@ from likeness.objectives.pair import (
     pair_errors,
     preference_loss,
     safe_scale,
-    time_weight,
     velocity_errors,
 )
 from likeness.objectives.sft import sft_loss
@@ -31,9 +30,8 @@ from likeness.objectives.sft import sft_loss
 def dpo_loss(
     predictions: PairPredictions,
     *,
-    t: Float[Tensor, " B"],
     beta: float,
-    weighting: str = "uniform",
+    weight: Float[Tensor, " B"] | float = 1.0,
     reduction: str = "mean",
     rejected_scale: Float[Tensor, " B"] | None = None,
     utility: str = "sigmoid",
@@ -41,23 +39,24 @@ def dpo_loss(
 ) -> PreferenceLoss:
     """-log sigmoid(-beta/2 w(t) [(E_policy - E_ref) of preferred - (E_policy - E_ref) of rejected]).
 
-    E = ||v - v_hat||^2. Both pictures of a pair share eps and t. The last three options are those of `preference_loss`.
+    E = ||v - v_hat||^2, v a velocity or the noise, and w(t) is `weight`, one number per pair from the backbone's
+    `error_weight`. Both pictures of a pair share eps and t. The last three options are those of `preference_loss`.
     Source: Diffusion-DPO (arXiv:2311.12908) Eq. 14; FocusDPO (arXiv:2509.01181) Eq. 1.
-    Differs: velocities instead of noise, and w(t) chosen by `weighting` (the sources take T omega as constant).
+    Differs: w(t) can be chosen, where the sources take T omega as constant.
     """
     errors = pair_errors(predictions, reduction=reduction)
-    weight = time_weight(t, weighting)
     return preference_loss(errors, beta=beta, weight=weight, rejected_scale=rejected_scale, utility=utility, clip=clip)
 
 
 class PreferenceOptions(Objective):
     """What the objectives with a reference policy share.
 
-    `weighting` is w(t). `sft_anchor` times the policy's mean error on the preferred picture is added, against falling
-    likelihoods. `winner_safeguard`, the mu of `safe_scale`, holds the rejected picture's gradient back where it would
-    raise the preferred one's error (Diffusion-SDPO; its scripts use 0.6 to 0.9). `utility` and `clip` are those of
-    `preference_loss`. The reference policy is the base model ("frozen") or the average of the trained adapter over the
-    steps ("ema"), which forgets by `reference_decay` a step (Linear-DPO; its scripts name 0.95 to 0.9999).
+    `weighting` is the kind of w(t). `sft_anchor` times the policy's mean error on the preferred picture is added,
+    against falling likelihoods. `winner_safeguard`, the mu of `safe_scale`, holds the rejected picture's gradient back
+    where it would raise the preferred one's error (Diffusion-SDPO; its scripts use 0.6 to 0.9). `utility` and `clip`
+    are those of `preference_loss`. The reference policy is the base model ("frozen") or the average of the trained
+    adapter over the steps ("ema"), which forgets by `reference_decay` a step (Linear-DPO; its scripts name 0.95 to
+    0.9999).
     Source: Diffusion-DPO (arXiv:2311.12908) for beta's scale; Linear-DPO (arXiv:2605.21123) for the average.
     """
 
@@ -129,7 +128,7 @@ class Dpo(PreferenceOptions):
 
     def loss(self, seen: PairSeen) -> PairLoss:
         """`dpo_loss` of every pair."""
-        options = self.model_dump(include={"beta", "weighting", "reduction", "utility", "clip"})
+        options = self.model_dump(include={"beta", "reduction", "utility", "clip"})
         found = alignment(seen.predictions)
-        made = dpo_loss(seen.predictions, t=seen.t, rejected_scale=self.scale(found), **options)
+        made = dpo_loss(seen.predictions, weight=seen.weight, rejected_scale=self.scale(found), **options)
         return self.pair_loss(made, found, seen)

@@ -16,7 +16,6 @@ from likeness.objectives.pair import (
     alignment,
     pair_errors,
     preference_loss,
-    time_weight,
 )
 
 
@@ -24,9 +23,8 @@ def focus_dpo_loss(
     predictions: PairPredictions,
     focus: Float[Tensor, "B L"],
     *,
-    t: Float[Tensor, " B"],
     beta: float,
-    weighting: str = "uniform",
+    weight: Float[Tensor, " B"] | float = 1.0,
     reduction: str = "mean",
     weight_power: int = 2,
     rejected_scale: Float[Tensor, " B"] | None = None,
@@ -40,7 +38,6 @@ def focus_dpo_loss(
     Source: FocusDPO (arXiv:2509.01181) Eq. 10.
     """
     errors = pair_errors(predictions, focus, reduction=reduction, weight_power=weight_power)
-    weight = time_weight(t, weighting)
     return preference_loss(errors, beta=beta, weight=weight, rejected_scale=rejected_scale, utility=utility, clip=clip)
 
 
@@ -58,16 +55,15 @@ class FocusDpo(PreferenceOptions):
         """`focus_dpo_loss` of every pair. Raises: DataError without a focus map."""
         if seen.focus is None:
             raise DataError("FocusDPO: expected a focus map, got none; watch the forward pass.")
-        options = self.model_dump(include={"beta", "weighting", "reduction", "utility", "clip"})
+        options = self.model_dump(include={"beta", "reduction", "utility", "clip"})
         power = self.focus.weight_power
         found = alignment(seen.predictions, seen.focus, weight_power=power)
-        options |= {"t": seen.t, "weight_power": power, "rejected_scale": self.scale(found)}
+        options |= {"weight": seen.weight, "weight_power": power, "rejected_scale": self.scale(found)}
         made = focus_dpo_loss(seen.predictions, seen.focus, **options)
         return self.pair_loss(made, found, seen, logged=self.sizes(made, seen))
 
     @torch.no_grad()
     def sizes(self, made: PreferenceLoss, seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
         """|inside| under the focus map, and as DPO with the same beta has it: their ratio matches the betas of both."""
-        options = self.model_dump(include={"beta", "weighting", "reduction"})
-        plain = dpo_loss(seen.predictions, t=seen.t, **options).inside
+        plain = dpo_loss(seen.predictions, weight=seen.weight, beta=self.beta, reduction=self.reduction).inside
         return {"inside_size": made.inside.detach().abs(), "plain_inside_size": plain.abs()}

@@ -1,7 +1,7 @@
-"""What the objectives share: squared errors under a weight map, the weight of a time, and the preference loss.
+"""What the objectives share: squared errors under a weight map, and the preference loss.
 
 Shapes: B pairs, C latent channels, h x w latent grid, L tokens of the grid (FLUX: 2x2 latents a token, L = h/2 * w/2).
-Time: t in [0, 1], 1 = noise; a velocity is eps - x0, so that x_t = (1 - t) x0 + t eps.
+v stands for what the backbone predicts: a velocity, or the noise.
 """
 
 import math
@@ -17,11 +17,10 @@ from likeness.core.errors import ConfigError, DataError
 Reduction = Literal["mean", "sum", "area"]
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 Weighting = Literal["uniform", "eps", "elbo"]
-WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+"""What the backbone's `error_weight` knows."""
 
 Utility = Literal["sigmoid", "linear"]
 
-EARLIEST_T = 0.02  # (1 - t) / t diverges at t = 0
 LINEAR_SLOPE = 0.4
 """Of the linear utility's share: Linear-DPO's code has 0.2 beta times the difference of differences, which is -0.4
 `inside`; the sigmoid's slope at 0 is 0.25."""
@@ -166,26 +165,6 @@ def safe_scale(found: Alignment, *, mu: float) -> Float[Tensor, " B"]:
     pulls = found.both > 0
     bound = (1 - mu) * found.preferred / torch.where(pulls, found.both, 1.0)
     return torch.where(pulls, bound.clamp(0.0, 1.0), 1.0)
-
-
-def time_weight(t: Float[Tensor, " B"], kind: str = "uniform") -> Float[Tensor, " B"]:
-    """w(t), by which a squared velocity error is multiplied; fp32.
-
-    "uniform": 1. "eps": (1 - t)^2, which makes it the squared noise error of DDPM. "elbo": (1 - t) / t, the density
-    of the variational bound in t, held at its value for t = 0.02 below that.
-    Source: rectified flow (arXiv:2209.03003) and VDM (arXiv:2107.00630), with log-SNR 2 ln((1 - t) / t).
-    Raises: ConfigError for another kind.
-    """
-    t = t.float()
-    match kind:
-        case "uniform":
-            return torch.ones_like(t)
-        case "eps":
-            return (1 - t).square()
-        case "elbo":
-            return (1 - t) / t.clamp_min(EARLIEST_T)
-        case _:
-            raise ConfigError(f"weighting: expected one of {', '.join(WEIGHTINGS)}, got {kind!r}; choose one.")
 
 
 def gradient_share(inside: Float[Tensor, " B"], *, utility: str, clip: float = 0.0) -> Float[Tensor, " B"]:

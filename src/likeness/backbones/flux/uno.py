@@ -21,7 +21,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
-from likeness.backbones.flow import FlowBackbone, require_one_shape, stored_references
+from likeness.backbones.flow import FlowBackbone
 from likeness.backbones.flux.condition import FluxCondition, FluxText
 from likeness.backbones.flux.folder import (
     ADAPTER_TARGETS,
@@ -46,6 +46,7 @@ from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora import layer_shapes
 from likeness.backbones.lora_file import Find, LoraFile
 from likeness.backbones.pixels import to_pixels
+from likeness.backbones.stock import require_one_shape, stored_references
 from likeness.core.errors import DataError, WeightsError
 from likeness.core.images import fit_reference
 

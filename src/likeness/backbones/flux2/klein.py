@@ -19,7 +19,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
-from likeness.backbones.flow import FlowBackbone, require_one_shape, stored_references
+from likeness.backbones.flow import FlowBackbone
 from likeness.backbones.flux.watch import watching
 from likeness.backbones.flux2.folder import (
     ADAPTER_TARGETS,
@@ -42,6 +42,7 @@ from likeness.backbones.flux2.tokens import (
 from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora_file import Find
 from likeness.backbones.pixels import to_pixels
+from likeness.backbones.stock import require_one_shape, stored_references
 from likeness.core.errors import DataError
 from likeness.core.images import fit_area
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
-from likeness.backbones.flow import FlowBackbone, require_one_shape, stored_references
+from likeness.backbones.flow import FlowBackbone
 from likeness.backbones.flux.tokens import pack_latents, schedule_shift, token_grid, unpack_latents
 from likeness.backbones.flux.watch import watching
 from likeness.backbones.guided import GuidedCondition
@@ -36,6 +36,7 @@ from likeness.backbones.qwen.folder import (
     empty_transformer,
     load_qwen_parts,
 )
+from likeness.backbones.stock import require_one_shape, stored_references
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import scale_to_area
 

@@ -21,6 +21,9 @@ from likeness.core.pairs import PairSubject, PreferencePair
 from likeness.focus import token_complexity, token_mask, token_shares
 from likeness.objectives.patch_dpo import patch_weights
 
+WINDOW_PX = 16
+"""Least side of the windows of M_d, whatever a token's: D2iT's patch."""
+
 
 class EncodeSettings(NamedTuple):
     """What the numbers depend on beside pictures and model: long side in px or None, text precision, M_d's kind.
@@ -71,8 +74,11 @@ def _encode(
     latents = [backbone.encode(to_pixels([image]))[0].float() for image in targets]
     grid = _grid(targets[0].size, px=px)
     shares, disrupted = _subject_shares(pair, px=px, settings=settings, grid=grid)
-    detail = token_complexity(to_pixels([targets[0]]), token=px, kind=settings.entropy, dense=settings.dense)
+    detail = token_complexity(
+        to_pixels([targets[0]]), token=px, patch=max(px, WINDOW_PX), kind=settings.entropy, dense=settings.dense
+    )
     references, masks = backbone.fit_references(originals), _reference_masks(pair, originals, backbone=backbone)
+    num_tokens = backbone.facts.tokens_per_reference
     tensors = {
         "preferred": latents[0],
         "rejected": latents[1],
@@ -82,7 +88,11 @@ def _encode(
         "complexity": detail[0].flatten(),
     }
     for number, mask in enumerate(masks):
-        tensors[f"reference_mask{number}"] = _tokens_inside(mask, _grid(references[number].size, px=px))
+        tensors[f"reference_mask{number}"] = (
+            _tokens_inside(mask, _grid(references[number].size, px=px))
+            if num_tokens is None
+            else torch.ones(num_tokens, dtype=torch.bool)
+        )
     if patch is not None:
         tensors |= _patch_weights(patch, targets=targets, references=references, masks=masks, grid=grid)
     return {name: tensor.cpu() for name, tensor in tensors.items()}

@@ -27,6 +27,7 @@ from likeness.focus import (
     needs_scores,
 )
 from likeness.objectives.base import Objective, PairSeen, PatchWeights
+from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.focus_dpo import FocusDpo
 from likeness.objectives.pair import implicit_accuracy, velocity_errors
 from likeness.train.pairs.cache import OWN, CachedPair
@@ -92,11 +93,11 @@ def compute_step(
 ) -> tuple[Step, FocusMaps | None]:
     """The loss of one micro-batch under the objective, and the maps it was measured under.
 
-    `precision` bfloat16 runs the passes under autocast. Logged errors are plain mean squared velocity errors, whatever
-    weights the loss uses, so that objectives can be compared; what the objective does not have is absent.
+    `precision` bfloat16 runs the passes under autocast. Logged errors are plain mean squared errors of predictions,
+    whatever weights the loss uses, so that objectives can be compared; what the objective does not have is absent.
     """
     focus, t = focus_of(objective), batch.t
-    watch = collector(batch, focus) if objective.weights == "focus" and needs_scores(focus.mode) else None
+    watch = collector(backbone, batch, focus) if objective.weights == "focus" and needs_scores(focus.mode) else None
     x0, eps, times, condition = batch.preferred, batch.eps, t, batch.condition
     if objective.needs_rejected:  # preferred rows first, then rejected ones: a pair shares noise and time
         x0, eps, times = torch.cat([x0, batch.rejected]), eps.repeat(2, 1, 1, 1), t.repeat(2)
@@ -110,6 +111,8 @@ def compute_step(
         policy = backbone.predict(x_t, times, condition, watch if by_policy else None)
     maps = _maps(batch, watch, focus) if objective.weights == "focus" else None
     seen = _seen(batch, {"policy": policy, "ref": ref, "target": target}, maps=maps)
+    if isinstance(objective, PreferenceOptions):
+        seen = seen._replace(weight=backbone.error_weight(t, objective.weighting))
     found = objective.loss(seen)
     loss = found.loss.mean()
     columns = {"loss": loss.detach().expand(batch.size), "t": t, **_errors(seen)}
@@ -160,9 +163,10 @@ def _errors(seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
     }
 
 
-def collector(batch: Batch, focus: FocusOptions) -> FieldCollector:
-    """A watch on the preferred rows of a pass over the batch."""
-    options = focus.model_dump(include={"center", "layers", "features", "similarity"})
+def collector(backbone: Backbone[Any], batch: Batch, focus: FocusOptions) -> FieldCollector:
+    """A watch on the preferred rows of a pass over the batch, with scores on the picture's tokens."""
+    options = focus.model_dump(include={"center", "layers", "similarity"})
+    options |= {"features": focus.features or backbone.features[0], "grid": batch.grid}
     return FieldCollector(batch.size, batch.reference_masks, **options)
 
 
@@ -182,7 +186,7 @@ def maps_of(
     backbone: Backbone[Any], batch: Batch, *, focus: FocusOptions, precision: torch.dtype
 ) -> tuple[FocusMaps, Float[Tensor, "B R L"]]:
     """The maps of the preferred pictures under the present policy, and the scores behind them."""
-    watch = collector(batch, focus)
+    watch = collector(backbone, batch, focus)
     x_t = backbone.noise(batch.preferred, batch.eps, batch.t)
     with autocast(backbone, precision):
         backbone.predict(x_t, batch.t, batch.condition, watch)

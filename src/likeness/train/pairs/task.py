@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast  # Any: identities are JSON; a condition 
 import torch
 from pydantic import Field
 
-from likeness.backbones.base import FEATURES, Backbone
+from likeness.backbones.base import Backbone
 from likeness.backbones.open import backbone_class
 from likeness.core.errors import ConfigError, DataError, OutputError
 from likeness.core.hashing import folder_sha256, json_sha256
@@ -221,12 +221,13 @@ def _of_split(everything: Sequence[PreferencePair], table: DataTable) -> tuple[P
 def _check_focus(focus: FocusOptions, *, model: Path) -> None:
     """The model shows what is asked for, and some layer has a name that `layers` matches. Raises: ConfigError."""
     features, pattern = focus.features, focus.layers
-    if features not in FEATURES:
-        known = ", ".join(FEATURES)
+    kind = backbone_class(model)
+    if features not in (None, *kind.features):
+        known = ", ".join(kind.features)
         raise ConfigError(f"objective.focus.features: expected one of {known}, got {features!r}; choose one.")
     if pattern is None:
         return
-    names = backbone_class(model).layers_of(model)
+    names = kind.layers_of(model)
     if not any(re.fullmatch(pattern, name) for name in names):
         wanted = f"objective.focus.layers: expected a pattern for names from {names[0]} to {names[-1]}, got {pattern!r}"
         raise ConfigError(f"{wanted}, which matches none; correct it.")
