@@ -104,10 +104,10 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
         self.facts = BackboneFacts(
             kind="qwen_image_edit",
             prediction="velocity",
-            px_per_token=2 * 2 ** len(parts.vae.config.temperal_downsample),
+            px_per_token=2 * parts.cell_px,
             latents_per_token=2,
             max_references=MAX_REFERENCES,
-            adapter_targets=adapter_targets(parts.transformer.config.num_layers),
+            adapter_targets=adapter_targets(parts.num_layers),
             adapter_prefix="transformer",
         )
 

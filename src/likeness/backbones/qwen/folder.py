@@ -26,6 +26,7 @@ from likeness.backbones.folder import (
     settings_given,
 )
 from likeness.backbones.options import Options
+from likeness.core.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,8 @@ class QwenSettings:
 class QwenParts:
     """The parts of the folder, in evaluation mode, its settings and the folder itself.
 
-    `template` is the chat around a prompt, of which the first `template_start` tokens are dropped.
+    `template` is the chat around a prompt, of which the first `template_start` tokens are dropped. `num_layers`: blocks
+    of the transformer; `cell_px`: pixels along a latent cell.
     """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
@@ -89,6 +91,8 @@ class QwenParts:
     template_start: int
     settings: QwenSettings
     folder: Path
+    num_layers: int
+    cell_px: int
 
 
 class QwenOptions(Options):
@@ -155,6 +159,8 @@ def load_qwen_parts(folder: Path, *, device: str, dtype: torch.dtype) -> QwenPar
             template_start=start,
             settings=read_settings(folder),
             folder=folder,
+            num_layers=read_json(folder / "transformer" / CONFIG)["num_layers"],
+            cell_px=2 ** len(read_json(folder / "vae" / CONFIG)["temperal_downsample"]),
         )
 
 
