@@ -50,7 +50,7 @@ def _flow_factory_row(row: Mapping[str, Any], *, where: str, number: int, folder
             raise DataError(f"{key}: expected one picture, got {len(pictures)}.")
     ours = _ours(row)
     references = _pictures(given, what="input")
-    covers = _texts(ours.get("reference_masks"))
+    covers = tuple(folder / cover if cover else None for cover in _texts(ours.get("reference_masks")))
     return LayoutRow(
         where,
         str(ours.get("id") or number),
@@ -207,7 +207,8 @@ def _export(folder: Path, out: Path, *, name: str, row_of: Callable[[PreferenceP
         for slot, path in pair_files(inside).items():
             atomic_write_bytes(out / path, files[slot], sync=False)
     if not lines:
-        raise DataError(f"{folder}: expected a pair that the format can hold, got none; first: {left_out[0].reason}")
+        reasons = "; ".join(row.reason for row in left_out[:1])
+        raise DataError(f"{folder}: expected a pair that the format can hold, got none; first: {reasons}")
     text, target = "".join(f"{line}\n" for line in lines), out / name
     if target.is_file() and read_text(target) != text:
         raise OutputError(f"{target}: expected no list of another export, got one; choose another folder.")

@@ -57,18 +57,6 @@ class LoadMasker(Protocol):
         ...
 
 
-def masker_named(spec: str, *, device: str = "auto") -> LoadMasker:
-    """`grabcut`, `sam2`, `sam2:WEIGHTS`, or a folder with SUBJECT/NAME.png. Raises: ConfigError for another word."""
-    name, colon, weights = spec.partition(":")
-    if spec == GRABCUT:
-        return GrabCut()
-    if name == SAM2 and (not colon or weights):
-        return Sam2Masks(weights or None, device)
-    if not Path(spec).is_dir():
-        raise ConfigError(f"--masks: expected {GRABCUT}, {SAM2} or a folder, got {spec!r}; correct it.")
-    return FolderMasks(Path(spec))
-
-
 @dataclass(frozen=True)
 class FolderMasks:
     """Masks supplied: FOLDER/SUBJECT/NAME.png for the photograph SUBJECT/NAME."""
@@ -220,3 +208,15 @@ class Sam2Masks:
             return found.mask
 
         return find
+
+
+def masker_named(spec: str, *, device: str = "auto") -> GrabCut | Sam2Masks | FolderMasks:
+    """`grabcut`, `sam2`, `sam2:WEIGHTS`, or a folder with SUBJECT/NAME.png. Raises: ConfigError for another word."""
+    name, colon, weights = spec.partition(":")
+    if spec == GRABCUT:
+        return GrabCut()
+    if name == SAM2 and (not colon or weights):
+        return Sam2Masks(weights or None, device)
+    if not Path(spec).is_dir():
+        raise ConfigError(f"--masks: expected {GRABCUT}, {SAM2} or a folder, got {spec!r}; correct it.")
+    return FolderMasks(Path(spec))
