@@ -155,12 +155,13 @@ def export_longcat(folder: Path | str, out: Path) -> ExportSummary:
 
 
 def _to_longcat(pair: PreferencePair) -> dict[str, Any]:
-    if len(pair.references) > 1:
+    reference, *others = pair.references
+    if others:
         raise DataError(f"pair {pair.id}: expected one reference, as a row of LongCat has, got {len(pair.references)}.")
     return {
         "img_path_win": pair.preferred.as_posix(),
         "img_path_lose": pair.rejected.as_posix(),
-        "ref_img_path": pair.references[0].image.as_posix(),
+        "ref_img_path": reference.image.as_posix(),
         "prompt": pair.prompt,
         "width": pair.size[0],
         "height": pair.size[1],
