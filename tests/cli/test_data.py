@@ -141,9 +141,9 @@ def test_photographs_become_pairs_with_lint_and_the_next_command(tmp_path: Path)
     ("arguments", "said"),
     [
         (["--source", "photos"], "expected --photos FOLDER, got none"),
-        (["--source", "photos", "--photos", ".", "--hard"], "--hard: expected only with --source world"),
-        (["--source", "photos", "--photos", ".", "--preferred-min", "8"], "--preferred-min: expected only with"),
-        (["--photos", "."], "--photos: expected only with --source photos, got --source world"),
+        (["--source", "photos", "--photos", ".", "--hard"], "--hard what expected only with --source world"),
+        (["--source", "photos", "--photos", ".", "--preferred-min", "8"], "--preferred-min what expected only with"),
+        (["--photos", "."], "--photos what expected only with --source photos, got --source world"),
         (["--source", "photos", "--photos", ".", "--losers", "drawn"], "expected one of disrupted, regenerated"),
         (["--source", "photos", "--photos", ".", "--masks", "by-hand"], "expected grabcut, sam2 or a folder"),
         (["--losers", "disrupted"], "expected one of drawn, regenerated, mixed"),
