@@ -78,12 +78,23 @@ class Backbone(Protocol[ConditionT]):
     time_laws: ClassVar[tuple[str, ...]]
     """What `draw_t` draws from, the usual one first."""
     facts: BackboneFacts
-    network: nn.Module
-    """The part that training changes."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The part that training changes."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str, dtype: torch.dtype, loras: Sequence[str | Path]) -> Self:
-        """The frozen backbone of a folder, with adapters that all act. Raises: WeightsError."""
+        """The frozen backbone of a folder, with adapters that all act; parts may be read when first needed.
+
+        Raises: WeightsError.
+        """
         ...
 
     @classmethod
@@ -138,6 +149,13 @@ class Backbone(Protocol[ConditionT]):
 
     def encode_exactly(self) -> None:
         """From now on latents are encoded in fp32, whatever the network computes in."""
+        ...
+
+    def put_encoders_away(self) -> None:
+        """Text encoders, image encoders and autoencoder leave memory; each is read again when it is next needed.
+
+        Nothing else changes: answers are the same before and after.
+        """
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:

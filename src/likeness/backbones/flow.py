@@ -5,6 +5,7 @@ Shapes: B pictures, C latent channels, h x w latent grid.
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ from torch import Tensor
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
 from likeness.backbones.flux.tokens import draw_time
 from likeness.backbones.flux.watch import layer_names
+from likeness.backbones.folder import PartsOnDemand
 from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora import add_changes, add_loras, layer_shapes
 from likeness.backbones.lora_file import Find, LoraFile, read_lora
@@ -46,9 +48,15 @@ class FlowParts(Protocol):
     """What the sampler needs of a folder's parts."""
 
     @property
+    def stored(self) -> PartsOnDemand: ...
+    @property
+    def transformer(self) -> Any: ...
+    @property
     def vae(self) -> Any: ...
     @property
-    def text_encoder(self) -> Any: ...
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     @property
     def scheduler(self) -> Any: ...
     @property
@@ -84,8 +92,6 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
 
     time_laws: ClassVar[tuple[str, ...]]
     facts: BackboneFacts
-    network: Any
-    """A transformer of diffusers; Any, since its config is typed as a dict."""
     parts: PartsT
     settings: SettingsT
 
@@ -154,8 +160,20 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         Raises: WeightsError listing missing parts or naming the damaged file.
         """
         backbone = cls(cls.load_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
-        add_loras(backbone, loras)
+        backbone.parts.stored.always("transformer", partial(add_loras, backbone, list(loras)))
         return backbone
+
+    @property
+    def network(self) -> Any:
+        """The transformer; Any, since its config is typed as a dict."""
+        return self.parts.transformer
+
+    def put_encoders_away(self) -> None:
+        """Everything but the transformer leaves memory, and is read from the folder again when it is needed."""
+        self.parts.stored.put_away(but="transformer")
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
@@ -176,13 +194,13 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer's first weights lie; diffusers' own `device` walks all modules, milliseconds a call."""
-        return next(self.network.parameters()).device
+        """Where the parts compute."""
+        return self.parts.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of text embeddings and latents."""
-        return self.parts.text_encoder.dtype
+        return self.parts.dtype
 
     def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
         """The token grid of a picture `size` px high and `width` px wide (square by default).
@@ -228,6 +246,9 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
 
     def encode_exactly(self) -> None:
         """The VAE computes in fp32 from now on."""
+        self.parts.stored.always("vae", self._vae_in_fp32)
+
+    def _vae_in_fp32(self) -> None:
         self.parts.vae.float()
 
     @torch.no_grad()

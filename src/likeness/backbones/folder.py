@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
 from likeness.core.weights import require_configs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from _typeshed import DataclassInstance
 
@@ -85,7 +88,54 @@ def check_folder(folder: Path, facts: FolderFacts) -> None:
             raise WeightsError(f"{path}: expected {wanted}, got {name}; name a {facts.family} folder.")
 
 
-# Any, here and below: the stock classes have no common type; each is used as itself where it is kept
+class PartsOnDemand:
+    """Parts of a folder by name, each read when it is first asked for, and again after it was put away."""
+
+    # Any, here and below: the stock classes have no common type; each is used as itself where it is kept
+    def __init__(self, readers: Mapping[str, Callable[[], Any]]) -> None:
+        self._readers = dict(readers)
+        self._present: dict[str, Any] = {}
+        self._changes: dict[str, list[Callable[[], object]]] = {}
+
+    def get(self, name: str) -> Any:
+        """The part; its file is read where it is not in memory. Raises: WeightsError."""
+        if name not in self._present:
+            with no_progress_bars():
+                self._present[name] = self._readers[name]()
+            try:
+                for change in self._changes.get(name, ()):
+                    change()
+            except BaseException:
+                del self._present[name]
+                raise
+        return self._present[name]
+
+    def always(self, name: str, change: Callable[[], object]) -> None:
+        """`change` is made to the part: now where it is in memory, and each time it is read."""
+        self._changes.setdefault(name, []).append(change)
+        if name in self._present:
+            change()
+
+    def put_away(self, *, but: str) -> None:
+        """Every part but one leaves memory; what was changed of it by other means than `always` is lost."""
+        self._present = {name: part for name, part in self._present.items() if name == but}
+
+    def having(self, **parts: Any) -> PartsOnDemand:
+        """The same parts, but for those given."""
+        other = PartsOnDemand(self._readers)
+        other._present = {**self._present, **parts}
+        return other
+
+
+def picture_scale(folder: Path) -> int:
+    """Pixels along the side of a latent cell, from the config of the folder's autoencoder. Raises: WeightsError."""
+    path = folder / "vae" / CONFIG
+    levels = read_json(path).get("block_out_channels")
+    if not isinstance(levels, list) or not levels:
+        raise WeightsError(f"{path}: expected block_out_channels, got {levels}; download it again.")
+    return 2 ** (len(levels) - 1)
+
+
 def empty_model(cls: Any, path: Path) -> Any:
     """The model of the config at `path` without weights, to look at its layers. Raises: WeightsError."""
     import torch

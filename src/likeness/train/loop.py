@@ -20,10 +20,10 @@ from likeness.core.errors import WeightsError
 from likeness.train.config import TrainConfig
 from likeness.train.draws import RowOrder, draw_row
 from likeness.train.guard import SpikeGuard
+from likeness.train.optimizer import make_optimizer
 from likeness.train.schedule import Ema
 from likeness.train.task import Step, Task, Trainable
 
-BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 NUM_DECILES = 10
 
 
@@ -49,8 +49,8 @@ class Training:
         self._parameters = [parameter for _, parameter in self.named]
         self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
         self._order = RowOrder(task.shapes, batch_size=self._rows_per_step, seed=table.seed)
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=table.rate, betas=BETAS, eps=ADAM_EPS, weight_decay=table.weight_decay, fused=True
+        self._optimizer = make_optimizer(
+            table.optimizer, self._parameters, rate=table.rate, weight_decay=table.weight_decay
         )
         self.ema = None if table.ema is None else Ema(self.named, decay=table.ema)
         self.guard = SpikeGuard(factor=table.spike_factor)

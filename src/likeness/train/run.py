@@ -28,6 +28,7 @@ from likeness.core.weights import public_name, resolve_adapter, resolve_weights,
 from likeness.train.config import TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
 from likeness.train.loop import Training
+from likeness.train.optimizer import check_optimizer
 from likeness.train.state import load_state, save_state
 from likeness.train.task import Progress, Task, task_of
 from likeness.train.trainable.lora import LoraAdapter
@@ -95,6 +96,7 @@ def tune(
 
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
+    check_optimizer(config.train.optimizer, device=device)
     model = resolve_weights(config.model.base)
     laws = backbone_class(model).time_laws
     law = config.train.t_sampler or laws[0]
@@ -130,7 +132,7 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         **facts,
         "config": dump,
         "settings": {**place, "num_processes": num_processes, **facts.get("settings", {})},
-        "versions": package_versions(*_VERSIONED),
+        "versions": package_versions(*_VERSIONED, *(["bitsandbytes"] if "8bit" in config.train.optimizer else [])),
     }
 
 
@@ -147,6 +149,7 @@ def _run(
     backbone.encode_exactly()
     bar: Progress = progress or (lambda _: lambda _done, _total: None)
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)
+    backbone.put_encoders_away()  # rows are encoded; what shows pictures reads them again
     init_seed = seed_for(config.train.seed, "adapter")
     trainable = LoraAdapter(backbone, rank=config.model.rank, alpha=config.model.alpha, init_seed=init_seed)
     if config.train.gradient_checkpointing:

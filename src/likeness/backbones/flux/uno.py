@@ -59,11 +59,10 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def __init__(self, parts: FluxParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.transformer
         self.facts = BackboneFacts(
             kind="flux_uno",
             prediction="velocity",
-            px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            px_per_token=2 * parts.cell_px,
             latents_per_token=2,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,

@@ -79,11 +79,10 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     def __init__(self, parts: KleinParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.transformer
         self.facts = BackboneFacts(
             kind="flux2_klein",
             prediction="velocity",
-            px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            px_per_token=2 * parts.cell_px,
             latents_per_token=1,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,
