@@ -98,6 +98,26 @@ class Backbone(Protocol[ConditionT]):
         ...
 
     @classmethod
+    def sketch(cls, folder: Path, *, dtype: torch.dtype) -> Self:
+        """The backbone of the configs in a folder, without weights or tokenizers: its parts lie on the meta device.
+
+        Shapes and counts are those of the loaded one. Raises: WeightsError.
+        """
+        ...
+
+    def blank(self, size: tuple[int, int], references: Sequence[Image] = ()) -> dict[str, Tensor]:
+        """Empty tensors of the shape and type of what `prepare` gives for references of these sizes, without encoders.
+
+        "latents" are those of a picture of `size` (width, height). Raises: DataError as `prepare`.
+        """
+        ...
+
+    @property
+    def encoders(self) -> Mapping[str, nn.Module]:
+        """The parts that `put_encoders_away` puts away, by name; those not in memory are read."""
+        ...
+
+    @classmethod
     def layers_of(cls, folder: Path) -> tuple[str, ...]:
         """The names that a watch on the folder's network is told, in the order of a pass; loads no weights."""
         ...

@@ -45,14 +45,10 @@ class FlowSettings(Protocol):
 
 @runtime_checkable
 class FlowParts(Protocol):
-    """What the sampler needs of a folder's parts."""
+    """What the sampler needs of a folder's parts: no property that would read one."""
 
     @property
     def stored(self) -> PartsOnDemand: ...
-    @property
-    def transformer(self) -> Any: ...
-    @property
-    def vae(self) -> Any: ...
     @property
     def device(self) -> torch.device: ...
     @property
@@ -105,6 +101,17 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
     @abstractmethod
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> PartsT:
         """All parts of the folder, frozen. Raises: WeightsError."""
+        ...
+
+    @classmethod
+    @abstractmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> PartsT:
+        """The parts by their configs alone. Raises: WeightsError."""
+        ...
+
+    @abstractmethod
+    def blank_text(self) -> dict[str, Tensor]:
+        """Empty tensors as `prepare` gives them of a prompt."""
         ...
 
     @classmethod
@@ -163,10 +170,29 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         backbone.parts.stored.always("transformer", partial(add_loras, backbone, list(loras)))
         return backbone
 
+    @classmethod
+    def sketch(cls, folder: Path, *, dtype: torch.dtype) -> Self:
+        """The backbone of the folder's configs, without weights or tokenizers. Raises: WeightsError."""
+        return cls(cls.sketch_parts(folder, dtype=dtype))
+
+    def blank(self, size: tuple[int, int], references: Sequence[Image] = ()) -> dict[str, Tensor]:
+        """Empty tensors as `prepare` and `encode` give them, for a picture of `size` (width, height)."""
+        px = self.facts.px_per_token
+        sizes = [size, *(image.size for image in self.fit_references(references))]
+        target, *others = [torch.empty(self.noise_shape(TokenGrid(high // px, wide // px))) for wide, high in sizes]
+        named = {f"reference{number}": latents for number, latents in enumerate(others)}
+        return {"latents": target, **self.blank_text(), **named}
+
+    @property
+    def encoders(self) -> Mapping[str, torch.nn.Module]:
+        """Text encoders and autoencoder."""
+        stored = self.parts.stored
+        return {name: stored.get(name) for name in stored.names if name != "transformer"}
+
     @property
     def network(self) -> Any:
         """The transformer; Any, since its config is typed as a dict."""
-        return self.parts.transformer
+        return self.parts.stored.get("transformer")
 
     def put_encoders_away(self) -> None:
         """Everything but the transformer leaves memory, and is read from the folder again when it is needed."""
@@ -249,7 +275,7 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         self.parts.stored.always("vae", self._vae_in_fp32)
 
     def _vae_in_fp32(self) -> None:
-        self.parts.vae.float()
+        self.parts.stored.get("vae").float()
 
     @torch.no_grad()
     def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:

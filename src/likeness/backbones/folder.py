@@ -67,16 +67,21 @@ def _fits(value: object, kind: type) -> bool:
     return isinstance(value, allowed) and not isinstance(value, bool) and value > 0
 
 
-def check_folder(folder: Path, facts: FolderFacts) -> None:
-    """The folder has every part of its pipeline. Raises: WeightsError listing what is missing."""
+def check_folder(folder: Path, facts: FolderFacts, *, configs_only: bool = False) -> None:
+    """The folder has every part of its pipeline, or the configs of those with weights.
+
+    Raises: WeightsError listing what is missing.
+    """
     index = folder / "model_index.json"
+    parts = {part: name for part, name in facts.parts.items() if not configs_only or part in facts.weights}
     missing = [] if index.is_file() else ["model_index.json"]
-    missing += [f"{part}/{name}" for part, name in facts.parts.items() if not (folder / part / name).is_file()]
-    missing += [f"{part}/*.safetensors" for part in facts.weights if not any((folder / part).glob("*.safetensors"))]
+    missing += [f"{part}/{name}" for part, name in parts.items() if not (folder / part / name).is_file()]
+    files = [] if configs_only else facts.weights
+    missing += [f"{part}/*.safetensors" for part in files if not any((folder / part).glob("*.safetensors"))]
     if missing:
         wanted = f"{folder}: expected a diffusers {facts.pipeline} folder, got one without {', '.join(missing)}"
         raise WeightsError(f"{wanted}; download it whole, or name another folder.")
-    for part in ("", *facts.parts):
+    for part in ("", *parts):
         require_configs(folder / part)
     for part, wanted in facts.classes.items():
         path = folder / part / CONFIG
@@ -116,6 +121,11 @@ class PartsOnDemand:
         if name in self._present:
             change()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all parts."""
+        return tuple(self._readers)
+
     def put_away(self, *, but: str) -> None:
         """Every part but one leaves memory; what was changed of it by other means than `always` is lost."""
         self._present = {name: part for name, part in self._present.items() if name == but}
@@ -142,6 +152,19 @@ def empty_model(cls: Any, path: Path) -> Any:
 
     with telling(path, f"the config of a {cls.__name__}", todo="download it again"), torch.device("meta"):
         return cls.from_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def empty_part(cls: Any, folder: Path, *, dtype: torch.dtype) -> Any:
+    """A model of diffusers or transformers by the config in its folder, without weights. Raises: WeightsError."""
+    import torch
+
+    path = folder / CONFIG
+    if hasattr(cls, "from_config"):
+        model = empty_model(cls, path)
+    else:
+        with telling(path, f"the config of a {cls.__name__}", todo="download it again"), torch.device("meta"):
+            model = cls(cls.config_class.from_pretrained(folder, local_files_only=True))
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 @contextmanager

@@ -408,14 +408,14 @@ def test_lora_of_a_deeper_network_is_refused(tiny_folder: Path, tmp_path: Path) 
     strangers = {key.replace("single_blocks.2", "single_blocks.37"): tensor for key, tensor in _uno_lora().items()}
     save_file(strangers, tmp_path / "deep.safetensors")
     with pytest.raises(WeightsError, match=r"deep\.safetensors.*single_blocks\.37"):
-        FluxUno.load(tiny_folder, loras=[tmp_path / "deep.safetensors"])
+        _ = FluxUno.load(tiny_folder, loras=[tmp_path / "deep.safetensors"]).network
 
 
 def test_lora_of_a_wider_network_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     wide = {key: torch.cat([tensor, tensor], dim=1) if "down" in key else tensor for key, tensor in _uno_lora().items()}
     save_file(wide, tmp_path / "wide.safetensors")
     with pytest.raises(WeightsError, match=r"wide\.safetensors.*LoRA for this transformer"):
-        FluxUno.load(tiny_folder, loras=[tmp_path / "wide.safetensors"])
+        _ = FluxUno.load(tiny_folder, loras=[tmp_path / "wide.safetensors"]).network
 
 
 # prompts -------------------------------------------------------------------------------------------------------------
@@ -481,7 +481,7 @@ def test_missing_tensor_is_named(copied: Path) -> None:
     del tensors["x_embedder.weight"]
     save_file(tensors, copied / WEIGHTS)
     with pytest.raises(WeightsError, match=r"transformer.*x_embedder\.weight"):
-        FluxUno.load(copied)
+        _ = FluxUno.load(copied).network
 
 
 def test_tensor_of_another_shape_is_refused(copied: Path) -> None:
@@ -489,7 +489,7 @@ def test_tensor_of_another_shape_is_refused(copied: Path) -> None:
     tensors["x_embedder.weight"] = tensors["x_embedder.weight"][:, :32].contiguous()
     save_file(tensors, copied / WEIGHTS)
     with pytest.raises(WeightsError, match="copy/transformer"):
-        FluxUno.load(copied)
+        _ = FluxUno.load(copied).network
 
 
 def test_folder_of_another_model_is_refused(copied: Path) -> None:

@@ -47,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_flux: Path, loaded: Flu
     pairs = read_pairs(runs.write_pairs(folder)).pairs
     key = cache_key(pairs_sha256(pairs), model=tiny_flux, settings=SETTINGS, patch_encoder="stand-in")
     place = build_cache(
-        pairs, folder=folder / "cache", key=key, backbone=loaded, settings=SETTINGS, patch=StandInFeatures()
+        pairs, folder=folder / "cache", key=key, backbone=loaded, settings=SETTINGS, patch=StandInFeatures
     )
     return PairCache(place, count=len(pairs))
 

@@ -15,6 +15,7 @@ from likeness.backbones.folder import (
     PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
     picture_scale,
@@ -151,5 +152,32 @@ def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxPar
         folder=folder,
         cell_px=picture_scale(folder),
         device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_flux_parts(folder: Path, *, dtype: torch.dtype) -> FluxParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError."""
+    import torch
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+    from transformers import CLIPTextModel, T5EncoderModel
+
+    check_folder(folder, FOLDER, configs_only=True)
+    classes = {
+        "transformer": FluxTransformer2DModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel,
+    }
+    readers = {part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()}
+    return FluxParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        tokenizer_2=None,
+        scheduler=None,
+        settings=read_settings(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device("cpu"),
         dtype=dtype,
     )

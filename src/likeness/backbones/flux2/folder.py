@@ -15,6 +15,7 @@ from likeness.backbones.folder import (
     PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
     picture_scale,
@@ -143,5 +144,27 @@ def load_klein_parts(folder: Path, *, device: str, dtype: torch.dtype) -> KleinP
         folder=folder,
         cell_px=picture_scale(folder),
         device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_klein_parts(folder: Path, *, dtype: torch.dtype) -> KleinParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError."""
+    import torch
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+    from transformers import Qwen3ForCausalLM
+
+    check_folder(folder, FOLDER, configs_only=True)
+    classes = {"transformer": Flux2Transformer2DModel, "vae": AutoencoderKLFlux2, "text_encoder": Qwen3ForCausalLM}
+    readers = {part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()}
+    return KleinParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        scheduler=None,
+        settings=read_settings(folder),
+        is_distilled=is_distilled(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device("cpu"),
         dtype=dtype,
     )

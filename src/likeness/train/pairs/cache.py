@@ -166,9 +166,7 @@ def _write_shard(
         for part, tensor in entry.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 wanted = f"pair {pairs[index].id}: expected finite numbers from the encoders"
-                raise WeightsError(
-                    f"{wanted}, got NaN or infinity in {part}; check its pictures and the model."
-                )
+                raise WeightsError(f"{wanted}, got NaN or infinity in {part}; check its pictures and the model.")
             tensor = tensor.contiguous()
             name = listed[index][part] = _content_name(tensor)
             if name not in stored:
