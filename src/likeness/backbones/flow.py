@@ -166,7 +166,10 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
 
         Raises: WeightsError listing missing parts or naming the damaged file.
         """
-        backbone = cls(cls.load_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
+        folder = resolve_weights(str(spec))
+        backbone = cls(cls.load_parts(folder, device=device, dtype=dtype))
+        for lora in loras:
+            cls.read_lora(folder, lora)  # refused now, not when the transformer is first needed
         backbone.parts.stored.always("transformer", partial(add_loras, backbone, list(loras)))
         return backbone
 

@@ -26,14 +26,14 @@ def plan_text(plan: Mapping[str, Any]) -> str:
         _table("parameters (millions)", {name: f"{count / 1e6:,.1f}" for name, count in plan["parameters"].items()}),
         _table("memory in steps (GiB)", {name: _gib(count) for name, count in training.items()}),
         _table("memory while pairs are encoded (GiB)", {name: _gib(count) for name, count in caching.items()}),
-        f"Saved activations: {_gib(saved['plain'])} GiB, with gradient checkpointing {_gib(saved['checkpointed'])} GiB.",
+        f"Saved activations: {_gib(saved['plain'])} GiB, {_gib(saved['checkpointed'])} with gradient checkpointing.",
         f"Disk: cache {_gib(disk['cache'])} GiB at most, state {_gib(disk['state'])} GiB, adapter "
         f"{_gib(disk['adapter'])} GiB.",
-        f"A step has {step['flops'] / 1e12:,.1f} TFLOP; this machine multiplies matrices at "
-        f"{step['machine_flops_per_second'] / 1e12:,.2f} TFLOP/s, so it takes at least {step['machine_seconds']:,.1f} s.",
+        f"A step has {step['flops'] / 1e12:,.1f} TFLOP, on this machine at least {step['machine_seconds']:,.1f} s: it "
+        f"multiplies matrices at {step['machine_flops_per_second'] / 1e12:,.2f} TFLOP/s (measured now).",
         "",
         _cards(plan["cards"]),
-        "Seconds are an estimate: the maker's dense bf16 rate of the card named, of which 40% is assumed to be reached. "
+        "Seconds are an estimate: of the card's dense bf16 rate, as its maker states it, 40% is assumed to be reached. "
         "Room is the card without CUDA's own memory and 4% for fragments.",
     ]
     return "\n".join(rows)

@@ -52,8 +52,9 @@ class TrainTable(Spec):
     """The loop. One step takes batch_size x accumulation x processes pairs. Times t lie in [0.001, 0.999].
 
     `t_sampler` is the law of times, the backbone's usual one without it (`tune` writes down which).
-    `learning_rate` excludes `preset`. `optimizer`: see optimizer.py. `ema` averages the adapter with that decay (None: off). `spike_factor` stops a
-    run whose loss or gradient norm exceeds that multiple of its median (0: only non-finite numbers stop it).
+    `learning_rate` excludes `preset`. `optimizer`: see optimizer.py. `ema` averages the adapter with that decay (None:
+    off). `spike_factor` stops a run whose loss or gradient norm exceeds that multiple of its median (0: only
+    non-finite numbers stop it).
     """
 
     steps: int = Field(default=2000, ge=1)

@@ -5,7 +5,9 @@ entry, with a scale per block of 256. Matrices of fewer than 4,096 entries keep 
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 
@@ -37,15 +39,12 @@ def make_optimizer(
 
     Raises: ConfigError when bitsandbytes is not there.
     """
-    options = {"lr": rate, "betas": BETAS, "eps": EPS, "weight_decay": weight_decay}
     if kind == "adamw":
-        return torch.optim.AdamW(parameters, **options, fused=True)
-    device = parameters[0].device.type
-    check_optimizer(kind, device=device)
-    from bitsandbytes import optim
-
+        return torch.optim.AdamW(parameters, lr=rate, betas=BETAS, eps=EPS, weight_decay=weight_decay, fused=True)
+    check_optimizer(kind, device=parameters[0].device.type)
+    optim: Any = import_module("bitsandbytes.optim")  # an extra, which need not be there
     made = optim.AdamW8bit if kind == "adamw_8bit" else optim.PagedAdamW8bit
-    return made(parameters, **options)
+    return made(parameters, lr=rate, betas=BETAS, eps=EPS, weight_decay=weight_decay)
 
 
 def state_bytes(kind: str, numels: Sequence[int]) -> int:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from preference_runs import edit_row, repaint, same, train
 
 from likeness.core.errors import WeightsError
@@ -58,9 +57,7 @@ def test_a_damaged_cache_is_made_again_or_refused(
     damaged = bytearray(shards[0].read_bytes())
     damaged[-1] ^= 255  # of the last tensor's bytes; header and size are sound
     shards[0].write_bytes(damaged)
-    with pytest.raises(
-        WeightsError, match=r"00000.safetensors: .* got other bytes in \w+ of pair \d+ than were written"
-    ):
+    with pytest.raises(WeightsError, match=r"00000.safetensors.* got other bytes in \w+ of pair \d+ than"):
         train(recipe, tmp_path / "three")
     assert not list((tmp_path / "three").glob("lora/*"))
 

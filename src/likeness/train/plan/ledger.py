@@ -56,7 +56,7 @@ class Ledger(TorchDispatchMode):
 
     def _know(self, tensor: Tensor, *, num_bytes: int) -> None:
         storage = tensor.untyped_storage()
-        if (key := storage._cdata) not in self._known:
+        if (key := _key(storage)) not in self._known:
             self._known[key] = num_bytes
             self.live += num_bytes
             weakref.finalize(storage, self._freed, key)
@@ -64,12 +64,19 @@ class Ledger(TorchDispatchMode):
     def _freed(self, key: int) -> None:
         self.live -= self._known.pop(key, 0)
 
-    def give_up(self, tensor: Tensor) -> None:
-        """The tensor counts no more: a gradient that has its own line in the plan."""
-        key = tensor.untyped_storage()._cdata
+    def give_up_gradient(self, parameter: Tensor) -> None:
+        """The parameter's gradient counts no more: it has its own line in the plan."""
+        if parameter.grad is None:
+            return
+        key = _key(parameter.grad.untyped_storage())
         self.live -= self._known.get(key, 0)
         if key in self._known:
             self._known[key] = 0
+
+
+def _key(storage: torch.UntypedStorage) -> int:
+    """The address of the storage itself: its data have none where there are no values."""
+    return storage._cdata  # pyright: ignore[reportPrivateUsage] nothing else tells such storages apart
 
 
 def without_values(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from likeness.train.plan.step import StepCost
 
 GIB = 2**30
 BYTES_PER_WEIGHT = {"nf4": 0.5 + 4 / 64, "int8": 1.0, "fp8": 1.0}
-"""Of linear layers in the blocks of a quantised base: NF4 has 4 bits and a float for each 64 (QLoRA, arXiv:2305.14314)."""
+"""Of linear layers in the blocks of a quantised base. NF4: 4 bits and a float for each 64 (QLoRA, arXiv:2305.14314)."""
 
 
 class Card(NamedTuple):
@@ -61,7 +61,7 @@ class Choice:
 
 
 class Counts(NamedTuple):
-    """Numbers of parameters: of the base, of its linear layers in blocks, of a frozen adapter, of each trained matrix."""
+    """Numbers of parameters: the base, its linear layers in blocks, the frozen adapter, each trained matrix."""
 
     base: int
     in_blocks: int

@@ -29,6 +29,7 @@ from likeness.train.plan.step import PairShape, StepCost, StepSettings, encoding
 
 ASSUMED_REFERENCES = 2
 """Square references that a pair is taken to have when the pair set is not there yet."""
+ASSUMED_PAIRS = 10_000
 PUBLISHED_RANKS = {"bytedance-research/UNO": 512}
 """Ranks of adapters that need not be downloaded for a plan. Source: note section 1.5."""
 
@@ -37,7 +38,7 @@ class _Pairs(NamedTuple):
     """The largest pair of the set, how many there are, and whether the set was there to be read."""
 
     shape: PairShape
-    count: int
+    number: int
     found: bool
 
 
@@ -50,6 +51,7 @@ class Planner:
     precision: torch.dtype
     frozen_rank: int
     pairs: _Pairs
+    token_px: int
 
     def sketch(self) -> Backbone[Any]:
         """A new backbone without weights."""
@@ -70,9 +72,9 @@ class Planner:
     def shape(self, choice: Choice) -> PairShape:
         """The pair at the side that the choice says."""
         shape = self.pairs.shape
-        return (
-            shape if choice.size is None else shape._replace(size=_fitted(shape.size, side=choice.size, backbone=None))
-        )
+        if choice.size is None:
+            return shape
+        return shape._replace(size=_fitted(shape.size, side=choice.size, multiple=self.token_px))
 
     def cost(self, choice: Choice) -> StepCost:
         """Of one micro-batch."""
@@ -146,8 +148,9 @@ def find(config_path: Path | str, *, changes: Sequence[str] = ()) -> Planner:
     precision = torch.float32 if config.train.precision == "fp32" else torch.bfloat16
     rank = 0 if config.model.lora is None else _rank_of(config.model.lora)
     opened = backbone_class(folder)
-    pairs = _pairs(cast(DataTable, config.data), backbone=opened.sketch(folder, dtype=precision))
-    return Planner(config, folder, precision, rank, pairs)
+    sketch = opened.sketch(folder, dtype=precision)
+    pairs = _pairs(cast(DataTable, config.data), backbone=sketch)
+    return Planner(config, folder, precision, rank, pairs, sketch.facts.px_per_token)
 
 
 def _rank_of(spec: str) -> int:
@@ -171,19 +174,22 @@ def _pairs(table: DataTable, *, backbone: Backbone[Any]) -> _Pairs:
     place = Path(table.pairs).expanduser()
     if not (place / PAIRS_NAME).is_file() and not place.is_file():
         side = table.size or cast(Any, backbone).settings.size
-        size = _fitted((side, side), side=side, backbone=backbone)
-        return _Pairs(PairShape(size, ((side, side),) * ASSUMED_REFERENCES), table.limit or 10_000, found=False)
+        size = _fitted((side, side), side=side, multiple=backbone.facts.px_per_token)
+        assumed = PairShape(size, ((side, side),) * ASSUMED_REFERENCES)
+        fitted = tuple(image.size for image in backbone.fit_references(assumed.images()))
+        return _Pairs(PairShape(size, fitted), table.limit or ASSUMED_PAIRS, found=False)
     pairs = [pair for pair in read_pairs(place).pairs if pair.split == table.split][: table.limit]
     if not pairs:
         raise ConfigError(f"data.split: expected pairs of {table.split} in {place}, got none; choose another.")
     shapes = {_shape(pair, side=table.size, backbone=backbone) for pair in pairs}
-    largest = max(sorted(shapes), key=lambda shape: _tokens(shape, backbone=backbone))
+    largest = max(sorted(shapes), key=_pixels)
     return _Pairs(largest, len(pairs), found=True)
 
 
 def _shape(pair: PreferencePair, *, side: int | None, backbone: Backbone[Any]) -> PairShape:
-    size = pair.size if side is None else _fitted(pair.size, side=side, backbone=backbone)
-    return PairShape(size, tuple(_size_of(reference.image) for reference in pair.references))
+    size = pair.size if side is None else _fitted(pair.size, side=side, multiple=backbone.facts.px_per_token)
+    references = backbone.fit_references([Image.new("RGB", _size_of(each.image)) for each in pair.references])
+    return PairShape(size, tuple(image.size for image in references))
 
 
 @lru_cache(maxsize=100_000)
@@ -192,15 +198,13 @@ def _size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def _fitted(size: tuple[int, int], *, side: int, backbone: Backbone[Any] | None) -> tuple[int, int]:
-    multiple = 16 if backbone is None else backbone.facts.px_per_token
+def _fitted(size: tuple[int, int], *, side: int, multiple: int) -> tuple[int, int]:
     return fit_reference(Image.new("1", size), long_side=side, multiple=multiple).size
 
 
-def _tokens(shape: PairShape, *, backbone: Backbone[Any]) -> int:
-    images = [*shape.images(), Image.new("1", shape.size)]
-    fitted = [*backbone.fit_references(images[:-1]), images[-1]]
-    return sum(image.width * image.height for image in fitted) // backbone.facts.px_per_token**2
+def _pixels(shape: PairShape) -> int:
+    """Of the picture and its references together: what the number of tokens goes by."""
+    return sum(width * height for width, height in (shape.size, *shape.references))
 
 
 # the plan ------------------------------------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ def plan(config_path: Path | str, *, changes: Sequence[str] = (), device: str = 
     encoders = planner.sketch().encoders
     return {
         "model": {"id": planner.config.model.base, "precision": str(planner.precision).removeprefix("torch.")},
-        "pair": {**planner.pairs.shape._asdict(), "num_pairs": planner.pairs.count, "found": planner.pairs.found},
+        "pair": {**planner.pairs.shape._asdict(), "num_pairs": planner.pairs.number, "found": planner.pairs.found},
         "parameters": {
             "base": counts.base,
             "frozen adapter": counts.frozen,
@@ -244,7 +248,7 @@ def _disk(planner: Planner, given: Choice) -> dict[str, int]:
     adapter = 4 * sum(counts.trained)
     ema = adapter if planner.config.train.ema is not None else 0
     state = adapter + ema + memory.state_bytes(given.optimizer, counts.trained)
-    cache = planner.pairs.count * pair_bytes(planner.sketch(), planner.pairs.shape)
+    cache = planner.pairs.number * pair_bytes(planner.sketch(), planner.pairs.shape)
     return {"cache": cache, "state": 2 * state, "adapter": adapter}
 
 

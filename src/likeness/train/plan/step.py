@@ -8,7 +8,6 @@ Shapes: B pairs, C latent channels, h x w latent grid, L target tokens, R refere
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple  # Any: a condition of whichever backbone
 
@@ -134,9 +133,7 @@ def _run(backbone: Backbone[Any], shape: PairShape, settings: StepSettings, *, d
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         ledger = Ledger(_owned(network))
         for parameter in trained:
-            parameter.register_post_accumulate_grad_hook(
-                lambda p: ledger.give_up(p.grad) if p.grad is not None else None
-            )
+            parameter.register_post_accumulate_grad_hook(ledger.give_up_gradient)
         with ledger:
             step, _ = compute_step(
                 backbone, batch, objective=objective, trainable=trainable, precision=settings.precision
@@ -166,14 +163,14 @@ def _as_dpo() -> Objective:
 
 
 def encoding_peak(backbone: Backbone[Any], shape: PairShape) -> int:
-    """The most bytes alive while the autoencoder encodes the largest picture of a pair, in fp32; weights not counted."""
+    """The most bytes alive while the autoencoder encodes the largest picture of a pair in fp32, without its weights."""
     fitted = [image.size for image in backbone.fit_references(shape.images())]
     width, height = max([shape.size, *fitted], key=lambda size: size[0] * size[1])
     backbone.encode_exactly()
     autoencoder = backbone.encoders.get("vae")
-    with FakeTensorMode() if autoencoder is not None else nullcontext():
-        if autoencoder is None:
-            return 0
+    if autoencoder is None:
+        return 0
+    with FakeTensorMode():
         without_values(autoencoder)
         ledger = Ledger(_owned(autoencoder))
         with ledger:
