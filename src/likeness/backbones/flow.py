@@ -127,6 +127,11 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         ...
 
     @abstractmethod
+    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+        """Reference images at the size the model reads."""
+        ...
+
+    @abstractmethod
     def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
         """Pixels of clean latents."""
         ...
