@@ -76,7 +76,7 @@ def tiny_uno(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("objective", ["sft", "focus_dpo"])
+@pytest.mark.parametrize("objective", [pytest.param("sft", marks=pytest.mark.slow), "focus_dpo"])
 def test_the_peak_is_that_of_a_real_step(tiny_uno: Path, objective: str, checkpointing: bool) -> None:
     chosen = settings(objective=objective, batch_size=2, gradient_checkpointing=checkpointing)
     planned = step_cost(partial(FluxUno.sketch, tiny_uno, dtype=torch.float32), SMALL, chosen)
@@ -94,6 +94,7 @@ def test_klein_is_planned_by_the_same_code(tmp_path: Path) -> None:
     assert 0.87 * measured < planned.peak < 1.13 * measured
 
 
+@pytest.mark.slow
 def test_deep_networks_are_counted_by_a_few_blocks(tiny_uno: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
@@ -114,6 +115,7 @@ def test_deep_networks_are_counted_by_a_few_blocks(tiny_uno: Path, monkeypatch: 
         path.write_text(before)
 
 
+@pytest.mark.slow
 def test_checkpointing_and_the_reference_policy_cost_what_they_should(tiny_uno: Path) -> None:
     sketch = partial(FluxUno.sketch, tiny_uno, dtype=torch.float32)
     plain, again = (step_cost(sketch, SMALL, settings(gradient_checkpointing=on)) for on in (False, True))
@@ -162,7 +164,7 @@ def saved_in_bf16(folder: Path, shape: PairShape, *, depths: tuple[int, int]) ->
     return base + (depths[0] - 1) * (double - base) + (depths[1] - 1) * (single - base), single - base
 
 
-@pytest.mark.parametrize(("side", "gib"), [(512, 27.6), (1024, 63.8)])
+@pytest.mark.parametrize(("side", "gib"), [(512, 27.6), pytest.param(1024, 63.8, marks=pytest.mark.slow)])
 def test_flux_saves_what_was_computed_by_hand(tmp_path: Path, side: int, gib: float) -> None:
     """The issue's numbers, for two pictures with two references of 320 px in bf16, the transformer alone."""
     folder = write_configs(tmp_path / "dev", "FluxPipeline")
@@ -170,6 +172,7 @@ def test_flux_saves_what_was_computed_by_hand(tmp_path: Path, side: int, gib: fl
     assert whole / GIB == pytest.approx(gib, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "gib"), [(512, 2.0), (1024, 4.7)])
 def test_flux_with_checkpointing_saves_inputs_of_blocks_and_one_block(tmp_path: Path, side: int, gib: float) -> None:
     folder = write_configs(tmp_path / "dev", "FluxPipeline")
