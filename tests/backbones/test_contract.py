@@ -203,7 +203,7 @@ def test_a_sketch_has_the_shapes_of_the_loaded_one(backbone: Backbone[Any], fold
     assert sketch.facts == backbone.facts
     shapes = {name: p.shape for name, p in backbone.network.named_parameters()}
     assert {name: p.shape for name, p in sketch.network.named_parameters()} == shapes
-    assert all(parameter.is_meta for part in sketch.encoders.values() for parameter in part.parameters())
+    assert all(parameter.is_meta for part in sketch.encoders().values() for parameter in part.parameters())
 
 
 # pictures ------------------------------------------------------------------------------------------------------------

@@ -112,7 +112,6 @@ class Backbone(Protocol[ConditionT]):
         """
         ...
 
-    @property
     def encoders(self) -> Mapping[str, nn.Module]:
         """The parts that `put_encoders_away` puts away, by name; those not in memory are read."""
         ...

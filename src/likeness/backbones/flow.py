@@ -191,7 +191,6 @@ class FlowBackbone(ABC, Generic[PartsT, SettingsT]):
         named = {f"reference{number}": latents for number, latents in enumerate(others)}
         return {"latents": target, **self.blank_text(), **named}
 
-    @property
     def encoders(self) -> Mapping[str, torch.nn.Module]:
         """Text encoders and autoencoder."""
         stored = self.parts.stored

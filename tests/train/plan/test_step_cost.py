@@ -14,8 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 from likeness.backbones.base import Backbone
-from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.flux.uno import FluxUno
+from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.lora import adapter_parameters
 from likeness.objectives import objective_of
 from likeness.train.pairs.cache import CachedPair

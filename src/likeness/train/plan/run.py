@@ -133,7 +133,7 @@ def _counts(planner: Planner) -> Counts:
 @lru_cache(maxsize=8)
 def _caching(planner: Planner, shape: PairShape) -> dict[str, int]:
     work = encoding_peak(planner.sketch(), shape)
-    return caching_memory(planner.sketch().encoders, work_space=work, precision=planner.precision)
+    return caching_memory(planner.sketch().encoders(), work_space=work, precision=planner.precision)
 
 
 # what there is -------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def plan(config_path: Path | str, *, changes: Sequence[str] = (), device: str = 
     by_checkpointing = {on: planner.cost(_with(given, on)) for on in (False, True)}
     rate = machine_rate(pick_device(device), precision=planner.precision)
     flops = planner.cost(given).flops * given.accumulation
-    encoders = planner.sketch().encoders
+    encoders = planner.sketch().encoders()
     return {
         "model": {"id": planner.config.model.base, "precision": str(planner.precision).removeprefix("torch.")},
         "pair": {**planner.pairs.shape._asdict(), "num_pairs": planner.pairs.number, "found": planner.pairs.found},

@@ -167,7 +167,7 @@ def encoding_peak(backbone: Backbone[Any], shape: PairShape) -> int:
     fitted = [image.size for image in backbone.fit_references(shape.images())]
     width, height = max([shape.size, *fitted], key=lambda size: size[0] * size[1])
     backbone.encode_exactly()
-    autoencoder = backbone.encoders.get("vae")
+    autoencoder = backbone.encoders().get("vae")
     if autoencoder is None:
         return 0
     with FakeTensorMode():
