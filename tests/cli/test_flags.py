@@ -34,7 +34,7 @@ FLAGS = {
         "--limit", "--lora", "--model", "--num-images", "--option", "--out", "--prompt", "--ref",
         "--reference-cfg-scale", "--seed", "--size", "--steps", "--workers", "-n",
     ],
-    "train": ["--device", "--json", "--out", "--set", "RUN.toml"],
+    "train": ["--device", "--json", "--out", "--plan", "--set", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],
     "verify": [
         "--device", "--encoder", "--json", "--lora", "--model", "--redraw", "--sample", "--seed", "--tolerance", "RUN",
