@@ -43,11 +43,35 @@ KLEIN_4B: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
 }  # fmt: skip
-_PIPELINES = {"FluxPipeline": FLUX_DEV, "Flux2KleinPipeline": KLEIN_4B}
+_CLIP: dict[str, Any] = {"vocab_size": 49408, "max_position_embeddings": 77}
+SDXL: dict[str, dict[str, Any]] = {
+    "unet": {
+        "_class_name": "UNet2DConditionModel", "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "attention_head_dim": [5, 10, 20], "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "in_channels": 4,
+        "out_channels": 4, "layers_per_block": 2, "projection_class_embeddings_input_dim": 2816, "sample_size": 128,
+        "transformer_layers_per_block": [1, 2, 10], "use_linear_projection": True,
+    },
+    "vae": {"_class_name": "AutoencoderKL", **_VAE, "latent_channels": 4, "scaling_factor": 0.13025},
+    "text_encoder": {
+        **_CLIP, "model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072,
+        "num_attention_heads": 12, "num_hidden_layers": 12, "projection_dim": 768,
+    },
+    "text_encoder_2": {
+        **_CLIP, "model_type": "clip_text_model", "hidden_size": 1280, "intermediate_size": 5120,
+        "num_attention_heads": 20, "num_hidden_layers": 32, "projection_dim": 1280, "hidden_act": "gelu",
+    },
+    "image_encoder": {
+        "model_type": "clip_vision_model", "hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 16,
+        "num_hidden_layers": 32, "patch_size": 14, "image_size": 224, "projection_dim": 1024, "hidden_act": "gelu",
+    },
+}  # fmt: skip
+_PIPELINES = {"FluxPipeline": FLUX_DEV, "Flux2KleinPipeline": KLEIN_4B, "StableDiffusionXLPipeline": SDXL}
 
 
 def write_configs(folder: Path, pipeline: str) -> Path:
-    """The folder with the configs of FLUX.1-dev or of FLUX.2-klein-base-4B, and nothing else."""
+    """The folder with the configs of FLUX.1-dev, FLUX.2-klein-base-4B or SDXL 1.0, and nothing else."""
     folder.mkdir(parents=True)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     for part, config in _PIPELINES[pipeline].items():

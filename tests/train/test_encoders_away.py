@@ -39,9 +39,17 @@ def test_encoders_are_gone_when_steps_are_made(recipe: Path, tmp_path: Path, mon
     step = Training.train_step
 
     def spy(self: Any, **options: Any) -> Any:
-        present.append(set(self.backbone.parts.stored._present))
+        present.append(set(self.backbone.parts.stored.present()))
         return step(self, **options)
 
     monkeypatch.setattr(Training, "train_step", spy)
     train(recipe, tmp_path / "run", "train.steps=2")
     assert present == [{"transformer"}] * 2
+
+
+def test_pictures_on_the_way_read_only_what_decodes(recipe: Path, tmp_path: Path, read: list[str]) -> None:
+    """Conditions are encoded with the pairs, and the autoencoder does not stay after the pictures."""
+    asked = ("samples.every=1", "samples.limit=1", "train.steps=2")
+    train(recipe, tmp_path / "run", *asked)
+    assert sorted(read[:4]) == ["text_encoder", "text_encoder_2", "transformer", "vae"]
+    assert read[4:] == ["vae"] * 3  # before the first step and after each of the two

@@ -27,6 +27,11 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
 
+def test_eight_bits_are_not_shared_out() -> None:
+    with pytest.raises(ConfigError, match="expected adamw where ZeRO shares out the averages, got adamw_8bit; set"):
+        check_optimizer("adamw_8bit", device="cpu", shared=True)
+
+
 @needs_bitsandbytes
 def test_pages_need_cuda() -> None:
     with pytest.raises(ConfigError, match="paged_adamw_8bit: expected a CUDA device"):

@@ -132,7 +132,7 @@ def test_a_pair_takes_on_disk_what_its_tensors_take(tmp_path: Path, tiny_uno: Pa
     assert not any(part.is_meta is False for part in backbone.network.parameters())
     tokens, cells, text = 16 * 12, (32 * 24, 4 * 4), 16 * 32 + 32
     latents = 16 * (2 * cells[0] + 2 * cells[1])
-    assert pair_bytes(backbone, SMALL) == 4 * (latents + text + tokens) + 2 * tokens + 2 + 2 * 2 * 2
+    assert pair_bytes(backbone, SMALL) == 4 * (latents + text + tokens) + 2 * 4 * tokens + 2 + 2 * 2 * 2
 
 
 # published sizes -----------------------------------------------------------------------------------------------------

@@ -161,8 +161,8 @@ def make_resampler(tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusImageP
     """The frozen resampler with the weights of `tensors`, of which the image attention's are left."""
     from diffusers.loaders.unet import UNet2DConditionLoadersMixin
 
-    found = _group(tensors, "image_proj")
-    made = UNet2DConditionLoadersMixin()._convert_ip_adapter_image_proj_to_diffusers(found, low_cpu_mem_usage=False)
+    loader: Any = UNet2DConditionLoadersMixin()  # whose method, which reads nothing of it, is not public
+    made = loader._convert_ip_adapter_image_proj_to_diffusers(_group(tensors, "image_proj"), low_cpu_mem_usage=False)
     return made.eval().requires_grad_(False)
 
 
