@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from tiny_klein import build_tiny_klein
+from tiny_qwen import build_tiny_qwen
 from tiny_sdxl import build_tiny_sdxl
 from torch import Tensor, nn
 
@@ -35,6 +36,7 @@ def tiny_flux(folder: Path) -> Path:
 TINY: dict[str, Callable[[Path], Path]] = {
     "flux_uno": tiny_flux,
     "flux2_klein": build_tiny_klein,
+    "qwen_image_edit": build_tiny_qwen,
     "sdxl_ip_adapter": build_tiny_sdxl,
 }
 """A small folder of each kind, whose own options draw a picture in a second."""

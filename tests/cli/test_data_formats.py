@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from likeness.cli import app
 from likeness.core.files import read_jsonl, write_jsonl
-from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS
+from likeness.data.formats import EXPORTS, LAYOUTS, LIST_EXPORTS, OWN_FORMATS
 
 runner = CliRunner()
 
@@ -153,5 +153,18 @@ def test_import_refuses_unknown_layouts_and_missing_losers(tmp_path: Path) -> No
 
 def test_every_name_of_the_tables_is_a_reader_or_writer() -> None:
     assert list(OWN_FORMATS) == list(EXPORTS)
-    for place in (*LAYOUTS.values(), *OWN_FORMATS.values(), *EXPORTS.values()):
+    for place in (*LAYOUTS.values(), *OWN_FORMATS.values(), *EXPORTS.values(), *LIST_EXPORTS.values()):
         assert callable(resolve_name(place)), place
+
+
+@pytest.mark.parametrize("kind", list(LIST_EXPORTS))
+def test_lists_of_other_trainers_are_written_and_read(tmp_path: Path, kind: str) -> None:
+    folder = tiny_pairs(tmp_path / "set")
+    out, back = tmp_path / "out", tmp_path / "back"
+    result = runner.invoke(app, ["data", "export", str(folder), "--to", kind, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    (manifest,) = out.glob("train.*")
+    assert result.stdout.strip() == f"2 pairs in {manifest}"
+    result = runner.invoke(app, ["data", "import", str(manifest), "--layout", kind, "--out", str(back), "--json"])
+    assert json.loads(result.stdout)["num_pairs"] == 2
+    assert [row["prompt"] for row in read_jsonl(back / "pairs.jsonl")] == ["a red disk", "a green disk"]

@@ -13,14 +13,16 @@ FLAGS = {
     "compare": ["--base", "--json", "--margin", "--metric", "--out", "--title", "--votes", "RUN..."],
     "data": [],
     "data dip": [
-        "--device", "--hard", "--json", "--losers", "--model", "--out", "--preferred-min", "--probe", "--rejected-max",
-        "--seed", "--size", "--source", "--split", "--subset", "--workers", "-n",
+        "--captions", "--device", "--hard", "--json", "--losers", "--masks", "--model", "--out", "--photos",
+        "--preferred-min", "--probe", "--rejected-max", "--seed", "--size", "--source", "--split", "--subset",
+        "--workers", "-n",
     ],
     "data export": ["--json", "--out", "--shard-size", "--to", "DIR"],
     "data import": [
         "--category", "--json", "--layout", "--masks", "--out", "--references", "--rejected", "SRC",
     ],
     "data lint": ["--benchmark", "--cases", "--encoder", "--json", "--token", "--tolerance", "DIR"],
+    "data new": ["--category", "--json", "--out", "DIR"],
     "demo": ["--cases", "--json", "--out", "--tuning-steps", "--workers"],
     "doctor": ["--json"],
     "evaluate": [

@@ -10,9 +10,12 @@ from preference_runs import same, train, write_pairs, write_recipe
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_klein import build_tiny_klein
+from tiny_qwen import build_tiny_qwen
 
 from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.flux2.options import KleinOptions
+from likeness.backbones.qwen.edit import QwenImageEdit
+from likeness.backbones.qwen.folder import QwenOptions
 from likeness.train.pairs import maps as mapping
 from likeness.train.state import load_state
 
@@ -130,3 +133,21 @@ def test_every_objective_trains_klein(kind: str, tmp_path: Path, monkeypatch: py
     fresh, tuned = (Flux2Klein.load(model, loras=loras) for loras in ((), (made.lora,)))
     options = KleinOptions(steps=2, cfg_scale=1.0)
     assert fresh.generate("a cat", seed=1, options=options) != tuned.generate("a cat", seed=1, options=options)
+
+
+@pytest.mark.parametrize(
+    "kind", ["focus_dpo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("sft", "dpo", "patch_dpo"))]
+)
+def test_every_objective_trains_qwen(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "TIMES", (0.5,))
+    monkeypatch.setattr(mapping, "NUM_PAIRS", 1)
+    model, pairs = build_tiny_qwen(tmp_path / "qwen"), write_pairs(tmp_path / "pairs", count=2)
+    recipe = write_recipe(tmp_path / "run.toml", model=model, pairs=pairs)
+    made = train(recipe, tmp_path / "run", f"objective.kind={kind}", "train.steps=30", "train.learning_rate=1e-2")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    first, last = (sum(row["loss"] for row in some) for some in (rows[:5], rows[-5:]))
+    assert last < 0.9 * first
+    row = QwenImageEdit.load(model).prepare("a cat")
+    options = QwenOptions(steps=2, cfg_scale=1.0)
+    fresh, tuned = (QwenImageEdit.load(model, loras=loras) for loras in ((), (made.lora,)))
+    assert fresh.paint(row, seed=1, options=options) != tuned.paint(row, seed=1, options=options)

@@ -33,6 +33,12 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.flux2.options:KleinOptions",
         summary="FLUX.2 klein, base or step-distilled, which takes references natively",
     ),
+    "qwen_image_edit": BackboneEntry(
+        load="likeness.backbones.qwen.edit:QwenImageEdit",
+        pipeline="QwenImageEditPlusPipeline",
+        options="likeness.backbones.qwen.folder:QwenOptions",
+        summary="Qwen-Image-Edit (2509, 2511), whose text encoder looks at the references, too",
+    ),
     "sdxl_ip_adapter": BackboneEntry(
         load="likeness.backbones.sdxl.ip_adapter:SdxlIpAdapter",
         pipeline="StableDiffusionXLPipeline",

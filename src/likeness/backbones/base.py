@@ -219,7 +219,7 @@ class Backbone(Protocol[ConditionT]):
         """The picture that `generate` makes, from what `prepare` gave: no encoder is needed, only what decodes.
 
         `unprompted` is what `prepare` gave for an empty prompt and the same references, for the guidance of models that
-        are guided; without it they encode that prompt now.
+        are guided; without it they encode that prompt now, or refuse if an encoder would look at the references, too.
         """
         ...
 

@@ -23,6 +23,9 @@ def published_backbones() -> dict[str, Published]:
         "flux2_klein": _pipeline(
             "black-forest-labs/FLUX.2-klein-4B", what="FLUX.2 klein in four steps", licence="Apache-2.0"
         ),
+        "qwen_image_edit": _pipeline(
+            "Qwen/Qwen-Image-Edit-2511", what="Qwen-Image-Edit with up to three references", licence="Apache-2.0"
+        ),
     }
 
 

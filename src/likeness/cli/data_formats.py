@@ -13,7 +13,7 @@ import typer
 from likeness.cli.answer import Json, answer, counted
 from likeness.cli.choices import choice
 from likeness.core.kinds import CATEGORIES, Category
-from likeness.data.formats import EXPORTS, LAYOUTS, OWN_FORMATS, RUN_EXPORTS
+from likeness.data.formats import EXPORTS, LAYOUTS, LIST_EXPORTS, OWN_FORMATS, RUN_EXPORTS
 
 if TYPE_CHECKING:
     from likeness.core.jobs import Progress
@@ -34,6 +34,7 @@ EXPORT_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness data export pairs --to parquet --out pairs-hub\n\n"
     "likeness data export pairs --to webdataset --out pairs-tar --shard-size 64\n\n"
+    "likeness data export pairs --to flow-factory --out pairs-flow-factory\n\n"
     "likeness data export runs/people --to stellar --out people-stellar\n\n"
     "Parquet loads with datasets.load_dataset and shows its pictures on the Hub; tar shards stream with webdataset."
 )
@@ -42,6 +43,7 @@ IMPORT_EXAMPLES = (
     "likeness data import kohya-folder --layout kohya --references photos --out pairs\n\n"
     "likeness data import multidatabackend.json --layout simpletuner --out pairs\n\n"
     "likeness data import train.json --layout uno --rejected losers --out pairs\n\n"
+    "likeness data import train.jsonl --layout flow-factory --masks masks --out pairs\n\n"
     "likeness data import pairs-hub --layout parquet --out pairs"
 )
 
@@ -118,16 +120,20 @@ def export(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Folder with pairs.jsonl; for stellar, of `likeness generate`.")
     ],
-    to: Annotated[str, choice((*EXPORTS, *RUN_EXPORTS), help="Format to write.")],
+    to: Annotated[str, choice((*EXPORTS, *LIST_EXPORTS, *RUN_EXPORTS), help="Format to write.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards, or for the run's pictures.")],
     shard_size: Annotated[float, typer.Option(min=0.001, help="Most MB of pictures per shard.")] = 256,
     as_json: Json = False,
 ) -> None:
-    """The pair set as shards with all pictures inside, or a run's in Stellar's layout; equal sets, equal bytes."""
+    """The pair set as shards or as another trainer's list, a run in Stellar's layout; equal sets, equal bytes."""
     if to in RUN_EXPORTS:
         return _export_run(folder, out, to=to, as_json=as_json)
-    done = resolve_name(EXPORTS[to])(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
-    text = f"{done.num_pairs} pairs in {len(done.shards)} shards in {out}"
+    if to in LIST_EXPORTS:
+        done = resolve_name(LIST_EXPORTS[to])(folder, out)
+        text = f"{counted(done.num_pairs, 'pair')} in {done.shards[0]}"
+    else:
+        done = resolve_name(EXPORTS[to])(folder, out, max_shard_bytes=int(shard_size * 1_000_000))
+        text = f"{done.num_pairs} pairs in {len(done.shards)} shards in {out}"
     facts = {"out": out, "format": to, "num_pairs": done.num_pairs, "shards": [str(path) for path in done.shards]}
     more, told = _left_out(done.left_out)
     answer(facts | more, text=text + told, as_json=as_json)

@@ -5,6 +5,7 @@ animations, print colours, damaged and absurdly large files.
 """
 
 import io
+import math
 import struct
 import warnings
 from importlib import import_module
@@ -259,3 +260,18 @@ def fit_area(image: Image.Image, *, area: int, multiple: int) -> Image.Image:
         raise DataError(f"reference image: expected {limit}, got {width} x {height}; crop it nearer to square.")
     left, top = ((side - part) // 2 for side, part in zip(scaled.size, kept, strict=True))
     return scaled.crop((left, top, left + kept[0], top + kept[1]))
+
+
+def scale_to_area(image: Image.Image, *, area: int, multiple: int) -> Image.Image:
+    """The whole reference picture at about `area` px, larger or smaller, each side rounded to a multiple.
+
+    Source: diffusers 0.42 `QwenImageEditPlusPipeline` (`calculate_dimensions`).
+    Raises: DataError when the picture is so narrow that nothing would be left.
+    """
+    ratio = image.width / image.height
+    width = math.sqrt(area * ratio)
+    sides = round(width / multiple) * multiple, round(width / ratio / multiple) * multiple
+    if not all(sides):
+        limit = f"at least {multiple // 2} px on the short side at {area} px in all"
+        raise DataError(f"reference image: expected {limit}, got {image.width} x {image.height}; crop it.")
+    return to_rgb(image).resize(sides, Image.Resampling.LANCZOS)

@@ -44,7 +44,8 @@ def watching(
 
 def layer_names(config: Mapping[str, Any]) -> list[str]:
     """The names a watch is told, in the order of a pass; `config` is that of the transformer."""
-    counts = {"transformer_blocks": config["num_layers"], "single_transformer_blocks": config["num_single_layers"]}
+    singles = config.get("num_single_layers", 0)
+    counts = {"transformer_blocks": config["num_layers"], "single_transformer_blocks": singles}
     return [f"{stem}.{index}" for stem, count in counts.items() for index in range(count)]
 
 

@@ -1,10 +1,10 @@
-"""Pair sets in other formats: layouts.py other projects' folders and lists, parquet.py, webdataset.py.
+"""Pair sets in other formats: layouts.py other projects' and one's own, parquet.py, webdataset.py.
 
 The tables name functions as "module:function", so that reading them imports nothing heavy. A new layout or format is
 one function and one line here.
 """
 
-__all__ = ["EXPORTS", "LAYOUTS", "OWN_FORMATS", "RUN_EXPORTS"]
+__all__ = ["EXPORTS", "LAYOUTS", "LIST_EXPORTS", "OWN_FORMATS", "RUN_EXPORTS"]
 
 LAYOUTS: dict[str, str] = {
     "kohya": "likeness.data.formats.folders:kohya",
@@ -16,8 +16,11 @@ LAYOUTS: dict[str, str] = {
     "dreambench-plus": "likeness.data.formats.folders:dreambench_plus",
     "geneval": "likeness.data.formats.folders:geneval",
     "stellar": "likeness.data.formats.folders:stellar",
+    "flow-factory": "likeness.data.formats.pair_lists:flow_factory",
+    "longcat": "likeness.data.formats.pair_lists:longcat",
+    "own": "likeness.data.formats.own_folder:own_folder",
 }
-"""Readers of other projects' pair sets and results."""
+"""Readers of other projects' pair sets and results, and of one's own folder."""
 
 OWN_FORMATS: dict[str, str] = {
     "parquet": "likeness.data.formats.parquet:import_parquet",
@@ -30,6 +33,12 @@ EXPORTS: dict[str, str] = {
     "webdataset": "likeness.data.formats.webdataset:export_webdataset",
 }
 """Writers of those formats."""
+
+LIST_EXPORTS: dict[str, str] = {
+    "flow-factory": "likeness.data.formats.pair_lists:export_flow_factory",
+    "longcat": "likeness.data.formats.pair_lists:export_longcat",
+}
+"""Writers of other projects' lists of pairs, with copies of the pictures beside them."""
 
 RUN_EXPORTS: dict[str, str] = {"stellar": "likeness.data.formats.stellar_run:export_run"}
 """Writers of a run's pictures in other projects' layouts of results."""

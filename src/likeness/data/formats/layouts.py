@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import Any, NamedTuple  # Any: rows as JSON
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from likeness.core.errors import ConfigError, DataError
@@ -20,17 +21,19 @@ from likeness.core.images import load_image, save_png
 from likeness.core.kinds import Category
 from likeness.core.masks import find_mask, inside
 from likeness.core.pairs import PAIRS_NAME, PairReference, PairSubject, PreferencePair, pair_row
-from likeness.core.records import MAX_SUBJECTS
 from likeness.core.rows import LeftOut
 from likeness.core.short_rows import box_of
 from likeness.data.formats import LAYOUTS, OWN_FORMATS
 from likeness.data.formats.packed import ImportSummary, write_set
-from likeness.data.formats.rows import LayoutRow, PictureFile, Read, pictures_by_stem
+from likeness.data.formats.rows import LayoutRow, PictureFile, Read, named_references, pictures_by_stem
 
 __all__ = ["Beside", "import_layout"]
 
 RESULTS = ("dreambench-plus", "geneval", "patchdpo", "stellar")
 """Layouts of results: with --rejected, a second tree of the same layout holds the rejected pictures."""
+
+NOTES = ("prompt", "box", "size", "reference masks")
+"""What a row may tell beside, of fields that other layouts give."""
 
 _SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
 
@@ -84,8 +87,8 @@ def _summarised(done: ImportSummary) -> ImportSummary:
 
 def _filled(models: dict[str, Any]) -> Iterator[str]:
     """What of a row nobody said, in words."""
-    for key in ("reference", "mask", "category"):
-        if not str(models[key]).startswith("given"):
+    for key in ("reference", "mask", "category", *NOTES):
+        if key in models and not str(models[key]).startswith("given"):
             yield f"{key} ({models[key]})"
 
 
@@ -105,7 +108,7 @@ def _completed(layout: str, source: Path, *, beside: Beside) -> Iterator[LayoutR
             need = f"{layout} has none, and --rejected none of that name" if losers else "add --rejected FOLDER"
             yield LeftOut.at(row.where, f"expected a rejected picture {row.name}, got none; {need}.")
             continue
-        own = row.references or _references(references, name=row.name)
+        own = row.references or named_references(references, name=row.name)
         yield row._replace(rejected=loser, references=own, mask=row.mask or masks.get(row.name))
 
 
@@ -128,15 +131,6 @@ def _pictures(folder: Path | None) -> dict[str, Path]:
     return {path.stem: path for path in found.values()} | found
 
 
-def _references(pictures: dict[str, Path], *, name: str) -> tuple[Path, ...]:
-    if len(only := set(pictures.values())) == 1:
-        return tuple(only)
-    if name in pictures:
-        return (pictures[name],)
-    numbered = (pictures.get(f"{name}-{index}") for index in range(MAX_SUBJECTS))
-    return tuple(path for path in numbered if path is not None)
-
-
 # -- one pair --------------------------------------------------------------------------------------------------
 def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Category) -> dict[str, Any]:
     """The row of pairs.jsonl, its files written. Raises: DataError for pictures that are none or do not fit."""
@@ -148,7 +142,9 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         got = f"{size[0]} x {size[1]} and {other[0]} x {other[1]}"
         raise DataError(f"pictures: expected two of one size, got {got}; resize one of them.")
     given = [_copied(picture, out=out, path=f"images/{name}-reference-{i}") for i, picture in enumerate(row.references)]
-    mask, how = _mask(row.mask, size=size, name=name, out=out)
+    made = None if row.mask_of is None else row.mask_of(_pixels(out / preferred), _pixels(out / rejected))
+    mask, how = _mask(row.mask, size=size, name=name, out=out) if made is None else _kept(made, name=name, out=out)
+    covers = [_cover(path, out / given[i], i, name=name, out=out) for i, path in enumerate(row.reference_masks)]
     kind, phrase = row.category or category, row.class_name or "subject"
     references = given or [preferred]
     pair = PreferencePair(
@@ -157,7 +153,8 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
         category=kind,
         prompt=row.prompt,
         references=tuple(
-            PairReference(image=path, phrase=phrase, category=kind, class_name=row.class_name) for path in references
+            PairReference(image=path, mask=cover, phrase=phrase, category=kind, class_name=row.class_name)
+            for path, cover in zip(references, covers or [None] * len(references), strict=True)
         ),
         preferred=preferred,
         rejected=rejected,
@@ -174,6 +171,7 @@ def _imported(row: LayoutRow, *, layout: str, name: str, out: Path, category: Ca
             "mask": how,
             "category": "given" if row.category else "assumed",
             "judge": None,
+            **row.notes,
         },
     )
     return pair_row(pair, folder=out)
@@ -196,6 +194,29 @@ def _copied(picture: PictureFile, *, out: Path, path: str) -> Path:
     except DataError:
         (out / target).unlink()
         raise
+    return target
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(load_image(path))
+
+
+def _kept(mask: NDArray[np.bool_], *, name: str, out: Path) -> tuple[Path, str]:
+    """The file of a mask that was made, and how."""
+    target = Path(f"masks/{name}.png")
+    save_png(Image.fromarray(mask).convert("L"), out / target)
+    return target, "made: where both pictures differ"
+
+
+def _cover(mask: Path | None, reference: Path, number: int, *, name: str, out: Path) -> Path | None:
+    """The mask of a reference in black and white. Raises: DataError for another size, and for one that is empty."""
+    if mask is None:
+        return None
+    covered = inside(find_mask(mask, size=load_image(reference).size, what="reference mask").image)
+    if not covered.any():
+        raise DataError(f"reference mask {mask}: expected white (255) on the subject, got none; draw it again.")
+    target = Path(f"masks/{name}-reference-{number}.png")
+    save_png(Image.fromarray(covered).convert("L"), out / target)
     return target
 
 

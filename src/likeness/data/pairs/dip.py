@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple  # Any: rows are JSON
 
 from likeness.core.errors import ConfigError, DataError
-from likeness.core.files import atomic_write_bytes, read_json, write_json, write_jsonl
+from likeness.core.files import read_json, write_json, write_jsonl
 from likeness.core.hashing import json_sha256
 from likeness.core.jobs import Progress, run_jobs, unseen
 from likeness.core.kinds import Split
@@ -24,6 +24,7 @@ from likeness.data.judging.gate import Thresholds, require_sound
 from likeness.data.judging.judges import Judge, LoadJudge, LoadProbeJudge
 from likeness.data.pairs import LOSERS, SUBSETS_IN_TURN
 from likeness.data.pairs.contact_sheet import write_contact_sheet
+from likeness.data.pairs.parts import is_finished, write_part
 from likeness.data.pairs.regeneration import LoadRegenerate, Regenerate
 from likeness.data.pairs.world_pairs import MAX_ATTEMPTS, WorldRecipe, asked_for, make_chunk, pair_id
 
@@ -131,19 +132,10 @@ def _chunk_file(folder: Path, number: int) -> Path:
     return folder / CHUNKS / f"{number:06d}.json"
 
 
-def _is_finished(number: int, *, folder: Path) -> bool:
-    """Whether the chunk's rows are there and all their files with them, which a kill ensures and a person may undo."""
-    path = _chunk_file(folder, number)
-    sizes = read_json(path)["files"] if path.is_file() else None
-    try:
-        return sizes is not None and all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except OSError:
-        return False
-
-
 def _make_missing(n: int, *, plan: _Plan, workers: int, progress: Progress) -> None:
     chunks = [range(first, min(first + CHUNK, n)) for first in range(0, n, CHUNK)]
-    missing = [number for number in range(len(chunks)) if not _is_finished(number, folder=plan.folder)]
+    files = [_chunk_file(plan.folder, number) for number in range(len(chunks))]
+    missing = [number for number, file in enumerate(files) if not is_finished(file, folder=plan.folder)]
     done = n - sum(len(chunks[number]) for number in missing)
     progress(done, n)
     for number, _ in run_jobs(missing, load=partial(_load, plan, chunks), workers=workers, single_thread=True):
@@ -169,17 +161,10 @@ def _make_and_write(
         where = f"pair {pair_id(plan.recipe, lost)} ({asked.subset}, {asked.category}, {asked.kind})"
         what = f"expected one of {MAX_ATTEMPTS} attempts to pass the gate, got none; last: {last}"
         raise DataError(f"{where}: {what}; loosen the thresholds or use a better judge.")
-    sizes: dict[str, int] = {}
-    for pair in made:
-        for name, data in pair.files.items():
-            # not forced to the disk one by one, which takes longer than drawing; the sizes in the rows tell short files
-            atomic_write_bytes(plan.folder / name, data, sync=False)
-            sizes[name] = len(data)
     rows = [pair_row(pair.pair, folder=Path()) for pair in made]
-    write_json(
-        _chunk_file(plan.folder, number),
-        {"pairs": rows, "refusals": [refusal._asdict() for refusal in refusals], "files": sizes},
-    )
+    facts = {"pairs": rows, "refusals": [refusal._asdict() for refusal in refusals]}
+    files = {name: data for pair in made for name, data in pair.files.items()}
+    write_part(_chunk_file(plan.folder, number), folder=plan.folder, facts=facts, files=files)
 
 
 # -- tables ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ Shapes: B pairs, C latent channels, h x w latent grid, L target tokens, R refere
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple  # Any: a condition of whichever backbone
 
 import torch
@@ -127,11 +127,13 @@ def _run(backbone: Backbone[Any], shape: PairShape, settings: StepSettings, *, d
     if settings.gradient_checkpointing:
         network.enable_gradient_checkpointing()
     objective = settings.objective if settings.objective.weights != "focus" else _as_dpo()
-    with FakeTensorMode(allow_non_fake_inputs=True):  # tables of a scheduler have values
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # tables of a scheduler have values
+    with fake:
         without_values(network)
-        pair = cached_pair(backbone, shape)
-        draws = [Draw(torch.empty_like(pair.preferred), 0.5)] * settings.batch_size
-        batch = collect_batch([pair] * settings.batch_size, draws, backbone=backbone, guidance=1.0)
+    pair = cached_pair(backbone, shape)
+    draws = [Draw(torch.empty_like(pair.preferred), 0.5)] * settings.batch_size
+    batch = _of_shape(collect_batch([pair] * settings.batch_size, draws, backbone=backbone, guidance=1.0), fake)
+    with fake:
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         ledger = Ledger(_owned(network))
         for parameter in trained:
@@ -143,6 +145,19 @@ def _run(backbone: Backbone[Any], shape: PairShape, settings: StepSettings, *, d
             saved = ledger.live
             step.loss.backward()
     return StepCost(saved, ledger.peak, ledger.flops)
+
+
+# Any: batches and conditions of whichever backbone
+def _of_shape(value: Any, fake: FakeTensorMode) -> Any:
+    """The same tuples and dataclasses with tensors that have no values."""
+    if isinstance(value, Tensor):
+        return fake.from_tensor(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _of_shape(getattr(value, field.name), fake) for field in fields(value)})
+    if isinstance(value, tuple):
+        parts = [_of_shape(part, fake) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
 
 
 def _owned(network: nn.Module) -> Sequence[Tensor]:
