@@ -9,6 +9,8 @@ import pytest
 import torch
 from published_configs import write_configs
 from tiny_klein import build_tiny_klein
+from tiny_qwen import build_tiny_qwen
+from tiny_sdxl import build_tiny_sdxl
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
@@ -17,6 +19,8 @@ from likeness.backbones.base import Backbone
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.flux2.klein import Flux2Klein
 from likeness.backbones.lora import adapter_parameters
+from likeness.backbones.qwen.edit import QwenImageEdit
+from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.objectives import objective_of
 from likeness.train.pairs.cache import CachedPair
 from likeness.train.pairs.step import collect_batch, compute_step
@@ -43,7 +47,8 @@ def settings(*, objective: str = "dpo", precision: torch.dtype = torch.float32, 
 def with_values(pair: CachedPair) -> CachedPair:
     """The pair with every tensor set to 0 where it is a number."""
     for tensor in (pair.preferred, pair.rejected, *pair.condition.values()):
-        tensor.zero_()
+        if tensor.is_floating_point():
+            tensor.zero_()
     return pair
 
 
@@ -86,11 +91,19 @@ def test_the_peak_is_that_of_a_real_step(tiny_uno: Path, objective: str, checkpo
     assert 0.87 * measured < planned.peak + gradients < 1.13 * measured
 
 
-def test_klein_is_planned_by_the_same_code(tmp_path: Path) -> None:
-    folder = build_tiny_klein(tmp_path / "klein")
-    chosen, shape = settings(batch_size=2), PairShape((256, 192), ((64, 96),))
-    planned = step_cost(partial(Flux2Klein.sketch, folder, dtype=torch.float32), shape, chosen)
-    measured = measured_peak(Flux2Klein.load(folder), shape, chosen)
+@pytest.mark.parametrize(
+    ("kind", "build", "size"),
+    [
+        (Flux2Klein, build_tiny_klein, (256, 192)),
+        (SdxlIpAdapter, build_tiny_sdxl, (256, 192)),
+        (QwenImageEdit, build_tiny_qwen, (128, 96)),
+    ],
+)
+def test_others_are_planned_by_the_same_code(kind: Any, build: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    folder = build(tmp_path / "model")
+    chosen, shape = settings(batch_size=2), PairShape(size, ((64, 96),))
+    planned = step_cost(partial(kind.sketch, folder, dtype=torch.float32), shape, chosen)
+    measured = measured_peak(kind.load(folder), shape, chosen)
     assert 0.87 * measured < planned.peak < 1.13 * measured
 
 
