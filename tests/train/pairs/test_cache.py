@@ -90,7 +90,7 @@ def encode_large(_: Any, pair: Any, **__: Any) -> dict[str, Tensor]:
         "preferred": torch.randn(1, SIDE, SIDE, generator=mine),
         "rejected": torch.randn(1, SIDE, SIDE, generator=mine),
         "embeds": torch.randn(SIDE, SIDE, generator=text),
-        "subject_masks": torch.ones(1, 4, dtype=torch.bool),
+        "subject_shares": torch.ones(1, 4),
         "disrupted": torch.ones(1, dtype=torch.bool),
         "complexity": torch.ones(4),
     }
