@@ -212,6 +212,31 @@ def test_too_many_references_are_refused(backbone: Backbone[Any]) -> None:
         backbone.prepare(PROMPTS[0], [picture(seed) for seed in range(most + 1)])
 
 
+def test_encoders_put_away_are_read_again_when_they_are_needed(folder: Path) -> None:
+    backbone = opened(folder)
+    before, image = rows(backbone, count=1)[0], backbone.generate(PROMPTS[0], [picture(0)], seed=1).tobytes()
+    network = backbone.network
+    backbone.put_encoders_away()
+    assert backbone.network is network
+    after = rows(backbone, count=1)[0]
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert backbone.generate(PROMPTS[0], [picture(0)], seed=1).tobytes() == image
+
+
+def test_a_sketch_has_the_shapes_of_the_loaded_one(backbone: Backbone[Any], folder: Path) -> None:
+    sketch = type(backbone).sketch(folder, dtype=torch.float32)
+    side, references = backbone.facts.px_per_token, [picture(0), picture(1)]
+    size = (COLUMNS * side, ROWS * side)
+    blank, real = sketch.blank(size, references), backbone.prepare(PROMPTS[0], references)
+    real["latents"] = backbone.encode(torch.zeros(1, 3, size[1], size[0]))[0]
+    assert {name: (t.shape, t.dtype) for name, t in blank.items()} == {n: (t.shape, t.dtype) for n, t in real.items()}
+    assert sketch.facts == backbone.facts
+    shapes = {name: p.shape for name, p in backbone.network.named_parameters()}
+    assert {name: p.shape for name, p in sketch.network.named_parameters()} == shapes
+    assert all(parameter.is_meta for part in sketch.encoders().values() for parameter in part.parameters())
+
+
 # pictures ------------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.lora import adapter_off, adapter_parameters, add_adapter
 from likeness.backbones.memory import Memory, Quantise
 from likeness.backbones.open import open_backbone
-from likeness.core.errors import ConfigError
+from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import read_json
 from likeness.core.records import Case
 from likeness.generate.redraw import redraw
@@ -105,6 +105,22 @@ def test_merging_rounds_once_in_half_precision(tiny_folder: Path, tiny: FluxUno,
 def test_nothing_to_merge_is_said(tiny_folder: Path) -> None:
     with pytest.raises(ConfigError, match="merge-lora: expected a LoRA to merge, got none"):
         opened(tiny_folder, merge_lora=True)
+
+
+def test_the_network_is_merged_when_it_is_first_needed(tiny_folder: Path, uno: Path) -> None:
+    backbone = opened(tiny_folder, uno, merge_lora=True)
+    backbone.prepare(PROMPT)
+    assert set(backbone.parts.stored.present()) == {"text_encoder", "text_encoder_2"}
+    backbone.put_encoders_away()
+    assert not backbone.parts.stored.present()
+    assert backbone.network is backbone.parts.stored.present()["transformer"]
+
+
+def test_a_lora_that_does_not_fit_is_refused_before_the_network_is_read(tiny_folder: Path, tmp_path: Path) -> None:
+    save_file(uno_lora(width=128, num_double=2, num_single=3, rank=4), tmp_path / "narrow.safetensors")
+    for memory in ({}, {"merge_lora": True}):
+        with pytest.raises(WeightsError, match="narrow"):
+            opened(tiny_folder, tmp_path / "narrow.safetensors", **memory)
 
 
 # fewer bits ----------------------------------------------------------------------------------------------------------
@@ -208,6 +224,20 @@ def test_offloading_on_the_cpu_is_refused(tiny_folder: Path) -> None:
 def test_blocks_of_nf4_do_not_wait_in_groups() -> None:
     with pytest.raises(ConfigError, match=r"--offload group: expected a base .* got nf4, .*; take --offload model"):
         Memory(offload="group", quantise="nf4").require_usable(device="cuda", num_loras=0)
+
+
+def test_what_is_read_later_comes_to_the_device_as_well(tiny_folder: Path) -> None:
+    backbone, device = FluxUno.load(tiny_folder), torch.device("meta")
+    stored = backbone.parts.stored
+    backbone.encode_exactly()
+    assert stored.get("vae").device.type == "cpu"
+    offload(backbone, "none", device=device)
+    assert set(stored.present()) == {"vae"}
+    assert backbone.device == device
+    for _ in range(2):
+        assert {stored.get(name).device.type for name in stored.names} == {"meta"}
+        backbone.put_encoders_away()
+        assert set(stored.present()) == {"transformer"}
 
 
 def drawn(backbone: FluxUno) -> np.ndarray:

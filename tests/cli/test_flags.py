@@ -37,7 +37,7 @@ FLAGS = {
         "--quantise", "--ref", "--reference-cfg-scale", "--reference-size", "--schedule", "--seed", "--size", "--steps",
         "--video", "--video-option", "--width", "--workers", "-n",
     ],
-    "train": ["--device", "--json", "--out", "--set", "--track", "RUN.toml"],
+    "train": ["--device", "--json", "--out", "--plan", "--set", "--track", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],
     "verify": [
         "--device", "--encoder", "--json", "--lora", "--model", "--redraw", "--sample", "--seed", "--tolerance", "RUN",

@@ -60,12 +60,13 @@ def cache(sdxl: SdxlIpAdapter, tmp_path_factory: pytest.TempPathFactory) -> Pair
     pairs = read_pairs(runs.write_pairs(place, count=2)).pairs
     settings = EncodeSettings(None, "torch.float32", "kde32")
     key = {"pairs": pairs_sha256(pairs)}
-    made = build_cache(pairs, folder=place / "cache", key=key, backbone=sdxl, settings=settings, patch=MeanColours())
+    made = build_cache(pairs, folder=place / "cache", key=key, backbone=sdxl, settings=settings, patch=MeanColours)
     return PairCache(made, count=len(pairs))
 
 
 def fresh(sdxl: SdxlIpAdapter) -> SdxlIpAdapter:
-    return SdxlIpAdapter(replace(sdxl.parts, unet=copy.deepcopy(sdxl.network)))
+    parts = sdxl.parts
+    return SdxlIpAdapter(replace(parts, stored=parts.stored.having(unet=copy.deepcopy(sdxl.network))))
 
 
 def batch_of(sdxl: SdxlIpAdapter, cache: PairCache, *, row: int = 1, t: float = 0.4) -> Batch:

@@ -87,12 +87,42 @@ class Backbone(Protocol[ConditionT]):
     features: ClassVar[tuple[str, ...]]
     """Those of FEATURES that a `Watch` may ask for, the usual one first."""
     facts: BackboneFacts
-    network: nn.Module
-    """The part that training changes."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The part that training changes."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str, dtype: torch.dtype, loras: Sequence[str | Path]) -> Self:
-        """The frozen backbone of a folder, with adapters that all act. Raises: WeightsError."""
+        """The frozen backbone of a folder, with adapters that all act; parts may be read when first needed.
+
+        Raises: WeightsError.
+        """
+        ...
+
+    @classmethod
+    def sketch(cls, folder: Path, *, dtype: torch.dtype) -> Self:
+        """The backbone of the configs in a folder, without weights or tokenizers: its parts lie on the meta device.
+
+        Shapes and counts are those of the loaded one. Raises: WeightsError.
+        """
+        ...
+
+    def blank(self, size: tuple[int, int], references: Sequence[Image] = ()) -> dict[str, Tensor]:
+        """Empty tensors of the shape and type of what `prepare` gives for references of these sizes, without encoders.
+
+        "latents" are those of a picture of `size` (width, height). Raises: DataError as `prepare`.
+        """
+        ...
+
+    def encoders(self) -> Mapping[str, nn.Module]:
+        """The parts that `put_encoders_away` puts away, by name; those not in memory are read."""
         ...
 
     @classmethod
@@ -156,6 +186,13 @@ class Backbone(Protocol[ConditionT]):
 
     def encode_exactly(self) -> None:
         """From now on latents are encoded in fp32, whatever the network computes in."""
+        ...
+
+    def put_encoders_away(self) -> None:
+        """Text encoders, image encoders and autoencoder leave memory; each is read again when it is next needed.
+
+        Nothing else changes: answers are the same before and after.
+        """
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Opens a backbone as `Memory` says: merged, quantised, offloaded.
 
-Weights are read in main memory, so that the device never holds more than stays there.
+Weights are read in main memory, so that the device never holds more than stays there. All is done to a part when it is
+read, and again when it is read again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: networks of diffusers, parts of transformers, a condition of any kind
@@ -17,6 +18,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 from torch import nn
 
+from likeness.backbones.folder import PartsOnDemand
 from likeness.backbones.lora import add_loras
 from likeness.backbones.memory import Memory, Offload, Quantise
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from likeness.backbones.base import Backbone
     from likeness.backbones.lora_file import Change
 
-__all__ = ["load_fitted", "merge_changes", "offload", "quantise"]
+__all__ = ["block_layers", "load_fitted", "merge_changes", "offload", "quantise"]
 
 _IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
@@ -40,17 +42,22 @@ def load_fitted(
 ) -> Backbone[Any]:
     """The frozen backbone of the folder with its adapters, kept as `memory` says. Raises: ConfigError, WeightsError."""
     memory.require_usable(device=device, num_loras=len(loras))
-    backbone = opened.load(folder, device="cpu", dtype=dtype, loras=())
-    if memory.merge_lora:
-        for lora in loras:
-            merge_changes(backbone.network, opened.read_lora(folder, lora).changes)
-    if memory.quantise != "none":
-        quantise(backbone.network, memory.quantise, device=device, dtype=dtype)
-    if not memory.merge_lora:
-        add_loras(backbone, loras)
-        for name, parameter in backbone.network.named_parameters():
-            if ".lora_" in name:  # on packed weights peft makes them fp32
-                parameter.data = parameter.data.to(dtype)
+    backbone: Any = opened.load(folder, device="cpu", dtype=dtype, loras=())
+    for lora in loras:
+        opened.read_lora(folder, lora)  # refused now, not when the network is first needed
+
+    def fit(network: nn.Module) -> None:
+        for lora in loras if memory.merge_lora else ():
+            merge_changes(network, opened.read_lora(folder, lora).changes)
+        if memory.quantise != "none":
+            quantise(network, memory.quantise, device=device, dtype=dtype)
+        if not memory.merge_lora:
+            add_loras(backbone, loras)
+            for name, parameter in network.named_parameters():
+                if ".lora_" in name:  # on packed weights peft makes them fp32
+                    parameter.data = parameter.data.to(dtype)
+
+    backbone.parts.stored.always(backbone.network_part, fit)
     offload(backbone, memory.offload, device=torch.device(device))
     return backbone
 
@@ -75,17 +82,18 @@ def quantise(network: Any, kind: Quantise, *, device: str, dtype: torch.dtype) -
     Source: NF4 of QLoRA (arXiv:2305.14314) with its double quantisation; int8 and fp8 (e4m3): one scale a row.
     """
     if kind == "nf4":
-        for name, layer in _block_layers(network):
+        for name, layer in block_layers(network):
             network.set_submodule(name, _nf4(layer, device=device, dtype=dtype))
         network.is_loaded_in_4bit = True  # by which peft finds its own layer for these
         return
     torchao: Any = import_module("torchao.quantization")  # an extra, which need not be there
-    chosen = {name for name, _ in _block_layers(network)}
+    chosen = {name for name, _ in block_layers(network)}
     config = torchao.Int8WeightOnlyConfig() if kind == "int8" else torchao.Float8WeightOnlyConfig()
     torchao.quantize_(network, config, filter_fn=lambda _, name: name in chosen, device=device)
 
 
-def _block_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
+def block_layers(network: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The linear layers inside the network's numbered blocks, by name."""
     modules = network.named_modules()
     return [(name, m) for name, m in modules if isinstance(m, nn.Linear) and _IN_A_BLOCK.search(name)]
 
@@ -110,52 +118,41 @@ def offload(backbone: Any, kind: Offload, *, device: torch.device) -> None:
     Source: diffusers' model offloading, but with one part there at any time, also between two pictures; diffusers'
     group offloading by blocks, by layers for text encoders. The autoencoder (0.2 GB) stays on the device there.
     """
-    parts = {**_other_parts(backbone), "network": backbone.network}
-    if kind == "none":
-        for part in parts.values():
-            part.to(device)
-        return
     backbone.runs_on(device)
-    if kind == "model":
-        for name, part in parts.items():
-            others = [other for key, other in parts.items() if key != name]
-            add_hook_to_module(part, _Alone(others, device=device))
-        return
+    stored: PartsOnDemand = backbone.parts.stored
+    for name in stored.names:
+        match kind:
+            case "none":
+                stored.always(name, lambda part: part.to(device))
+            case "model":
+                stored.always(name, lambda part: add_hook_to_module(part, _Alone(stored, device=device)))
+            case "group":
+                stored.always(name, partial(_in_groups, name=name, network=backbone.network_part, device=device))
+
+
+def _in_groups(part: nn.Module, *, name: str, network: str, device: torch.device) -> None:
     from diffusers.hooks import apply_group_offloading
 
-    on_cuda = device.type == "cuda"  # where the next block is copied while one runs
-    apply_group_offloading(
-        backbone.network, device, offload_type="block_level", num_blocks_per_group=1, use_stream=on_cuda
-    )
-    for name, part in _other_parts(backbone).items():
-        if name == "vae":
-            part.to(device)
-        else:
-            apply_group_offloading(part, device, offload_type="leaf_level")
-
-
-def _other_parts(backbone: Any) -> dict[str, nn.Module]:
-    return dict(_modules(backbone.parts, leave_out=backbone.network))
-
-
-def _modules(parts: Any, *, leave_out: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    assert is_dataclass(parts)
-    for field in fields(parts):
-        part = getattr(parts, field.name)
-        if isinstance(part, nn.Module) and part is not leave_out:
-            yield field.name, part
+    if name == "vae":
+        part.to(device)
+    elif name == network:
+        on_cuda = device.type == "cuda"  # where the next block is copied while one runs
+        apply_group_offloading(part, device, offload_type="block_level", num_blocks_per_group=1, use_stream=on_cuda)
+    else:
+        apply_group_offloading(part, device, offload_type="leaf_level")
 
 
 class _Alone(ModelHook):
-    """Its module is on the device when it runs, and the other parts are in main memory."""
+    """Its module is on the device when it runs, and the other parts in memory are in main memory."""
 
-    def __init__(self, others: Sequence[nn.Module], *, device: torch.device) -> None:
-        self.others, self.device = others, device
+    def __init__(self, stored: PartsOnDemand, *, device: torch.device) -> None:
+        self.stored, self.device = stored, device
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Parts change places where they have to; inputs follow."""
-        for other in self.others:
-            _move(other, torch.device("cpu"))
+        for other in self.stored.present().values():
+            if other is not module:
+                _move(other, torch.device("cpu"))
         _move(module, self.device)
         return send_to_device(args, self.device), send_to_device(kwargs, self.device)
 

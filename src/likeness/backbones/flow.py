@@ -45,6 +45,10 @@ class FlowBackbone(StockBackbone[PartsT, SettingsT]):
         """mu of the schedule for the grid's tokens."""
         ...
 
+    def blank_reference(self, size: tuple[int, int]) -> Tensor:
+        """Latents: references are encoded as the picture is."""
+        return self.blank_latents(size)
+
     @classmethod
     def layers_of(cls, folder: Path) -> tuple[str, ...]:
         """Names of the blocks, double ones first, from the transformer's config."""

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from likeness.core.errors import WeightsError
+from likeness.core.files import read_json
 from likeness.core.weights import require_configs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from _typeshed import DataclassInstance
 
@@ -64,16 +67,21 @@ def _fits(value: object, kind: type) -> bool:
     return isinstance(value, allowed) and not isinstance(value, bool) and value > 0
 
 
-def check_folder(folder: Path, facts: FolderFacts) -> None:
-    """The folder has every part of its pipeline. Raises: WeightsError listing what is missing."""
+def check_folder(folder: Path, facts: FolderFacts, *, configs_only: bool = False) -> None:
+    """The folder has every part of its pipeline, or the configs of those with weights.
+
+    Raises: WeightsError listing what is missing.
+    """
     index = folder / "model_index.json"
+    parts = {part: name for part, name in facts.parts.items() if not configs_only or part in facts.weights}
     missing = [] if index.is_file() else ["model_index.json"]
-    missing += [f"{part}/{name}" for part, name in facts.parts.items() if not (folder / part / name).is_file()]
-    missing += [f"{part}/*.safetensors" for part in facts.weights if not any((folder / part).glob("*.safetensors"))]
+    missing += [f"{part}/{name}" for part, name in parts.items() if not (folder / part / name).is_file()]
+    files = [] if configs_only else facts.weights
+    missing += [f"{part}/*.safetensors" for part in files if not any((folder / part).glob("*.safetensors"))]
     if missing:
         wanted = f"{folder}: expected a diffusers {facts.pipeline} folder, got one without {', '.join(missing)}"
         raise WeightsError(f"{wanted}; download it whole, or name another folder.")
-    for part in ("", *facts.parts):
+    for part in ("", *parts):
         require_configs(folder / part)
     for part, wanted in facts.classes.items():
         path = folder / part / CONFIG
@@ -85,13 +93,83 @@ def check_folder(folder: Path, facts: FolderFacts) -> None:
             raise WeightsError(f"{path}: expected {wanted}, got {name}; name a {facts.family} folder.")
 
 
-# Any, here and below: the stock classes have no common type; each is used as itself where it is kept
+class PartsOnDemand:
+    """Parts of a folder by name, each read when it is first asked for, and again after it was put away."""
+
+    # Any, here and below: the stock classes have no common type; each is used as itself where it is kept
+    def __init__(self, readers: Mapping[str, Callable[[], Any]]) -> None:
+        self._readers = dict(readers)
+        self._present: dict[str, Any] = {}
+        self._changes: dict[str, list[Callable[[Any], object]]] = {}
+
+    def get(self, name: str) -> Any:
+        """The part; its file is read where it is not in memory. Raises: WeightsError."""
+        if name not in self._present:
+            with no_progress_bars():
+                self._present[name] = self._readers[name]()
+            try:
+                for change in self._changes.get(name, ()):
+                    change(self._present[name])
+            except BaseException:
+                del self._present[name]
+                raise
+        return self._present[name]
+
+    def always(self, name: str, change: Callable[[Any], object]) -> None:
+        """`change` is made to the part: now where it is in memory, and each time it is read."""
+        self._changes.setdefault(name, []).append(change)
+        if name in self._present:
+            change(self._present[name])
+
+    def present(self) -> dict[str, Any]:
+        """The parts in memory."""
+        return dict(self._present)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all parts."""
+        return tuple(self._readers)
+
+    def put_away(self, *, but: str) -> None:
+        """Every part but one leaves memory; what was changed of it by other means than `always` is lost."""
+        self._present = {name: part for name, part in self._present.items() if name == but}
+
+    def having(self, **parts: Any) -> PartsOnDemand:
+        """The same parts with what is always changed of them, but for those given."""
+        other = PartsOnDemand({**self._readers, **{name: lambda part=part: part for name, part in parts.items()}})
+        other._present = {**self._present, **parts}
+        other._changes = {name: list(each) for name, each in self._changes.items() if name not in parts}
+        return other
+
+
+def picture_scale(folder: Path) -> int:
+    """Pixels along the side of a latent cell, from the config of the folder's autoencoder. Raises: WeightsError."""
+    path = folder / "vae" / CONFIG
+    levels = read_json(path).get("block_out_channels")
+    if not isinstance(levels, list) or not levels:
+        raise WeightsError(f"{path}: expected block_out_channels, got {levels}; download it again.")
+    return 2 ** (len(levels) - 1)
+
+
 def empty_model(cls: Any, path: Path) -> Any:
     """The model of the config at `path` without weights, to look at its layers. Raises: WeightsError."""
     import torch
 
     with telling(path, f"the config of a {cls.__name__}", todo="download it again"), torch.device("meta"):
         return cls.from_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def empty_part(cls: Any, folder: Path, *, dtype: torch.dtype) -> Any:
+    """A model of diffusers or transformers by the config in its folder, without weights. Raises: WeightsError."""
+    import torch
+
+    path = folder / CONFIG
+    if hasattr(cls, "from_config"):
+        model = empty_model(cls, path)
+    else:
+        with telling(path, f"the config of a {cls.__name__}", todo="download it again"), torch.device("meta"):
+            model = cls(cls.config_class.from_pretrained(folder, local_files_only=True))
+    return torch.nn.Module.to(model, dtype).eval().requires_grad_(False)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Shapes: B pictures, C latent channels, h x w latent grid.
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
+from likeness.backbones.folder import PartsOnDemand
 from likeness.backbones.lora import add_changes, add_loras, layer_shapes
 from likeness.backbones.lora_file import Find, LoraFile, read_lora
 from likeness.core.errors import ConfigError, DataError, WeightsError
@@ -36,12 +38,14 @@ class StockSettings(Protocol):
 
 @runtime_checkable
 class StockParts(Protocol):
-    """What the sampler needs of a folder's parts."""
+    """What the sampler needs of a folder's parts: no property that would read one."""
 
     @property
-    def vae(self) -> Any: ...
+    def stored(self) -> PartsOnDemand: ...
     @property
-    def text_encoder(self) -> Any: ...
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     @property
     def scheduler(self) -> Any: ...
     @property
@@ -74,9 +78,9 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     time_laws: ClassVar[tuple[str, ...]]
     features: ClassVar[tuple[str, ...]]
+    network_part: ClassVar[str] = "transformer"
+    """The name of the network among the parts."""
     facts: BackboneFacts
-    network: Any
-    """A model of diffusers; Any, since its config is typed as a dict."""
     parts: PartsT
     settings: SettingsT
 
@@ -95,14 +99,35 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @classmethod
     @abstractmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> PartsT:
+        """The parts by their configs alone. Raises: WeightsError."""
+        ...
+
+    @abstractmethod
+    def blank_text(self) -> dict[str, Tensor]:
+        """Empty tensors as `prepare` gives them of a prompt."""
+        ...
+
+    @abstractmethod
+    def blank_reference(self, size: tuple[int, int]) -> Tensor:
+        """An empty tensor as `prepare` gives it of a reference whose fitted size is (width, height)."""
+        ...
+
+    @classmethod
+    @abstractmethod
     def empty_network(cls, folder: Path) -> Any:
-        """The transformer of the folder without its weights. Raises: WeightsError."""
+        """The network of the folder without its weights. Raises: WeightsError."""
         ...
 
     @classmethod
     @abstractmethod
     def names(cls, layers: Mapping[str, object]) -> Find:
         """What the names in LoRA files mean on a network with `layers`."""
+        ...
+
+    @abstractmethod
+    def fit_references(self, references: Sequence[Image]) -> list[Image]:
+        """Reference images at the size the model reads."""
         ...
 
     @abstractmethod
@@ -133,11 +158,48 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
     ) -> Self:
         """The frozen backbone of an embedded name, a folder or a hub id, with adapters that all act.
 
-        Raises: WeightsError listing missing parts or naming the damaged file.
+        Parts are read when they are first needed.
+        Raises: WeightsError listing missing parts, or naming the damaged file when that is read.
         """
-        backbone = cls(cls.load_parts(resolve_weights(str(spec)), device=device, dtype=dtype))
-        add_loras(backbone, loras)
+        folder = resolve_weights(str(spec))
+        backbone = cls(cls.load_parts(folder, device=device, dtype=dtype))
+        for lora in loras:
+            cls.read_lora(folder, lora)  # refused now, not when the network is first needed
+        backbone.parts.stored.always(cls.network_part, lambda _: add_loras(backbone, loras))
         return backbone
+
+    @classmethod
+    def sketch(cls, folder: Path, *, dtype: torch.dtype) -> Self:
+        """The backbone of the folder's configs, without weights or tokenizers. Raises: WeightsError."""
+        return cls(cls.sketch_parts(folder, dtype=dtype))
+
+    def blank(self, size: tuple[int, int], references: Sequence[Image] = ()) -> dict[str, Tensor]:
+        """Empty tensors as `prepare` and `encode` give them, for a picture of `size` (width, height)."""
+        shown = [self.blank_reference(image.size) for image in self.fit_references(references)]
+        named = {f"reference{number}": tensor for number, tensor in enumerate(shown)}
+        return {"latents": self.blank_latents(size), **self.blank_text(), **named}
+
+    def blank_latents(self, size: tuple[int, int]) -> Tensor:
+        """Empty latents of a picture of (width, height) px."""
+        px = self.facts.px_per_token
+        return torch.empty(self.noise_shape(TokenGrid(size[1] // px, size[0] // px)))
+
+    @property
+    def network(self) -> Any:
+        """The transformer or U-Net; Any, since diffusers types its config as a dict."""
+        return self.parts.stored.get(self.network_part)
+
+    def encoders(self) -> Mapping[str, torch.nn.Module]:
+        """Everything with weights but the network: text encoders, autoencoder and what else encodes."""
+        stored = self.parts.stored
+        return {name: stored.get(name) for name in stored.names if name != self.network_part}
+
+    def put_encoders_away(self) -> None:
+        """They leave memory, and are read from the folder again when they are needed."""
+        self.parts.stored.put_away(but=self.network_part)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
@@ -158,11 +220,8 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes: where the network's first weights lie, or what `runs_on` said.
-
-        diffusers' own `device` walks all modules, milliseconds a call.
-        """
-        return self._device or next(self.network.parameters()).device
+        """Where it computes: where parts are read onto, or what `runs_on` said."""
+        return self._device or self.parts.device
 
     def runs_on(self, device: torch.device) -> None:
         """From now on inputs go to `device`, wherever the weights wait."""
@@ -171,7 +230,7 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of text embeddings and latents."""
-        return self.parts.text_encoder.dtype
+        return self.parts.dtype
 
     def grid(self, *, size: int | None = None, width: int | None = None) -> TokenGrid:
         """The token grid of a picture `size` px high and `width` px wide (square by default).
@@ -193,7 +252,7 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     def encode_exactly(self) -> None:
         """The VAE computes in fp32 from now on."""
-        self.parts.vae.float()
+        self.parts.stored.always("vae", lambda vae: vae.float())
 
     @torch.no_grad()
     def to_images(self, latents: Float[Tensor, "B C h w"]) -> list[Image]:

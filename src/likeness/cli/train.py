@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ EXAMPLES = (
     "likeness train recipes/dpo_world.toml --out runs/dpo --set objective.beta=500 --set train.steps=200\n\n"
     "torchrun --nproc-per-node 8 -m likeness train recipes/focus_dpo_world.toml --out runs/focus\n\n"
     "accelerate launch --config_file configs/accelerate/fsdp.yaml -m likeness train RUN.toml --out runs/large\n\n"
+    "likeness train recipes/focus_dpo_world.toml --plan\n\n"
     "Stopped half-way? The same command again continues."
 )
 
@@ -28,7 +30,9 @@ EXAMPLES = (
 def train(
     ctx: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="RUN.toml", help="A complete recipe; see the recipes folder.")],
-    out: Annotated[Path, typer.Option(help="Run folder to create, or to continue.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to create, or to continue; needed unless --plan is given.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replaces a setting; repeat for several.")
     ] = None,
@@ -39,6 +43,9 @@ def train(
             metavar="TRACKER[:PROJECT]", help="Also log rows and pictures, to trackio; the project is likeness."
         ),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what the run will take: memory, time, disk, and which cards fit.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """A run folder: the adapter for --lora, a log row per step, focus maps, a report of them, the state to resume."""
@@ -49,6 +56,11 @@ def train(
     read_train_config(config, changes=changes or ())  # before libraries that take seconds, so that a slip costs none
     tracker = None if track is None else tracking(track)
     quiet_libraries()
+    if plan:
+        _plan(config, changes=changes or (), device=device, as_json=as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("expected a run folder, or --plan", param_hint="--out")
     from accelerate import PartialState
 
     from likeness.report import build_training_page
@@ -65,6 +77,14 @@ def train(
         return  # one of several that torchrun started; the first writes and tells
     record_command(out, step="train", line=command_line(ctx))
     _tell(made, page=build_training_page(out), as_json=as_json)
+
+
+def _plan(config: Path, *, changes: Sequence[str], device: str, as_json: bool) -> None:
+    from likeness.cli.train_plan import plan_text
+    from likeness.train.plan.run import plan
+
+    made = plan(config, changes=changes, device=device)
+    answer(made, text=plan_text(made), as_json=as_json)
 
 
 def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:

@@ -81,8 +81,11 @@ def weights_facts(spec: Path | str, place: Path) -> dict[str, str]:
 def resolve_processing(spec: str) -> Path:
     """A folder with the configs and tokenizers that `spec` names; of a hub id no weights are downloaded.
 
+    Of "FILE.safetensors+PARTS" it is that of PARTS, whose configs the file has, too.
     Raises: WeightsError as `resolve_weights` does.
     """
+    if joined := _FILE_AND_PARTS.fullmatch(spec):
+        return resolve_processing(joined["parts"])
     is_on_hub = _HUB_ID.fullmatch(spec) and not os.path.exists(Path(spec).expanduser())
     return _download(spec, texts_only=True) if is_on_hub and copied(spec) is None else _locate(spec)
 

@@ -84,7 +84,8 @@ class GuidanceTraining:
         plans = [[sample_scenario(i, split="test", num_subjects=n) for i in range(NUM_VALIDATION)] for n in (1, 2)]
         self.validation = [encode_scenarios(self.teacher, scenarios, config) for scenarios in plans]
         self.empty = token_ids(self.teacher, [""])
-        self.student = FluxUno(replace(self.teacher.parts, transformer=deepcopy(self.teacher.parts.transformer)))
+        parts = self.teacher.parts
+        self.student = FluxUno(replace(parts, stored=parts.stored.having(transformer=deepcopy(parts.transformer))))
         self.student.network.requires_grad_(True).train()
         self.named: Named = list(self.student.network.named_parameters())
         self.optimizers = block_optimizers(self.named, config.guidance)

@@ -66,8 +66,9 @@ class TrainTable(Spec):
     """The loop. One step takes batch_size x accumulation x processes pairs. Times t lie in [0.001, 0.999].
 
     `t_sampler` is the law of times, the backbone's usual one without it (`tune` writes down which).
-    `learning_rate` excludes `preset`. `ema` averages the adapter with that decay (None: off). `spike_factor` stops a
-    run whose loss or gradient norm exceeds that multiple of its median (0: only non-finite numbers stop it).
+    `learning_rate` excludes `preset`. `optimizer`: see optimizer.py. `ema` averages the adapter with that decay (None:
+    off). `spike_factor` stops a run whose loss or gradient norm exceeds that multiple of its median (0: only
+    non-finite numbers stop it).
     """
 
     steps: int = Field(default=2000, ge=1)
@@ -77,6 +78,7 @@ class TrainTable(Spec):
     learning_rate: float | None = Field(default=None, gt=0)
     warmup: int = Field(default=100, ge=0)
     clip: float = Field(default=1.0, gt=0)
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     weight_decay: float = Field(default=0.01, ge=0)
     ema: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -21,8 +21,9 @@ from likeness.core.errors import WeightsError
 from likeness.train.config import TrainConfig
 from likeness.train.draws import RowOrder, draw_row
 from likeness.train.guard import SpikeGuard
+from likeness.train.optimizer import make_optimizer
 from likeness.train.schedule import Ema
-from likeness.train.shards import Shards, make_optimizer, whole_state
+from likeness.train.shards import Shards, whole_state
 from likeness.train.task import Step, Task, Trainable
 from likeness.train.trainable.averaged import AveragedReference
 
@@ -56,6 +57,7 @@ class Training:
         self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
         self._order = RowOrder(task.shapes, batch_size=self._rows_per_step, seed=table.seed)
         self._optimizer = make_optimizer(
+            table.optimizer,
             self._parameters,
             rate=table.rate,
             weight_decay=table.weight_decay,

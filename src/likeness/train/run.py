@@ -33,6 +33,7 @@ from likeness.core.weights import public_name, resolve_adapter, resolve_weights,
 from likeness.train.config import TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
 from likeness.train.loop import Training
+from likeness.train.optimizer import check_optimizer
 from likeness.train.peers import CLAIM, one_voice
 from likeness.train.samples import check_cases, prepare_samples, take_samples
 from likeness.train.shards import settle, shard_base, wanted_shards
@@ -112,6 +113,7 @@ def tune(
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
     _memory(config).require_usable(device=device, num_loras=config.model.lora is not None)
+    check_optimizer(config.train.optimizer, device=device)
     model = resolve_weights(config.model.base)
     laws = backbone_class(model).time_laws
     law = config.train.t_sampler or laws[0]
@@ -153,8 +155,13 @@ def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, 
         **facts,
         "config": dump,
         "settings": {**place, "num_processes": num_processes, **facts.get("settings", {})},
-        "versions": package_versions(*_VERSIONED, *_memory(config).packages),
+        "versions": package_versions(*_VERSIONED, *_extras(config)),
     }
+
+
+def _extras(config: TrainConfig) -> set[str]:
+    """Packages beside the usual ones on which results depend."""
+    return {*_memory(config).packages, *(["bitsandbytes"] if "8bit" in config.train.optimizer else [])}
 
 
 # the run -------------------------------------------------------------------------------------------------------------
@@ -164,6 +171,8 @@ def _run(
     inputs: _Inputs, folder: Path, *, identity: dict[str, Any], accelerator: Accelerator, progress: Progress | None
 ) -> TuneSummary:
     config, task = inputs.config, inputs.task
+    shards = wanted_shards(accelerator.num_processes)
+    check_optimizer(config.train.optimizer, device=str(accelerator.device), shared=shards.optimizer)
     loras = [] if inputs.adapter is None else [inputs.adapter]
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
     backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=_memory(config))
@@ -175,12 +184,13 @@ def _run(
             own = task.cases(config.samples.limit)
             prepare_samples(config.samples, own=own, run=folder, backbone=backbone)
         accelerator.wait_for_everyone()
+    backbone.put_encoders_away()
     init_seed = seed_for(config.train.seed, "adapter")
     trainable = LoraAdapter(backbone, rank=config.model.rank, alpha=config.model.alpha, init_seed=init_seed)
     if config.train.gradient_checkpointing:
         network: Any = backbone.network
         network.enable_gradient_checkpointing()
-    if (shards := wanted_shards(accelerator.num_processes)).base:
+    if shards.base:
         shard_base(backbone.network, trained=[parameter for _, parameter in trainable.named])
     parts: Any = {"task": task, "backbone": backbone, "trainable": trainable}
     training = Training(config, **parts, accelerator=accelerator, shards=shards)
@@ -299,6 +309,7 @@ class _RunFolder:
             parts: Any = {"backbone": training.backbone, "accelerator": self.accelerator, "together": self.together}
             with training.averaged():
                 take_samples(self.folder, step=training.step, **parts)
+            training.backbone.put_encoders_away()
 
     def _write_adapter(self) -> None:
         """RUN/lora: the adapter, or its average where train.ema is set; all processes must ask."""

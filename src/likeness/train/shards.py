@@ -17,7 +17,6 @@ from accelerate.utils import FullyShardedDataParallelPlugin, parse_flag_from_env
 
 from likeness.core.errors import ConfigError
 
-BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 DEEPSPEED = "ACCELERATE_DEEPSPEED_"
 
 
@@ -77,18 +76,6 @@ def settle(network: Any) -> None:
     for module in network.modules():
         if (reshard := getattr(module, "reshard", None)) is not None:
             reshard()
-
-
-def make_optimizer(
-    parameters: Sequence[torch.nn.Parameter], *, rate: float, weight_decay: float, shared: bool
-) -> torch.optim.Optimizer:
-    """AdamW; `shared`: each process keeps the averages of some parameters, updates those and sends them on."""
-    options: dict[str, Any] = {"lr": rate, "betas": BETAS, "eps": ADAM_EPS, "weight_decay": weight_decay, "fused": True}
-    if not shared:
-        return torch.optim.AdamW(parameters, **options)
-    from torch.distributed.optim import ZeroRedundancyOptimizer
-
-    return ZeroRedundancyOptimizer(parameters, optimizer_class=torch.optim.AdamW, **options)
 
 
 def whole_state(optimizer: torch.optim.Optimizer, *, is_main: bool) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -310,7 +311,7 @@ def test_the_stock_loader_makes_608_tensors_of_304_and_the_same_velocity(deep: P
     condition, x_t = condition_and_noise(backbone)
     with torch.no_grad():
         ours = backbone.predict(x_t, torch.tensor(0.6), condition)
-        backbone.network = stock
+        backbone = FluxUno(replace(backbone.parts, stored=backbone.parts.stored.having(transformer=stock)))
         assert torch.equal(backbone.predict(x_t, torch.tensor(0.6), condition), ours)
 
 

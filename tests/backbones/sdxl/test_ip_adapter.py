@@ -156,6 +156,23 @@ def test_a_prepared_row_is_painted_without_encoders(sdxl: SdxlIpAdapter, monkeyp
     assert zeros.paint(row, seed=3, options=options).tobytes() != expected.tobytes()
 
 
+def test_pictures_read_only_what_is_missing_when_encoders_are_away(sdxl_folder: Path) -> None:
+    """Tokens of no reference are kept; whoever finds them missing reads what makes them, and no text encoder."""
+    options = SdxlOptions(size=48, steps=2, cfg_scale=3.0)
+    first = SdxlIpAdapter.load(sdxl_folder)
+    row, unprompted = (first.prepare(prompt, [picture(0)]) for prompt in (PROMPT, ""))
+    assert "unet" not in first.parts.stored.present()
+    expected = first.generate(PROMPT, [picture(0)], seed=3, options=options).tobytes()
+    second = SdxlIpAdapter.load(sdxl_folder)
+    for made, read in ((first, set[str]()), (second, {"image_encoder", "resampler"})):
+        made.put_encoders_away()
+        painted = made.paint(row, seed=3, options=options, unprompted=unprompted)
+        assert painted.tobytes() == expected
+        assert set(made.parts.stored.present()) == {"unet", "vae"} | read
+        made.put_encoders_away()
+        assert set(made.parts.stored.present()) == {"unet"}
+
+
 # parts ---------------------------------------------------------------------------------------------------------------
 
 

@@ -1,15 +1,21 @@
 """Encoded pairs: read again for the same inputs only, checked when opened."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from preference_runs import edit_row, repaint, same, train
-from safetensors.torch import load_file, save_file
+from preference_runs import edit_row, repaint, same, train, write_pairs
+from torch import Tensor
 
+from likeness.backbones.flux.uno import FluxUno
 from likeness.core.errors import WeightsError
+from likeness.core.pairs import PreferencePair, read_pairs
 from likeness.train.pairs import cache as caching
+from likeness.train.pairs.encode import EncodeSettings
+
+SETTINGS = EncodeSettings(None, "torch.float32", "kde32")
 
 
 @pytest.fixture
@@ -56,11 +62,12 @@ def test_a_damaged_cache_is_made_again_or_refused(
     train(recipe, tmp_path / "two", "train.steps=1")
     assert encoded == ["p4", "p5"]
     assert same(tmp_path / "one", tmp_path / "two")
-    tensors = load_file(shards[0])
-    tensors["2/rejected"][0, 0, 0] = torch.nan
-    save_file(tensors, shards[0])
-    with pytest.raises(WeightsError, match="NaN or infinity in 2/rejected"):
+    damaged = bytearray(shards[0].read_bytes())
+    damaged[-1] ^= 255  # of the last tensor's bytes; header and size are sound
+    shards[0].write_bytes(damaged)
+    with pytest.raises(WeightsError, match=r"00000.safetensors.* got other bytes in \w+ of pair \d+ than"):
         train(recipe, tmp_path / "three")
+    assert not list((tmp_path / "three").glob("lora/*"))
 
 
 def test_how_pairs_are_sharded_changes_no_number(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +75,120 @@ def test_how_pairs_are_sharded_changes_no_number(recipe: Path, tmp_path: Path, m
     monkeypatch.setattr(caching, "PAIRS_PER_SHARD", 1)
     train(recipe, tmp_path / "two", "train.steps=2", f"data.cache={tmp_path / 'elsewhere'}")
     assert same(tmp_path / "one", tmp_path / "two")
+
+
+# what is read, and what is kept ---------------------------------------------------------------------------------------
+
+SIDE = 256  # latents of 256 KB
+
+
+def encode_large(_: Any, pair: Any, **__: Any) -> dict[str, Tensor]:
+    """A pair of half a megabyte of its own, and text that pairs of one prompt share."""
+    mine = torch.Generator().manual_seed(int(pair.id[1:]))
+    text = torch.Generator().manual_seed(len(pair.prompt))
+    return {
+        "preferred": torch.randn(1, SIDE, SIDE, generator=mine),
+        "rejected": torch.randn(1, SIDE, SIDE, generator=mine),
+        "embeds": torch.randn(SIDE, SIDE, generator=text),
+        "subject_shares": torch.ones(1, 4),
+        "disrupted": torch.ones(1, dtype=torch.bool),
+        "complexity": torch.ones(4),
+    }
+
+
+@pytest.fixture(scope="module")
+def some_pairs(tmp_path_factory: pytest.TempPathFactory) -> list[PreferencePair]:
+    """Pairs of which every second one has the same prompt."""
+    pairs = read_pairs(write_pairs(tmp_path_factory.mktemp("pairs"), count=24)).pairs
+    return [pair.model_copy(update={"prompt": "x" * (i if i % 2 else 100)}) for i, pair in enumerate(pairs)]
+
+
+@pytest.fixture(scope="module")
+def untouched(tiny_flux: Path) -> FluxUno:
+    return FluxUno.load(tiny_flux)
+
+
+def encoded_cache(folder: Path, pairs: list[PreferencePair], *, backbone: FluxUno) -> Path:
+    count = len(pairs)
+    return caching.build_cache(pairs, folder=folder, key={"count": count}, backbone=backbone, settings=SETTINGS)
+
+
+def resident(folder: Path) -> int:
+    """Bytes of the folder's files that are mapped into this process and have been touched."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = str(folder) in line
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of mapped files")
+def test_opening_a_cache_reads_headers_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some_pairs: list[PreferencePair], untouched: FluxUno
+) -> None:
+    monkeypatch.setattr(caching, "encode_pair", encode_large)
+    monkeypatch.setattr(caching, "PAIRS_PER_SHARD", 12)
+    touched: list[int] = []
+    for count in (12, 24):
+        place = encoded_cache(tmp_path / str(count), some_pairs[:count], backbone=untouched)
+        size = sum(path.stat().st_size for path in place.iterdir())
+        cache = caching.PairCache(place, count=count)
+        assert len(cache.shapes) == count
+        touched.append(resident(place))
+        assert touched[-1] < size / 20
+        assert cache[0].preferred.shape == (1, SIDE, SIDE)
+        assert resident(place) > touched[-1] + 2 * 4 * SIDE * SIDE  # one pair, not the set
+        assert resident(place) < 0.75 * size  # the system reads ahead
+    assert touched[1] <= 2 * touched[0]
+
+
+def test_what_pairs_share_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some_pairs: list[PreferencePair], untouched: FluxUno
+) -> None:
+    monkeypatch.setattr(caching, "encode_pair", encode_large)
+    monkeypatch.setattr(caching, "PAIRS_PER_SHARD", 3)
+    place = encoded_cache(tmp_path, some_pairs[:8], backbone=untouched)
+    cache = caching.PairCache(place, count=8)
+    for index in range(8):  # also those whose text lies in an earlier shard
+        expected = encode_large(untouched, some_pairs[index])
+        assert torch.equal(cache[index].preferred, expected["preferred"])
+        assert torch.equal(cache[index].condition["embeds"], expected["embeds"])
+    size = sum(path.stat().st_size for path in place.iterdir())
+    latents, text = 2 * 4 * SIDE * SIDE, 4 * SIDE * SIDE
+    assert size == pytest.approx(8 * latents + 5 * text, rel=0.02)  # five prompts among eight pairs
+
+
+def test_a_shard_made_again_serves_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some_pairs: list[PreferencePair], untouched: FluxUno
+) -> None:
+    seen: list[str] = []
+
+    def spy(backbone: Any, pair: Any, **options: Any) -> dict[str, Tensor]:
+        seen.append(pair.id)
+        return encode_large(backbone, pair, **options)
+
+    monkeypatch.setattr(caching, "encode_pair", spy)
+    monkeypatch.setattr(caching, "PAIRS_PER_SHARD", 3)
+    place = encoded_cache(tmp_path, some_pairs[:8], backbone=untouched)
+    (place / "00000.safetensors").unlink()
+    seen.clear()
+    assert encoded_cache(tmp_path, some_pairs[:8], backbone=untouched) == place
+    assert seen == ["p0", "p1", "p2"]
+    assert caching.PairCache(place, count=8)[6].condition["embeds"].shape == (SIDE, SIDE)
+
+
+def test_numbers_that_are_not_finite_are_never_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some_pairs: list[PreferencePair], untouched: FluxUno
+) -> None:
+    def broken(backbone: Any, pair: Any, **options: Any) -> dict[str, Tensor]:
+        found = encode_large(backbone, pair, **options)
+        if pair.id == "p2":
+            found["rejected"][0, 0, 0] = torch.nan
+        return found
+
+    monkeypatch.setattr(caching, "encode_pair", broken)
+    with pytest.raises(WeightsError, match=r"pair p2: expected finite numbers .* got NaN or infinity in rejected"):
+        encoded_cache(tmp_path, some_pairs[:4], backbone=untouched)
+    assert not list(tmp_path.rglob("*.safetensors"))

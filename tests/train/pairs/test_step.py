@@ -47,7 +47,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, tiny_flux: Path, loaded: Flu
     pairs = read_pairs(runs.write_pairs(folder)).pairs
     key = cache_key(pairs_sha256(pairs), model=tiny_flux, settings=SETTINGS, patch_encoder="stand-in")
     place = build_cache(
-        pairs, folder=folder / "cache", key=key, backbone=loaded, settings=SETTINGS, patch=StandInFeatures()
+        pairs, folder=folder / "cache", key=key, backbone=loaded, settings=SETTINGS, patch=StandInFeatures
     )
     return PairCache(place, count=len(pairs))
 
@@ -71,7 +71,8 @@ def training(tiny_flux: Path, loaded: FluxUno, cache: PairCache) -> Callable[...
             objective=objective_of(base["objective"]["kind"]).model_validate(base["objective"]),
             train=TrainTable(**base["train"]),
         )
-        backbone = FluxUno(replace(loaded.parts, transformer=copy.deepcopy(loaded.network)))
+        parts = loaded.parts
+        backbone = FluxUno(replace(parts, stored=parts.stored.having(transformer=copy.deepcopy(parts.transformer))))
         trainable = LoraAdapter(backbone, rank=4, alpha=4.0, init_seed=1)
         shake(trainable, adapter)
         accelerator, task = Accelerator(cpu=True), EncodedPairs(config, cache)

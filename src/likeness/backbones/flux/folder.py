@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from likeness.backbones.folder import (
     SCHEDULER,
     TOKENIZER,
     FolderFacts,
+    PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
-    no_progress_bars,
+    picture_scale,
     settings_given,
 )
 
@@ -71,18 +74,41 @@ class FluxSettings:
 
 @dataclass(frozen=True)
 class FluxParts:
-    """The seven parts of a FluxPipeline folder, in evaluation mode, its settings and the folder itself."""
+    """The seven parts of a FluxPipeline folder, in evaluation mode, its settings and the folder itself.
+
+    Those with weights are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
+    """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
-    transformer: Any  # FluxTransformer2DModel
-    vae: Any  # AutoencoderKL
-    text_encoder: CLIPTextModel
-    text_encoder_2: T5EncoderModel
+    stored: PartsOnDemand
     tokenizer: Any  # CLIPTokenizer
     tokenizer_2: Any  # T5Tokenizer
     scheduler: Any  # FlowMatchEulerDiscreteScheduler
     settings: FluxSettings
     folder: Path
+    cell_px: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def transformer(self) -> Any:
+        """FluxTransformer2DModel."""
+        return self.stored.get("transformer")
+
+    @property
+    def vae(self) -> Any:
+        """AutoencoderKL."""
+        return self.stored.get("vae")
+
+    @property
+    def text_encoder(self) -> CLIPTextModel:
+        """CLIP."""
+        return self.stored.get("text_encoder")
+
+    @property
+    def text_encoder_2(self) -> T5EncoderModel:
+        """T5."""
+        return self.stored.get("text_encoder_2")
 
 
 def read_settings(folder: Path) -> FluxSettings:
@@ -112,25 +138,57 @@ def _transformer(folder: Path, *, dtype: torch.dtype) -> Any:
 
 
 def load_flux_parts(folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
-    """All parts of the folder on `device`, frozen. Raises: WeightsError."""
+    """All parts of the folder, frozen, which are read onto `device` when asked for. Raises: WeightsError."""
+    import torch
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
     from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
     check_folder(folder, FOLDER)
-    settings = read_settings(folder)
 
     def model(cls: Any, part: str, *, dtype_name: str = "dtype") -> Any:
         return load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
 
-    with no_progress_bars():
-        return FluxParts(
-            transformer=_transformer(folder / "transformer", dtype=dtype).to(device),
-            vae=model(AutoencoderKL, "vae", dtype_name="torch_dtype"),
-            text_encoder=model(CLIPTextModel, "text_encoder"),
-            text_encoder_2=model(T5EncoderModel, "text_encoder_2"),
-            tokenizer=load_plain(CLIPTokenizer, folder / "tokenizer"),
-            tokenizer_2=load_plain(T5Tokenizer, folder / "tokenizer_2"),
-            scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
-            settings=settings,
-            folder=folder,
-        )
+    readers = {
+        "transformer": lambda: _transformer(folder / "transformer", dtype=dtype).to(device),
+        "vae": partial(model, AutoencoderKL, "vae", dtype_name="torch_dtype"),
+        "text_encoder": partial(model, CLIPTextModel, "text_encoder"),
+        "text_encoder_2": partial(model, T5EncoderModel, "text_encoder_2"),
+    }
+    return FluxParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=load_plain(CLIPTokenizer, folder / "tokenizer"),
+        tokenizer_2=load_plain(T5Tokenizer, folder / "tokenizer_2"),
+        scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
+        settings=read_settings(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_flux_parts(folder: Path, *, dtype: torch.dtype) -> FluxParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError."""
+    import torch
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
+    from transformers import CLIPTextModel, T5EncoderModel
+
+    check_folder(folder, FOLDER, configs_only=True)
+    classes = {
+        "transformer": FluxTransformer2DModel,
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel,
+    }
+    readers = {part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()}
+    return FluxParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        tokenizer_2=None,
+        scheduler=None,
+        settings=read_settings(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device("cpu"),
+        dtype=dtype,
+    )

@@ -29,6 +29,7 @@ from likeness.backbones.flux.folder import (
     FluxSettings,
     empty_transformer,
     load_flux_parts,
+    sketch_flux_parts,
 )
 from likeness.backbones.flux.lora_names import flux_names, uno_gaps
 from likeness.backbones.flux.options import FluxOptions
@@ -62,11 +63,10 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def __init__(self, parts: FluxParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.transformer
         self.facts = BackboneFacts(
             kind="flux_uno",
             prediction="velocity",
-            px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            px_per_token=2 * parts.cell_px,
             latents_per_token=2,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,
@@ -78,6 +78,17 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> FluxParts:
         """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
         return load_flux_parts(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> FluxParts:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_flux_parts(folder, dtype=dtype)
+
+    def blank_text(self) -> dict[str, Tensor]:
+        """As `embed_text` gives it."""
+        config = self.network.config
+        embeds = torch.empty(self.settings.max_sequence_length, config.joint_attention_dim, dtype=self.dtype)
+        return {"embeds": embeds, "pooled": torch.empty(config.pooled_projection_dim, dtype=self.dtype)}
 
     @classmethod
     def empty_network(cls, folder: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ from likeness.backbones.folder import (
     SCHEDULER,
     TOKENIZER,
     FolderFacts,
+    PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
-    no_progress_bars,
+    picture_scale,
     settings_given,
 )
 from likeness.core.files import read_json
@@ -66,17 +69,36 @@ DISTILLED: dict[str, Any] = {"default_steps": 4, "default_cfg_scale": 1.0}
 
 @dataclass(frozen=True)
 class KleinParts:
-    """The five parts of a Flux2KleinPipeline folder, in evaluation mode, its settings and the folder itself."""
+    """The five parts of a Flux2KleinPipeline folder, in evaluation mode, its settings and the folder itself.
+
+    Those with weights are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
+    """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
-    transformer: Any  # Flux2Transformer2DModel
-    vae: Any  # AutoencoderKLFlux2
-    text_encoder: Any  # Qwen3ForCausalLM
+    stored: PartsOnDemand
     tokenizer: Any  # Qwen2TokenizerFast
     scheduler: Any  # FlowMatchEulerDiscreteScheduler
     settings: KleinSettings
     is_distilled: bool
     folder: Path
+    cell_px: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def transformer(self) -> Any:
+        """Flux2Transformer2DModel."""
+        return self.stored.get("transformer")
+
+    @property
+    def vae(self) -> Any:
+        """AutoencoderKLFlux2."""
+        return self.stored.get("vae")
+
+    @property
+    def text_encoder(self) -> Any:
+        """Qwen3ForCausalLM."""
+        return self.stored.get("text_encoder")
 
 
 def is_distilled(folder: Path) -> bool:
@@ -98,7 +120,8 @@ def empty_transformer(folder: Path) -> Any:  # Flux2Transformer2DModel
 
 
 def load_klein_parts(folder: Path, *, device: str, dtype: torch.dtype) -> KleinParts:
-    """All parts of the folder on `device`, frozen. Raises: WeightsError."""
+    """All parts of the folder, frozen, which are read onto `device` when asked for. Raises: WeightsError."""
+    import torch
     from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import AutoTokenizer, Qwen3ForCausalLM
 
@@ -107,14 +130,41 @@ def load_klein_parts(folder: Path, *, device: str, dtype: torch.dtype) -> KleinP
     def model(cls: Any, part: str, *, dtype_name: str = "torch_dtype") -> Any:
         return load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
 
-    with no_progress_bars():
-        return KleinParts(
-            transformer=model(Flux2Transformer2DModel, "transformer"),
-            vae=model(AutoencoderKLFlux2, "vae"),
-            text_encoder=model(Qwen3ForCausalLM, "text_encoder", dtype_name="dtype"),
-            tokenizer=load_plain(AutoTokenizer, folder / "tokenizer"),
-            scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
-            settings=read_settings(folder),
-            is_distilled=is_distilled(folder),
-            folder=folder,
-        )
+    readers = {
+        "transformer": partial(model, Flux2Transformer2DModel, "transformer"),
+        "vae": partial(model, AutoencoderKLFlux2, "vae"),
+        "text_encoder": partial(model, Qwen3ForCausalLM, "text_encoder", dtype_name="dtype"),
+    }
+    return KleinParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=load_plain(AutoTokenizer, folder / "tokenizer"),
+        scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
+        settings=read_settings(folder),
+        is_distilled=is_distilled(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_klein_parts(folder: Path, *, dtype: torch.dtype) -> KleinParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError."""
+    import torch
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+    from transformers import Qwen3ForCausalLM
+
+    check_folder(folder, FOLDER, configs_only=True)
+    classes = {"transformer": Flux2Transformer2DModel, "vae": AutoencoderKLFlux2, "text_encoder": Qwen3ForCausalLM}
+    readers = {part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()}
+    return KleinParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        scheduler=None,
+        settings=read_settings(folder),
+        is_distilled=is_distilled(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        device=torch.device("cpu"),
+        dtype=dtype,
+    )

@@ -27,6 +27,7 @@ from likeness.backbones.flux2.folder import (
     KleinSettings,
     empty_transformer,
     load_klein_parts,
+    sketch_klein_parts,
 )
 from likeness.backbones.flux2.lora_names import flux2_names
 from likeness.backbones.flux2.options import KleinOptions
@@ -80,11 +81,10 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     def __init__(self, parts: KleinParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.transformer
         self.facts = BackboneFacts(
             kind="flux2_klein",
             prediction="velocity",
-            px_per_token=2 * 2 ** (len(parts.vae.config.block_out_channels) - 1),
+            px_per_token=2 * parts.cell_px,
             latents_per_token=1,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,
@@ -95,6 +95,16 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> KleinParts:
         """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
         return load_klein_parts(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> KleinParts:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_klein_parts(folder, dtype=dtype)
+
+    def blank_text(self) -> dict[str, Tensor]:
+        """As `embed_text` gives it."""
+        sizes = (self.settings.max_sequence_length, self.network.config.joint_attention_dim)
+        return {"embeds": torch.empty(sizes, dtype=self.dtype)}
 
     @classmethod
     def empty_network(cls, folder: Path) -> Any:

@@ -35,6 +35,7 @@ from likeness.backbones.qwen.folder import (
     adapter_targets,
     empty_transformer,
     load_qwen_parts,
+    sketch_qwen_parts,
 )
 from likeness.backbones.stock import require_one_shape, stored_references
 from likeness.core.errors import ConfigError, DataError
@@ -100,7 +101,6 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
     def __init__(self, parts: QwenParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.transformer
         self.facts = BackboneFacts(
             kind="qwen_image_edit",
             prediction="velocity",
@@ -115,6 +115,17 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> QwenParts:
         """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
         return load_qwen_parts(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> QwenParts:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_qwen_parts(folder, dtype=dtype)
+
+    def blank_text(self) -> dict[str, Tensor]:
+        """As samples keep it, none of it padding: the longest that a batch sees."""
+        length = self.settings.max_sequence_length
+        embeds = torch.empty(length, self.network.config.joint_attention_dim, dtype=self.dtype)
+        return {"embeds": embeds, "valid": torch.ones(length, dtype=torch.bool)}
 
     @classmethod
     def empty_network(cls, folder: Path) -> Any:

@@ -8,6 +8,7 @@ torchvision, which the processor wants for videos, need not be there and does no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: JSON, and stock classes
 
@@ -18,11 +19,12 @@ from likeness.backbones.folder import (
     SCHEDULER,
     TOKENIZER,
     FolderFacts,
+    PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
-    no_progress_bars,
     settings_given,
 )
 from likeness.backbones.options import Options
@@ -76,14 +78,13 @@ class QwenSettings:
 class QwenParts:
     """The parts of the folder, in evaluation mode, its settings and the folder itself.
 
-    `template` is the chat around a prompt, of which the first `template_start` tokens are dropped. `num_layers`: blocks
-    of the transformer; `cell_px`: pixels along a latent cell.
+    Those with weights are `stored` in the folder until they are asked for. `template` is the chat around a prompt, of
+    which the first `template_start` tokens are dropped. `num_layers`: blocks of the transformer; `cell_px`: pixels
+    along a latent cell.
     """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
-    transformer: Any  # QwenImageTransformer2DModel
-    vae: Any  # AutoencoderKLQwenImage
-    text_encoder: Any  # Qwen2_5_VLForConditionalGeneration
+    stored: PartsOnDemand
     tokenizer: Any  # Qwen2Tokenizer
     image_processor: Any  # Qwen2VLImageProcessorPil
     scheduler: Any  # FlowMatchEulerDiscreteScheduler
@@ -93,6 +94,23 @@ class QwenParts:
     folder: Path
     num_layers: int
     cell_px: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def transformer(self) -> Any:
+        """QwenImageTransformer2DModel."""
+        return self.stored.get("transformer")
+
+    @property
+    def vae(self) -> Any:
+        """AutoencoderKLQwenImage."""
+        return self.stored.get("vae")
+
+    @property
+    def text_encoder(self) -> Any:
+        """Qwen2_5_VLForConditionalGeneration."""
+        return self.stored.get("text_encoder")
 
 
 class QwenOptions(Options):
@@ -137,7 +155,8 @@ def empty_transformer(folder: Path) -> Any:  # QwenImageTransformer2DModel
 
 
 def load_qwen_parts(folder: Path, *, device: str, dtype: torch.dtype) -> QwenParts:
-    """All parts of the folder on `device`, frozen. Raises: WeightsError."""
+    """All parts of the folder, frozen, which are read onto `device` when asked for. Raises: WeightsError."""
+    import torch
     from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
     from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
@@ -147,21 +166,63 @@ def load_qwen_parts(folder: Path, *, device: str, dtype: torch.dtype) -> QwenPar
     def model(cls: Any, part: str, *, dtype_name: str = "torch_dtype") -> Any:
         return load_model(cls, folder / part, dtype=dtype, dtype_name=dtype_name).to(device)
 
-    with no_progress_bars():
-        return QwenParts(
-            transformer=model(QwenImageTransformer2DModel, "transformer"),
-            vae=model(AutoencoderKLQwenImage, "vae"),
-            text_encoder=model(Qwen2_5_VLForConditionalGeneration, "text_encoder", dtype_name="dtype"),
-            tokenizer=load_plain(AutoTokenizer, folder / "processor"),
-            image_processor=load_plain(Qwen2VLImageProcessorPil, folder / "processor"),
-            scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
-            template=template,
-            template_start=start,
-            settings=read_settings(folder),
-            folder=folder,
-            num_layers=read_json(folder / "transformer" / CONFIG)["num_layers"],
-            cell_px=2 ** len(read_json(folder / "vae" / CONFIG)["temperal_downsample"]),
-        )
+    readers = {
+        "transformer": partial(model, QwenImageTransformer2DModel, "transformer"),
+        "vae": partial(model, AutoencoderKLQwenImage, "vae"),
+        "text_encoder": partial(model, Qwen2_5_VLForConditionalGeneration, "text_encoder", dtype_name="dtype"),
+    }
+    return QwenParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=load_plain(AutoTokenizer, folder / "processor"),
+        image_processor=load_plain(Qwen2VLImageProcessorPil, folder / "processor"),
+        scheduler=load_plain(FlowMatchEulerDiscreteScheduler, folder / "scheduler"),
+        template=template,
+        template_start=start,
+        settings=read_settings(folder),
+        folder=folder,
+        num_layers=_num_layers(folder),
+        cell_px=_cell_px(folder),
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_qwen_parts(folder: Path, *, dtype: torch.dtype) -> QwenParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError."""
+    import torch
+    from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    check_folder(folder, FOLDER, configs_only=True)
+    template, start = _template()
+    classes = {
+        "transformer": QwenImageTransformer2DModel,
+        "vae": AutoencoderKLQwenImage,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration,
+    }
+    readers = {part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()}
+    return QwenParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        image_processor=None,
+        scheduler=None,
+        template=template,
+        template_start=start,
+        settings=read_settings(folder),
+        folder=folder,
+        num_layers=_num_layers(folder),
+        cell_px=_cell_px(folder),
+        device=torch.device("cpu"),
+        dtype=dtype,
+    )
+
+
+def _num_layers(folder: Path) -> int:
+    return read_json(folder / "transformer" / CONFIG)["num_layers"]
+
+
+def _cell_px(folder: Path) -> int:
+    return 2 ** len(read_json(folder / "vae" / CONFIG)["temperal_downsample"])
 
 
 def _template() -> tuple[str, int]:

@@ -25,6 +25,8 @@ Shape = tuple[int, ...]
 
 FOLDER_NAME = "ip_adapter"
 PUBLISHED = "ip-adapter-plus_sdxl_vit-h.safetensors of h94/IP-Adapter"
+PUBLISHED_TOKENS, PUBLISHED_WIDTH, PUBLISHED_HEADS = 16, 1280, 20
+"""Of its resampler: the tokens of a reference, the width of a block, and its heads."""
 DEPTH = 4
 """Blocks of the resampler; diffusers builds no other number."""
 HEAD = 64
@@ -140,18 +142,33 @@ def require_fit(shapes: Mapping[str, Shape], *, unet: Any, image_width: int, pat
 
 def attach(unet: Any, tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusImageProjection
     """The U-Net has image attention with these weights, frozen; returned is the resampler, which it does without."""
-    groups: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in tensors.items():
-        group, _, rest = name.partition(".")
-        groups[group][rest] = tensor
+    attach_attention(unet, tensors)
+    return make_resampler(tensors).to(unet.device, unet.dtype)
+
+
+def attach_attention(unet: Any, tensors: Mapping[str, Tensor]) -> None:
+    """The U-Net has image attention with the weights of `tensors`, frozen; the resampler's are left."""
+    groups = {"image_proj": _group(tensors, "image_proj"), "ip_adapter": _group(tensors, "ip_adapter")}
     layers = unet._convert_ip_adapter_attn_to_diffusers([groups], low_cpu_mem_usage=False)
-    resampler = unet._convert_ip_adapter_image_proj_to_diffusers(groups["image_proj"], low_cpu_mem_usage=False)
     unet.set_attn_processor(layers)
     for layer in image_attention(unet):
         layer.to(unet.device, unet.dtype).requires_grad_(False)
     unet.encoder_hid_proj = TokensAsGiven()
     unet.config.encoder_hid_dim_type = "ip_image_proj"
-    return resampler.to(unet.device, unet.dtype).eval().requires_grad_(False)
+
+
+def make_resampler(tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusImageProjection
+    """The frozen resampler with the weights of `tensors`, of which the image attention's are left."""
+    from diffusers.loaders.unet import UNet2DConditionLoadersMixin
+
+    loader: Any = UNet2DConditionLoadersMixin()  # whose method, which reads nothing of it, is not public
+    made = loader._convert_ip_adapter_image_proj_to_diffusers(_group(tensors, "image_proj"), low_cpu_mem_usage=False)
+    return made.eval().requires_grad_(False)
+
+
+def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    named = (name.partition(".") for name in tensors)
+    return {rest: tensors[f"{first}.{rest}"] for first, _, rest in named if first == group}
 
 
 def image_attention(unet: Any) -> Iterator[Any]:  # IPAdapterAttnProcessor2_0

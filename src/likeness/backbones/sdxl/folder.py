@@ -10,7 +10,9 @@ All lies in one folder so that its hash, which runs and pictures carry, names al
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +23,30 @@ from likeness.backbones.folder import (
     SCHEDULER,
     TOKENIZER,
     FolderFacts,
+    PartsOnDemand,
     check_folder,
     empty_model,
+    empty_part,
     load_model,
     load_plain,
-    no_progress_bars,
+    picture_scale,
+    telling,
 )
-from likeness.backbones.sdxl.adapter import adapter_file, attach, read_shapes, read_tensors, require_fit
+from likeness.backbones.sdxl.adapter import (
+    FOLDER_NAME,
+    PUBLISHED_HEADS,
+    PUBLISHED_TOKENS,
+    PUBLISHED_WIDTH,
+    Shape,
+    adapter_file,
+    attach_attention,
+    attention_shapes,
+    make_resampler,
+    read_shapes,
+    read_tensors,
+    require_fit,
+    resampler_shapes,
+)
 from likeness.backbones.sdxl.settings import SdxlSettings, read_settings
 from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
@@ -64,50 +83,93 @@ SCHEDULERS = (
 class SdxlParts:
     """The parts of a folder, in evaluation mode and frozen, its settings and the folder itself.
 
-    `unet` has the image attention, and `resampler` makes the tokens it reads. `zeros_for_empty`: an empty negative
-    prompt is a tensor of zeros, not what the text encoders make of "".
+    Those with weights are `stored` in the folder until they are asked for. `zeros_for_empty`: an empty negative prompt
+    is a tensor of zeros, not what the text encoders make of "". `cell_px`: pixels along a latent cell; `text_tokens`
+    and `image_tokens`: of a prompt, and of a reference; `image_px`: the side that the image encoder reads.
     """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
-    unet: Any  # UNet2DConditionModel
-    vae: Any  # AutoencoderKL
-    text_encoder: CLIPTextModel
-    text_encoder_2: CLIPTextModelWithProjection
+    stored: PartsOnDemand
     tokenizer: Any  # CLIPTokenizer
     tokenizer_2: Any  # CLIPTokenizer
-    image_encoder: Any  # CLIPVisionModelWithProjection
     image_processor: Any  # CLIPImageProcessor
-    resampler: Any  # IPAdapterPlusImageProjection
     scheduler: Any  # one of SCHEDULERS
     settings: SdxlSettings
     zeros_for_empty: bool
     folder: Path
+    cell_px: int
+    text_tokens: int
+    image_tokens: int
+    image_px: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def unet(self) -> Any:
+        """UNet2DConditionModel with the image attention."""
+        return self.stored.get("unet")
+
+    @property
+    def vae(self) -> Any:
+        """AutoencoderKL."""
+        return self.stored.get("vae")
+
+    @property
+    def text_encoder(self) -> CLIPTextModel:
+        """The first CLIP."""
+        return self.stored.get("text_encoder")
+
+    @property
+    def text_encoder_2(self) -> CLIPTextModelWithProjection:
+        """The second CLIP."""
+        return self.stored.get("text_encoder_2")
+
+    @property
+    def image_encoder(self) -> Any:
+        """CLIPVisionModelWithProjection."""
+        return self.stored.get("image_encoder")
+
+    @property
+    def resampler(self) -> Any:
+        """IPAdapterPlusImageProjection, which makes the tokens that the image attention reads."""
+        return self.stored.get("resampler")
 
 
-def _require_image_width(folder: Path) -> int:
-    """The width of the image encoder's features. Raises: WeightsError."""
+def _vision(folder: Path) -> Any:  # CLIPVisionConfig
+    """The config of the image encoder. Raises: WeightsError."""
+    from transformers import CLIPVisionConfig
+
     path = folder / "image_encoder" / CONFIG
-    width = read_json(path).get("hidden_size")
-    if not isinstance(width, int):
+    if not isinstance(read_json(path).get("hidden_size"), int):
         raise WeightsError(f"{path}: expected a CLIP vision model's config, got no hidden_size; download it again.")
-    return width
+    with telling(path, "a CLIP vision model's config", todo="download it again"):
+        return CLIPVisionConfig.from_pretrained(path.parent, local_files_only=True)
 
 
 def empty_unet(folder: Path) -> Any:  # UNet2DConditionModel
     """The U-Net of the folder with its image attention, without weights. Raises: WeightsError."""
+    check_folder(folder, FOLDER)
+    path = adapter_file(folder)
+    shapes = read_shapes(path)
+    unet = _bare_unet(folder)
+    require_fit(shapes, unet=unet, image_width=_vision(folder).hidden_size, path=path)
+    return _with_attention(unet, shapes)
+
+
+def _bare_unet(folder: Path) -> Any:
     from diffusers import UNet2DConditionModel
 
-    check_folder(folder, FOLDER)
-    unet, path = empty_model(UNet2DConditionModel, folder / "unet" / CONFIG), adapter_file(folder)
-    shapes = read_shapes(path)
-    require_fit(shapes, unet=unet, image_width=_require_image_width(folder), path=path)
+    return empty_model(UNet2DConditionModel, folder / "unet" / CONFIG)
+
+
+def _with_attention(unet: Any, shapes: Mapping[str, Shape]) -> Any:
     with torch.device("meta"):
-        attach(unet, {name: torch.empty(shape) for name, shape in shapes.items()})
+        attach_attention(unet, {name: torch.empty(shape) for name, shape in shapes.items()})
     return unet
 
 
 def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts:
-    """All parts of the folder on `device`, frozen. Raises: WeightsError."""
+    """All parts of the folder, frozen, which are read onto `device` when asked for. Raises: WeightsError."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import (
         CLIPTextModel,
@@ -116,33 +178,107 @@ def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlPar
         CLIPVisionModelWithProjection,
     )
 
-    check_folder(folder, FOLDER)
-    path = adapter_file(folder)
+    empty_unet(folder)  # the adapter fits, which is said before anything is read
+    path, vae_precision = adapter_file(folder), _vae_precision(folder, dtype)
+    shapes = read_shapes(path)
 
     def model(cls: Any, part: str, *, dtype_name: str = "dtype", precision: torch.dtype = dtype) -> Any:
-        return load_model(cls, folder / part, dtype=precision, dtype_name=dtype_name)
+        return load_model(cls, folder / part, dtype=precision, dtype_name=dtype_name).to(device)
 
-    with no_progress_bars():
-        unet = model(UNet2DConditionModel, "unet", dtype_name="torch_dtype")
-        require_fit(read_shapes(path), unet=unet, image_width=_require_image_width(folder), path=path)
-        resampler = attach(unet, read_tensors(path))
-        vae = model(AutoencoderKL, "vae", dtype_name="torch_dtype", precision=_vae_precision(folder, dtype))
-        image_encoder = model(CLIPVisionModelWithProjection, "image_encoder").to(device)
-        return SdxlParts(
-            unet=unet.to(device),
-            vae=vae.to(device),
-            text_encoder=model(CLIPTextModel, "text_encoder").to(device),
-            text_encoder_2=model(CLIPTextModelWithProjection, "text_encoder_2").to(device),
-            tokenizer=load_plain(CLIPTokenizer, folder / "tokenizer"),
-            tokenizer_2=load_plain(CLIPTokenizer, folder / "tokenizer_2"),
-            image_encoder=image_encoder,
-            image_processor=_image_processor(folder, size=image_encoder.config.image_size),
-            resampler=resampler.to(device),
-            scheduler=_scheduler(folder),
-            settings=read_settings(folder),
-            zeros_for_empty=bool(read_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True)),
-            folder=folder,
-        )
+    def unet() -> Any:
+        made = model(UNet2DConditionModel, "unet", dtype_name="torch_dtype")
+        attach_attention(made, read_tensors(path))
+        return made
+
+    readers = {
+        "unet": unet,
+        "vae": partial(model, AutoencoderKL, "vae", dtype_name="torch_dtype", precision=vae_precision),
+        "text_encoder": partial(model, CLIPTextModel, "text_encoder"),
+        "text_encoder_2": partial(model, CLIPTextModelWithProjection, "text_encoder_2"),
+        "image_encoder": partial(model, CLIPVisionModelWithProjection, "image_encoder"),
+        "resampler": lambda: make_resampler(read_tensors(path)).to(device, dtype),
+    }
+    tokenizer, image_px = load_plain(CLIPTokenizer, folder / "tokenizer"), _vision(folder).image_size
+    return SdxlParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=tokenizer,
+        tokenizer_2=load_plain(CLIPTokenizer, folder / "tokenizer_2"),
+        image_processor=_image_processor(folder, size=image_px),
+        scheduler=_scheduler(folder),
+        settings=read_settings(folder),
+        zeros_for_empty=_zeros_for_empty(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        text_tokens=tokenizer.model_max_length,
+        image_tokens=shapes["image_proj.latents"][1],
+        image_px=image_px,
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def sketch_sdxl_parts(folder: Path, *, dtype: torch.dtype) -> SdxlParts:
+    """The parts by the configs of those with weights, on the meta device. Raises: WeightsError.
+
+    A folder without the file of the adapter is taken to get the published one.
+    """
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+    check_folder(folder, FOLDER, configs_only=True)
+    shapes, vision = _adapter_shapes(folder), _vision(folder)
+    classes = {
+        "vae": AutoencoderKL,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+        "image_encoder": CLIPVisionModelWithProjection,
+    }
+
+    def frozen(part: Any) -> Any:
+        return torch.nn.Module.to(part, dtype).eval().requires_grad_(False)
+
+    def resampler() -> Any:
+        with torch.device("meta"):
+            return frozen(make_resampler({name: torch.empty(shape) for name, shape in shapes.items()}))
+
+    readers = {
+        "unet": lambda: frozen(_with_attention(_bare_unet(folder), shapes)),
+        **{part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()},
+        "resampler": resampler,
+    }
+    return SdxlParts(
+        stored=PartsOnDemand(readers),
+        tokenizer=None,
+        tokenizer_2=None,
+        image_processor=None,
+        scheduler=EulerDiscreteScheduler(),  # whichever: no number of it changes a shape
+        settings=read_settings(folder),
+        zeros_for_empty=_zeros_for_empty(folder),
+        folder=folder,
+        cell_px=picture_scale(folder),
+        text_tokens=read_json(folder / "text_encoder" / CONFIG).get("max_position_embeddings", 77),
+        image_tokens=shapes["image_proj.latents"][1],
+        image_px=vision.image_size,
+        device=torch.device("cpu"),
+        dtype=dtype,
+    )
+
+
+def _adapter_shapes(folder: Path) -> dict[str, Shape]:
+    """Of the tensors of the folder's adapter, or of the published one. Raises: WeightsError."""
+    unet, image_width = _bare_unet(folder), _vision(folder).hidden_size
+    if any((folder / FOLDER_NAME).glob("*.safetensors")):
+        path = adapter_file(folder)
+        shapes = read_shapes(path)
+        require_fit(shapes, unet=unet, image_width=image_width, path=path)
+        return shapes
+    sizes = {"tokens": PUBLISHED_TOKENS, "width": PUBLISHED_WIDTH, "heads": PUBLISHED_HEADS}
+    resampler = resampler_shapes(**sizes, image_width=image_width, text_width=unet.config.cross_attention_dim)
+    return {**resampler, **attention_shapes(unet)}
+
+
+def _zeros_for_empty(folder: Path) -> bool:
+    return bool(read_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
 
 
 def _vae_precision(folder: Path, dtype: torch.dtype) -> torch.dtype:

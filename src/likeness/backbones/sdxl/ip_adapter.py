@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,13 @@ from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.adapter import image_attention
 from likeness.backbones.sdxl.condition import SdxlCondition, SdxlText
-from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, SdxlParts, empty_unet, load_sdxl_parts
+from likeness.backbones.sdxl.folder import (
+    ADAPTER_TARGETS,
+    SdxlParts,
+    empty_unet,
+    load_sdxl_parts,
+    sketch_sdxl_parts,
+)
 from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.noising import bound_weights, draw_time, steps_of
 from likeness.backbones.sdxl.options import SdxlOptions
@@ -42,31 +48,53 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
 
     time_laws: ClassVar[tuple[str, ...]] = ("uniform",)
     features: ClassVar[tuple[str, ...]] = FEATURES
+    network_part: ClassVar[str] = "unet"
 
     def __init__(self, parts: SdxlParts) -> None:
         super().__init__(parts)
         self.settings = parts.settings
-        self.network = parts.unet
-        side = 2 ** (len(parts.vae.config.block_out_channels) - 1)
         self.facts = BackboneFacts(
             kind="sdxl_ip_adapter",
             prediction="noise",
-            px_per_token=side,
+            px_per_token=parts.cell_px,
             latents_per_token=1,
             max_references=MAX_REFERENCES,
             adapter_targets=ADAPTER_TARGETS,
             adapter_prefix="unet",
-            tokens_per_reference=parts.resampler.latents.shape[1],
+            tokens_per_reference=parts.image_tokens,
         )
         self._alphas: Tensor = parts.scheduler.alphas_cumprod
-        self._image_attention = list(image_attention(self.network))
-        self._blocks = watched_blocks(self.network)
         self._zero_tokens: Tensor | None = None
+
+    # the U-Net stays once it is read, and so do these modules of it, whatever adapters they get
+    @cached_property
+    def _image_attention(self) -> list[Any]:
+        return list(image_attention(self.network))
+
+    @cached_property
+    def _blocks(self) -> dict[str, Any]:
+        return watched_blocks(self.network)
 
     @classmethod
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts:
         """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
         return load_sdxl_parts(folder, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_sdxl_parts(folder, dtype=dtype)
+
+    def blank_text(self) -> dict[str, Tensor]:
+        """As `embed_text` gives it; the six numbers of sizes are what the U-Net reads beside the pooled vector."""
+        config = self.network.config
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        sizes = {"embeds": (self.parts.text_tokens, config.cross_attention_dim), "pooled": (pooled,)}
+        return {name: torch.empty(size, dtype=self.dtype) for name, size in sizes.items()}
+
+    def blank_reference(self, size: tuple[int, int]) -> Tensor:
+        """Its image tokens, whatever its size."""
+        return torch.empty(self.parts.image_tokens, self.network.config.cross_attention_dim, dtype=self.dtype)
 
     @classmethod
     def empty_network(cls, folder: Path) -> Any:
@@ -137,8 +165,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
     def _tokens_of_zeros(self) -> Float[Tensor, "N D"]:
         """Those of a picture of zeros, after normalisation: no reference, as the adapter learnt it."""
         if self._zero_tokens is None:
-            side = self.parts.image_encoder.config.image_size
-            self._zero_tokens = self._tokens(torch.zeros(1, 3, side, side))[0]
+            self._zero_tokens = self._tokens(torch.zeros(1, 3, self.parts.image_px, self.parts.image_px))[0]
         return self._zero_tokens
 
     # conditions ------------------------------------------------------------------------------------------------------

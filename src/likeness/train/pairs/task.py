@@ -27,7 +27,7 @@ from likeness.objectives import OBJECTIVES, objective_of
 from likeness.objectives.base import Objective
 from likeness.objectives.patch_dpo import PatchDpo
 from likeness.train.config import TrainConfig
-from likeness.train.pairs.cache import PairCache, build_cache, cache_key, pairs_sha256
+from likeness.train.pairs.cache import PairCache, build_cache, cache_key, cache_place, pairs_sha256
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
 from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
@@ -119,8 +119,8 @@ class PairsTask:
         place = Path(self._data.cache or Path(self._data.pairs) / "cache").expanduser()
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
         if is_main:
-            device = str(next(backbone.network.parameters()).device)
-            patch = None if self._patch_encoder is None else _vit_patches(self._patch_encoder, device=device)
+            device, encoder = str(backbone.device), self._patch_encoder
+            patch = None if encoder is None else partial(_vit_patches, encoder, device=device)
             with _naming_the_setting(place):
                 build_cache(
                     self.pairs,
@@ -132,7 +132,7 @@ class PairsTask:
                     progress=progress("encoding pairs"),
                 )
         wait()
-        self._cache = PairCache(place / json_sha256(key)[:12], count=len(self.pairs))
+        self._cache = PairCache(cache_place(place, key), count=len(self.pairs))
 
     def cases(self, limit: int) -> Sequence[Case]:
         """Prompts and references of pairs kept for validation, else of those trained on; single and multi in turn."""
