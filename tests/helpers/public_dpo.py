@@ -5,8 +5,7 @@ A step: load both pictures of each pair and tokenize the prompt (in the process 
 pictures by the VAE and the prompt by both text encoders; one noise and one step of the schedule for both pictures; the
 policy's pass over winners and losers in one batch; the same without the adapter and without gradients; -log sigmoid of
 -beta/2 times the difference of differences; clip, AdamW, schedule of learning rates; five numbers for the log.
-Left out, so that it is not charged for: progress bar, trackers, and the two further times that it decodes each first
-picture. Differs, so that both sides train alike: IP-Adapter's image tokens are given, encoded already; AdamW is the fused
+Left out, so that it is not charged for: progress bar, trackers, and the second time that it decodes each first picture. Differs, so that both sides train alike: IP-Adapter's image tokens are given, encoded already; AdamW is the fused
 one (the script leaves the slower default); no picture is mirrored.
 
 Shapes: B pairs, C latent channels, h x w latent grid; rows are B winners, then B losers.
@@ -106,9 +105,12 @@ class PublicDpo:
     ) -> None:
         self._parts, self._beta, self._accelerator = parts, beta, accelerator
         self._noising: Any = DDPMScheduler.from_config(parts.scheduler.config)
+        self._dtype = unet.dtype
         unet.requires_grad_(False)
         unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets))
         self.parameters: list[torch.nn.Parameter] = [p for p in unet.parameters() if p.requires_grad]
+        for parameter in self.parameters:  # the script does so for fp16
+            parameter.data = parameter.data.float()
         adamw = torch.optim.AdamW(
             self.parameters, lr=rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8, fused=True
         )
@@ -153,6 +155,7 @@ class PublicDpo:
 
     def step(self, batch: Encoded, *, noise: Tensor | None = None, steps: Tensor | None = None) -> dict[str, float]:
         """One update, and the numbers of the log. `noise` (B, C, h, w) and `steps` (B,) are drawn unless given."""
+        batch = Encoded(*(part.to(self._dtype) for part in batch))
         count = len(batch.latents) // 2
         if noise is None:
             noise = torch.randn_like(batch.latents)[:count]
