@@ -1,12 +1,13 @@
 """A training step as diffusers' public script for Diffusion-DPO on SDXL does it, written anew from its logic.
 
 Source: huggingface/diffusers, examples/research_projects/diffusion_dpo/train_diffusion_dpo_sdxl.py.
-A step: load both pictures of each pair and tokenize the prompt (in the process that trains, the script's default); encode
-pictures by the VAE and the prompt by both text encoders; one noise and one step of the schedule for both pictures; the
-policy's pass over winners and losers in one batch; the same without the adapter and without gradients; -log sigmoid of
--beta/2 times the difference of differences; clip, AdamW, schedule of learning rates; five numbers for the log.
-Left out, so that it is not charged for: progress bar, trackers, and the second time that it decodes each first picture. Differs, so that both sides train alike: IP-Adapter's image tokens are given, encoded already; AdamW is the fused
-one (the script leaves the slower default); no picture is mirrored.
+A step: read both pictures of each pair and tokenize the prompt (in the process that trains, the script's default);
+encode pictures by the VAE, prompts by both text encoders; one noise and one step of the schedule for both pictures of
+a pair; the policy's pass over winners and losers in one batch; the same without the adapter and without gradients;
+-log sigmoid of -beta/2 times the difference of differences; clip, AdamW, schedule of rates; numbers for the log.
+Left out, so that it is not charged for: progress bar, trackers, the second time that it decodes each first picture.
+Differs, so that both sides train alike: IP-Adapter's image tokens are given, encoded already; AdamW is the fused one,
+where the script leaves the slower default; no picture is mirrored; the adapter is fp32 in bf16, too, as its own in fp16.
 
 Shapes: B pairs, C latent channels, h x w latent grid; rows are B winners, then B losers.
 """
@@ -63,7 +64,11 @@ class Pictures(Dataset[dict[str, Tensor]]):
         pixels = torch.cat([_pixels(path) for path in (pair.winner, pair.loser)])
         ids = [
             each(
-                pair.prompt, truncation=True, padding="max_length", max_length=each.model_max_length, return_tensors="pt"
+                pair.prompt,
+                truncation=True,
+                padding="max_length",
+                max_length=each.model_max_length,
+                return_tensors="pt",
             ).input_ids[0]
             for each in self._tokenizers
         ]
@@ -111,9 +116,7 @@ class PublicDpo:
         self.parameters: list[torch.nn.Parameter] = [p for p in unet.parameters() if p.requires_grad]
         for parameter in self.parameters:  # the script does so for fp16
             parameter.data = parameter.data.float()
-        adamw = torch.optim.AdamW(
-            self.parameters, lr=rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8, fused=True
-        )
+        adamw = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8, fused=True)
         schedule = get_scheduler("constant", optimizer=adamw)
         prepared: Any = accelerator.prepare(unet, adamw, schedule)
         self.unet, self._optimizer, self._schedule = prepared

@@ -164,9 +164,9 @@ def _entropy_by_level(levels: Int[Tensor, "h w"], *, windows: _Windows) -> Float
     spare = [np.empty(grey.shape, kind) for _ in range(4)]
     flat = _pooled(grey, side, add=np.minimum, spare=spare).copy() == _pooled(grey, side, add=np.maximum, spare=spare)
     number, terms, total = (np.zeros(flat.shape, np.float32) for _ in range(3))
-    for level in np.flatnonzero(np.bincount(grey.ravel())):
+    for level in np.flatnonzero(np.bincount(grey.ravel())).tolist():  # numbers of numpy would widen the bytes
         counts = _pooled((grey == level).view(np.uint8), side, add=np.add, spare=spare)
-        np.copyto(number, np.maximum(counts, 1, out=counts))  # 0 ln 0 = 1 ln 1
+        np.copyto(number, np.bitwise_or(counts, counts == 0, out=counts))  # 1 for 0: 0 ln 0 = 1 ln 1
         np.multiply(np.log2(number, out=terms), number, out=terms)
         np.add(total, terms, out=total)
     found = math.log(pixels) - total * np.float32(math.log(2) / pixels)
