@@ -5,18 +5,17 @@
 The model is a random SDXL at a fifth of its width (U-Net 64, 128, 256 channels with SDXL's 70 transformer blocks, VAE
 25, 50, 100, 100), with an IP-Adapter-Plus; pictures of 256 px, one pair with one reference a step. Their step is
 tests/helpers/public_dpo.py, which says what it does and leaves out; ours is `likeness train`'s, from its cache. Both
-train the same LoRA by the same AdamW on equal copies of the U-Net, in one process, on as many threads. In bf16 U-Net
-and text encoders are bf16 under autocast and the VAE is fp32, as the script keeps it for mixed precision, which its README
-asks for; losses then differ by what bf16 rounds, times beta, and are not compared.
+train the same LoRA by the same AdamW on the same U-Net, each side's loaded from the folder, in one process, on as many
+threads. In bf16 U-Net and text encoders are bf16 under autocast and the VAE is fp32, as the script keeps it for mixed
+precision, which its README asks for; losses then differ by what bf16 rounds, times beta, and are not compared.
 
 "as it works": pictures are read, and pictures and prompts encoded, at every step. "pre-encoded": latents and text lie
-in memory, ours on disk. In fp32 both first take the same steps from the same noise, and losses are compared. Then kinds of
-steps alternate, and each ratio is the median of the ratios of neighbours, of processor time on a CPU, so that other
-work on the machine changes it little. Prints one JSON object per figure. The last one says that encoding is no dearer here,
-beside a pass of the U-Net, than in SDXL, where it is 0.70 at 512 px (counted on the meta device).
+in memory, ours on disk. In fp32 both first take the same steps from the same noise, and losses are compared. Then
+kinds of steps alternate, and each ratio is the median of the ratios of neighbours, of processor time on a CPU, so that
+other work on the machine changes it little. Prints one JSON object per figure. The last one says that encoding is no
+dearer here, beside a pass of the U-Net, than in SDXL, where it is 0.70 at 512 px (counted on the meta device).
 """
 
-import copy
 import json
 import statistics
 import sys
@@ -103,7 +102,7 @@ class Sides:
         self.backbone.encode_exactly()
         mixed = "no" if precision == "fp32" else precision
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed)
-        unet: Any = copy.deepcopy(self.backbone.network)
+        unet: Any = SdxlIpAdapter.load(self.model, device=device, dtype=dtype).network
         self.trainable = LoraAdapter(self.backbone, rank=RANK, alpha=RANK, init_seed=0)
         self._shake()
         targets = self.backbone.facts.adapter_targets

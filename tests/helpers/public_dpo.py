@@ -4,10 +4,11 @@ Source: huggingface/diffusers, examples/research_projects/diffusion_dpo/train_di
 A step: read both pictures of each pair and tokenize the prompt (in the process that trains, the script's default);
 encode pictures by the VAE, prompts by both text encoders; one noise and one step of the schedule for both pictures of
 a pair; the policy's pass over winners and losers in one batch; the same without the adapter and without gradients;
--log sigmoid of -beta/2 times the difference of differences; clip, AdamW, schedule of rates; numbers for the log.
-Left out, so that it is not charged for: progress bar, trackers, the second time that it decodes each first picture.
+-log sigmoid of -beta/2 times the difference of differences; clip, AdamW, schedule of rates; numbers for the log. Left
+out, so that it is not charged for: progress bar, trackers, the second time that it decodes each first picture.
 Differs, so that both sides train alike: IP-Adapter's image tokens are given, encoded already; AdamW is the fused one,
-where the script leaves the slower default; no picture is mirrored; the adapter is fp32 in bf16, too, as its own in fp16.
+where the script leaves the slower default; no picture is mirrored; the adapter is fp32 in bf16, too, as its own in
+fp16.
 
 Shapes: B pairs, C latent channels, h x w latent grid; rows are B winners, then B losers.
 """
