@@ -77,7 +77,7 @@ def test_hist256_equals_shannon_entropy_of_scikit_image() -> None:
     np.testing.assert_allclose(entropy(pixels, kind="hist256")[0].numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("patch", [9, 16])
+@pytest.mark.parametrize("patch", [5, 7, 9, 16, 19])
 def test_hist256_of_every_pixel_equals_rank_entropy_of_scikit_image(patch: int) -> None:
     pixels = picture(2, height=50, width=160)  # two bands of rows
     ours = entropy(pixels, patch=patch, stride=1, kind="hist256")[0].numpy()
@@ -85,6 +85,20 @@ def test_hist256_of_every_pixel_equals_rank_entropy_of_scikit_image(patch: int) 
     shift = (patch + 1) % 2  # an even window reaches one pixel further back there
     inner = ours[patch : -patch - shift, patch : -patch - shift]
     np.testing.assert_allclose(inner, theirs[patch + shift : -patch, patch + shift : -patch], atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [8, 16, 18])
+def test_hist256_of_every_pixel_where_a_patch_has_one_level_or_all(patch: int) -> None:
+    """256 pixels of one level, or 256 levels of one pixel, in a patch of 16; flat and mixed patches beside."""
+    grey = np.arange(256, dtype=np.float32).reshape(16, 16)
+    tiles = np.block([[grey, np.full((16, 16), 7)], [np.full((16, 16), 7), np.full((16, 16), 255)]])
+    pixels = torch.from_numpy(tiles.astype(np.float32) / 127.5 - 1).expand(1, 3, -1, -1)
+    ours = entropy(pixels, patch=patch, stride=1, kind="hist256")[0]
+    before = (patch - 1) // 2
+    for row in range(before, 32 - patch // 2, 3):
+        for column in range(before, 32 - patch // 2, 3):
+            window = _grey8(pixels)[row - before :, column - before :][:patch, :patch]
+            assert ours[row, column].item() == pytest.approx(shannon_entropy(window, base=E), abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

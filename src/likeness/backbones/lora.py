@@ -12,7 +12,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -36,8 +36,10 @@ __all__ = [
     "add_changes",
     "add_loras",
     "layer_shapes",
+    "layers_off",
     "load_adapter",
     "save_adapter",
+    "tuned_layers",
 ]
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
@@ -172,7 +174,13 @@ def adapter_off(network: torch.nn.Module, name: str) -> Generator[None, None, No
     scaling is touched, and nothing is computed for the adapter. Differs: note section 3.5 sets the scaling to 0,
     which gives the same numbers and pays for the products (measured equal in the tests).
     """
-    layers = list(_tuned_layers(network))
+    with layers_off(tuned_layers(network), name):
+        yield
+
+
+@contextmanager
+def layers_off(layers: Sequence[Any], name: str) -> Generator[None, None, None]:
+    """`adapter_off` for a network whose `tuned_layers` are known: finding them is 1% of a small SDXL's step."""
     before = [layer._active_adapter for layer in layers]
     try:
         for layer in layers:
@@ -183,15 +191,16 @@ def adapter_off(network: torch.nn.Module, name: str) -> Generator[None, None, No
             layer._active_adapter = active
 
 
-def _tuned_layers(network: torch.nn.Module) -> Iterator[Any]:
+def tuned_layers(network: torch.nn.Module) -> list[Any]:
+    """The layers of a network that carry adapters."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    return (module for module in network.modules() if isinstance(module, BaseTunerLayer))
+    return [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
 
 
 def _activate(network: torch.nn.Module, names: list[str]) -> None:
     """All of `names` are active; unlike peft's `set_adapter` this leaves requires_grad as it is."""
-    for layer in _tuned_layers(network):
+    for layer in tuned_layers(network):
         layer._active_adapter = [name for name in names if name in layer.lora_A]
 
 

@@ -9,11 +9,13 @@ Source: FocusDPO (arXiv:2509.01181) Eqs. 7-8; the estimator is D2iT's (arXiv:250
 """
 
 import math
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args  # Any: counts of whichever width
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,7 +29,7 @@ _KDE_BINS = 32
 _KDE_SIGMA = 0.01
 _KDE_STEP = 2 / (_KDE_BINS - 1)  # bins are linspace(-1, 1, 32): 6.45 sigma apart
 _FLAT = 1e-6  # range of entropies below which a picture has no structure
-_BAND_PX = 1 << 17  # pixels worked on at a time
+_BAND_PX = 1 << 16  # pixels worked on at a time
 _SMALLEST = 1e-30  # so that the logarithm of an empty bin is finite
 
 
@@ -134,22 +136,41 @@ def _band_entropy(grey: Float[Tensor, "h w"], *, windows: _Windows, kind: str) -
     return -(shares.clamp_min(_SMALLEST).log_().mul_(shares)).sum(dim=-1)  # 0 ln 0 = 0
 
 
+def _pooled(x: NDArray[Any], side: int, *, add: np.ufunc, spare: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """`add` over every square of `side` cells, row sums first, by doubling as in `_sliding_sum`; in `spare`'s memory.
+
+    Four spare arrays are at least as large as `x`, whose values stay.
+    """
+    for first, second in (spare[:2], [each.T for each in spare[2:]]):
+        total, done = x, 1
+        for bit in f"{side:b}"[1:]:
+            for part, ahead in ((total, done), (x, 2 * done))[: 1 + int(bit)]:
+                rows = len(part) - ahead
+                total = add(total[:rows], part[ahead:], out=first[:rows, : x.shape[1]])
+                first, second = second, first
+            done = 2 * done + int(bit)
+        x = total.T
+    return x
+
+
 def _entropy_by_level(levels: Int[Tensor, "h w"], *, windows: _Windows) -> Float[Tensor, "r c"]:
     """ln n - (sum over levels of c ln c) / n, n pixels a patch, without keeping 256 numbers per pixel.
 
-    Logarithms by numpy: three times as fast as torch's on one core, measured.
+    By numpy in memory taken once, in the smallest type that holds a count: half the time of torch's on one core,
+    measured. Patches of one level, whose count of 256 a byte does not hold, are told by their extremes.
     """
-    levels, pixels = levels.to(torch.uint8), windows.side**2
-    whole = torch.int16 if pixels < 2**15 else torch.int32
-    total = np.zeros(1, np.float32)
-    for level in levels.flatten().bincount().nonzero().flatten().tolist():
-        hits = levels.clone().eq_(level).to(whole)  # in place, since that comparison is vectorised
-        counts = _sums(hits, windows).float().numpy()
-        terms = np.maximum(counts, 1)  # 0 ln 0 = 0
-        np.log2(terms, out=terms)
-        terms *= counts
-        total = np.add(terms, total, out=terms)
-    return math.log(pixels) - torch.from_numpy(total) * (math.log(2) / pixels)
+    grey, side, pixels = levels.to(torch.uint8).numpy(), windows.side, windows.side**2
+    kind = np.uint8 if pixels <= 256 else np.uint16 if pixels < 2**16 else np.uint32
+    spare = [np.empty(grey.shape, kind) for _ in range(4)]
+    flat = _pooled(grey, side, add=np.minimum, spare=spare).copy() == _pooled(grey, side, add=np.maximum, spare=spare)
+    number, terms, total = (np.zeros(flat.shape, np.float32) for _ in range(3))
+    for level in np.flatnonzero(np.bincount(grey.ravel())).tolist():  # numbers of numpy would widen the bytes
+        counts = _pooled((grey == level).view(np.uint8), side, add=np.add, spare=spare)
+        np.copyto(number, np.bitwise_or(counts, counts == 0, out=counts))  # 1 for 0: 0 ln 0 = 1 ln 1
+        np.multiply(np.log2(number, out=terms), number, out=terms)
+        np.add(total, terms, out=total)
+    found = math.log(pixels) - total * np.float32(math.log(2) / pixels)
+    return torch.from_numpy(np.where(flat, np.float32(0), found))
 
 
 def _picture_entropy(grey: Float[Tensor, "h w"], *, windows: _Windows, kind: str) -> Float[Tensor, "r c"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any  # a condition of whichever backbone; JSON
 
 from likeness.backbones.base import Backbone
-from likeness.backbones.lora import adapter_off, adapter_parameters, add_adapter, save_adapter
+from likeness.backbones.lora import adapter_parameters, add_adapter, layers_off, save_adapter, tuned_layers
 
 ADAPTER = "focus"
 """Name of the trained adapter."""
@@ -18,11 +18,12 @@ class LoraAdapter:
     def __init__(self, backbone: Backbone[Any], *, rank: int, alpha: float, init_seed: int) -> None:
         self._network, self._facts = backbone.network, backbone.facts
         add_adapter(self._network, facts=self._facts, rank=rank, alpha=alpha, name=ADAPTER, init_seed=init_seed)
+        self._layers = tuned_layers(self._network)
         self.named = list(adapter_parameters(self._network, ADAPTER).items())
 
     def off(self) -> AbstractContextManager[None]:
         """Within it the network answers as if the adapter were not there."""
-        return adapter_off(self._network, ADAPTER)
+        return layers_off(self._layers, ADAPTER)
 
     def save(self, folder: Path, *, metadata: Mapping[str, Any]) -> None:
         """`folder` holds the adapter in diffusers' layout. Raises: OutputError."""
