@@ -58,8 +58,8 @@ def test_prompts_alone_are_taken_once_each_before_any_is_taken_twice() -> None:
     assert [c.id for c in balanced_sample(cases, 4)] == ["c0", "c3", "c6", "c1"]
 
 
-def test_ten_thousand_cases_take_seconds_at_most() -> None:
-    cases = [case(f"s{i % 97}", f"a {{}} and {i % 89}", number=i) for i in range(10_000)]
+def test_thousands_of_cases_take_seconds_at_most() -> None:
+    cases = [case(f"s{i % 97}", f"a {{}} and {i % 89}", number=i) for i in range(4_000)]
     began = time.monotonic()
-    assert len(balanced_sample(cases, 9_999)) == 9_999
-    assert time.monotonic() - began < 30
+    assert len(balanced_sample(cases, 3_999)) == 3_999
+    assert time.monotonic() - began < 10

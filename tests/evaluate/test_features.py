@@ -85,7 +85,7 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert FeatureStore(tmp_path).known("eye", KEYS) == set(KEYS[:200])
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_writer_loses_only_what_it_was_writing(tmp_path: Path, kind: signal.Signals) -> None:
     done = -1
     for last in (10, 20, 200):  # each goes on where the last one was killed

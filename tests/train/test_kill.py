@@ -74,6 +74,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_a_save_is_one_error_and_costs_nothing(recipe: Path, tmp_path: Path) -> None:
     """A limit on the size of a file stands in for the full disk: the same error from the same calls."""
     train(recipe, tmp_path / "whole")
