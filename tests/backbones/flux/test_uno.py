@@ -323,7 +323,7 @@ def test_more_references_than_uno_takes_are_refused(tiny: FluxUno) -> None:
 @pytest.mark.parametrize("arguments", [{"size": 100}, {"size": 0}, {"size": 64, "width": 72}, {"steps": 0}])
 def test_impossible_requests_are_refused(tiny: FluxUno, arguments: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        tiny.generate(PROMPT, seed=0, options=FluxOptions(**arguments))
+        tiny.generate(PROMPT, seed=0, options=FluxOptions.model_validate(arguments))
 
 
 # LoRA ----------------------------------------------------------------------------------------------------------------
