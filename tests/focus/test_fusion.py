@@ -309,7 +309,7 @@ def test_k_may_be_the_number_of_reference_tokens() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_soft_shares_weigh_the_prior_in_every_mode_that_has_one(mode: str) -> None:
+def test_soft_shares_weigh_the_prior_and_the_field_and_nothing_else(mode: str) -> None:
     case = random_case(6)
     shares = torch.rand(6, 3, 40, generator=torch.Generator().manual_seed(1)) * case.masks
     soft, hard = focus_maps(*case, mode=mode, shares=shares), focus_maps(*case, mode=mode)
@@ -318,6 +318,17 @@ def test_soft_shares_weigh_the_prior_in_every_mode_that_has_one(mode: str) -> No
         for subject in range(3):
             if case.disrupted[pair, subject]:
                 largest[pair] = torch.maximum(largest[pair], shares[pair, subject])
-    factor = torch.where(hard.prior, largest, 1.0)  # elsewhere the weight is 0 unless the mode has no prior
-    torch.testing.assert_close(soft.weight, hard.weight * factor)
+    prior, field, detail = hard.prior * largest, hard.field * largest, hard.complexity
+    taken = hard.fused[:, None]
+    expected = {
+        "full": torch.where(taken, 0.3 * field + 0.7 * detail * prior, field),
+        "prior": prior,
+        "md": detail,
+        "no_prior": torch.where(taken, 0.3 * field + 0.7 * detail, field),
+        "no_ms": detail * prior,
+        "no_ms_literal": 0.7 * detail * prior,
+        "no_md": field,
+        "uniform": torch.ones(6, 40),
+    }
+    torch.testing.assert_close(soft.weight, expected[mode] * hard.valid[:, None])
     assert torch.equal(soft.field, hard.field)

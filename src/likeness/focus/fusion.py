@@ -149,7 +149,7 @@ def focus_maps(
     M = gamma M_s + (1 - gamma) M_d M_prior. Modes: "full"; "prior" (M_prior); "md" (M_d of the whole picture);
     "no_prior" (M_d not confined); "no_ms" (M_d M_prior); "no_ms_literal" (Eq. 9 with M_s left out:
     (1 - gamma) M_d M_prior); "no_md" (M_s always); "uniform" (1). `shares` in [0, 1] say how much of a token a subject
-    covers; with them a token of the prior weighs as much as its share, in every mode that uses the prior.
+    covers, by which M_prior and M_s then weigh; without them a token of the prior counts in full.
     Source: FocusDPO (arXiv:2509.01181) Eqs. 4, 9, 11; tau 0.1 and gamma 0.3 are its settings.
     Differs: K from the subject's tokens by default, since with the number of reference tokens M' may cover the
     picture; a pair with an empty prior gets weight 0 in every mode instead of 0/0.
@@ -169,9 +169,6 @@ def focus_maps(
         field = attention_field(subjects, matched, per_subject=per_subject)
         focus_share = field.sum(dim=1).float() / prior.sum(dim=1).float()  # 0/0 = NaN
     fused = valid & (focus_share <= tau) & (mode in _WITH_BRANCH)
-    weight = _weight(mode, prior=prior, field=field, complexity=complexity, fused=fused, gamma=gamma)
-    if shares is not None:
-        confined = mode not in {"uniform", "md", "no_prior"}
-        covered = (shares * disrupted[..., None]).amax(dim=1)
-        weight = weight * torch.where(prior, covered, 0.0 if confined else 1.0)
+    covered = prior.float() if shares is None else prior * (shares * disrupted[..., None]).amax(dim=1)
+    weight = _weight(mode, prior=covered, field=field * covered, complexity=complexity, fused=fused, gamma=gamma)
     return FocusMaps(prior, matched, field, complexity, weight * valid[:, None], focus_share, fused, valid)

@@ -27,7 +27,10 @@ def token_mask(mask: Shaped[Tensor, "*batch H W"], grid: tuple[int, int]) -> Boo
 
 
 def token_shares(mask: Shaped[Tensor, "*batch H W"], grid: tuple[int, int]) -> Float[Tensor, "*batch L"]:
-    """Of each token of `grid` (rows, columns) the share that the mask covers. Raises: DataError as `token_mask`."""
+    """Of each token of `grid` (rows, columns) the share in [0, 1] that the mask covers: the area average.
+
+    Source: FocusDPO leaves the resampling open. Raises: DataError for a mask without two sides.
+    """
     if mask.ndim < 2 or 0 in mask.shape[-2:]:
         got = f"shape {tuple(mask.shape)}"
         raise DataError(f"token_mask: expected a mask (..., H, W), got {got}; load it as a picture.")
@@ -52,7 +55,10 @@ def covered_tokens(shares: Float[Tensor, "*batch L"], *, coverage: str = "half")
 
 
 def dilated(shares: Float[Tensor, "*batch L"], *, grid: tuple[int, int], tokens: int) -> Float[Tensor, "*batch L"]:
-    """Shares grown by so many tokens in all eight directions: each token takes the largest share within reach."""
+    """Shares grown by so many tokens in all eight directions: each token takes the largest share within reach.
+
+    `grid` is (rows, columns). Source: none; FocusDPO does not grow its masks (docs/log.md says what that leaves out).
+    """
     if tokens == 0:
         return shares
     pictures = shares.reshape(-1, 1, *grid)
