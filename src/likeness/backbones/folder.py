@@ -142,6 +142,36 @@ class PartsOnDemand:
         return other
 
 
+class StoredParts:
+    """Parts with weights under their names in the folder, read from `stored` when asked for; a subclass is a dataclass.
+
+    Which stock classes they are, a subclass says.
+    """
+
+    stored: PartsOnDemand
+
+    # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
+    @property
+    def transformer(self) -> Any:
+        """The network, where it is a transformer."""
+        return self.stored.get("transformer")
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.stored.get("vae")
+
+    @property
+    def text_encoder(self) -> Any:
+        """The text encoder, or the first of two."""
+        return self.stored.get("text_encoder")
+
+    @property
+    def text_encoder_2(self) -> Any:
+        """The second text encoder, where there are two."""
+        return self.stored.get("text_encoder_2")
+
+
 def picture_scale(folder: Path) -> int:
     """Pixels along the side of a latent cell, from the config of the folder's autoencoder. Raises: WeightsError."""
     path = folder / "vae" / CONFIG

@@ -13,6 +13,7 @@ from likeness.backbones.folder import (
     TOKENIZER,
     FolderFacts,
     PartsOnDemand,
+    StoredParts,
     check_folder,
     empty_model,
     empty_part,
@@ -24,7 +25,6 @@ from likeness.backbones.folder import (
 
 if TYPE_CHECKING:
     import torch
-    from transformers import CLIPTextModel, T5EncoderModel
 
 FOLDER = FolderFacts(
     pipeline="FluxPipeline",
@@ -73,10 +73,11 @@ class FluxSettings:
 
 
 @dataclass(frozen=True)
-class FluxParts:
+class FluxParts(StoredParts):
     """The seven parts of a FluxPipeline folder, in evaluation mode, its settings and the folder itself.
 
-    Those with weights are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
+    Those with weights (FluxTransformer2DModel, AutoencoderKL, CLIPTextModel and T5EncoderModel)
+    are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
     """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
@@ -89,26 +90,6 @@ class FluxParts:
     cell_px: int
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def transformer(self) -> Any:
-        """FluxTransformer2DModel."""
-        return self.stored.get("transformer")
-
-    @property
-    def vae(self) -> Any:
-        """AutoencoderKL."""
-        return self.stored.get("vae")
-
-    @property
-    def text_encoder(self) -> CLIPTextModel:
-        """CLIP."""
-        return self.stored.get("text_encoder")
-
-    @property
-    def text_encoder_2(self) -> T5EncoderModel:
-        """T5."""
-        return self.stored.get("text_encoder_2")
 
 
 def read_settings(folder: Path) -> FluxSettings:

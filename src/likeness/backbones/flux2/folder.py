@@ -13,6 +13,7 @@ from likeness.backbones.folder import (
     TOKENIZER,
     FolderFacts,
     PartsOnDemand,
+    StoredParts,
     check_folder,
     empty_model,
     empty_part,
@@ -68,10 +69,11 @@ DISTILLED: dict[str, Any] = {"default_steps": 4, "default_cfg_scale": 1.0}
 
 
 @dataclass(frozen=True)
-class KleinParts:
+class KleinParts(StoredParts):
     """The five parts of a Flux2KleinPipeline folder, in evaluation mode, its settings and the folder itself.
 
-    Those with weights are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
+    Those with weights (Flux2Transformer2DModel, AutoencoderKLFlux2 and Qwen3ForCausalLM)
+    are `stored` in the folder until they are asked for. `cell_px`: pixels along a latent cell.
     """
 
     # Any: the annotations of diffusers and transformers refuse correct use (configs typed as dicts, results as tuples)
@@ -84,21 +86,6 @@ class KleinParts:
     cell_px: int
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def transformer(self) -> Any:
-        """Flux2Transformer2DModel."""
-        return self.stored.get("transformer")
-
-    @property
-    def vae(self) -> Any:
-        """AutoencoderKLFlux2."""
-        return self.stored.get("vae")
-
-    @property
-    def text_encoder(self) -> Any:
-        """Qwen3ForCausalLM."""
-        return self.stored.get("text_encoder")
 
 
 def is_distilled(folder: Path) -> bool:

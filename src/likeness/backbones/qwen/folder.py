@@ -20,6 +20,7 @@ from likeness.backbones.folder import (
     TOKENIZER,
     FolderFacts,
     PartsOnDemand,
+    StoredParts,
     check_folder,
     empty_model,
     empty_part,
@@ -75,10 +76,11 @@ class QwenSettings:
 
 
 @dataclass(frozen=True)
-class QwenParts:
+class QwenParts(StoredParts):
     """The parts of the folder, in evaluation mode, its settings and the folder itself.
 
-    Those with weights are `stored` in the folder until they are asked for. `template` is the chat around a prompt, of
+    Those with weights (QwenImageTransformer2DModel, AutoencoderKLQwenImage and Qwen2_5_VLForConditionalGeneration)
+    are `stored` in the folder until they are asked for. `template` is the chat around a prompt, of
     which the first `template_start` tokens are dropped. `num_layers`: blocks of the transformer; `cell_px`: pixels
     along a latent cell.
     """
@@ -96,21 +98,6 @@ class QwenParts:
     cell_px: int
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def transformer(self) -> Any:
-        """QwenImageTransformer2DModel."""
-        return self.stored.get("transformer")
-
-    @property
-    def vae(self) -> Any:
-        """AutoencoderKLQwenImage."""
-        return self.stored.get("vae")
-
-    @property
-    def text_encoder(self) -> Any:
-        """Qwen2_5_VLForConditionalGeneration."""
-        return self.stored.get("text_encoder")
 
 
 class QwenOptions(Options):

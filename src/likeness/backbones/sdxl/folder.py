@@ -24,6 +24,7 @@ from likeness.backbones.folder import (
     TOKENIZER,
     FolderFacts,
     PartsOnDemand,
+    StoredParts,
     check_folder,
     empty_model,
     empty_part,
@@ -52,7 +53,7 @@ from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+    pass
 
 FOLDER = FolderFacts(
     pipeline="StableDiffusionXLPipeline",
@@ -80,10 +81,11 @@ SCHEDULERS = (
 
 
 @dataclass(frozen=True)
-class SdxlParts:
+class SdxlParts(StoredParts):
     """The parts of a folder, in evaluation mode and frozen, its settings and the folder itself.
 
-    Those with weights are `stored` in the folder until they are asked for. `zeros_for_empty`: an empty negative prompt
+    Those with weights (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection and below) are
+    `stored` in the folder until they are asked for. `zeros_for_empty`: an empty negative prompt
     is a tensor of zeros, not what the text encoders make of "". `cell_px`: pixels along a latent cell; `text_tokens`
     and `image_tokens`: of a prompt, and of a reference; `image_px`: the side that the image encoder reads.
     """
@@ -108,21 +110,6 @@ class SdxlParts:
     def unet(self) -> Any:
         """UNet2DConditionModel with the image attention."""
         return self.stored.get("unet")
-
-    @property
-    def vae(self) -> Any:
-        """AutoencoderKL."""
-        return self.stored.get("vae")
-
-    @property
-    def text_encoder(self) -> CLIPTextModel:
-        """The first CLIP."""
-        return self.stored.get("text_encoder")
-
-    @property
-    def text_encoder_2(self) -> CLIPTextModelWithProjection:
-        """The second CLIP."""
-        return self.stored.get("text_encoder_2")
 
     @property
     def image_encoder(self) -> Any:
