@@ -13,7 +13,6 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -27,10 +26,9 @@ from likeness.core.rng import seed_for
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
 from likeness.pretrain.log import TrainLog
-from likeness.pretrain.optim import Named, update
+from likeness.pretrain.optim import Resumable, update
 from likeness.pretrain.transformer import NUM_VALIDATION, block_optimizers, embed, weighted_mean
 from likeness.train.schedule import Ema
-from likeness.train.state import load_state, save_state
 from likeness.world.scenario import sample_scenario
 
 SAVE_EVERY_BATCHES = 100
@@ -64,7 +62,7 @@ def draw_guidance(size: int, *, top: float, generator: torch.Generator) -> Float
     return torch.where(kind < 0.5, top, torch.where(kind < 0.625, 1.0, drawn))
 
 
-class GuidanceTraining:
+class GuidanceTraining(Resumable):
     """The state of stage "guidance": a teacher that stays, a student that learns, and how many images it saw.
 
     Raises: ConfigError without a trained transformer, or one whose defaults guide by nothing.
@@ -87,29 +85,10 @@ class GuidanceTraining:
         parts = self.teacher.parts
         self.student = FluxUno(replace(parts, stored=parts.stored.having(transformer=deepcopy(parts.transformer))))
         self.student.network.requires_grad_(True).train()
-        self.named: Named = list(self.student.network.named_parameters())
+        self.named = list(self.student.network.named_parameters())
         self.optimizers = block_optimizers(self.named, config.guidance)
         self.ema = Ema(self.named, decay=config.guidance.ema_decay)
-        self._resume()
-
-    def _resume(self) -> None:
-        if (state := load_state(self.state_folder)) is None:
-            return
-        self.student.network.load_state_dict(state["weights"])
-        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.ema.restore(state["ema"])
-        self.seen = state["seen"]
-
-    def save(self) -> None:
-        """Writes everything needed to go on as if nothing had happened."""
-        parts: dict[str, Any] = {  # Any: nested optimizer state
-            "weights": self.student.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
-            "ema": self.ema.state(),
-            "seen": self.seen,
-        }
-        save_state(self.state_folder, parts)
+        self.resume()
 
     def cell_errors(self, batch: LatentShard, *, guidance: Tensor, t: Tensor, eps: Tensor) -> Float[Tensor, "B h w"]:
         """Squared difference of the student's velocity from the teacher's guided one, its mean over channels."""

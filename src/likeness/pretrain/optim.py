@@ -1,7 +1,8 @@
 """The update of every stage, and the loop shared by the encoders: AdamW, averaged weights, resumable state."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,39 @@ def update(
         optimizer.zero_grad()
     ema.update(named)
     return factor
+
+
+class Resumable:
+    """The state of a stage with several optimizers: what is trained, its averages and the number of images seen."""
+
+    state_folder: Path
+    named: Named
+    optimizers: Optimizers
+    ema: Ema
+    seen: int
+
+    def resume(self) -> None:
+        """Goes on from the state in `state_folder`, where there is one."""
+        state = load_state(self.state_folder)
+        if state is None:
+            return
+        with torch.no_grad():
+            for name, p in self.named:
+                p.copy_(state["weights"][name])
+        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.ema.restore(state["ema"])
+        self.seen = state["seen"]
+
+    def save(self) -> None:
+        """Writes everything needed to go on as if nothing had happened."""
+        parts: dict[str, Any] = {  # Any: nested optimizer state
+            "weights": {name: p.detach() for name, p in self.named},
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "ema": self.ema.state(),
+            "seen": self.seen,
+        }
+        save_state(self.state_folder, parts)
 
 
 def train_encoder(

@@ -9,7 +9,6 @@ classifier-free guidance has its branches.
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,11 +21,10 @@ from likeness.core.rng import seed_for
 from likeness.pretrain.config import GuidanceTable, PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
 from likeness.pretrain.log import TrainLog
-from likeness.pretrain.optim import Named, Optimizers, update
+from likeness.pretrain.optim import Named, Optimizers, Resumable, update
 from likeness.pretrain.tiny_flux import build_tiny_flux
 from likeness.pretrain.vae import require_vae
 from likeness.train.schedule import Ema
-from likeness.train.state import load_state, save_state
 from likeness.world.scenario import corpus, sample_scenario
 
 SAVE_EVERY_BATCHES = 250
@@ -145,7 +143,7 @@ def validation_losses(backbone: FluxUno, shards: list[LatentShard]) -> dict[str,
     return {"validation_loss": float(everywhere.mean()), "validation_loss_subjects": alone}
 
 
-class TransformerTraining:
+class TransformerTraining(Resumable):
     """The state of stage "transformer": networks, optimizers, averages and the number of images seen.
 
     Raises: ConfigError without an autoencoder or without torch's Muon.
@@ -166,29 +164,7 @@ class TransformerTraining:
         self.optimizers = block_optimizers(self.named, config.transformer)
         self.ema = Ema(self.named, decay=config.transformer.ema_decay)
         self.empty = token_ids(self.backbone, [""])
-        self._resume()
-
-    def _resume(self) -> None:
-        state = load_state(self.state_folder)
-        if state is None:
-            return
-        with torch.no_grad():
-            for name, p in self.named:
-                p.copy_(state["weights"][name])
-        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.ema.restore(state["ema"])
-        self.seen = state["seen"]
-
-    def save(self) -> None:
-        """Writes everything needed to go on as if nothing had happened."""
-        parts: dict[str, Any] = {  # Any: nested optimizer state
-            "weights": {name: p.detach() for name, p in self.named},
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
-            "ema": self.ema.state(),
-            "seen": self.seen,
-        }
-        save_state(self.state_folder, parts)
+        self.resume()
 
     def step(self) -> Tensor:
         """One batch; returns its loss."""

@@ -25,7 +25,7 @@ from likeness.pretrain.adapter_format import adapter_tensors, base_tensors, set_
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool
 from likeness.pretrain.log import TrainLog
-from likeness.pretrain.optim import Named, update
+from likeness.pretrain.optim import Named, Resumable, update
 from likeness.pretrain.probe_targets import IGNORE, attribute_loss
 from likeness.pretrain.tiny_sdxl import ADAPTER
 from likeness.pretrain.transformer import block_optimizers, require_muon, weighted_mean
@@ -38,7 +38,6 @@ from likeness.pretrain.unet_cache import (
 )
 from likeness.pretrain.unet_parts import PARTS, UnetParts, load_parts, prepare_folder
 from likeness.train.schedule import Ema
-from likeness.train.state import load_state, save_state
 from likeness.world.identity import ATTRIBUTES
 from likeness.world.scenario import sample_scenario
 
@@ -164,7 +163,7 @@ def validation_losses(
     }
 
 
-class UnetTraining:
+class UnetTraining(Resumable):
     """The state of stage "unet": networks, optimizers, averages and the number of images seen.
 
     Raises: ConfigError without an autoencoder, a CLIP or torch's Muon.
@@ -190,29 +189,7 @@ class UnetTraining:
         self.named = _parameters(self.parts, self.readers)
         self.optimizers = block_optimizers(self.named, config.unet)
         self.ema = Ema(self.named, decay=config.unet.ema_decay)
-        self._resume()
-
-    def _resume(self) -> None:
-        state = load_state(self.state_folder)
-        if state is None:
-            return
-        with torch.no_grad():
-            for name, p in self.named:
-                p.copy_(state["weights"][name])
-        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.ema.restore(state["ema"])
-        self.seen = state["seen"]
-
-    def save(self) -> None:
-        """Writes everything needed to go on as if nothing had happened."""
-        parts: dict[str, Any] = {  # Any: nested optimizer state
-            "weights": {name: p.detach() for name, p in self.named},
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
-            "ema": self.ema.state(),
-            "seen": self.seen,
-        }
-        save_state(self.state_folder, parts)
+        self.resume()
 
     def step(self) -> Tensor:
         """One batch; returns its loss without the readers'."""
