@@ -94,7 +94,7 @@ class SdxlParts(StoredParts):
     stored: PartsOnDemand
     tokenizer: Any  # CLIPTokenizer
     tokenizer_2: Any  # CLIPTokenizer
-    image_processor: Any  # CLIPImageProcessor
+    image_processor: Any  # CLIPImageProcessorPil: what it gives does not depend on torchvision
     scheduler: Any  # one of SCHEDULERS
     settings: SdxlSettings
     zeros_for_empty: bool
@@ -278,11 +278,11 @@ def _vae_precision(folder: Path, dtype: torch.dtype) -> torch.dtype:
 
 
 def _image_processor(folder: Path, *, size: int) -> Any:
-    from transformers import CLIPImageProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     if (folder / "feature_extractor").is_dir():
-        return load_plain(CLIPImageProcessor, folder / "feature_extractor")
-    return CLIPImageProcessor(size=size, crop_size=size)  # pyright: ignore[reportArgumentType] the short side
+        return load_plain(CLIPImageProcessorPil, folder / "feature_extractor")
+    return CLIPImageProcessorPil(size=size, crop_size=size)  # pyright: ignore[reportArgumentType] the short side
 
 
 def _scheduler(folder: Path) -> Any:
