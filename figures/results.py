@@ -6,7 +6,8 @@ Numbers of a benchmark are those under its protocol card (docs/cards.md), in the
 
 Ratios of attribute accuracy are to the probe's accuracy on true pictures of the same cases passed through the same
 autoencoder, a line of its own. Interrupted? Run the same command again to continue. `--write` also fills both pages;
-`--stored` fills them from docs/results.json without drawing.
+`--stored` fills them from docs/results.json without drawing. `--model sdxl` does the same for the embedded SDXL, whose
+numbers are docs/results_sdxl.json and a table on its page.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from ceilings import measure_ceiling
 from likeness.core.weights import embedded_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs" / "results.json"
+STORED = {"flux": ROOT / "docs" / "results.json", "sdxl": ROOT / "docs" / "results_sdxl.json"}
+SDXL_PAGE = ROOT / "docs" / "backbones" / "sdxl-ip-adapter.md"
 CARDS = {
     "world-single": "world/single",
     "world-multi": "world/multi",
@@ -58,10 +60,11 @@ def _run(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "likeness", *arguments], check=True, cwd=ROOT)
 
 
-def draw_and_measure(name: str, *, cases: int, workers: int, out: Path) -> dict[str, Any]:
-    """The evaluation summary of a benchmark's first `cases` cases."""
+def draw_and_measure(name: str, *, model: str, cases: int, workers: int, out: Path) -> dict[str, Any]:
+    """The evaluation summary of a benchmark's first `cases` cases, drawn by an embedded model."""
     run = out / name
-    _run("generate", "--benchmark", name, "--limit", str(cases), "--workers", str(workers), "--out", str(run))
+    asked = ("--benchmark", name, "--limit", str(cases), "--model", model, "--workers", str(workers))
+    _run("generate", *asked, "--out", str(run))
     _run("evaluate", str(run))
     _run("report", str(run))
     return json.loads((run / "evaluation" / "summary.json").read_text())
@@ -148,37 +151,42 @@ def table(figures: list[Figure]) -> str:
     return head + "\n".join(rows) + "\n"
 
 
-def fill_pages() -> None:
-    """The table in docs/results.md and its headline in README.md, from docs/results.json."""
-    stored = json.loads(RESULTS.read_text())
+def fill_pages(model: str) -> None:
+    """The tables of the model's pages, from what is stored of it; of flux also the headline in README.md."""
+    stored = json.loads(STORED[model].read_text())
     figures = [Figure(**figure) for figure in stored["figures"]]
     by = f"Printed by `{stored['command']}`.\n"
-    fill_block(ROOT / "docs" / "results.md", "numbers", f"{table(figures)}\n{by}")
-    fill_block(ROOT / "README.md", "headline", table([figure for figure in figures if figure.name in HEADLINE]))
+    page = SDXL_PAGE if model == "sdxl" else ROOT / "docs" / "results.md"
+    fill_block(page, "numbers", f"{table(figures)}\n{by}")
+    if model == "flux":
+        fill_block(ROOT / "README.md", "headline", table([figure for figure in figures if figure.name in HEADLINE]))
 
 
 def main() -> None:
     """Draws, measures, prints, stores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=tuple(STORED), default="flux", help="an embedded model")
     parser.add_argument("--cases", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "figures")
-    parser.add_argument("--write", action="store_true", help="store docs/results.json and fill both pages")
-    parser.add_argument("--stored", action="store_true", help="fill both pages from docs/results.json and end")
+    parser.add_argument("--write", action="store_true", help="store the numbers and fill the model's pages")
+    parser.add_argument("--stored", action="store_true", help="fill the pages from what is stored and end")
     options = parser.parse_args()
     if options.stored:
-        return fill_pages()
-    figures, out = calibration_figures(), options.out.resolve()
+        return fill_pages(options.model)
+    figures = calibration_figures() if options.model == "flux" else []
+    out = options.out.resolve()
     for name in CARDS:
-        summary = draw_and_measure(name, cases=options.cases, workers=options.workers, out=out)
+        summary = draw_and_measure(name, model=options.model, cases=options.cases, workers=options.workers, out=out)
         ceiling = measure_ceiling(out / name / "cases.jsonl", benchmark=name, out=out / f"{name}-ceiling")
         figures += benchmark_figures(name, summary, ceiling)
     print(table(figures))
     if options.write:
-        command = f"python figures/results.py --cases {options.cases} --workers {options.workers} --write"
+        of = "" if options.model == "flux" else f" --model {options.model}"
+        command = f"python figures/results.py{of} --cases {options.cases} --workers {options.workers} --write"
         stored = {"command": command, "figures": [f._asdict() for f in figures]}
-        RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
-        fill_pages()
+        STORED[options.model].write_text(json.dumps(stored, indent=1) + "\n")
+        fill_pages(options.model)
 
 
 if __name__ == "__main__":

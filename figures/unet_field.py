@@ -1,4 +1,4 @@
-"""How well each choice of a U-Net's features finds the subjects, by noise level and resolution: the world's exact masks as oracle.
+"""How well a U-Net's features find the subjects, by noise level and resolution: the world's exact masks as oracle.
 
     python figures/unet_field.py --pictures 160 --write
 
@@ -75,9 +75,7 @@ def subject_masks(drawn: list[Rendering], grid: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def measure_batch(backbone: Backbone[Any], first: int, *, count: int, size: int) -> dict[Key, list[float]]:
     """Recall of each picture whose subjects both show, for every choice."""
-    scenarios = [
-        sample_scenario(i, split="validation", num_subjects=NUM_SUBJECTS) for i in range(first, first + count)
-    ]
+    scenarios = [sample_scenario(i, split="validation", num_subjects=NUM_SUBJECTS) for i in range(first, first + count)]
     drawn = [render(each, size=size) for each in scenarios]
     fitted = [backbone.fit_references(portraits(each, size=96)) for each in scenarios]
     rows = [backbone.prepare(each.labels.caption, shown) for each, shown in zip(drawn, fitted, strict=True)]
