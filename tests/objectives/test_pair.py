@@ -13,10 +13,10 @@ from likeness.objectives.pair import (
     REDUCTIONS,
     PairErrors,
     PairPredictions,
+    denoising_errors,
     implicit_accuracy,
     pair_errors,
     preference_loss,
-    denoising_errors,
 )
 
 B, C, H, W = 3, 4, 6, 8

@@ -18,11 +18,11 @@ from likeness.objectives.pair import (
     Utility,
     Weighting,
     alignment,
+    denoising_errors,
     gradient_share,
     pair_errors,
     preference_loss,
     safe_scale,
-    denoising_errors,
 )
 from likeness.objectives.sft import sft_loss
 

@@ -333,7 +333,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         x = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(x, timestep)
-            x = scheduler.step(condition.velocity(partial(self._answer, scaled, timestep)), timestep, x).prev_sample
+            x = scheduler.step(condition.prediction(partial(self._answer, scaled, timestep)), timestep, x).prev_sample
         return x
 
     def generate(

@@ -29,7 +29,7 @@ from likeness.focus import (
 from likeness.objectives.base import Objective, PairSeen, PatchWeights
 from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.focus_dpo import FocusDpo
-from likeness.objectives.pair import implicit_accuracy, denoising_errors
+from likeness.objectives.pair import denoising_errors, implicit_accuracy
 from likeness.train.pairs.cache import OWN, CachedPair
 from likeness.train.task import Draw, Step, Trainable
 
