@@ -33,7 +33,7 @@ class GuidedCondition(Generic[ConditionT]):
     reference_cfg_scale: float | Float[Tensor, "B 1 1 1"]
 
     def prediction(self, predict: Callable[[ConditionT], Tensor]) -> Tensor:
-        """The guided velocity or noise, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
+        """The guided velocity or noise, of the shape that `predict` gives: one x_t and t, (B, C, h, w)."""
         full = predict(self.full)
         prompt = full if self.prompt_only is None else predict(self.prompt_only)
         guided = prompt
