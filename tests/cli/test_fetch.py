@@ -71,7 +71,6 @@ def test_the_pages_of_backbones_name_what_to_fetch() -> None:
     assert [name for name in published_backbones() if f"likeness fetch {name}" not in pages] == []
     for item in published_backbones().values():
         assert item.source in pages
-        assert item.licence.partition(";")[0].partition(" ")[0] in pages
 
 
 def resolves_to_copy(spec: str) -> bool:
