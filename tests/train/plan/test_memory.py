@@ -71,9 +71,10 @@ def test_layers_in_blocks_are_those_behind_a_number() -> None:
 def test_a_base_in_nf4_takes_the_bytes_that_are_planned() -> None:
     """A real layer of a million weights; its tables, the same for every size, are at most 4 KiB."""
     pytest.importorskip("bitsandbytes", exc_type=ImportError)
-    network: Any = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([torch.nn.Linear(1024, 1024, bias=False)])})
+    block = torch.nn.ModuleDict({"to_q": torch.nn.Linear(1024, 1024, bias=False)})
+    network: Any = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([block])})
     quantise(network, "nf4", device="cpu", dtype=torch.bfloat16)
-    weight = network["blocks"][0].weight
+    weight = network["blocks"][0]["to_q"].weight
     scales = weight.quant_state
     parts = (weight.data, scales.absmax, scales.code, scales.state2.absmax, scales.state2.code)
     counts = Counts(base=2**20, in_blocks=2**20, largest_layer=2**20, frozen=0, trained=())

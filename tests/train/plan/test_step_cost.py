@@ -135,7 +135,7 @@ def test_checkpointed_steps_of_others_are_planned_too(kind: Any, build: Any, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_frozen_adapter_is_counted_as_it_works(tiny_uno: Path, checkpointing: bool) -> None:
-    """As UNO's on FLUX.1-dev: its low-rank products are kept for the backward pass, too."""
+    """As UNO's on FLUX.1-dev: it costs operations, and nothing is kept of it for the backward pass."""
     chosen = settings(frozen_rank=16, gradient_checkpointing=checkpointing)
     sketch = partial(FluxUno.sketch, tiny_uno, dtype=torch.float32)
     planned = step_cost(sketch, SMALL, chosen)
@@ -143,7 +143,9 @@ def test_a_frozen_adapter_is_counted_as_it_works(tiny_uno: Path, checkpointing: 
     measured = measured_peak(backbone, SMALL, chosen)
     gradients = sum(p.nbytes for p in adapter_parameters(backbone.network, "focus").values())
     assert 0.87 * measured < planned.peak + gradients < 1.13 * measured
-    assert planned.saved > step_cost(sketch, SMALL, settings(gradient_checkpointing=checkpointing)).saved
+    without = step_cost(sketch, SMALL, settings(gradient_checkpointing=checkpointing))
+    assert planned.saved == without.saved
+    assert planned.flops > without.flops
 
 
 @pytest.mark.slow
@@ -152,13 +154,15 @@ def test_a_frozen_adapter_is_counted_as_it_works(tiny_uno: Path, checkpointing: 
     [(FluxUno, runs.write_model), (Flux2Klein, build_tiny_klein), (SdxlIpAdapter, build_tiny_sdxl)],
 )
 def test_the_peak_of_encoding_is_that_of_a_real_picture(kind: Any, build: Any, tmp_path: Path) -> None:
+    """But for work space of the kernels, which the plan does not count: here one layer's answer at full size."""
     folder = build(tmp_path / "model")
     planned = encoding_peak(kind.sketch(folder, dtype=torch.float32), PairShape((256, 192), ((64, 96),)))
     backbone = kind.load(folder)
     backbone.encode_exactly()
     backbone.encode(torch.zeros(1, 3, 64, 64))  # the autoencoder is read
     measured = peak_of(lambda: backbone.encode(torch.zeros(1, 3, 192, 256)))
-    assert 0.87 * measured < planned < 1.13 * measured
+    layer = 4 * backbone.encoders()["vae"].config.block_out_channels[0] * 192 * 256
+    assert planned <= measured <= planned + layer
 
 
 @pytest.mark.slow
