@@ -12,23 +12,24 @@ import pytest
 TESTS = Path(__file__).parents[1]
 SECONDS = {
     "golden/test_golden.py": 39,
-    "contract/test_additions.py": 26,
     "train/test_kill.py": 25,
     "train/test_processes.py": 25,
-    "pretrain/test_detector.py": 24,
     "evaluate/test_kill.py": 22,
     "evaluate/test_seams.py": 22,
-    "metrics/test_planted.py": 20,
     "train/test_samples.py": 18,
     "test_pages.py": 16,
     "train/test_signals.py": 16,
     "generate/test_run.py": 14,
     "generate/test_flux_uno.py": 12,
-    "pretrain/test_faces.py": 10,
     "train/plan/test_memory.py": 10,
+    "contract/test_additions.py": 9,
     "evaluate/test_contract.py": 9,
+    "metrics/test_planted.py": 9,
+    "pretrain/test_detector.py": 8,
+    "pretrain/test_faces.py": 6,
 }
-"""What each took of one core of a machine with two, from `pytest --durations=0`, 2026-11-26; others take less."""
+"""What each takes, in seconds of one core, 2026-11-26: from `pytest --durations=0`, or processor time where it was made
+quicker since. Others take less."""
 
 
 def heaviest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
