@@ -1,4 +1,4 @@
-"""What all tests share: a Ray cluster, features of their own, GPU tests that skip themselves, unchecked calls."""
+"""What all tests share: order, a Ray cluster, own features, GPU tests that skip themselves, unchecked calls."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from heavy_files import heaviest_first
 from scripts import child_environment
 
 
@@ -41,7 +42,8 @@ def ray_cluster() -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the GPU tests on machines without one; torch is imported only if there are such tests."""
+    """The heaviest files first; GPU tests skipped on machines without one. torch is imported only if there are any."""
+    items[:] = heaviest_first(items)
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_tests:
         return

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from likeness.focus import focus_maps
-from likeness.objectives.pair import velocity_errors
+from likeness.objectives.pair import denoising_errors
 
 SRC = Path(__file__).parents[1] / "src"
 SHAPED = {name for name, kind in vars(jaxtyping).items() if isinstance(kind, type)}
@@ -18,14 +18,14 @@ FILES = sorted(file for file in SRC.rglob("*.py") if "from jaxtyping import" in 
 
 def test_a_weight_map_for_one_picture_does_not_spread_over_two() -> None:
     velocity = torch.zeros(2, 16, 4, 4)
-    assert velocity_errors(velocity, velocity + 1, torch.ones(2, 16)).tolist() == [1, 1]
+    assert denoising_errors(velocity, velocity + 1, torch.ones(2, 16)).tolist() == [1, 1]
     with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'focus'"):
-        velocity_errors(velocity, velocity + 1, torch.ones(1, 16))
+        denoising_errors(velocity, velocity + 1, torch.ones(1, 16))
 
 
 def test_an_unchecked_call_is_possible(unchecked: None) -> None:
     velocity = torch.zeros(2, 16, 4, 4)
-    assert velocity_errors(velocity, velocity + 1, torch.ones(1, 16)).tolist() == [1, 1]
+    assert denoising_errors(velocity, velocity + 1, torch.ones(1, 16)).tolist() == [1, 1]
 
 
 def test_focus_maps_want_one_complexity_per_picture_and_masks_of_bools() -> None:

@@ -7,8 +7,10 @@ import pytest
 import tiny_encoders as tiny
 import torch
 from published_files import as_open_clip
+from scripts import ROOT
 from typer.testing import CliRunner
 
+from likeness.backbones.published import published_backbones
 from likeness.cli import app
 from likeness.cli.checks import PUBLISHED
 from likeness.cli.fetch import published
@@ -62,6 +64,13 @@ def test_every_default_of_an_encoder_and_every_line_of_a_table_is_listed() -> No
         if item.way == "hub":
             assert item.note == ("the revision is not pinned" if revision in ("", "main") else ""), name
             assert resolves_to_copy(item.source), name
+
+
+def test_the_pages_of_backbones_name_what_to_fetch() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "backbones").glob("*.md"))
+    assert [name for name in published_backbones() if f"likeness fetch {name}" not in pages] == []
+    for item in published_backbones().values():
+        assert item.source in pages
 
 
 def resolves_to_copy(spec: str) -> bool:

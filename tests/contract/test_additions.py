@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import preference_runs as runs
 import pytest
@@ -42,62 +43,103 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def likeness(house: Path, *words: str | Path, at: Path) -> str:
-    """What the command of the copy prints."""
+PROGRAM = """
+import contextlib, io, json, sys
+from likeness.cli import app
+said = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        app(words, standalone_mode=False)
+    said.append(out.getvalue())
+json.dump(said, sys.stdout)
+"""
+
+
+def likeness(house: Path, *commands: str, at: Path) -> list[str]:
+    """What each command of the copy prints; one process runs them all, since loading the libraries takes longest."""
     environment = os.environ | {"PYTHONPATH": str(house), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "likeness", *map(str, words)]
-    done = subprocess.run(command, cwd=at, env=environment, capture_output=True, text=True, check=False)
+    program = [sys.executable, "-c", PROGRAM, json.dumps([words.split() for words in commands])]
+    done = subprocess.run(program, cwd=at, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LikenessError(done.stderr)
-    return done.stdout
+    return json.loads(done.stdout)
 
 
-def test_benchmark_backbone_encoder_and_metric_reach_the_report(house: Path, tmp_path: Path) -> None:
-    (tmp_path / "painter").mkdir()
-    (tmp_path / "painter" / "model_index.json").write_text('{"_class_name": "PainterPipeline"}')
-    words = ("generate", "--benchmark", "squares", "--model", "painter", "--option", "shade=55", "--out", "run")
-    likeness(house, *words, at=tmp_path)
-    identity = json.loads((tmp_path / "run" / "run.json").read_text())
+SQUARED_ERROR = """task = "denoising"
+[model]
+base = "flux"
+rank = 2
+[data]
+count = 4
+[objective]
+kind = "squared_error"
+[train]
+steps = 3
+batch_size = 2
+precision = "fp32"
+"""
+
+
+class Ran(NamedTuple):
+    """Where the commands ran, and what the last two of them said: `evaluate --list` and the training of the task."""
+
+    folder: Path
+    listed: str
+    trained: str
+
+
+@pytest.fixture(scope="module")
+def ran(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Every toy has been used from the command line."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "painter").mkdir()
+    (folder / "painter" / "model_index.json").write_text('{"_class_name": "PainterPipeline"}')
+    model, pairs = runs.write_model(folder / "flux"), runs.write_pairs(folder / "pairs", count=4)
+    objective = {"kind": "hinge_dpo", "margin": 0.5}
+    runs.write_recipe(folder / "hinge.toml", model=model, pairs=pairs, objective=objective)
+    (folder / "denoising.toml").write_text(SQUARED_ERROR)
+    *_, listed, trained = likeness(
+        house,
+        "generate --benchmark squares --model painter --option shade=55 --out run",
+        "evaluate run --encoder mean_colour=none",
+        "report run",
+        "train hinge.toml --out hinge --device cpu",
+        "evaluate --list",
+        "train denoising.toml --out denoising --device cpu",
+        at=folder,
+    )
+    return Ran(folder, listed, trained)
+
+
+def test_benchmark_backbone_encoder_and_metric_reach_the_report(ran: Ran) -> None:
+    run = ran.folder / "run"
+    identity = json.loads((run / "run.json").read_text())
     assert identity["settings"]["shade"] == 55
     assert identity["settings"]["maker"] == "painter"
-    likeness(house, "evaluate", "run", "--encoder", "mean_colour=none", at=tmp_path)
-    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
     means = {row["row"]: row for row in summary["rows"] if row["metric"] == "brightness"}
     assert means["generated"]["n"] == 2
     assert means["generated"]["mean"] >= 55 / 255
     red, blue = 0.299, 0.114  # the floor of each square is the other
     assert means["floor"]["mean"] == pytest.approx((red + blue) / 2)
-    likeness(house, "report", "run", at=tmp_path)
-    assert "Brightness" in (tmp_path / "run" / "report.html").read_text()
-    assert "brightness" in likeness(house, "evaluate", "--list", at=tmp_path)
+    assert "Brightness" in (run / "report.html").read_text()
+    assert "brightness" in ran.listed
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.write_model(tmp_path_factory.mktemp("model") / "flux")
-
-
-def test_an_objective_reaches_the_log_and_the_page(house: Path, model: Path, tmp_path: Path) -> None:
-    objective = {"kind": "hinge_dpo", "margin": 0.5}
-    pairs = runs.write_pairs(tmp_path / "pairs", count=4)
-    recipe = runs.write_recipe(tmp_path / "run.toml", model=model, pairs=pairs, objective=objective)
-    likeness(house, "train", recipe, "--out", "run", "--device", "cpu", at=tmp_path)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+def test_an_objective_reaches_the_log_and_the_page(ran: Ran) -> None:
+    rows = [json.loads(line) for line in (ran.folder / "hinge" / "log.jsonl").read_text().splitlines()]
     assert rows[0]["loss"] == pytest.approx(0.5)  # the policy is its reference: inside is 0
     assert rows[0]["slack"] == 1.0
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = (ran.folder / "hinge" / "report.html").read_text()
     assert "Hinge DPO on 4 pairs" in page
     assert "Slack" in page
 
 
-def test_a_task_trains_through_the_command_line(house: Path, model: Path, tmp_path: Path) -> None:
-    lines = ['task = "denoising"', "[model]", f'base = "{model.as_posix()}"', "rank = 2", "[data]", "count = 4"]
-    lines += ["[objective]", 'kind = "squared_error"', "[train]", "steps = 3", "batch_size = 2", 'precision = "fp32"']
-    (tmp_path / "run.toml").write_text("\n".join(lines))
-    said = likeness(house, "train", "run.toml", "--out", "run", "--device", "cpu", at=tmp_path)
-    assert "3 steps on 4 latents" in said
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+def test_a_task_trains_through_the_command_line(ran: Ran) -> None:
+    assert "3 steps on 4 latents" in ran.trained
+    run = ran.folder / "denoising"
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [row["num_latents_seen"] for row in rows] == [2, 4, 6]
     assert all(sum(row["loss_by_t"]["count"]) == 2 for row in rows)
-    assert (tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors").is_file()
-    assert "Denoising" in (tmp_path / "run" / "report.html").read_text()
+    assert (run / "lora" / "pytorch_lora_weights.safetensors").is_file()
+    assert "Denoising" in (run / "report.html").read_text()

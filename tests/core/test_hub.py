@@ -129,6 +129,19 @@ def test_a_snapshot_comes_without_pickles_at_its_revision(hub: type[Hub]) -> Non
     assert sum(request.startswith("GET /owner") for request, _ in hub.asked) == before
 
 
+def test_of_a_part_only_its_files_are_downloaded_or_copied(hub: type[Hub], tmp_path: Path) -> None:
+    part = item(files=("model.safetensors",), only_files=True)
+    found = fetch_snapshot("part", part)
+    assert [path.name for path in found.folder.iterdir()] == ["model.safetensors"]
+    assert not any("config.json" in request for request, _ in hub.asked if "/resolve/" in request)
+    source = copy(tmp_path / "source")
+    place = fetch_snapshot("part", part, source=source).folder
+    assert [path.name for path in place.iterdir()] == ["model.safetensors"]
+    assert fetch_snapshot("part", part).was_there
+    with pytest.raises(WeightsError, match=r"source: expected unet/\*, vae.json of owner/name.*, got none"):
+        fetch_snapshot("part", part._replace(files=("unet/*", "model.safetensors", "vae.json")), source=source)
+
+
 def test_a_cut_download_is_resumed(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
     hub.cut = 1_000_000

@@ -199,7 +199,10 @@ def test_a_changed_photo_shows_in_the_inputs_and_in_the_manifest(run: Path, weig
     from likeness.core.hashing import pixels_sha256
 
     photo = run / "photos" / "0-0.png"
-    shown = [{"subject_id": "cat-0", "file": "photos/0-0.png", "sha256": pixels_sha256(load_image(photo))}]
+    mask = run / "photos" / "mask.png"
+    Image.new("L", (48, 48), 255).save(mask)
+    reference = {"subject_id": "cat-0", "file": "photos/0-0.png", "sha256": pixels_sha256(load_image(photo))}
+    shown = [{**reference, "mask": "photos/mask.png", "mask_sha256": pixels_sha256(Image.open(mask))}]
     write_json(run / "run.json", {"kind": "generate"})
     ids = [f"case-{i}-{k}" for i in range(6) for k in range(2)]
     rows = [
@@ -207,10 +210,11 @@ def test_a_changed_photo_shows_in_the_inputs_and_in_the_manifest(run: Path, weig
         for name in ids
     ]
     write_jsonl(run / "manifest.jsonl", rows)
-    assert by_what(verify_run(run, sample=1, encoders=weights))["photo"].exact == 1
+    assert by_what(verify_run(run, sample=1, encoders=weights))["photo"].exact == 2
     Image.new("RGB", (48, 48), "red").save(photo)
+    Image.new("L", (48, 48), 0).save(mask)
     found = verify_run(run, sample=1, encoders=weights)
-    assert by_what(found)["photo"].faults[0].where == "photos/0-0.png"
+    assert [fault.where for fault in by_what(found)["photo"].faults] == ["photos/0-0.png", "photos/mask.png"]
     assert by_what(found)["inputs"].differ == 1
 
 

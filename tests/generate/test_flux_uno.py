@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from preference_runs import write_model
 
 from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
@@ -28,7 +29,7 @@ def test_damaged_numbers_end_the_run_and_leave_no_picture(tmp_path: Path) -> Non
 def test_pictures_do_not_depend_on_workers_or_order(tmp_path: Path, dtype: str) -> None:
     import torch
 
-    weights = build_tiny_flux(tmp_path / "tiny", corpus=["a cat hugs a dog in the snow"])
+    weights = write_model(tmp_path / "tiny")
     subjects: list[Subject] = []
     for name in ("red", "blue"):
         Image.new("RGB", (64, 48), name).save(tmp_path / f"{name}.png")

@@ -184,7 +184,7 @@ def test_progress_counts_to_the_end(tmp_path: Path, model: Path, cases: list[Cas
     assert seen == [(6, 6)]
 
 
-@pytest.mark.parametrize("num_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_end_with_the_same_bytes(tmp_path: Path, model: Path, photos: dict[str, Path], num_kills: int) -> None:
     rows = [{"id": f"c{n}", "prompt": f"a cat {n}", "references": [str(photos["red"])], "seed": n} for n in range(15)]
     rows.append({"id": "bad", "prompt": "forbidden", "references": []})

@@ -13,10 +13,10 @@ from likeness.objectives.pair import (
     REDUCTIONS,
     PairErrors,
     PairPredictions,
+    denoising_errors,
     implicit_accuracy,
     pair_errors,
     preference_loss,
-    velocity_errors,
 )
 
 B, C, H, W = 3, 4, 6, 8
@@ -58,7 +58,7 @@ def loop_errors(prediction: Tensor, target: Tensor, focus: Tensor | None, *, red
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_errors_equal_a_float64_loop(reduction: str, *, with_focus: bool, power: int) -> None:
     focus = random_focus() if with_focus else None
-    ours = velocity_errors(latents(0), latents(1), focus, reduction=reduction, weight_power=power)
+    ours = denoising_errors(latents(0), latents(1), focus, reduction=reduction, weight_power=power)
     expected = loop_errors(latents(0), latents(1), focus, reduction=reduction, power=power)
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-6)
 
@@ -66,27 +66,27 @@ def test_errors_equal_a_float64_loop(reduction: str, *, with_focus: bool, power:
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_tokens_and_latents_have_the_same_errors(reduction: str) -> None:
     prediction, target, focus = latents(0), latents(1), random_focus()
-    tokens = velocity_errors(pack_latents(prediction), pack_latents(target), focus, reduction=reduction)
-    torch.testing.assert_close(tokens, velocity_errors(prediction, target, focus, reduction=reduction))
+    tokens = denoising_errors(pack_latents(prediction), pack_latents(target), focus, reduction=reduction)
+    torch.testing.assert_close(tokens, denoising_errors(prediction, target, focus, reduction=reduction))
 
 
 def test_a_unet_has_one_weight_per_latent() -> None:
     prediction, target, focus = latents(0), latents(1), random_focus()
     fine = focus.reshape(B, H // 2, W // 2).repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1)
-    assert torch.equal(velocity_errors(prediction, target, fine), velocity_errors(prediction, target, focus))
+    assert torch.equal(denoising_errors(prediction, target, fine), denoising_errors(prediction, target, focus))
 
 
 def test_reductions_differ_by_known_factors() -> None:
     focus = random_focus()
-    errors = {name: velocity_errors(latents(0), latents(1), focus, reduction=name) for name in REDUCTIONS}
+    errors = {name: denoising_errors(latents(0), latents(1), focus, reduction=name) for name in REDUCTIONS}
     torch.testing.assert_close(errors["sum"], errors["mean"] * (C * H * W))
     torch.testing.assert_close(errors["sum"], errors["area"] * (4 * C * focus.square().sum(1)))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_focus_of_ones_is_no_focus_to_the_bit(reduction: str) -> None:
-    plain = velocity_errors(latents(0), latents(1), reduction=reduction)
-    ones = velocity_errors(latents(0), latents(1), torch.ones(B, L), reduction=reduction)
+    plain = denoising_errors(latents(0), latents(1), reduction=reduction)
+    ones = denoising_errors(latents(0), latents(1), torch.ones(B, L), reduction=reduction)
     if reduction == "area":
         torch.testing.assert_close(ones, plain)
     else:
@@ -96,7 +96,7 @@ def test_focus_of_ones_is_no_focus_to_the_bit(reduction: str) -> None:
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_an_empty_focus_gives_0_and_no_gradient(reduction: str) -> None:
     prediction = latents(0).requires_grad_()
-    errors = velocity_errors(prediction, latents(1), torch.zeros(B, L), reduction=reduction)
+    errors = denoising_errors(prediction, latents(1), torch.zeros(B, L), reduction=reduction)
     assert errors.tolist() == [0.0] * B
     (gradient,) = torch.autograd.grad(errors.sum(), prediction)
     assert gradient.abs().max() == 0
@@ -106,7 +106,7 @@ def test_an_empty_focus_gives_0_and_no_gradient(reduction: str) -> None:
 def test_masked_out_tokens_get_no_gradient(reduction: str) -> None:
     prediction, focus = latents(0).requires_grad_(), random_focus()
     focus[:, ::2] = 0
-    errors = velocity_errors(prediction, latents(1), focus, reduction=reduction)
+    errors = denoising_errors(prediction, latents(1), focus, reduction=reduction)
     (gradient,) = torch.autograd.grad(errors.sum(), prediction)
     by_token = pack_latents(gradient).abs().amax(-1)
     assert by_token[:, ::2].max() == 0
@@ -117,14 +117,14 @@ def test_each_picture_uses_its_own_focus() -> None:
     prediction, focus = torch.zeros(2, 1, 4, 4), torch.zeros(2, 4)
     prediction[:, :, :2] = 1.0  # wrong on top; look on top, then below
     focus[0, :2], focus[1, 2:] = 1.0, 1.0
-    errors = velocity_errors(prediction, torch.zeros(2, 1, 4, 4), focus, reduction="area")
+    errors = denoising_errors(prediction, torch.zeros(2, 1, 4, 4), focus, reduction="area")
     assert errors.tolist() == [1.0, 0.0]
 
 
 def test_focus_and_target_carry_no_gradient_and_half_precision_is_lifted() -> None:
     focus, target = random_focus().requires_grad_(), latents(1).requires_grad_()
     prediction = latents(0).bfloat16().requires_grad_()
-    errors = velocity_errors(prediction, target, focus)
+    errors = denoising_errors(prediction, target, focus)
     assert errors.dtype == torch.float32
     errors.sum().backward()
     assert focus.grad is None
@@ -135,13 +135,13 @@ def test_focus_and_target_carry_no_gradient_and_half_precision_is_lifted() -> No
 
 def test_mistakes_are_named() -> None:
     with pytest.raises(ConfigError, match="expected mean, sum, area and 1 or 2, got 'avg' and 2"):
-        velocity_errors(latents(0), latents(1), reduction="avg")
+        denoising_errors(latents(0), latents(1), reduction="avg")
     with pytest.raises(ConfigError, match="got 'mean' and 3"):
-        velocity_errors(latents(0), latents(1), weight_power=3)
+        denoising_errors(latents(0), latents(1), weight_power=3)
     with pytest.raises(DataError, match="got 5 weights for 6 x 8 latents"):
-        velocity_errors(latents(0), latents(1), torch.ones(B, 5))
+        denoising_errors(latents(0), latents(1), torch.ones(B, 5))
     with pytest.raises(DataError, match="expected 12 tokens, got 48"):
-        velocity_errors(pack_latents(latents(0)), pack_latents(latents(1)), torch.ones(B, 48))
+        denoising_errors(pack_latents(latents(0)), pack_latents(latents(1)), torch.ones(B, 48))
 
 
 # the preference loss -------------------------------------------------------------------------------------------------

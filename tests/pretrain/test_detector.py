@@ -12,7 +12,7 @@ from transformers import Owlv2ForObjectDetection
 from likeness.core.errors import ConfigError
 from likeness.core.weights import embedded
 from likeness.pretrain import optim
-from likeness.pretrain.config import PretrainConfig
+from likeness.pretrain.config import read_config
 from likeness.pretrain.contrastive import train_clip
 from likeness.pretrain.detector import (
     FACE,
@@ -34,8 +34,6 @@ from likeness.world.scenario import sample_scenario
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
-
-Copy = Callable[[str], PretrainConfig]
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +143,10 @@ def test_without_clip_it_says_what_to_run_first(tmp_path: Path) -> None:
         from_clip(tmp_path, size=32)
 
 
-def test_it_trains_goes_on_and_is_a_stock_model(work_copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = work_copy("detector")
+def test_it_trains_goes_on_and_is_a_stock_model(
+    write_recipe: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = read_config(write_recipe(tmp_path))
     train_clip(config, device="cpu")
     monkeypatch.setattr(optim, "SAVE_EVERY_BATCHES", 1)
     train_detector(config, device="cpu")

@@ -120,7 +120,7 @@ def test_the_line_between_one_person_and_another_by_hand() -> None:
 def test_it_trains_goes_on_and_its_embeddings_are_probed(
     tmp_path: Path, write_recipe: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two batches for the network; the embedded probe finds the heads of 20 people, in two pictures each."""
+    """Two batches for the network; the embedded probe finds the heads of 12 people, in two pictures each."""
     config = read_config(write_recipe(tmp_path)).model_copy(update={"size": 128})
     monkeypatch.setattr(optim, "SAVE_EVERY_BATCHES", 1)
     monkeypatch.setattr(faces, "NUM_PAIRS", 8)
@@ -134,7 +134,7 @@ def test_it_trains_goes_on_and_its_embeddings_are_probed(
         face_attributes.fit_face_attributes(config, device="cpu")
     copytree(config.work / "faces", config.export / "faces")
     copytree(embedded("probe"), config.export / "probe")
-    monkeypatch.setattr(face_attributes, "NUM_PEOPLE", 20)
+    monkeypatch.setattr(face_attributes, "NUM_PEOPLE", 12)
     found = read_probes(face_attributes.fit_face_attributes(config, device="cpu"))
     assert found.facts.attributes == FACE_ATTRIBUTES
     assert found.facts.faces == "faces"

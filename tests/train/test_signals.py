@@ -13,7 +13,7 @@ from scripts import child_environment
 
 from likeness.train.state import load_state
 
-STEPS = 60
+STEPS = 30
 
 
 @pytest.fixture

@@ -127,6 +127,6 @@ class FlowBackbone(StockBackbone[PartsT, SettingsT]):
         scheduler = self.schedule(steps, grid=grid, mu=mu)
         for timestep in scheduler.timesteps:
             t = timestep.to(x_t.dtype) / 1000  # rounded before the division, as diffusers does in bf16
-            velocity = condition.velocity(partial(self.predict, x_t, t))
+            velocity = condition.prediction(partial(self.predict, x_t, t))
             x_t = scheduler.step(velocity, timestep, x_t, return_dict=False)[0]
         return x_t

@@ -32,12 +32,12 @@ class GuidedCondition(Generic[ConditionT]):
     cfg_scale: float | Float[Tensor, "B 1 1 1"]
     reference_cfg_scale: float | Float[Tensor, "B 1 1 1"]
 
-    def velocity(self, predict: Callable[[ConditionT], Tensor]) -> Tensor:
-        """The guided velocity, of the shape that `predict` gives: the network at one x_t and t, (B, C, h, w)."""
+    def prediction(self, predict: Callable[[ConditionT], Tensor]) -> Tensor:
+        """The guided velocity or noise, of the shape that `predict` gives: one x_t and t, (B, C, h, w)."""
         full = predict(self.full)
         prompt = full if self.prompt_only is None else predict(self.prompt_only)
-        velocity = prompt
+        guided = prompt
         if self.empty is not None:
             free = predict(self.empty)
-            velocity = free + self.cfg_scale * (prompt - free)
-        return velocity if self.prompt_only is None else velocity + self.reference_cfg_scale * (full - prompt)
+            guided = free + self.cfg_scale * (prompt - free)
+        return guided if self.prompt_only is None else guided + self.reference_cfg_scale * (full - prompt)

@@ -5,6 +5,14 @@ from likeness.core.published import Published
 
 _PIPELINE = ("model_index.json", "*/*.safetensors", "*.json", "*.txt", "*.model")
 _UNO = "bytedance-research/UNO"
+_SDXL = (
+    *("model_index.json", "*/*.json", "*/*.txt", "unet/diffusion_pytorch_model.safetensors"),
+    *("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "text_encoder_2/model.safetensors"),
+)
+"""Beside them lie the same weights in half precision and in other formats."""
+_IP_ADAPTER = "h94/IP-Adapter"
+IP_ADAPTER_PLUS = "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors"
+SDXL_FOLDER = "a folder put together as docs/backbones/sdxl-ip-adapter.md says"
 UNPINNED = "the revision is not pinned"
 
 
@@ -26,7 +34,29 @@ def published_backbones() -> dict[str, Published]:
         "qwen_image_edit": _pipeline(
             "Qwen/Qwen-Image-Edit-2511", what="Qwen-Image-Edit with up to three references", licence="Apache-2.0"
         ),
+        "qwen_image_edit_2509": _pipeline(
+            "Qwen/Qwen-Image-Edit-2509", what="the same, September 2025 (Plus)", licence="Apache-2.0"
+        ),
+        "sdxl_base": _part_of_sdxl(
+            "stabilityai/stable-diffusion-xl-base-1.0", "SDXL base 1.0", _SDXL, licence="CreativeML Open RAIL++-M"
+        ),
+        "realvisxl": _part_of_sdxl(
+            "SG161222/RealVisXL_V1.0", "RealVisXL 1.0, PatchDPO's base", _SDXL, licence="Open RAIL++"
+        ),
+        "ip_adapter_plus_sdxl": _part_of_sdxl(
+            _IP_ADAPTER,
+            "IP-Adapter-Plus for SDXL with its image encoder, OpenCLIP ViT-H/14",
+            (IP_ADAPTER_PLUS, "models/image_encoder/config.json", "models/image_encoder/model.safetensors"),
+            licence="Apache-2.0",
+        ),
     }
+
+
+def _part_of_sdxl(hub_id: str, what: str, files: tuple[str, ...], *, licence: str) -> Published:
+    """A part of what `--model` names, from a repository that holds much else."""
+    place = str(copied_folder(hub_id))
+    needed_by = f"--model FOLDER, {SDXL_FOLDER}"
+    return Published(what, "hub", hub_id, files, needed_by, licence, place, only_files=True, note=UNPINNED)
 
 
 def _pipeline(hub_id: str, *, what: str, licence: str) -> Published:

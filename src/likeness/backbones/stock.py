@@ -137,7 +137,7 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
 
     @abstractmethod
     def predict(self, x_t: Tensor, t: Tensor, condition: Any, watch: Watch | None = None) -> Tensor:
-        """The velocity at `x_t`."""
+        """The velocity or the noise at `x_t`."""
         ...
 
     @abstractmethod

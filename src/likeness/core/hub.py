@@ -10,7 +10,14 @@ from likeness.core.fetched import copied, copied_folder
 from likeness.core.files import replaced_folder
 from likeness.core.hashing import file_sha256
 from likeness.core.published import Published
-from likeness.core.weights import HUB_TEXTS, check_safetensors, hub_page, resolve_processing, resolve_weights
+from likeness.core.weights import (
+    HUB_TEXTS,
+    check_safetensors,
+    hub_page,
+    resolve_files,
+    resolve_processing,
+    resolve_weights,
+)
 
 
 class Snapshot(NamedTuple):
@@ -33,13 +40,19 @@ def fetch_snapshot(name: str, item: Published, *, source: Path | None = None) ->
         _require_hashes(found, item)
         return Snapshot(found, was_there=True)
     try:
-        folder = resolve_processing(spec) if item.texts_only else resolve_weights(spec)
+        folder = _resolved(item)
     except WeightsError as error:
         reason = str(error).partition(", got ")[2] or str(error)
         what = f"{name}: expected {spec} from the hub, got {reason.rstrip('.')}"
         raise WeightsError(f"{what}; {by_hand(name, item)}.") from error
     _require_hashes(folder, item)
     return Snapshot(folder, was_there=False)
+
+
+def _resolved(item: Published) -> Path:
+    if item.only_files:
+        return resolve_files(item.source, item.files)
+    return resolve_processing(item.source) if item.texts_only else resolve_weights(item.source)
 
 
 def by_hand(name: str, item: Published) -> str:
@@ -69,6 +82,8 @@ def _needed(item: Published, source: Path) -> list[str]:
         raise WeightsError(f"{source}: expected a folder with {', '.join(item.files)}, got none; correct the path.")
     every = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
     visible = [name for name in every if not any(part.startswith(".") for part in name.split("/"))]
+    if item.only_files:
+        return _listed(item, visible, source)
     weights = [name for name in visible if fnmatch(name, "*.safetensors")]
     if "model_index.json" in visible:
         weights = [name for name in weights if "/" in name]
@@ -77,6 +92,13 @@ def _needed(item: Published, source: Path) -> list[str]:
         wanted = "configs and tokenizer files" if item.texts_only else "safetensors (pickles are never read)"
         raise WeightsError(f"{source}: expected {wanted} of {item.source}, got none; copy {', '.join(item.files)}.")
     return sorted([*texts, *([] if item.texts_only else weights)])
+
+
+def _listed(item: Published, names: list[str], source: Path) -> list[str]:
+    """The names that the item asks for. Raises: WeightsError where one of its files or patterns is none of them."""
+    if lacking := [wanted for wanted in item.files if not any(fnmatch(name, wanted) for name in names)]:
+        raise WeightsError(f"{source}: expected {', '.join(lacking)} of {item.source}, got none; copy it there.")
+    return [name for name in names if any(fnmatch(name, wanted) for wanted in item.files)]
 
 
 def _require_hashes(folder: Path, item: Published) -> None:

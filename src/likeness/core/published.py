@@ -15,7 +15,7 @@ class Published(NamedTuple):
     `source` is a hub id with its revision, a requirement of pip, an address or words; `files` what of it is needed (for
     the hub patterns of names); `num_bytes` the exact size of all and `sha256` the hash by file name, where they are
     known. `place` is where a copy must lie to be found offline, or how it is named in a command. `texts_only` marks
-    hub ids of which no weights are needed.
+    hub ids of which no weights are needed, `only_files` those of which nothing but `files` is.
     """
 
     what: str
@@ -28,6 +28,7 @@ class Published(NamedTuple):
     num_bytes: int | None = None
     sha256: Mapping[str, str] = {}
     texts_only: bool = False
+    only_files: bool = False
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -26,8 +26,9 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 class Subject(Frozen):
     """Somebody or something whose likeness is to be kept.
 
-    `reference_image` conditions the generation; `photos` are what fidelity is measured against (the reference image
-    when empty); `attributes` are exact labels where the world provides them.
+    `reference_image` conditions the generation, and `mask` says where it shows the subject; `photos` are what fidelity
+    is measured against (the reference image when empty); `attributes` are exact labels where the world provides them.
+    Raises: DataError for a mask that is the reference image itself.
     """
 
     id: str = Field(min_length=1)
@@ -35,6 +36,19 @@ class Subject(Frozen):
     reference_image: Path
     photos: Annotated[tuple[Path, ...], BeforeValidator(list_of_one)] = ()
     attributes: dict[str, str] | None = None
+    mask: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_not_its_mask(self) -> Self:
+        if self.mask == self.reference_image:
+            wanted = f"subject {self.id}: expected as mask another picture than the reference image"
+            raise DataError(f"{wanted}, got {self.mask} for both; name the mask or leave it out.")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before_masks(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """The mask only where there is one: hashes of cases stay."""
+        return {key: value for key, value in handler(self).items() if key != "mask" or value is not None}
 
     @property
     def measured_photos(self) -> tuple[Path, ...]:
@@ -217,11 +231,13 @@ def case_file(run: Path) -> Path:
 def with_paths(case: Case, change: Callable[[Path], Path]) -> Case:
     """The case with every path of its subjects replaced by what `change` makes of it."""
 
-    def moved(subject: Subject) -> Subject:
+    def placed(subject: Subject) -> Subject:
         photos = tuple(change(photo) for photo in subject.photos)
-        return subject.model_copy(update={"reference_image": change(subject.reference_image), "photos": photos})
+        mask = None if subject.mask is None else change(subject.mask)
+        moved = {"reference_image": change(subject.reference_image), "photos": photos, "mask": mask}
+        return subject.model_copy(update=moved)
 
-    return case.model_copy(update={"subjects": tuple(moved(subject) for subject in case.subjects)})
+    return case.model_copy(update={"subjects": tuple(placed(subject) for subject in case.subjects)})
 
 
 def write_cases(path: Path, cases: Iterable[Case]) -> None:

@@ -6,6 +6,7 @@ Only safetensors and text files are ever fetched or read: no pickles.
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any  # options of the hub's own function
@@ -90,6 +91,17 @@ def resolve_processing(spec: str) -> Path:
     return _download(spec, texts_only=True) if is_on_hub and copied(spec) is None else _locate(spec)
 
 
+def resolve_files(spec: str, files: Sequence[str]) -> Path:
+    """A folder with these files of a hub id, by names or patterns: its copy, or what is downloaded once.
+
+    Raises: WeightsError as `resolve_weights` does.
+    """
+    folder = copied(spec) or _download(spec, files=files)
+    for path in sorted(folder.rglob("*.safetensors")):
+        check_safetensors(path)
+    return folder
+
+
 def _joined(spec: str) -> Path | None:
     """The folder of a single file and the parts it lacks; None where `spec` means nothing of the kind."""
     found = _FILE_AND_PARTS.fullmatch(spec)
@@ -124,7 +136,7 @@ def hub_page(spec: str) -> str:
     return f"https://huggingface.co/{hub_id}/tree/{revision or 'main'}"
 
 
-def _download(spec: str, *, texts_only: bool = False, with_network: bool = True) -> Path:
+def _download(spec: str, *, texts_only: bool = False, with_network: bool = True, files: Sequence[str] = ()) -> Path:
     import huggingface_hub
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -140,11 +152,11 @@ def _download(spec: str, *, texts_only: bool = False, with_network: bool = True)
     try:
         if texts_only:
             return fetch(*HUB_TEXTS)
-        is_pipeline = (fetch(*HUB_TEXTS) / "model_index.json").is_file()
-        folder = fetch(*HUB_TEXTS, "*/*.safetensors" if is_pipeline else "*.safetensors")  # "*" also matches "/"
+        folder = fetch(*files) if files else fetch(*HUB_TEXTS, _weights_of(fetch(*HUB_TEXTS)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         wanted = f"{spec}: expected weights on the hub or in the cache {constants.HF_HUB_CACHE}"
         advice = "check name, login and network, or give the path of a local copy instead"
+        advice += " (`likeness fetch` lists the files)"
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{wanted}, got {type(error).__name__}: {reason}; {advice}.") from error
     if not any(folder.rglob("*.safetensors")):
@@ -152,6 +164,11 @@ def _download(spec: str, *, texts_only: bool = False, with_network: bool = True)
         advice = f"name one that has them ({hub_id}@refs/pr/N, see the community tab on the hub)"
         raise WeightsError(f"{wanted}; {advice} or give the path of a converted local copy.")
     return folder
+
+
+def _weights_of(texts: Path) -> str:
+    """The pattern of the weights beside these texts; "*" also matches "/"."""
+    return "*/*.safetensors" if (texts / "model_index.json").is_file() else "*.safetensors"
 
 
 def check_safetensors(path: Path | str) -> None:

@@ -45,7 +45,7 @@ PACKAGES = ("torch", "transformers", "numpy", "scipy", "pillow")
 LEFT_OUT = "left_out.jsonl"
 """Beside the case file that `evaluate` writes of a benchmark: what the data set lacks, {"where", "reason"}."""
 
-_PATHS = {"subjects": {"__all__": {"reference_image", "photos"}}}  # where files lie changes no number
+_PATHS = {"subjects": {"__all__": {"reference_image", "photos", "mask"}}}  # where files lie changes no number
 
 
 class _Plan:

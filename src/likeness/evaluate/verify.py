@@ -19,6 +19,7 @@ from likeness.core.files import read_jsonl
 from likeness.core.hashing import json_sha256, pixels_sha256
 from likeness.core.images import load_image
 from likeness.core.jobs import Progress, unseen
+from likeness.core.masks import load_mask
 from likeness.core.records import case_file
 from likeness.core.rng import seed_for
 from likeness.core.runs import package_versions, recorded_run
@@ -194,16 +195,16 @@ def _cases(record: _Record, anew: Remeasured) -> Check:
 
 
 def _photos(record: _Record, *, chosen: Collection[str]) -> Check:
-    """The conditioning photos of the sample, by the hash of their pixels that a run of `generate` records."""
+    """The conditioning photos of the sample and their masks, by the hashes of pixels that `generate` records."""
     check = Check("photo")
     path = record.scored.folder / "manifest.jsonl"
     rows = read_jsonl(path) if path.is_file() and recorded_run(record.scored.folder).get("kind") == "generate" else []
-    shown = {
-        each["file"]: each["sha256"] for row in rows if row.get("id") in chosen for each in row.get("references", [])
-    }
-    for file, sha256 in sorted(shown.items()):
+    references = [each for row in rows if row.get("id") in chosen for each in row.get("references", [])]
+    shown = {each["file"]: (each["sha256"], load_image) for each in references}
+    shown |= {each["mask"]: (each["mask_sha256"], load_mask) for each in references if "mask" in each}
+    for file, (sha256, read) in sorted(shown.items()):
         try:
-            check.compare(file, sha256, pixels_sha256(load_image(record.scored.folder / file)), column="sha256")
+            check.compare(file, sha256, pixels_sha256(read(record.scored.folder / file)), column="sha256")
         except DataError as error:
             check.faults.append(Fault(file, "sha256", sha256, str(error)))
     return check

@@ -124,7 +124,7 @@ class FluxInpainter:
         backbone = self._backbone
         x_t = backbone.noise(x0, eps, x0.new_tensor(times[0]))
         for t, after in pairwise(times):
-            velocity = condition.velocity(partial(backbone.predict, x_t, x0.new_tensor(t)))
+            velocity = condition.prediction(partial(backbone.predict, x_t, x0.new_tensor(t)))
             x_t = x_t + (after - t) * velocity
             x_t = region * x_t + (1 - region) * backbone.noise(x0, eps, x0.new_tensor(after))
         return x_t

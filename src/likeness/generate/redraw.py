@@ -136,7 +136,9 @@ def _jobs(run: Path, record: Mapping[str, Any], *, count: int, seed: int) -> lis
     cases = read_cases(run / "cases.jsonl").cases
     relative = [with_paths(case, lambda path: Path(os.path.relpath(path, run))) for case in cases]
     rows = read_jsonl(run / "manifest.jsonl")
-    digests = {Path(each["file"]): each["sha256"] for row in rows for each in row["references"]}
+    shown = [each for row in rows for each in row["references"]]
+    digests = {Path(each["file"]): each["sha256"] for each in shown}
+    digests |= {Path(each["mask"]): each["mask_sha256"] for each in shown if "mask" in each}
     model = record["model"]
     hashes = [weights["sha256"] for weights in (model, *model.get("loras", []))]
     drawn = {row["id"] for row in rows}

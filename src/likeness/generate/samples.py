@@ -10,7 +10,7 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.files import canonical_json
 from likeness.core.images import png_text, save_png
-from likeness.core.records import Case
+from likeness.core.records import Case, Subject
 
 __all__ = ["PictureJob", "jobs_of", "manifest_row", "read_notes", "write_picture"]
 
@@ -44,11 +44,17 @@ def jobs_of(
     """Every picture of a run, case by case; `provenance` (model, settings) goes into each proof."""
     jobs: list[PictureJob] = []
     for case in cases:
-        shown = [digests[subject.reference_image] for subject in case.subjects]
+        shown = [_digests_of(subject, digests) for subject in case.subjects]
         for k in range(num_images):
             facts = {"case_id": case.id, "k": k, "prompt": case.prompt, "seed": case.seed + k, "references": shown}
             jobs.append(PictureJob(case, k, canonical_json({**facts, **provenance})))
     return jobs
+
+
+def _digests_of(subject: Subject, digests: dict[Path, str]) -> str | list[str]:
+    """The hash of the reference image, with that of its mask where there is one."""
+    found = digests[subject.reference_image]
+    return found if subject.mask is None else [found, digests[subject.mask]]
 
 
 def write_picture(image: Image.Image, job: PictureJob, *, folder: Path, notes: Sequence[str]) -> None:
@@ -70,8 +76,13 @@ def read_notes(job: PictureJob, *, folder: Path) -> list[str] | None:
 def manifest_row(
     job: PictureJob, *, notes: list[str], digests: dict[Path, str], identity: dict[str, Any]
 ) -> dict[str, Any]:
-    """The job's row of manifest.jsonl; `sha256` of a reference is the hash of its pixels."""
-    shown = [(subject.id, subject.reference_image) for subject in job.case.subjects]
+    """The job's row of manifest.jsonl; `sha256` and `mask_sha256` of a reference are the hashes of pixels."""
+
+    def shown(subject: Subject) -> dict[str, str]:
+        file, mask = subject.reference_image, subject.mask
+        row = {"subject_id": subject.id, "file": file.as_posix(), "sha256": digests[file]}
+        return row if mask is None else {**row, "mask": mask.as_posix(), "mask_sha256": digests[mask]}
+
     return {
         "id": job.id,
         "case_id": job.case.id,
@@ -79,7 +90,7 @@ def manifest_row(
         "image": job.file.as_posix(),
         "prompt": job.case.prompt,
         "seed": job.seed,
-        "references": [{"subject_id": name, "file": f.as_posix(), "sha256": digests[f]} for name, f in shown],
+        "references": [shown(subject) for subject in job.case.subjects],
         **{key: identity[key] for key in ("model", "settings", "settings_in_force", "versions")},
         "notes": notes,
     }

@@ -9,11 +9,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: a maker without a model of its options takes what was given
 
+from PIL import Image
+
+from likeness.backbones.cropping import seen_reference
 from likeness.backbones.options import Options
 from likeness.core.errors import DataError
 from likeness.core.files import require_shared
 from likeness.core.images import load_image
 from likeness.core.jobs import Engine, run_jobs
+from likeness.core.records import Subject
 from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
 from likeness.generate.samples import PictureJob, write_picture
 
@@ -62,10 +66,15 @@ def _load(plan: Plan, worker: int) -> Callable[[PictureJob], Outcome]:
 _reference = lru_cache(maxsize=64)(load_image)
 
 
+def _seen(subject: Subject, *, maker: ImageMaker, plan: Plan) -> Image.Image:
+    mask = None if subject.mask is None else plan.folder / subject.mask
+    return seen_reference(maker, _reference(plan.folder / subject.reference_image), mask=mask, options=plan.options)
+
+
 def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> Outcome:
     prompt = job.case.prompt
     try:
-        shown = [_reference(plan.folder / subject.reference_image) for subject in job.case.subjects]
+        shown = [_seen(subject, maker=maker, plan=plan) for subject in job.case.subjects]
         notes = notes_on(prompt, maker=maker)
         image = maker.generate(prompt, shown, seed=job.seed, options=plan.options)
     except DataError as error:

@@ -18,11 +18,11 @@ from likeness.objectives.pair import (
     Utility,
     Weighting,
     alignment,
+    denoising_errors,
     gradient_share,
     pair_errors,
     preference_loss,
     safe_scale,
-    velocity_errors,
 )
 from likeness.objectives.sft import sft_loss
 
@@ -99,7 +99,7 @@ class PreferenceOptions(Objective):
         assert seen.ref_preferred is not None, "a preference loss has a reference policy"
         with torch.no_grad():
             now, before = (
-                velocity_errors(each, seen.target_preferred) for each in (seen.policy_preferred, seen.ref_preferred)
+                denoising_errors(each, seen.target_preferred) for each in (seen.policy_preferred, seen.ref_preferred)
             )
             scale = self.scale(found)
             share = gradient_share(made.inside, utility=self.utility, clip=self.clip)

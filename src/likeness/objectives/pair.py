@@ -70,7 +70,7 @@ def _spread(weight: Float[Tensor, "B L"], shape: torch.Size) -> Tensor:
     return cells.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
 
 
-def velocity_errors(
+def denoising_errors(
     prediction: Float[Tensor, "B ..."],
     target: Float[Tensor, "B ..."],
     focus: Float[Tensor, "B L"] | None = None,
@@ -116,7 +116,7 @@ def pair_errors(
         (p.ref_preferred.detach(), p.target_preferred),
         (p.ref_rejected.detach(), p.target_rejected),
     )
-    return PairErrors(*(velocity_errors(*t, focus, reduction=reduction, weight_power=weight_power) for t in terms))
+    return PairErrors(*(denoising_errors(*t, focus, reduction=reduction, weight_power=weight_power) for t in terms))
 
 
 class Alignment(NamedTuple):

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from likeness.core.errors import DataError
 from likeness.objectives.base import Objective, PairLoss, PairSeen, PatchWeights, Weights
-from likeness.objectives.pair import velocity_errors
+from likeness.objectives.pair import denoising_errors
 
 _FLAT = 1e-6  # range of similarities below which all patches are alike
 
@@ -82,8 +82,8 @@ def patch_dpo_loss(
 
     Source: PatchDPO's training code (see above).
     """
-    preferred = velocity_errors(prediction_preferred, target_preferred, weights.preferred, weight_power=1)
-    rejected = velocity_errors(prediction_rejected, target_rejected, weights.rejected, weight_power=1)
+    preferred = denoising_errors(prediction_preferred, target_preferred, weights.preferred, weight_power=1)
+    rejected = denoising_errors(prediction_rejected, target_rejected, weights.rejected, weight_power=1)
     return (preferred + rejected) / 2
 
 

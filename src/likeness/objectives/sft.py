@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from likeness.objectives.base import Objective, PairLoss, PairSeen
-from likeness.objectives.pair import Reduction, velocity_errors
+from likeness.objectives.pair import Reduction, denoising_errors
 
 
 def sft_loss(
@@ -17,7 +17,7 @@ def sft_loss(
     Also the anchor that may be added to a preference loss, so that the preferred picture's own error does not rise.
     Source: rectified flow (arXiv:2209.03003) Eq. 1; the "+SFT" rows of FocusDPO (arXiv:2509.01181).
     """
-    return velocity_errors(prediction_preferred, target_preferred, reduction=reduction)
+    return denoising_errors(prediction_preferred, target_preferred, reduction=reduction)
 
 
 class Sft(Objective):

@@ -11,7 +11,7 @@ labelled by presence only, so that their best token is taught (multiple-instance
 import math
 import random
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +71,13 @@ def face_box(subject: SubjectLabel) -> Box | None:
 
 def vocabulary() -> list[str]:
     """Every word that is asked for: species, things, "face"."""
+    return list(_vocabulary())
+
+
+@cache
+def _vocabulary() -> tuple[str, ...]:
     things = {word for seed in range(3000) for word in _things(seed)}
-    return sorted({*ATTRIBUTES["species"], FACE, *things})
+    return tuple(sorted({*ATTRIBUTES["species"], FACE, *things}))
 
 
 def _things(seed: int) -> list[str]:

@@ -103,7 +103,7 @@ class GuidanceTraining(Resumable):
             alone = replace(full, references=(), reference_grids=())
             by_prompt, by_references = (scales_at(told, top=self.top, scale=scale) for scale in self.scales)
             guided = GuidedCondition(full, alone, replace(alone, text=empty), by_prompt, by_references)
-            wanted = guided.velocity(partial(teacher.predict, x_t, t)).float()
+            wanted = guided.prediction(partial(teacher.predict, x_t, t)).float()
         return (self.student.predict(x_t, t, replace(full, guidance=told)).float() - wanted).square().mean(1)
 
     def step(self) -> Tensor:

@@ -46,9 +46,9 @@ LABELS = {
 CAPTIONS = {
     "inside": "The argument of the log-sigmoid, under the focus weights. "
     "Slowly upwards is learning; tens are too sure.",
-    "preferred": "Plain velocity errors of the policy minus the reference policy. "
+    "preferred": "Plain denoising errors of the policy minus the reference policy. "
     "Wanted: preferred below 0, or flat; rejected above it.",
-    "policy_preferred": "Plain velocity errors of the policy.",
+    "policy_preferred": "Plain denoising errors of the policy.",
     "gradient_norm": "Before clipping. Steady is healthy; a climb comes before divergence.",
     "focus_share": "Share of the disrupted subjects' tokens that the attention field has not located. It jumps with t.",
     "fused": "Share of pairs with A at or below tau, where M_d joins in. Never and always are both suspicious.",

@@ -23,12 +23,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from likeness.backbones.base import Backbone
+from likeness.backbones.cropping import seen_reference
 from likeness.benchmarks import BENCHMARKS, benchmark_cases, benchmark_names
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import atomic_write_bytes, atomic_write_text, canonical_json, read_json
 from likeness.core.hashing import json_sha256, pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
-from likeness.core.records import Case, read_cases
+from likeness.core.masks import load_mask
+from likeness.core.records import Case, Subject, read_cases
 from likeness.train.config import SamplesTable
 
 VERSION = 1
@@ -87,8 +89,11 @@ def prepare_samples(table: SamplesTable, *, own: Sequence[Case], run: Path, back
     if _key_of(path) != key:
         tensors: dict[str, Tensor] = {}
         for number, case in enumerate(cases):
-            shown = [load_image(subject.reference_image) for subject in case.subjects]
             try:
+                shown = [
+                    seen_reference(backbone, load_image(subject.reference_image), mask=subject.mask)
+                    for subject in case.subjects
+                ]
                 prepared = {"row": backbone.prepare(case.prompt, shown), "unprompted": backbone.prepare("", shown)}
             except DataError as error:
                 raise DataError(f"samples.cases, {case.id}: {error}") from error
@@ -107,8 +112,14 @@ def _row(case: Case) -> dict[str, Any]:
 
 def _key(cases: Sequence[Case]) -> str:
     """What the conditions depend on beside the model and precision, which a run folder has one of."""
-    shown = [[pixels_sha256(load_image(subject.reference_image)) for subject in case.subjects] for case in cases]
+    shown = [[_seen(subject) for subject in case.subjects] for case in cases]
     return json_sha256([VERSION, [[case.id, case.prompt, seen] for case, seen in zip(cases, shown, strict=True)]])
+
+
+def _seen(subject: Subject) -> str | list[str]:
+    """Hashes of what decides a subject's condition: of its picture, and of its mask where it has one."""
+    picture = pixels_sha256(load_image(subject.reference_image))
+    return picture if subject.mask is None else [picture, pixels_sha256(load_mask(subject.mask))]
 
 
 def _key_of(path: Path) -> str | None:

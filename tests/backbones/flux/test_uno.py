@@ -204,7 +204,7 @@ def test_the_guided_velocity_by_hand(tiny: FluxUno) -> None:
     full = tiny.condition(PROMPT, [picture(0)])
     guided = tiny.guided(full, FluxOptions(cfg_scale=2.5, reference_cfg_scale=4.0))
     answers = [torch.tensor(7.0), torch.tensor(3.0), torch.tensor(1.0)]  # with references, prompt alone, empty prompt
-    assert guided.velocity(lambda _: answers.pop(0)) == 1 + 2.5 * (3 - 1) + 4 * (7 - 3)
+    assert guided.prediction(lambda _: answers.pop(0)) == 1 + 2.5 * (3 - 1) + 4 * (7 - 3)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_two_scales_weigh_three_velocities(
 
     guided = tiny.guided(full, FluxOptions(cfg_scale=by_prompt, reference_cfg_scale=by_references))
     with torch.no_grad():
-        ours = guided.velocity(predict)
+        ours = guided.prediction(predict)
         v_full, v_prompt, v_empty = (tiny.predict(x_t, t, each).double() for each in (full, prompt, empty))
     assert asked == passes
     expected = by_references * v_full + (by_prompt - by_references) * v_prompt + (1 - by_prompt) * v_empty

@@ -206,7 +206,7 @@ def test_guidance_keeps_the_length_of_every_token() -> None:
     free[0, 0, 0, 1], free[0, 0, :, 3] = 2.0, 4.0
     conditions = [QwenCondition(torch.full((1, 1, 1), number), None) for number in (1.0, 0.0)]
     guided = RescaledCondition(conditions[0], None, conditions[1], cfg_scale=2.0, reference_cfg_scale=2.0)
-    found = guided.velocity(lambda condition: full if condition.text.item() == 1 else free)
+    found = guided.prediction(lambda condition: full if condition.text.item() == 1 else free)
     # the left token: 2 (3, 0) - (0, 2) = (6, -2), length 40^0.5, wanted 3; the right: (8, -4) twice, 160^0.5, 32^0.5
     left, right = torch.tensor([6.0, -2.0]) * 3 / 40**0.5, torch.tensor([8.0, -4.0]) * (32 / 160) ** 0.5
     expected = torch.stack([torch.cat([left, right]), torch.cat([torch.zeros(2), right])])

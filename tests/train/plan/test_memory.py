@@ -10,6 +10,7 @@ import torch
 from published_configs import write_configs
 from typer.testing import CliRunner
 
+from likeness.backbones.fitting import quantise
 from likeness.cli import app
 from likeness.cli.train_plan import plan_text
 from likeness.train.config import read_train_config
@@ -65,6 +66,21 @@ def test_layers_in_blocks_are_those_behind_a_number() -> None:
     )
     network["inside"][1].extra = torch.nn.Linear(5, 5)  # pyright: ignore[reportArgumentType, reportIndexIssue]
     assert count_base(network) == (24 + 6 + 4 + 2 + 90 + 30, 25, 25)
+
+
+def test_a_base_in_nf4_takes_the_bytes_that_are_planned() -> None:
+    """A real layer of a million weights; its tables, the same for every size, are at most 4 KiB."""
+    pytest.importorskip("bitsandbytes", exc_type=ImportError)
+    block = torch.nn.ModuleDict({"to_q": torch.nn.Linear(1024, 1024, bias=False)})
+    network: Any = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([block])})
+    quantise(network, "nf4", device="cpu", dtype=torch.bfloat16)
+    weight = network["blocks"][0]["to_q"].weight
+    scales = weight.quant_state
+    parts = (weight.data, scales.absmax, scales.code, scales.state2.absmax, scales.state2.code)
+    counts = Counts(base=2**20, in_blocks=2**20, largest_layer=2**20, frozen=0, trained=())
+    chosen = changed(GIVEN, [{"model.quantise": "nf4"}])
+    planned = training_memory(counts, StepCost(0, 0, 1), chosen, precision=torch.bfloat16, averages=0)["base weights"]
+    assert 0 <= sum(tensor.nbytes for tensor in parts) - planned <= 4096
 
 
 def test_changes_are_taken_in_order_and_needless_ones_taken_back() -> None:

@@ -47,7 +47,7 @@ def adapter_file(folder: Path) -> Path:
     found = sorted(place.glob("*.safetensors"))
     if len(found) != 1:
         got = ", ".join(path.name for path in found) or "none"
-        advice = f"copy {PUBLISHED} into it (docs/backbones/sdxl-ip-adapter.md)"
+        advice = f"copy {PUBLISHED} into it (`likeness fetch ip_adapter_plus_sdxl`; docs/backbones/sdxl-ip-adapter.md)"
         raise WeightsError(f"{place}: expected one safetensors file of an IP-Adapter, got {got}; {advice}.")
     check_safetensors(found[0])
     return found[0]

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
+from likeness.backbones.cropping import around_subject
 from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.adapter import image_attention
@@ -151,6 +152,16 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         """
         self.require_few(references)
         return list(references)
+
+    def crop_reference(
+        self, reference: Image.Image, mask: Image.Image, *, options: SdxlOptions | None = None
+    ) -> Image.Image:
+        """The box around the mask, which `prepare` pads on white, or all of the reference, as the options say.
+
+        Raises: DataError for an empty mask.
+        """
+        is_cropped = (options or SdxlOptions()).is_cropped(self.settings)
+        return around_subject(reference, mask) if is_cropped else reference
 
     @torch.no_grad()
     def _tokens(self, pixels: Float[Tensor, "R 3 H W"]) -> Float[Tensor, "R N D"]:
@@ -322,7 +333,7 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         x = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(x, timestep)
-            x = scheduler.step(condition.velocity(partial(self._answer, scaled, timestep)), timestep, x).prev_sample
+            x = scheduler.step(condition.prediction(partial(self._answer, scaled, timestep)), timestep, x).prev_sample
         return x
 
     def generate(

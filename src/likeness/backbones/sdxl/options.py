@@ -15,7 +15,7 @@ class SdxlOptions(Options):
     None is the model's own default. `cfg_scale` is classifier-free guidance of prompt and references together, away
     from `negative_prompt` (None: what the folder has for an empty one) and from the tokens of a picture of zeros.
     `adapter_scale` times what the references add. `average_references`: their tokens are averaged (PatchDPO), not set
-    side by side.
+    side by side. `crop_references`: those with a mask are cropped to the box around it.
     """
 
     size: int | None = Field(default=None, ge=1)
@@ -24,6 +24,7 @@ class SdxlOptions(Options):
     cfg_scale: float | None = Field(default=None, ge=0)
     adapter_scale: float | None = Field(default=None, ge=0)
     average_references: bool | None = None
+    crop_references: bool | None = None
     negative_prompt: str | None = None
 
     def in_force(self, folder: Path) -> dict[str, Any]:
@@ -37,6 +38,7 @@ class SdxlOptions(Options):
             "cfg_scale": self.scale(own),
             "adapter_scale": self.strength(own),
             "average_references": self.is_averaged(own),
+            "crop_references": self.is_cropped(own),
             "negative_prompt": self.negative_prompt,
         }
 
@@ -51,3 +53,7 @@ class SdxlOptions(Options):
     def is_averaged(self, own: SdxlSettings) -> bool:
         """Whether references are averaged."""
         return own.average_references if self.average_references is None else self.average_references
+
+    def is_cropped(self, own: SdxlSettings) -> bool:
+        """Whether references with a mask are cropped to it."""
+        return own.crop_references if self.crop_references is None else self.crop_references

@@ -10,7 +10,7 @@ from likeness.backbones.folder import settings_given
 class SdxlSettings:
     """How a folder wants to be used; from its optional `likeness.json`, else as SDXL and PatchDPO's script do it.
 
-    `size` in px; `adapter_scale` and `average_references` are those of the options of the same name.
+    `size` in px; `adapter_scale`, `average_references` and `crop_references` are those of the options of the same name.
     Source: diffusers 0.42 `StableDiffusionXLPipeline` (1024 px, guidance 5), PatchDPO's script (30 steps).
     """
 
@@ -19,6 +19,7 @@ class SdxlSettings:
     default_cfg_scale: float = 5.0
     adapter_scale: float = 1.0
     average_references: bool = False
+    crop_references: bool = True
 
 
 def read_settings(folder: Path) -> SdxlSettings:

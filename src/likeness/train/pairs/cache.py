@@ -34,7 +34,7 @@ from likeness.core.pairs import PreferencePair
 from likeness.core.weights import check_safetensors
 from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, encode_pair
 
-VERSION = 3
+VERSION = 4
 """Raised when encoding changes, so that caches of older versions are not read."""
 PAIRS_PER_SHARD = 64
 NOT_ENCODING = {"transformer", "unet", "scheduler"}

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from likeness.backbones.base import Backbone, TokenGrid
+from likeness.backbones.cropping import seen_reference
 from likeness.backbones.pixels import to_pixels
 from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
@@ -78,11 +79,15 @@ def _encode(
         to_pixels([targets[0]]), token=px, patch=max(px, WINDOW_PX), kind=settings.entropy, dense=settings.dense
     )
     references, masks = backbone.fit_references(originals), _reference_masks(pair, originals, backbone=backbone)
+    shown = [
+        seen_reference(backbone, image, mask=reference.mask)
+        for image, reference in zip(originals, pair.references, strict=True)
+    ]
     num_tokens = backbone.facts.tokens_per_reference
     tensors = {
         "preferred": latents[0],
         "rejected": latents[1],
-        **backbone.prepare(pair.prompt, originals),
+        **backbone.prepare(pair.prompt, shown),
         "subject_shares": shares,
         "disrupted": disrupted,
         "complexity": detail[0].flatten(),

@@ -29,7 +29,7 @@ from likeness.focus import (
 from likeness.objectives.base import Objective, PairSeen, PatchWeights
 from likeness.objectives.dpo import PreferenceOptions
 from likeness.objectives.focus_dpo import FocusDpo
-from likeness.objectives.pair import implicit_accuracy, velocity_errors
+from likeness.objectives.pair import denoising_errors, implicit_accuracy
 from likeness.train.pairs.cache import OWN, CachedPair
 from likeness.train.task import Draw, Step, Trainable
 
@@ -156,7 +156,7 @@ def _device(backbone: Backbone[Any]) -> torch.device:
 def _errors(seen: PairSeen) -> dict[str, Float[Tensor, " B"]]:
     """The plain errors of the passes there are, by column of the log."""
     return {
-        f"errors/{model}_{picture}": velocity_errors(prediction, getattr(seen, f"target_{picture}"))
+        f"errors/{model}_{picture}": denoising_errors(prediction, getattr(seen, f"target_{picture}"))
         for model in ("policy", "ref")
         for picture in ("preferred", "rejected")
         if (prediction := getattr(seen, f"{model}_{picture}")) is not None

@@ -188,7 +188,12 @@ def _require_prior(pairs: Sequence[PreferencePair], *, place: str) -> None:
 def _case(pair: PreferencePair, *, seed: int) -> Case:
     """What the pair's pictures answer, to be answered again."""
     subjects = tuple(
-        Subject(id=f"{pair.id}-{number}", class_name=reference.phrase, reference_image=reference.image)
+        Subject(
+            id=f"{pair.id}-{number}",
+            class_name=reference.phrase,
+            reference_image=reference.image,
+            mask=reference.mask,
+        )
         for number, reference in enumerate(pair.references[:MAX_SUBJECTS])
     )
     return Case(id=pair.id, prompt=pair.prompt, subjects=subjects, seed=seed_for(seed, "samples", pair.id))
