@@ -1,6 +1,6 @@
 """The TOML file of `likeness data dip --source models`: what is asked of each record, and the models of each stage.
 
-Numbers follow the design note 7.2, which restates FocusDPO (arXiv:2509.01181v1, section 4) and says what it leaves open.
+Source: FocusDPO (arXiv:2509.01181v1), section 4, as restated in the design note 7.2, which says what it leaves open.
 """
 
 import tomllib
@@ -112,15 +112,14 @@ class CaptionTable(StageTable):
 class InpaintTable(StageTable):
     """Draws disrupted subjects anew by their captions and pastes the rest back.
 
-    `kind`: fill is a FluxFillPipeline, which has `guidance`; backbone is a flow model that draws from the noise level
-    `strength` and keeps what is around. Masks grow by `dilation` px, whose outermost `feather` px fade.
+    `kind`: fill is a FluxFillPipeline with the `options` steps and guidance; backbone is a flow model with options of
+    its own, which draws from the noise level `strength` on. Masks grow by `dilation` px, of which `feather` px fade.
     """
 
     kind: Literal["fill", "backbone"]
     model: Weights
     dtype: Dtype
-    steps: int = Field(ge=1)
-    guidance: float = Field(ge=0)
+    options: dict[str, Any]
     strength: float = Field(gt=0, le=1)
     dilation: int = Field(ge=0)
     feather: int = Field(ge=0)

@@ -11,6 +11,7 @@ from typing import Any
 from likeness.core.kinds import CATEGORIES
 from likeness.core.rng import seed_for
 from likeness.data.pairs import SUBSETS_IN_TURN
+from likeness.data.pairs.photo_folder import with_article
 from likeness.data.staged.recipe import ModelRecipe, SubjectTable
 from likeness.data.staged.stage import Asked
 
@@ -76,13 +77,9 @@ def _worded(prompt: str, shown: Sequence[SubjectTable], *, scene: str) -> str:
         words |= {"subject": shown[0].phrase, "class_name": shown[0].class_name}
     else:
         words |= {"subjects": _listed([subject.phrase for subject in shown])}
-        words |= {"class_names": _listed([f"{_article(subject.class_name)} {subject.class_name}" for subject in shown])}
+        words |= {"class_names": _listed([with_article(subject.class_name) for subject in shown])}
     return prompt.format(**words)
 
 
 def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _article(word: str) -> str:
-    return "an" if word[:1].lower() in "aeiou" else "a"

@@ -5,7 +5,7 @@ is in its batch, whichever worker makes it and however often it was tried.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: what is asked and made is JSON
@@ -20,7 +20,7 @@ from likeness.core.jobs import Load
 from likeness.core.masks import read_mask
 from likeness.core.rng import seed_for
 
-__all__ = ["Asked", "Made", "Record", "Rejection", "Stage", "Work", "own_device"]
+__all__ = ["Asked", "Made", "Record", "Rejection", "Stage", "Work", "on_worker"]
 
 
 class Asked(NamedTuple):
@@ -102,10 +102,14 @@ class Stage:
     gpus: float = 0.0
 
 
-def own_device(device: str, *, worker: int) -> str:
-    """The device of a worker: of several CUDA devices that it sees, workers take turns."""
-    if device != "cuda":
-        return device
-    import torch
+# Any: loaders are dataclasses of several rooms that have a `device` in common
+def on_worker(load: Any, *, worker: int) -> Any:
+    """The loader for worker number `worker`: of several CUDA devices that it sees, workers take turns."""
+    from likeness.core.devices import pick_device
 
-    return f"cuda:{worker % torch.cuda.device_count()}"
+    device = pick_device(load.device)
+    if device == "cuda":
+        import torch
+
+        device = f"cuda:{worker % torch.cuda.device_count()}"
+    return replace(load, device=device)
