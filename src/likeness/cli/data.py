@@ -143,7 +143,7 @@ def _refuse_unread(ctx: typer.Context, *, source: str) -> None:
     for name in ctx.params:
         origin = ctx.get_parameter_source(name)
         if name not in known and origin is not None and origin.name == "COMMANDLINE":
-            flag = f"--{name.replace('_', '-')}"
+            flag = "-n" if name == "n" else f"--{name.replace('_', '-')}"
             others = ", ".join(other for other, names in READ.items() if name in names)
             raise ConfigError(f"{flag}: expected only with --source {others}, got --source {source}; leave it out.")
 
