@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from likeness.backbones.flux.folder import FOLDER, read_settings
-from likeness.backbones.folder import check_folder
+from likeness.backbones.flux.folder import FOLDER, load_flux_parts
 from likeness.backbones.open import kind_of, open_backbone, options_of
 from likeness.backbones.options import Options
 from likeness.core.devices import pick_device, pick_dtype, pick_dtype_name
 from likeness.core.errors import DataError, WeightsError
+from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
 from likeness.core.hashing import short
 from likeness.core.weights import public_name, resolve_adapter, resolve_weights
@@ -32,10 +32,10 @@ from likeness.generate.inpaint import LoadInpainter
 if TYPE_CHECKING:
     from likeness.backbones.base import Backbone
 
-__all__ = ["FILL", "LoadBackbonePainter", "LoadFill", "recipe_models"]
+__all__ = ["LoadBackbonePainter", "LoadFill", "recipe_models"]
 
-FILL = FOLDER._replace(pipeline="FluxFillPipeline", family="FLUX.1 Fill")
-"""What a folder of FLUX.1-Fill-dev holds: the parts of FLUX.1, with more channels coming into the transformer."""
+FILL = "FluxFillPipeline"
+"""Its folder has the parts of a FluxPipeline; into its transformer come a masked picture and the mask as well."""
 
 
 def _named(spec: str, place: Path) -> str:
@@ -124,15 +124,20 @@ class LoadFill:
         from diffusers import FluxFillPipeline
 
         folder, device = resolve_weights(self.model), pick_device(self.device)
-        check_folder(folder, FILL)
-        options: dict[str, Any] = {"torch_dtype": pick_dtype(device, self.dtype), "local_files_only": True}
-        try:
-            pipeline: Any = FluxFillPipeline.from_pretrained(folder, use_safetensors=True, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            told = str(error).partition("\n")[0]
-            raise WeightsError(f"{folder}: expected a {FILL.family} folder, got {told}; download it whole.") from error
+        _require_fill(folder)
+        parts: Any = load_flux_parts(folder, device=device, dtype=pick_dtype(device, self.dtype))
+        pipeline: Any = FluxFillPipeline(**{name: getattr(parts, name) for name in FOLDER.parts})
         pipeline.set_progress_bar_config(disable=True)
-        return _Filler(pipeline.to(device), load=self, max_tokens=read_settings(folder).max_sequence_length)
+        return _Filler(pipeline, load=self, max_tokens=parts.settings.max_sequence_length)
+
+
+def _require_fill(folder: Path) -> None:
+    """Raises: WeightsError for a folder of another pipeline, whose transformer takes no mask."""
+    index = folder / "model_index.json"
+    name = read_json(index).get("_class_name") if index.is_file() else None
+    if name != FILL:
+        wanted = f"{folder}: expected a diffusers {FILL} folder, got {name or 'one without model_index.json'}"
+        raise WeightsError(f'{wanted}; name FLUX.1-Fill-dev, or take kind = "backbone".')
 
 
 class _Filler:

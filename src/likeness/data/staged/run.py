@@ -20,7 +20,7 @@ from likeness.core.jobs import Engine, Progress, run_jobs, unseen
 from likeness.data.staged.ledger import Entry, FileFacts, Ledger
 from likeness.data.staged.stage import Asked, Record, Rejection, Stage, Work
 
-__all__ = ["Accounts", "Ended", "run_stages", "standing"]
+__all__ = ["Accounts", "Ended", "run_stages"]
 
 HOPELESS = 20
 """So many failures in a stage that no record ever got through end the run: the stage is at fault, not the records."""
@@ -92,20 +92,6 @@ def run_stages(
         alive, out = _advanced(alive, stage=stage, following=_following(stages, stage), entries=ledger.entries)
         ended += out
     return _accounts(asked, alive, ended)
-
-
-def standing(
-    asked: Sequence[Asked], *, stages: Sequence[Stage], folder: Path, entries: dict[tuple[str, str], Entry]
-) -> dict[str, int]:
-    """Stage -> how many records it has still to deal with, as far as the entries tell; nothing is done."""
-    waiting, alive = dict[str, int](), _begun(asked, stages[0], folder=folder)
-    stuck = 0
-    for stage in stages:
-        valid = [(key, record) for key, record in alive if _valid(entries, stage, key=key, record=record)]
-        stuck += len(alive) - len(valid)
-        waiting[stage.name] = stuck
-        alive, _ = _advanced(valid, stage=stage, following=_following(stages, stage), entries=entries)
-    return waiting
 
 
 def _following(stages: Sequence[Stage], stage: Stage) -> Stage | None:
