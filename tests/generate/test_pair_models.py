@@ -76,7 +76,7 @@ def test_another_folder_is_refused(flux: Path) -> None:
     ("kind", "build", "options"),
     [
         ("flux2_klein", build_tiny_klein, {"cfg_scale": 1.0}),
-        ("qwen_image_edit", build_tiny_qwen, {"cfg_scale": 2.0}),
+        pytest.param("qwen_image_edit", build_tiny_qwen, {"cfg_scale": 2.0}, marks=pytest.mark.slow),
     ],
 )
 def test_flow_backbones_redraw_a_region(

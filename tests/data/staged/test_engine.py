@@ -17,7 +17,7 @@ from likeness.data.staged.ledger import LEDGER_NAME, read_entries
 from likeness.data.staged.run import HOPELESS, Accounts
 from likeness.data.staged.stage import Made, Record, Stage, Work
 
-NUMBER = 60
+NUMBER = 40
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -71,8 +71,9 @@ def test_nothing_is_done_twice(whole: Path) -> None:
     assert len(read_entries(whole)) == lines.count(b"\n")
 
 
-def test_batches_and_workers_change_no_byte(whole: Path, tmp_path: Path) -> None:
-    run_once(tmp_path / "run", number=NUMBER, made_of=stages(batch_size=7), workers=2)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_batches_and_workers_change_no_byte(whole: Path, tmp_path: Path, workers: int) -> None:
+    run_once(tmp_path / "run", number=NUMBER, made_of=stages(batch_size=7), workers=workers)
     assert contents(tmp_path / "run") == contents(whole)
 
 
