@@ -142,6 +142,7 @@ def words_of(folder: str) -> str:
 
 
 def with_article(words: str) -> str:
+    """The words after a or an."""
     return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
 
 
