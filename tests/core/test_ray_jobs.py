@@ -110,13 +110,14 @@ def test_workers_that_die_as_they_start_are_an_error(monkeypatch: pytest.MonkeyP
 
 # -- graphics cards ------------------------------------------------------------------------------------------------
 def test_a_worker_asks_for_a_gpu_where_there_are_some() -> None:
-    assert ray_jobs.resources(on_gpu=True, cluster={"CPU": 4, "GPU": 2}) == {"num_cpus": 1, "num_gpus": 1}
-    assert ray_jobs.resources(on_gpu=True, cluster={"CPU": 4}) == {"num_cpus": 1}
-    assert ray_jobs.resources(on_gpu=False, cluster={"CPU": 4, "GPU": 2}) == {"num_cpus": 1}
+    assert ray_jobs.resources(gpus=1.0, cluster={"CPU": 4, "GPU": 2}) == {"num_cpus": 1, "num_gpus": 1}
+    assert ray_jobs.resources(gpus=0.25, cluster={"CPU": 4, "GPU": 2}) == {"num_cpus": 1, "num_gpus": 0.25}
+    assert ray_jobs.resources(gpus=1.0, cluster={"CPU": 4}) == {"num_cpus": 1}
+    assert ray_jobs.resources(gpus=0.0, cluster={"CPU": 4, "GPU": 2}) == {"num_cpus": 1}
 
 
 def test_each_worker_has_a_gpu_of_its_own() -> None:
-    found = run_jobs(range(8), load=always(pool_jobs.visible_gpu), engine="ray", workers=2, on_gpu=True)
+    found = run_jobs(range(8), load=always(pool_jobs.visible_gpu), engine="ray", workers=2, gpus=1.0)
     assert {gpu for _, gpu in found} <= {"0", "1"}
 
 

@@ -17,7 +17,7 @@ from likeness.encoders.clip_judge import ClipJudge
 from likeness.encoders.detections import Detections
 from likeness.encoders.dreamsim import DreamSimEncoder
 from likeness.encoders.relations import RelationEncoder, around, best_pair, gap, shown_large
-from likeness.encoders.vlm import YesNoModel
+from likeness.encoders.vlm import Describer, YesNoModel
 from likeness.metrics.dreamsim import distance
 
 
@@ -44,6 +44,27 @@ def test_yes_is_its_share_of_the_next_token(
     assert found.yes == pytest.approx(yes / (yes + no), abs=1e-5)
     assert found.mass == pytest.approx(yes + no, abs=1e-5)
     assert type(judge.processor.image_processor).__name__.endswith("Pil")
+
+
+def test_a_description_is_the_likeliest_token_at_each_place(tmp_path: Path, images: list[Image.Image]) -> None:
+    folder = tiny.write_qwen_vl(tmp_path / "vlm")
+    describer = Describer.load(folder)
+    describer.max_tokens = 4
+    told = describer.ask([images[0], images[1]], ["What is it?", "What is it?"])
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder)
+    inputs = dict(describer._inputs(images[0], "What is it?"))
+    begin = inputs["input_ids"].shape[1]
+    for _ in range(4):
+        with torch.inference_mode():
+            best = model(**inputs).logits[:, -1:].argmax(-1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], best], dim=1)
+        more = {name: inputs[name] for name in ("attention_mask", "mm_token_type_ids") if name in inputs}
+        for name, value in more.items():
+            ending = torch.ones_like(best) if name == "attention_mask" else torch.zeros_like(best)
+            inputs[name] = torch.cat([value, ending], dim=1)
+    words = describer.processor.tokenizer.decode(inputs["input_ids"][0, begin:], skip_special_tokens=True)
+    assert told[0] == " ".join(words.split())
+    assert "; PIL, its chat template, greedy;" in describer.id
 
 
 def test_probabilities_of_log_odds() -> None:

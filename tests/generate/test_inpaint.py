@@ -19,7 +19,7 @@ from likeness.data.judging.judges import Answers, Judge, SubjectView
 from likeness.data.pairs.dip import make_pairs
 from likeness.data.pairs.regeneration import RegenerationJob
 from likeness.data.pairs.world_pairs import EDGE, INPAINT_EDGE
-from likeness.generate.inpaint import FluxInpainter, LoadInpainter, region_latents
+from likeness.generate.inpaint import FlowInpainter, LoadInpainter, region_latents
 from likeness.pretrain.tiny_flux import build_tiny_flux
 
 SIDE = 64
@@ -54,11 +54,11 @@ def test_a_token_is_free_when_the_region_touches_it() -> None:
     region[16, 47] = True  # token row 1, column 2
     expected = torch.zeros(8, 8)
     expected[2:4, 4:6] = 1
-    assert torch.equal(region_latents(region, grid=TokenGrid(4, 4))[0, 0], expected)
+    assert torch.equal(region_latents(region, grid=TokenGrid(4, 4), cells=2)[0, 0], expected)
 
 
 def test_equal_jobs_give_equal_pixels_and_seeds_and_references_count(backbone: FluxUno) -> None:
-    inpaint = FluxInpainter(backbone, options=FluxOptions(steps=3))
+    inpaint = FlowInpainter(backbone, options=FluxOptions(steps=3))
     first = inpaint(job())
     assert first.shape == (SIDE, SIDE, 3)
     assert first.dtype == np.uint8
@@ -85,7 +85,7 @@ def test_outside_the_region_stand_the_latents_of_the_original(
 
     monkeypatch.setattr(backbone, "encode", watched_encode)
     monkeypatch.setattr(backbone, "to_images", watched_images)
-    FluxInpainter(backbone, options=FluxOptions(steps=4))(job())
+    FlowInpainter(backbone, options=FluxOptions(steps=4))(job())
     outside = seen["x0"].shape[-1] // 2
     assert torch.equal(seen["result"][..., outside:], seen["x0"][..., outside:])
     assert not torch.isclose(seen["result"][..., :outside], seen["x0"][..., :outside]).all()
@@ -98,7 +98,7 @@ def test_a_region_over_the_whole_picture_from_pure_noise_is_plain_generation(
 ) -> None:
     whole = job(region=np.ones((SIDE, SIDE), bool))
     options = FluxOptions(size=SIDE, steps=3, **scales)
-    drawn = FluxInpainter(backbone, options=options, strength=1.0)(whole)
+    drawn = FlowInpainter(backbone, options=options, strength=1.0)(whole)
     plain = backbone.generate(whole.prompt, whole.references, seed=whole.seed, options=options)
     assert np.abs(drawn.astype(int) - np.asarray(plain).astype(int)).max() <= 1
 
@@ -114,10 +114,10 @@ def test_wrong_settings_are_told(folder: Path, settings: dict[str, Any], message
 
 def test_regions_and_pictures_that_do_not_fit_are_told(backbone: FluxUno) -> None:
     with pytest.raises(DataError, match=r"region: expected \(64, 64\)"):
-        FluxInpainter(backbone, options=FluxOptions(steps=1))(job(region=np.ones((8, 8), bool)))
+        FlowInpainter(backbone, options=FluxOptions(steps=1))(job(region=np.ones((8, 8), bool)))
     odd = RegenerationJob(np.zeros((40, 40, 3), np.uint8), np.ones((40, 40), bool), "a cat", (), 0)
     with pytest.raises(ConfigError, match="multiples of 16"):
-        FluxInpainter(backbone, options=FluxOptions(steps=1))(odd)
+        FlowInpainter(backbone, options=FluxOptions(steps=1))(odd)
 
 
 class _InTurn:
@@ -144,9 +144,9 @@ def test_the_loaded_inpainter_has_the_settings_of_its_id(folder: Path) -> None:
     load = LoadInpainter(str(folder), dtype="float32", steps=2, cfg_scale=2.0, reference_cfg_scale=4.0)
     assert "steps 2, strength 0.9, cfg 2.0, reference cfg 4.0" in load.id
     backbone = FluxUno.load(folder)
-    expected = FluxInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0, reference_cfg_scale=4.0))(job())
+    expected = FlowInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0, reference_cfg_scale=4.0))(job())
     assert (load()(job()) == expected).all()
-    assert (FluxInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0))(job()) != expected).any()
+    assert (FlowInpainter(backbone, options=FluxOptions(steps=2, cfg_scale=2.0))(job()) != expected).any()
 
 
 def test_pairs_with_regenerated_losers_keep_the_bytes_outside(folder: Path, tmp_path: Path) -> None:

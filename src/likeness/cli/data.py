@@ -10,7 +10,8 @@ import typer
 
 from likeness.cli import data_formats
 from likeness.cli.answer import Json, answer
-from likeness.cli.choices import choice
+from likeness.cli.choices import EngineChoice, choice
+from likeness.cli.data_models import model_pairs
 from likeness.cli.data_photos import photo_pairs, register_new
 from likeness.cli.group import command_group
 from likeness.core.errors import ConfigError
@@ -26,13 +27,16 @@ DIP_EXAMPLES = (
     "likeness data dip -n 600 --out pairs\n\n"
     "likeness data dip -n 200 --subset multi --hard --losers mixed --workers 2 --out hard-pairs\n\n"
     "likeness data dip -n 200 --source photos --photos my-photos --out photo-pairs\n\n"
+    "likeness data dip --source models --recipe configs/pairs_flux_fill.toml --dry-run --out model-pairs\n\n"
     "Interrupted? Run the same command again to continue."
 )
 
-COMMON = {"n", "out", "source", "seed", "losers", "size", "model", "device", "workers", "as_json"}
+COMMON = {"out", "source", "model", "device", "workers", "as_json"}
+DRAWN = {"n", "seed", "losers", "size"}
 READ: dict[str, set[str]] = {
-    "world": {"split", "subset", "hard", "preferred_min", "rejected_max", "probe"},
-    "photos": {"photos", "masks", "captions"},
+    "world": DRAWN | {"split", "subset", "hard", "preferred_min", "rejected_max", "probe"},
+    "photos": DRAWN | {"photos", "masks", "captions"},
+    "models": {"recipe", "limit", "dry_run", "retry_failed", "engine"},
 }
 """Which options a source reads beside the common ones; any other is refused rather than ignored."""
 
@@ -50,6 +54,19 @@ PreferredMin = Annotated[
     int, typer.Option(help="Favourable answers of ten that every subject of a preferred picture needs.")
 ]
 RejectedMax = Annotated[int, typer.Option(help="Favourable answers of ten that a disrupted subject may have at most.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Regenerates losers (default: flux); with --source models it draws the pictures in place of the recipe's "
+        "generate.model. Embedded name, local folder or hub id."
+    ),
+]
+Recipe = Annotated[Path | None, typer.Option(help="TOML of --source models: stages, models, subjects, scenes.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many records of the recipe.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Tell stages, models, memory and, once measured, time; load nothing.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try records again that failed with an error.")]
 Photos = Annotated[Path | None, typer.Option(help="Folder with a sub-folder of photographs per subject.")]
 Masks = Annotated[
     str,
@@ -63,8 +80,8 @@ Captions = Annotated[Path | None, typer.Option(help="JSON of prompts by SUBJECT 
 @app.command(epilog=DIP_EXAMPLES)
 def dip(
     ctx: typer.Context,
-    n: Annotated[int, typer.Option("-n", min=1, help="Number of pairs to keep.")],
     out: Annotated[Path, typer.Option(help="Folder to create, or to continue.")],
+    n: Annotated[int | None, typer.Option("-n", min=1, help="Number of pairs to keep; models: see the recipe.")] = None,
     source: Annotated[str, choice(RECIPES, help="Where the pictures come from.")] = "world",
     photos: Photos = None,
     masks: Masks = "grabcut",
@@ -77,21 +94,32 @@ def dip(
     size: Size = None,
     preferred_min: PreferredMin = 9,
     rejected_max: RejectedMax = 6,
-    model: Annotated[str, typer.Option(help="Regenerates losers: embedded name, local folder or hub id.")] = "flux",
+    model: Model = None,
+    recipe: Recipe = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
     probe: Annotated[str, typer.Option(help="Judges the pictures: embedded name or local folder.")] = "probe",
     device: Annotated[str, typer.Option(help="Of the model: auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes; the pairs do not depend on it.")] = 1,
+    engine: EngineChoice = None,
     as_json: Json = False,
 ) -> None:
-    """N preference pairs with masks: drawn on the world and judged, or made of photographs."""
+    """N preference pairs with masks: drawn on the world and judged, made of photographs, or by models in stages."""
     from likeness.cli.progress import quiet_libraries
     from likeness.generate.inpaint import LoadInpainter
 
     _refuse_unread(ctx, source=source)
     quiet_libraries()
+    if source == "models":
+        how: dict[str, Any] = {"limit": limit, "workers": workers, "device": device, "dry": dry_run}
+        how |= {"engine": engine, "retry_failed": retry_failed}
+        return model_pairs(recipe, out=out, model=model, as_json=as_json, **how)
+    if n is None:
+        raise ConfigError(f"-n: expected the number of pairs for --source {source}, got none; for example -n 600.")
     losers = losers or ("disrupted" if source == "photos" else "drawn")
     shared: dict[str, Any] = {"out": out, "seed": seed, "losers": losers, "workers": workers}
-    shared["regenerate"] = LoadInpainter(model, device=device) if losers in ("regenerated", "mixed") else None
+    shared["regenerate"] = LoadInpainter(model or "flux", device=device) if losers in ("regenerated", "mixed") else None
     if source == "photos":
         own: dict[str, Any] = {
             "photos": photos,
@@ -115,7 +143,7 @@ def _refuse_unread(ctx: typer.Context, *, source: str) -> None:
     for name in ctx.params:
         origin = ctx.get_parameter_source(name)
         if name not in known and origin is not None and origin.name == "COMMANDLINE":
-            flag = f"--{name.replace('_', '-')}"
+            flag = "-n" if name == "n" else f"--{name.replace('_', '-')}"
             others = ", ".join(other for other, names in READ.items() if name in names)
             raise ConfigError(f"{flag}: expected only with --source {others}, got --source {source}; leave it out.")
 

@@ -46,7 +46,7 @@ def _train(pairs: Path, *, out: str, settings: Mapping[str, str]) -> str:
     return f"likeness train {RECIPE} --out {out} --set {shlex.quote(f'data.pairs={pairs}')} {changes}"
 
 
-def _next(pairs: Path) -> str:
+def next_commands(pairs: Path) -> str:
     """For people: the commands that train on the pairs."""
     commands = train_commands(pairs)
     return (
@@ -78,26 +78,29 @@ def photo_pairs(
         "num_subjects": made.num_subjects,
         "refused_for": made.reasons,
         "left_out": list(made.left_out),
-        "lint": _lint_facts(made.lint),
+        "lint": lint_facts(made.lint),
         "train": train_commands(out),
     }
     short = f", {made.num_asked} were asked for" if made.num_pairs < made.num_asked else ""
     of = f"{counted(made.num_photos, 'photograph')} of {counted(made.num_subjects, 'subject')}"
     kept = f"{made.num_pairs} pairs in {out}{short}, made of {of}. Look at {out / 'contact_sheet.png'}"
     told = told_left_out(made.left_out, where=out / "rejected.jsonl")
-    answer(facts, text=f"{told}{kept}\n{_lint_text(made.lint)}\n{_next(out)}", as_json=as_json)
-    _end(made.lint)
+    answer(facts, text=f"{told}{kept}\n{lint_text(made.lint)}\n{next_commands(out)}", as_json=as_json)
+    end(made.lint)
 
 
-def _lint_facts(report: LintReport) -> dict[str, Any]:
+def lint_facts(report: LintReport) -> dict[str, Any]:
+    """What the JSON says of lint."""
     return {key: report.facts()[key] for key in ("num_errors", "by_code", "held")}
 
 
-def _lint_text(report: LintReport) -> str:
+def lint_text(report: LintReport) -> str:
+    """What people are told of lint."""
     return f"Lint: {report.text(limit=1)}"
 
 
-def _end(report: LintReport) -> None:
+def end(report: LintReport) -> None:
+    """The command ends with EXIT_FAULTS where lint found errors."""
     if report.num_errors:
         raise typer.Exit(EXIT_FAULTS)
 
@@ -125,11 +128,11 @@ def new(
         "num_pairs": done.num_pairs,
         "filled": dict(done.filled),
         "left_out": left_out,
-        "lint": _lint_facts(report),
+        "lint": lint_facts(report),
         "train": train_commands(out),
     }
     lines = "".join(f"\n  filled in {count} times: {what}" for what, count in done.filled.items())
     told = told_left_out(left_out, where=out / "rejected.jsonl")
-    text = f"{told}{counted(done.num_pairs, 'pair')} in {out}{lines}\n{_lint_text(report)}\n{_next(out)}"
+    text = f"{told}{counted(done.num_pairs, 'pair')} in {out}{lines}\n{lint_text(report)}\n{next_commands(out)}"
     answer(facts, text=text, as_json=as_json)
-    _end(report)
+    end(report)

@@ -154,7 +154,12 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def write_jsonl(path: Path | str, rows: Iterable[Any]) -> None:
     """The file holds one JSON row per line, in the order given. Raises: DataError, OutputError."""
-    atomic_write_text(path, "".join(_dump(row) + "\n" for row in rows))
+    atomic_write_text(path, "".join(map(json_line, rows)))
+
+
+def json_line(row: Any) -> str:
+    """The row as a line of JSONL, its keys in the order given. Raises: DataError as `canonical_json`."""
+    return _dump(row) + "\n"
 
 
 def is_inside(path: Path, folder: Path) -> bool:

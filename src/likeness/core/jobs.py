@@ -50,7 +50,7 @@ class PoolPlan(NamedTuple):
     workers: int
     ahead: int
     in_order: bool
-    on_gpu: bool
+    gpus: float
 
 
 def run_jobs(
@@ -62,13 +62,13 @@ def run_jobs(
     ahead: int = 1,
     in_order: bool = False,
     single_thread: bool = False,
-    on_gpu: bool = False,
+    gpus: float = 0.0,
 ) -> Iterator[tuple[Job, Result]]:
     """(job, result) of every job as it is finished, or `in_order`. Nothing is loaded when there are no jobs.
 
     At most `workers` * `ahead` jobs are under way or wait for the caller. Without `engine`, processes are used where
     several workers have several jobs, but none by a worker of another pool. With `single_thread`, torch computes each
-    job on one CPU thread. With `on_gpu`, a worker on a Ray cluster that has GPUs gets one of its own.
+    job on one CPU thread. `gpus` is the share of a GPU that a worker gets on a Ray cluster that has any; 1 is its own.
     Raises: ConfigError for less than one worker; what loading or a job raises. From another process that is a
     LikenessError as it was, RuntimeError with the worker's traceback for anything else. When the process died:
     LikenessError; on Ray only after the job has been given to MOST_DEATHS workers that all died.
@@ -80,7 +80,7 @@ def run_jobs(
     may_spread = workers > 1 and len(first) > 1 and not multiprocessing.current_process().daemon
     engine = engine or ("processes" if may_spread else "here")
     load = partial(_single_threaded, load) if single_thread else load
-    yield from ENGINES[engine](chain(first, rest), PoolPlan(load, workers, ahead, in_order, on_gpu))
+    yield from ENGINES[engine](chain(first, rest), PoolPlan(load, workers, ahead, in_order, gpus))
 
 
 def always(work: Callable[[Job], Result]) -> Load[Job, Result]:

@@ -99,9 +99,9 @@ def _ray() -> Any:
     return ray
 
 
-def resources(*, on_gpu: bool, cluster: dict[str, float]) -> dict[str, int]:
-    """What a worker asks a cluster with these resources for: one core, and one GPU where wanted and there are any."""
-    return {"num_cpus": 1} | ({"num_gpus": 1} if on_gpu and cluster.get("GPU", 0) > 0 else {})
+def resources(*, gpus: float, cluster: dict[str, float]) -> dict[str, float]:
+    """What a worker asks a cluster with these resources for: one core, and its share of a GPU where there are any."""
+    return {"num_cpus": 1} | ({"num_gpus": gpus} if gpus and cluster.get("GPU", 0) > 0 else {})
 
 
 # -- workers, seen from this process ---------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class _Actors(Crew):
         if self._orders is None:
             orders = _Orders(self.plan.load, os.getcwd(), _versions(), _processor())
             self._orders = self._ray.put(self._bytes.dumps(orders))
-        asked = resources(on_gpu=self.plan.on_gpu, cluster=self._ray.cluster_resources())
+        asked = resources(gpus=self.plan.gpus, cluster=self._ray.cluster_resources())
         actor = self._ray.remote(RayWorker).options(**asked, max_restarts=0).remote(sys.path, self._orders, number)
         return _Worker(number, actor, actor.start.remote())
 

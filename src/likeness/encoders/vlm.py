@@ -1,8 +1,8 @@
-"""A vision-language model as a judge of yes/no questions, by its probabilities and not by what it writes.
+"""A vision-language model: as a judge of yes/no questions by its probabilities, and as a writer of descriptions.
 
-Source: VQAScore (Lin et al., arXiv:2404.01291): P(yes) at the first place of the answer. Differs: divided by
-P(yes) + P(no), each summed over its spellings of one token ("Yes", " yes", ...), as logits of one forward pass: nothing
-is sampled, and no text is parsed. The model is open and named by its revision.
+Source of the judge: VQAScore (Lin et al., arXiv:2404.01291): P(yes) at the first place of the answer. Differs: divided
+by P(yes) + P(no), each summed over its spellings of one token ("Yes", " yes", ...), as logits of one forward pass:
+nothing is sampled, and no text is parsed. The model is open and named by its revision.
 """
 
 from pathlib import Path
@@ -18,16 +18,16 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from likeness.core.errors import DataError
 from likeness.encoders.answers import YesNo
-from likeness.encoders.asking import AskedEncoder
+from likeness.encoders.asking import Answer, AskedEncoder
 from likeness.encoders.base import encoder_id, load_whole
 
 SPELLINGS = {"yes": ("Yes", "yes", "YES"), "no": ("No", "no", "NO")}
 
 
-class YesNoModel(AskedEncoder[YesNo]):
-    """A frozen image-text-to-text model in float32 that answers one yes/no question about one picture."""
+class _VisionLanguageModel(AskedEncoder[Answer]):
+    """A frozen image-text-to-text model in float32 with its processor; `how` is what it does, for its id."""
 
-    answer = YesNo
+    how: ClassVar[str]
     wanted: ClassVar[tuple[str, str]] = (
         "vision-language model",
         "an image-text-to-text model as safetensors with processor, tokenizer and chat template",
@@ -38,23 +38,49 @@ class YesNoModel(AskedEncoder[YesNo]):
         self.model: Any = load_whole(AutoModelForImageTextToText, folder, device=device)
         self.processor: Any = _processor(folder, kind)
         self.device = device
-        self.tokens = {name: _tokens(spellings, self.processor.tokenizer) for name, spellings in SPELLINGS.items()}
         if not self.processor.chat_template:
             raise ValueError("a processor without a chat template")
-        self.id = encoder_id(
-            f"vlm {kind}", spec=spec, folder=folder, preprocessing="PIL, its chat template, first token yes/no", batch=1
-        )
+        what = f"PIL, its chat template, {self.how}"
+        self.id = encoder_id(f"vlm {kind}", spec=spec, folder=folder, preprocessing=what, batch=1)
 
-    def _answer(self, picture: Image.Image, seen: Any, text: str) -> YesNo:
+    def _inputs(self, picture: Image.Image, text: str) -> Any:
         content = [{"type": "image"}, {"type": "text", "text": text}]
         prompt = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        inputs = self.processor(text=[prompt], images=[picture], return_tensors="pt").to(self.device)
-        return self._yes_no(self.model(**inputs).logits[0, -1].double())
+        return self.processor(text=[prompt], images=[picture], return_tensors="pt").to(self.device)
+
+
+class YesNoModel(_VisionLanguageModel[YesNo]):
+    """Answers one yes/no question about one picture."""
+
+    answer = YesNo
+    how: ClassVar[str] = "first token yes/no"
+
+    def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
+        super().__init__(folder, device=device, spec=spec)
+        self.tokens = {name: _tokens(spellings, self.processor.tokenizer) for name, spellings in SPELLINGS.items()}
+
+    def _answer(self, picture: Image.Image, seen: Any, text: str) -> YesNo:
+        return self._yes_no(self.model(**self._inputs(picture, text)).logits[0, -1].double())
 
     def _yes_no(self, logits: Float[Tensor, " V"]) -> YesNo:
         yes, no = (torch.logsumexp(logits[self.tokens[name]], dim=0) for name in ("yes", "no"))
         both = torch.logaddexp(yes, no) - torch.logsumexp(logits, dim=0)
         return YesNo(float(yes - no), min(1.0, float(both.exp())))
+
+
+class Describer(_VisionLanguageModel[str]):
+    """Writes what a text asks for about one picture: the likeliest token at each place, at most `max_tokens`."""
+
+    answer = str
+    how: ClassVar[str] = "greedy"
+    max_tokens = 80
+
+    def _answer(self, picture: Image.Image, seen: Any, text: str) -> str:
+        inputs = self._inputs(picture, text)
+        plain = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
+        written = self.model.generate(**inputs, max_new_tokens=self.max_tokens, **plain)
+        tokens = written[0, inputs["input_ids"].shape[1] :]
+        return " ".join(self.processor.tokenizer.decode(tokens, skip_special_tokens=True).split())
 
 
 def _processor(folder: Path, kind: str) -> Any:

@@ -189,8 +189,8 @@ def see(
     damaged: dict[str, str] = {}
     load = _Loader(encoders, engine=engine)
     count = load.workers(workers, num_pictures)
-    on_gpu = isinstance(encoders, EncoderSet) and encoders.device == "cuda"
-    for job, found in run_jobs(jobs, load=load, engine=engine, workers=count, single_thread=True, on_gpu=on_gpu):
+    gpus = float(isinstance(encoders, EncoderSet) and encoders.device == "cuda")
+    for job, found in run_jobs(jobs, load=load, engine=engine, workers=count, single_thread=True, gpus=gpus):
         _keep(found.features, store=store)
         damaged |= found.damaged
         done += len(job.pictures) if isinstance(job, _PictureJob) else 0

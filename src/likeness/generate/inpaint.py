@@ -2,8 +2,8 @@
 
 Source: latents outside the region are set back to the noised original before every step, as in RePaint (Lugmayr et al.,
 arXiv:2201.09865, section 4.1).
-Differs: rectified flow instead of DDPM, no resampling jumps, and the path starts at `strength` < 1, so that pose and
-light of the original survive.
+Differs: rectified flow instead of DDPM (FLUX.1, FLUX.2 klein, Qwen-Image-Edit), no resampling jumps, and the path
+starts at `strength` < 1, so that pose and light of the original survive.
 Shapes: S side in px, C latent channels, h x w latent grid.
 """
 
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any  # Any: backbones have conditions and options of their own
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from likeness.backbones.open import kind_of, open_backbone, options_of
 from likeness.core.devices import pick_device, pick_dtype, pick_dtype_name
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import folder_sha256, short
@@ -29,12 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from likeness.backbones.base import TokenGrid
-    from likeness.backbones.flux.condition import FluxCondition
-    from likeness.backbones.flux.options import FluxOptions
-    from likeness.backbones.flux.uno import FluxUno
     from likeness.backbones.guided import GuidedCondition
+    from likeness.backbones.options import Options
 
-__all__ = ["STRENGTH", "FluxInpainter", "LoadInpainter"]
+__all__ = ["STRENGTH", "FlowInpainter", "LoadInpainter"]
 
 STRENGTH = 0.9
 """Noise level from which the region is drawn: high enough for other colours and kinds, low enough to keep the pose."""
@@ -51,6 +50,7 @@ class LoadInpainter:
     strength: float = STRENGTH
     cfg_scale: float | None = None
     reference_cfg_scale: float | None = None
+    guidance: float | None = None
 
     @property
     def id(self) -> str:
@@ -60,28 +60,36 @@ class LoadInpainter:
         device = pick_device(self.device)
         scales = f"cfg {self.cfg_scale}, reference cfg {self.reference_cfg_scale}"
         numbers = f"steps {self.steps}, strength {self.strength:g}, {scales}"
+        numbers += "" if self.guidance is None else f", guidance {self.guidance:g}"
         place = f"{device.partition(':')[0]} {pick_dtype_name(device, self.dtype)}"
-        return f"flux_uno {name}@{short(folder_sha256(folder))}; {numbers}; {place}"
+        return f"{kind_of(folder)} {name}@{short(folder_sha256(folder))}; {numbers}; {place}"
 
     def __call__(self) -> Regenerate:
         """The loaded model."""
-        from likeness.backbones.flux.options import FluxOptions
-        from likeness.backbones.flux.uno import FluxUno
-
-        options = FluxOptions(steps=self.steps, cfg_scale=self.cfg_scale, reference_cfg_scale=self.reference_cfg_scale)
         device = pick_device(self.device)
-        backbone = FluxUno.load(self.model, device=device, dtype=pick_dtype(device, self.dtype))
-        return FluxInpainter(backbone, options=options, strength=self.strength)
+        backbone = open_backbone(self.model, device=device, dtype=pick_dtype(device, self.dtype))
+        return FlowInpainter(backbone, options=self.options(), strength=self.strength)
+
+    def options(self) -> Options:
+        """What is asked of the model beside its defaults. Raises: ConfigError for what this kind of model knows not."""
+        asked = {"steps": self.steps, "cfg_scale": self.cfg_scale, "guidance": self.guidance}
+        asked |= {"reference_cfg_scale": self.reference_cfg_scale}
+        known = options_of(kind_of(resolve_weights(self.model)))
+        return known(**{name: value for name, value in asked.items() if value is not None})
 
 
-class FluxInpainter:
+class FlowInpainter:
     """Draws regions anew, one picture at a time; equal jobs give equal pixels on one machine.
 
     Of the `options` steps and guidance count, sizes are those of the pictures. Raises: ConfigError for a strength
-    outside (0, 1].
+    outside (0, 1], or a backbone that does not draw on a straight path.
     """
 
-    def __init__(self, backbone: FluxUno, *, options: FluxOptions, strength: float = STRENGTH) -> None:
+    # Any: every flow backbone has a `drawing`, with options of its own kind
+    def __init__(self, backbone: Any, *, options: Any, strength: float = STRENGTH) -> None:
+        if not hasattr(backbone, "drawing"):
+            wanted = "a model on a straight path (FLUX.1, FLUX.2 klein, Qwen-Image-Edit) to draw regions with"
+            raise ConfigError(f"inpaint: expected {wanted}, got {backbone.facts.kind}; name another model.")
         if not 0 < strength <= 1:
             raise ConfigError(f"strength: expected more than 0 and at most 1, got {strength}; 0.9 suits.")
         self._backbone, self._options, self._strength = backbone, options, strength
@@ -94,20 +102,17 @@ class FluxInpainter:
         """
         import torch
 
-        from likeness.backbones.flux.tokens import token_grid
         from likeness.backbones.pixels import to_pixels
 
         if job.region.shape != job.picture.shape[:2]:
             raise DataError(f"region: expected {job.picture.shape[:2]} as the picture, got {job.region.shape}.")
         backbone = self._backbone
-        backbone.grid(size=job.picture.shape[0], width=job.picture.shape[1])
+        grid = backbone.grid(size=job.picture.shape[0], width=job.picture.shape[1])
         with torch.no_grad():
             x0 = backbone.encode(to_pixels([Image.fromarray(job.picture)])).to(backbone.device, backbone.dtype)
-            grid = token_grid(x0)
-            region = region_latents(job.region, grid=grid).to(x0)
+            region = region_latents(job.region, grid=grid, cells=backbone.facts.latents_per_token).to(x0)
             eps = backbone.initial_noise([job.seed], grid=grid)
-            full = backbone.condition(job.prompt, job.references, guidance=self._options.guidance)
-            condition = backbone.guided(full, self._options)
+            condition = backbone.drawing(job.prompt, job.references, self._options)
             latents = self._denoise(x0, eps, region, condition, times=self._times(grid))
             return np.asarray(backbone.to_images(latents)[0])
 
@@ -118,7 +123,7 @@ class FluxInpainter:
         return kept if len(kept) > 1 else [self._strength, 0.0]
 
     def _denoise(
-        self, x0: Tensor, eps: Tensor, region: Tensor, condition: GuidedCondition[FluxCondition], *, times: list[float]
+        self, x0: Tensor, eps: Tensor, region: Tensor, condition: GuidedCondition[Any], *, times: list[float]
     ) -> Tensor:
         """Latents (1, C, h, w): Euler steps inside the region, outside the original at the noise level of each step."""
         backbone = self._backbone
@@ -130,10 +135,10 @@ class FluxInpainter:
         return x_t
 
 
-def region_latents(region: NDArray[np.bool_], *, grid: TokenGrid) -> Tensor:
-    """(1, 1, h, w) float32: 1 for the latents of every token that the region touches, else 0."""
+def region_latents(region: NDArray[np.bool_], *, grid: TokenGrid, cells: int) -> Tensor:
+    """(1, 1, h, w) float32: 1 for the `cells` x `cells` latents of every token that the region touches, else 0."""
     import torch
 
     rows, columns = region.shape[0] // grid.rows, region.shape[1] // grid.columns
     touched = region.reshape(grid.rows, rows, grid.columns, columns).any(axis=(1, 3))
-    return torch.from_numpy(touched.repeat(2, axis=0).repeat(2, axis=1)).float()[None, None]
+    return torch.from_numpy(touched.repeat(cells, axis=0).repeat(cells, axis=1)).float()[None, None]

@@ -46,9 +46,9 @@ def make_pictures(
 
     Raises: as `run_jobs`, LikenessError as the maker or the disk do.
     """
-    on_gpu = plan.maker.device == "cuda"
+    gpus = float(plan.maker.device == "cuda")
     load = partial(_load, plan)
-    return run_jobs(jobs, load=load, engine=engine, workers=workers, single_thread=True, on_gpu=on_gpu)
+    return run_jobs(jobs, load=load, engine=engine, workers=workers, single_thread=True, gpus=gpus)
 
 
 def _load(plan: Plan, worker: int) -> Callable[[PictureJob], Outcome]:

@@ -282,6 +282,10 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         noise, mu = self.initial_noise([seed], grid=grid), self.drawing_shift(grid, options)
         return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))[0]
 
+    def drawing(self, prompt: str, references: Sequence[Image], options: FluxOptions) -> GuidedCondition[FluxCondition]:
+        """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""
+        return self.guided(self.condition(prompt, references, guidance=options.guidance), options)
+
     def drawing_shift(self, grid: TokenGrid, options: FluxOptions) -> float:
         """mu of the schedule that the options choose."""
         tokens = grid.rows * grid.columns

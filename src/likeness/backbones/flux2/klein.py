@@ -246,11 +246,22 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
     ) -> Image:
         """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
         options = options or KleinOptions()
-        grid = self.grid(size=options.size, width=options.width)
+        grid, condition = self.grid(size=options.size, width=options.width), self.guided(row, options, unprompted)
+        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+
+    def drawing(
+        self, prompt: str, references: Sequence[Image], options: KleinOptions
+    ) -> GuidedCondition[KleinCondition]:
+        """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""
+        return self.guided(self.prepare(prompt, references), options, None)
+
+    def guided(
+        self, row: Mapping[str, Tensor], options: KleinOptions, unprompted: Mapping[str, Tensor] | None
+    ) -> GuidedCondition[KleinCondition]:
+        """The condition of one sample with what guidance needs beside it."""
         full, empty = self.collate([row]), None
         scale = options.scale(self.settings.default_cfg_scale, is_distilled=self.parts.is_distilled)
         if scale > 1:
             text = self.embed_text([""]) if unprompted is None else self.collate([unprompted]).text
             empty = replace(full, text=text)
-        condition = GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+        return GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)

@@ -280,10 +280,21 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
 
         Raises: ConfigError, DataError, WeightsError.
         """
-        options, row = options or QwenOptions(), self.prepare(prompt, references)
-        is_guided = options.scale(self.settings) > 1
-        unprompted = {**row, **self._text("", references)} if is_guided else None
+        options = options or QwenOptions()
+        row, unprompted = self._rows(prompt, references, options)
         return self.paint(row, seed=seed, options=options, unprompted=unprompted)
+
+    def drawing(self, prompt: str, references: Sequence[Image], options: QwenOptions) -> RescaledCondition:
+        """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""
+        row, unprompted = self._rows(prompt, references, options)
+        return self.guided(row, options, unprompted)
+
+    def _rows(
+        self, prompt: str, references: Sequence[Image], options: QwenOptions
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """What `prepare` gives, and the same for an empty prompt where guidance needs it."""
+        row = self.prepare(prompt, references)
+        return row, {**row, **self._text("", references)} if options.scale(self.settings) > 1 else None
 
     def paint(
         self,

@@ -132,7 +132,7 @@ def said_of(photo: Photo, captions: Mapping[str, Caption]) -> Said:
         "prompt": "captions" if own.prompt else "text beside" if text else "captions" if prompt else "class word",
         "category": "captions" if category else "class word",
     }
-    return Said(prompt or f"a photo of {_with_article(class_name)}", class_name, category or _kind(class_name), sources)
+    return Said(prompt or f"a photo of {with_article(class_name)}", class_name, category or _kind(class_name), sources)
 
 
 def words_of(folder: str) -> str:
@@ -141,7 +141,8 @@ def words_of(folder: str) -> str:
     return re.sub(r"(?<=[^\W\d])\s*\d+$", "", words) or folder
 
 
-def _with_article(words: str) -> str:
+def with_article(words: str) -> str:
+    """The words after a or an."""
     return f"{'an' if words[0].lower() in 'aeiou' else 'a'} {words}"
 
 
