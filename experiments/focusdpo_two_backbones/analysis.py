@@ -271,7 +271,7 @@ def test_results(lab: Lab) -> dict[str, list[Row]]:
     for backbone in (each for each in plan["backbones"] if each in chosen):
         found = measured_on_test(Design(plan, backbone), ledger, chosen[backbone])
         methods |= {(backbone, pairs): some for pairs, some in found.items()}
-    metrics = [*plan["metrics"], *plan["test"]["metrics"]]
+    metrics = [*plan["metrics"], *plan["test"]["by_place"]["metrics"]]
     rows: dict[str, list[Row]] = {"means": [], "claims": claim_rows(methods, plan), "differences": [], "adjusted": []}
     for (backbone, pairs), some in methods.items():
         place = {"backbone": backbone, "pairs": pairs}

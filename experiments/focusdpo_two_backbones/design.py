@@ -127,18 +127,20 @@ class Design:
 
     def _further(self, known: Known) -> Iterator[Piece]:
         """Kinds of pairs without a search of their own: with the settings chosen on another kind."""
-        for pairs, source in self.plan["search"]["borrowed"].items():
-            if (chosen := self.chosen_of(source, known=known)) is not None:
+        for pairs in self.plan["search"]["borrowed"]:
+            if (chosen := self.chosen_of(pairs, known=known)) is not None:
                 yield from (self._full(pairs, each) for each in chosen.values())
 
     def chosen_of(self, pairs: str, *, known: Known) -> dict[str, Chosen] | None:
         """Method -> what was chosen, with BEST and MATCHED; None until everything it hangs on is done.
 
-        Pairs without a search have what was chosen on the pairs that they borrow from, at strengths of their own.
+        Pairs without a search have what was chosen on the pairs that they borrow from, of the methods of the test, at
+        strengths of their own.
         """
         if (source := self.plan["search"]["borrowed"].get(pairs)) is not None:
-            chosen = self.chosen_of(source, known=known)
-            return None if chosen is None else self._refined(pairs, chosen, known=known)
+            chosen = self.chosen_of(source, known=known) or {}
+            some = {name: each for name, each in chosen.items() if name in self.plan["test"]["methods"]}
+            return self._refined(pairs, some, known=known) if some else None
         tries = self.search(pairs)
         if not known.is_done(self.base("validation")) or not _all_done(tries, known=known):
             return None
@@ -191,7 +193,8 @@ class Design:
         return Piece(*place, tuple(changes.items()), tuple(float(each) for each in strengths))
 
     def _full(self, pairs: str, chosen: Chosen) -> Piece:
-        return self._piece(pairs, chosen.method, chosen.attempt, chosen.changes, is_full=True)
+        is_full = pairs not in self.plan["search"]["borrowed"]
+        return self._piece(pairs, chosen.method, chosen.attempt, chosen.changes, is_full=is_full)
 
     def level(self, known: Known) -> float:
         """The CLIP-T at which methods are compared: the plan's cost below that of base."""

@@ -179,7 +179,8 @@ class _Work:
     def draw(self, benchmark: str, *, strength: float) -> None:
         """Pictures of the benchmark at a strength; their scores are kept, they are not."""
         piece, lab = self.piece, self.lab
-        model, is_test = lab.plan["backbones"][piece.backbone], piece.phase == "test"
+        model, more = lab.plan["backbones"][piece.backbone], lab.plan["test"]["by_place"]
+        by_place = piece.phase == "test" and benchmark in more["benchmarks"]
         run = lab.out / "pictures" / piece.file.with_suffix("").with_suffix("") / f"{strength:.4f}" / benchmark
         loras = [] if piece.changes is None else [scaled(self.adapter, strength=strength)]
         begun = time.monotonic()
@@ -190,12 +191,13 @@ class _Work:
             base=model["base"],
             options=model["options"],
             loras=loras,
-            more_encoders=tuple(lab.plan["encoders"]) if is_test else (),
+            more_encoders=tuple(more["encoders"]) if by_place else (),
             features=lab.out / "features",
         )
-        metrics = [*lab.plan["metrics"], *(lab.plan["test"]["metrics"] if is_test else ())]
         seconds = time.monotonic() - begun
-        rows = read_run(run, metrics=metrics, strength=round(strength, 4))
+        absent = () if by_place or piece.phase != "test" else more["metrics"]
+        metrics = [*lab.plan["metrics"], *(more["metrics"] if by_place else ())]
+        rows = read_run(run, metrics=metrics, absent=absent, strength=round(strength, 4))
         self.scores = Scores(self._meta(run), {**self.scores.rows, **rows})
         write_scores(self.path, self.scores)
         shutil.rmtree(run)
@@ -218,7 +220,6 @@ class _Work:
         from likeness.core.devices import processor
 
         piece, made = self.piece, read_json(run / "run.json")
-        encoders = read_json(run / "evaluation" / "summary.json")["encoders"]
         same = {
             "backbone": piece.backbone,
             "pairs": piece.pairs,
@@ -228,10 +229,11 @@ class _Work:
             "changes": None if piece.changes is None else dict(piece.changes),
             "base_sha256": made["model"]["sha256"],
             "options": made["settings"],
-            "encoders": encoders,
         }
-        before = self.scores.meta
-        if before and (other := next((key for key in same if before[key] != same[key]), None)):
+        before, known = self.scores.meta, self.scores.meta.get("encoders", {})
+        same["encoders"] = known | read_json(run / "evaluation" / "summary.json")["encoders"]
+        wanted = {**before, "encoders": same["encoders"] | known}  # other pictures may have needed others
+        if before and (other := next((key for key in same if same[key] != wanted[key]), None)):
             what = f"{self.path}: expected {other} {before[other]!r} as its first pictures had, got {same[other]!r}"
             raise DataError(f"{what}; delete the file and draw all of them again.")
         adapters = [] if piece.changes is None else [file_sha256(self.adapter / ADAPTER)]

@@ -49,13 +49,19 @@ def number(text: str) -> float:
     return math.nan if text[:1].isalpha() else float(text)
 
 
-def read_run(run: Path, *, metrics: Sequence[str], strength: float) -> dict[Key, dict[str, str]]:
-    """The rows of an evaluated run folder. Raises: DataError for a metric that was not measured there."""
+def read_run(
+    run: Path, *, metrics: Sequence[str], strength: float, absent: Sequence[str] = ()
+) -> dict[Key, dict[str, str]]:
+    """The rows of an evaluated run folder; `absent` metrics are missing there, since nobody asked for them.
+
+    Raises: DataError for a metric that was to be measured and was not.
+    """
     rows: dict[Key, dict[str, str]] = {}
     for row in read_jsonl(run / "evaluation" / "scores.jsonl"):
-        if absent := [metric for metric in metrics if metric not in row["values"]]:
-            raise DataError(f"{run}: expected the metric {absent[0]}, got none; evaluate with the encoder it needs.")
-        rows[row["case_id"], strength] = {metric: cell(row["values"][metric]) for metric in metrics}
+        if unknown := [metric for metric in metrics if metric not in row["values"]]:
+            raise DataError(f"{run}: expected the metric {unknown[0]}, got none; evaluate with the encoder it needs.")
+        found = {metric: cell(row["values"][metric]) for metric in metrics}
+        rows[row["case_id"], strength] = found | dict.fromkeys(absent, "missing")
     return rows
 
 

@@ -58,9 +58,10 @@ def validation_sections(lab: Lab, design: Design, ledger: Ledger) -> Iterator[st
         if chosen is not None and design.is_refined(pairs, chosen, known=ledger):
             curves = {NAMES[name]: design.curve(pairs, each, known=ledger) for name, each in chosen.items()}
             yield f"{head}: chosen, at CLIP-T {level:.4f}\n\n" + _chosen(chosen)
-            yield f"{head}: mean gap to DPO over costs of CLIP-T up to {GAP_COST}\n\n" + _gaps(
-                lab, design, ledger, pairs=pairs, chosen=chosen
-            )
+            if pairs not in search["borrowed"]:
+                yield f"{head}: mean gap to DPO over costs of CLIP-T up to {GAP_COST}\n\n" + _gaps(
+                    lab, design, ledger, pairs=pairs, chosen=chosen
+                )
             from plots import draw_curves
 
             out = lab.results / f"curves-{design.backbone}-{pairs}.png"

@@ -169,7 +169,10 @@ def test_the_validation_phase_goes_from_base_to_tries_to_readings_to_what_was_ma
     known = Known({"focus_dpo-1_dilated": 0.05, "focus_dpo-1": 0.035})
     names = [[f"{p.pairs}/{p.method}-{p.attempt}" for p in some] for some in rounds(known)]
     assert names[0] == ["/base-0"]
-    tries = [f"{method}-{number}" for method in PLAN["methods"] for number in (0, 1)]
+    grid = PLAN["grid"]
+    tries = [
+        f"{name}-{number}" for name, table in PLAN["methods"].items() for number in range(len(grid[table["grid"]]))
+    ]
     assert names[1] == [f"{pairs}/{each}" for pairs in ("dip", "redrawn") for each in tries]
     assert [name for name in names[2] if name.startswith("dip")] == [
         f"dip/focus_dpo-1_{name}" for name in PLAN["readings"]
@@ -191,6 +194,9 @@ def test_the_validation_phase_goes_from_base_to_tries_to_readings_to_what_was_ma
         "objective.beta": 500.0,
     }
     assert one.is_refined("dip", chosen, known=known)
+    borrowed = one.chosen_of("elsewhere", known=known)
+    assert borrowed is not None
+    assert set(borrowed) == set(PLAN["test"]["methods"])
     assert all(set(each.to_json()["means"]) == {"clip_t", "attribute_accuracy", "leakage"} for each in chosen.values())
 
 
@@ -201,15 +207,16 @@ def test_a_reading_that_gains_less_than_the_tie_is_not_preferred() -> None:
     assert chosen["focus_best"].attempt == chosen["focus_dpo"].attempt == "0"
 
 
-def test_every_method_has_as_many_tries_of_settings_that_are_known() -> None:
-    assert {len(tries) for tries in PLAN["grid"].values()} == {2}
+def test_methods_share_one_grid_of_settings_that_are_known() -> None:
+    rates = {each["train.learning_rate"] for tries in PLAN["grid"].values() for each in tries}
+    assert (len(rates), len(PLAN["grid"]["rate"]), len(PLAN["grid"]["preference"])) == (1, 1, 2)
     assert {table["grid"] for table in PLAN["methods"].values()} == set(PLAN["grid"])
     known = Known()
     pieces = [piece for some in rounds(known) for piece in some if piece.changes is not None]
     for changes in {tuple(sorted({**PLAN["train"], **piece_changes(piece)}.items())) for piece in pieces}:
         told = [f"{key}={run.worker.__globals__['world_runs'].toml_value(value)}" for key, value in changes]
         config = read_train_config(ROOT / PLAN["recipe"], changes=told)
-        assert config.train.steps == 200
+        assert config.train.steps * config.train.batch_size == PLAN["pairs"]["n"]
 
 
 def test_the_pictures_of_the_plan_are_those_of_the_protocol() -> None:
