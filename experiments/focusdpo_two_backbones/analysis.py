@@ -216,6 +216,8 @@ def _table(scores: Scores, *, metric: str, cases: Sequence[str], strengths: Sequ
 def _gap(
     tables: Sequence[_Table], strengths: Sequence[float], weights: Float[np.ndarray, " n"], *, metric: str, most: float
 ) -> float:
+    if not weights.any():  # a resample of few cases may hold none of them
+        return math.nan
     found: list[list[AtLevel]] = []
     for fidelity, values in tables:
         means = [(_weighted(f, weights), _weighted(v, weights)) for f, v in zip(fidelity, values, strict=True)]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from scripts import ROOT, load_script
 from stub_judge import LoadStub
+from tiny_sdxl import build_tiny_sdxl
 
 from likeness.core.errors import ConfigError, DataError, MeasurementError
 from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
@@ -363,13 +364,13 @@ def test_a_piece_goes_on_from_the_scores_there_are_and_draws_nothing_twice(faked
     assert drawn == units
     path = lab.path(piece)
     whole, before = path.read_bytes(), scores.read_scores(path)
-    some = {key: row for key, row in before.rows.items() if key[1] != 1.0}
+    some = {key: row for key, row in before.rows.items() if key[1] != 1.5}
     scores.write_scores(path, scores.Scores(before.meta, some))
     shutil.rmtree(lab.out)  # another machine
     drawn.clear()
     assert not run.Ledger(lab).is_done(piece)
     assert lab_module["do_piece"](piece, lab=lab)
-    assert drawn == [("world-hard", "1.0000"), ("world-multi", "1.0000")]
+    assert drawn == [("world-hard", "1.5000"), ("world-multi", "1.5000")]
     assert path.read_bytes() == whole
     assert run.Ledger(lab).is_done(piece)
     assert not (lab.out / "pictures").exists() or not list((lab.out / "pictures").rglob("*.json"))
@@ -567,3 +568,21 @@ def test_the_whole_experiment_in_small(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "out")  # another machine: the adapter is trained anew
     assert run.test(lab, ["flux_uno"])
     assert first == {path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.csv.gz")}
+
+
+@pytest.mark.slow
+def test_a_piece_on_a_tiny_sdxl(tmp_path: Path) -> None:
+    """Trained, scaled, drawn and measured like any other; its weights are those of no trained model."""
+    model = build_tiny_sdxl(tmp_path / "sdxl")
+    plan = small_plan(str(model), options={"steps": 1})
+    lab = run.Lab(plan, tmp_path / "out", tmp_path / "results")
+    run.build_kind("redrawn", plan=plan, base="flux", place=tmp_path / "out" / "pairs", workers=1)
+    one = run.Design(plan, "flux_uno")
+    ledger = run.Ledger(lab)
+    for piece in (one.base("validation"), one.search("redrawn")["focus_dpo"][0]):
+        assert lab_module["do_piece"](piece, lab=lab)
+        assert ledger.is_done(piece)
+    found = ledger.curve(piece, strengths=[1.0])
+    assert found[0].means["clip_t"] != found[1].means["clip_t"]
+    assert ledger.matched_beta(piece) > 0
+    assert ledger.scores(piece).meta["options"]["maker"] == "sdxl_ip_adapter"
