@@ -25,7 +25,9 @@ def toml_value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def build_pairs(table: Mapping[str, Any], *, base: str, out: Path, workers: int) -> None:
+def build_pairs(
+    table: Mapping[str, Any], *, base: str, out: Path, workers: int, progress: Callable[[int, int], None] | None = None
+) -> None:
     """The pair set of a plan's table [pairs]: `n`, `seed`, `losers`, `hard`, and the `steps` of regenerating losers."""
     from likeness.data.pairs.dip import make_pairs
     from likeness.generate.inpaint import LoadInpainter
@@ -38,7 +40,7 @@ def build_pairs(table: Mapping[str, Any], *, base: str, out: Path, workers: int)
         hard=table["hard"],
         workers=workers,
         regenerate=None if table["losers"] == "drawn" else LoadInpainter(base, steps=table["steps"]),
-        progress=told(out.name),
+        progress=progress or told(out.name),
     )
 
 

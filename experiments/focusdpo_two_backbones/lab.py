@@ -35,6 +35,10 @@ class CaseFacts:
     benchmark: str
 
 
+class TimeIsOverError(Exception):
+    """Raised between two pieces of work when nothing new may be begun."""
+
+
 @dataclass(frozen=True)
 class Lab:
     """The plan and where everything lies; `deadline` is in seconds of `time.time`, None for no end."""
@@ -49,6 +53,13 @@ class Lab:
     def is_late(self) -> bool:
         """Whether nothing new may be begun."""
         return self.deadline is not None and time.time() >= self.deadline
+
+    def watch(self, done: int, wanted: int) -> None:
+        """A progress that tells now and then. Raises: TimeIsOverError when it is late and something is left."""
+        if done % 48 == 0 or done == wanted:
+            print(f"pairs: {done}/{wanted}", flush=True)
+        if self.is_late and done < wanted:
+            raise TimeIsOverError
 
     def path(self, piece: Piece) -> Path:
         """Its file of scores."""

@@ -23,7 +23,7 @@ from PIL import Image
 from likeness.core.errors import DataError
 from likeness.core.files import read_jsonl, write_jsonl
 from likeness.core.images import save_png
-from likeness.core.jobs import run_jobs
+from likeness.core.jobs import Progress, run_jobs, unseen
 from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
 from likeness.world.identity import Identity
@@ -33,20 +33,27 @@ KINDS = ("dip", "redrawn", "elsewhere")
 Row = dict[str, Any]
 
 
-def build_kind(kind: str, *, plan: Mapping[str, Any], base: str, place: Path, workers: int) -> None:
-    """`place`/`kind` holds the pairs, and so does `place`/dip, from which the other kinds are made."""
+def build_kind(
+    kind: str, *, plan: Mapping[str, Any], base: str, place: Path, workers: int, progress: Progress = unseen
+) -> None:
+    """`place`/`kind` holds the pairs, and so does `place`/dip, from which the other kinds are made.
+
+    What `progress` raises ends the work, which the next call continues.
+    """
     table = plan["pairs"]
-    world_runs.build_pairs(table, base=base, out=place / "dip", workers=workers)
+    world_runs.build_pairs(table, base=base, out=place / "dip", workers=workers, progress=progress)
     if kind == "redrawn":
-        redraw_pairs(place / "dip", out=place / kind, table=table, base=base, workers=workers)
+        redraw_pairs(place / "dip", out=place / kind, table=table, base=base, workers=workers, progress=progress)
     elif kind == "elsewhere":
         move_pairs(place / "dip", out=place / kind, split=table["split"], hard=table["hard"])
 
 
-def redraw_pairs(pairs: Path, *, out: Path, table: Mapping[str, Any], base: str, workers: int) -> None:
+def redraw_pairs(
+    pairs: Path, *, out: Path, table: Mapping[str, Any], base: str, workers: int, progress: Progress = unseen
+) -> None:
     """`out` is the pair set `pairs` but for the rejected pictures, which are other samples of the same prompts.
 
-    Left alone where it exists; begun anew pictures are kept after a kill.
+    Left alone where it exists; pictures drawn before a kill are kept.
     """
     if out.is_dir():
         return
@@ -60,8 +67,7 @@ def redraw_pairs(pairs: Path, *, out: Path, table: Mapping[str, Any], base: str,
     missing = [row for row in rows if not (part / row["rejected"]).is_file()]
     load = partial(_redrawer, part, dict(table), base)
     for done, _ in enumerate(run_jobs(missing, load=load, workers=workers, single_thread=True), start=1):
-        if done % 100 == 0:
-            print(f"{out.name}: {done}/{len(missing)}", flush=True)
+        progress(len(rows) - len(missing) + done, len(rows))
     (part / "pairs.jsonl").unlink()  # a link to the original
     write_jsonl(part / "pairs.jsonl", [redrawn_row(row) for row in rows])
     part.rename(out)
