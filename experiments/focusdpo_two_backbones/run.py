@@ -55,6 +55,9 @@ def do_all(pieces: Sequence[Piece], lab: Lab) -> bool:
             build_kind(kind, plan=lab.plan, base=base, place=place, workers=lab.workers, progress=lab.watch)
         except TimeIsOverError:
             return False
+    for phase in dict.fromkeys(piece.phase for piece in pieces):  # here, so that no two workers draw the same cases
+        for benchmark in lab.limits(phase):
+            lab.case_file(phase, benchmark)
     done = run_jobs(pieces, load=partial(worker, lab), workers=lab.workers, single_thread=True)
     return all([finished for _, finished in done])  # a list: every job is waited for
 
