@@ -399,6 +399,57 @@ def test_the_phases_stop_in_time_and_test_waits_for_the_choice(faked: Any) -> No
         run.test(lab, ["flux_uno"])
 
 
+def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every phase on made-up scores: FocusDPO and base differ by 0.1 of attributes at equal CLIP-T, DPO by 0.02."""
+    lab, drawn = faked
+    lab.plan["search"] = {**PLAN["search"], "pairs": ["dip"]}
+    lab.plan["test"] = {**PLAN["test"], "pairs": ["dip"], "cases": {"world-hard": 8, "world-multi": 4}}
+    lab.plan["backbones"] = {"flux_uno": PLAN["backbones"]["flux_uno"]}
+    built: list[str] = []
+    monkeypatch.setitem(run.do_all.__globals__, "build_kind", lambda kind, **_: built.append(kind))
+    monkeypatch.setattr(lab_module["_Work"], "_matched_beta", lambda _: 123.456)
+
+    def made_up(folder: Path, *, metrics: Sequence[str], strength: float, absent: Sequence[str] = ()) -> Any:
+        gain = 0.1 if "focus_dpo" in folder.as_posix() else 0.02
+        means = {"clip_t": 0.6 - 0.008 * strength, "attribute_accuracy": 0.7 + 2 * gain * strength, "leakage": 0.3}
+        ids = [row["case_id"] for row in read_jsonl(folder / "evaluation" / "scores.jsonl")]
+        noise = np.random.default_rng(len(folder.as_posix()))
+        return {
+            (case, strength): {m: f"{means.get(m, 0.5) + noise.normal(0, 0.0005):.4f}" for m in metrics}
+            | dict.fromkeys(absent, "missing")
+            for case in ids
+        }
+
+    monkeypatch.setitem(lab_module, "read_run", made_up)
+    assert run.validation(lab, ["flux_uno"])
+    assert set(built) == {"dip", "elsewhere"}
+    chosen = read_json(lab.results / "chosen.json")["flux_uno"]
+    assert chosen["dip"]["dpo_matched"]["changes"]["objective.beta"] == 123.5
+    assert chosen["dip"]["focus_best"]["attempt"] == chosen["dip"]["focus_dpo"]["attempt"] == "0"
+    for choice in chosen["dip"].values():
+        assert choice["reached"]
+        assert choice["strength"] == pytest.approx(0.5, abs=0.2)
+    assert run.test(lab, ["flux_uno"])
+    tested = len(drawn)
+    assert run.validation(lab, ["flux_uno"])
+    assert run.test(lab, ["flux_uno"])
+    assert len(drawn) == tested  # nothing twice
+    run.write_tables(lab)
+    results = read_json(lab.results / "results.json")
+    rows = {(row["earlier"], row["metric"]): row for row in results["claims"]}
+    assert set(rows) == {(rival, metric) for rival in analysis.RIVALS for metric in analysis.CLAIMED}
+    assert rows["dpo", "attribute_accuracy"]["mean"] == pytest.approx(0.08, abs=0.04)
+    assert rows["dpo", "attribute_accuracy"]["verdict"] == "better"
+    assert rows["dpo", "dino"]["verdict"] == "equal within the margin"
+    roles = [row for row in results["means"] if row["metric"] == "roles" and row["method"] == "focus_best"]
+    assert [(row["n"], row["missing"]) for row in roles] == [(3 * 4, 3 * 8)]
+    text = (lab.results / "tables.md").read_text(encoding="utf-8")
+    for title in ("flux_uno, dip: every try", "flux_uno, elsewhere: chosen", "flux_uno, dip: mean gap to DPO"):
+        assert f"## Validation, {title}" in text
+    assert "## Test, flux_uno, dip: the same at exactly equal CLIP-T" in text
+    assert (lab.results / "curves-flux_uno-dip.png").stat().st_size > 1000
+
+
 # -- verdicts --------------------------------------------------------------------------------------------------
 def planted(
     *, shift: Mapping[str, float], noise: float, seed: int, strength: float = 1.0, trainings: int = 3
