@@ -4,6 +4,7 @@ import gzip
 import math
 import shutil
 import tomllib
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -402,7 +403,7 @@ def test_the_phases_stop_in_time_and_test_waits_for_the_choice(faked: Any) -> No
 def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every phase on made-up scores: FocusDPO and base differ by 0.1 of attributes at equal CLIP-T, DPO by 0.02."""
     lab, drawn = faked
-    lab.plan["search"] = {**PLAN["search"], "pairs": ["dip"]}
+    lab.plan["search"] = {**PLAN["search"], "pairs": ["dip"], "borrowed": {"elsewhere": "dip"}}
     lab.plan["test"] = {**PLAN["test"], "pairs": ["dip"], "cases": {"world-hard": 8, "world-multi": 4}}
     lab.plan["backbones"] = {"flux_uno": PLAN["backbones"]["flux_uno"]}
     built: list[str] = []
@@ -413,9 +414,9 @@ def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monk
         gain = 0.1 if "focus_dpo" in folder.as_posix() else 0.02
         means = {"clip_t": 0.6 - 0.008 * strength, "attribute_accuracy": 0.7 + 2 * gain * strength, "leakage": 0.3}
         ids = [row["case_id"] for row in read_jsonl(folder / "evaluation" / "scores.jsonl")]
-        noise = np.random.default_rng(len(folder.as_posix()))
+        noise = np.random.default_rng(zlib.crc32("/".join(folder.parts[-4:]).encode()))
         return {
-            (case, strength): {m: f"{means.get(m, 0.5) + noise.normal(0, 0.0005):.4f}" for m in metrics}
+            (case, strength): {m: f"{means.get(m, 0.5) + noise.normal(0, 0.0001):.4f}" for m in metrics}
             | dict.fromkeys(absent, "missing")
             for case in ids
         }
@@ -440,7 +441,7 @@ def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monk
     assert set(rows) == {(rival, metric) for rival in analysis.RIVALS for metric in analysis.CLAIMED}
     assert rows["dpo", "attribute_accuracy"]["mean"] == pytest.approx(0.08, abs=0.04)
     assert rows["dpo", "attribute_accuracy"]["verdict"] == "better"
-    assert rows["dpo", "dino"]["verdict"] == "equal within the margin"
+    assert rows["dpo", "dino"]["verdict"].endswith("within the margin")
     roles = [row for row in results["means"] if row["metric"] == "roles" and row["method"] == "focus_best"]
     assert [(row["n"], row["missing"]) for row in roles] == [(3 * 4, 3 * 8)]
     text = (lab.results / "tables.md").read_text(encoding="utf-8")
