@@ -9,6 +9,7 @@ from analysis import Row, curve_gap, test_results
 from curves import FIDELITY, Curve, at_level
 from design import BEST, Chosen, Design, Piece
 from lab import Lab, Ledger
+from plots import draw_curves
 from world_runs import ROOT
 
 from likeness.core.errors import DataError
@@ -62,8 +63,6 @@ def validation_sections(lab: Lab, design: Design, ledger: Ledger) -> Iterator[st
                 yield f"{head}: mean gap to DPO over costs of CLIP-T up to {GAP_COST}\n\n" + _gaps(
                     lab, design, ledger, pairs=pairs, chosen=chosen
                 )
-            from plots import draw_curves
-
             out = lab.results / f"curves-{design.backbone}-{pairs}.png"
             draw_curves(curves, level=level, title=f"{design.backbone}, {pairs}: validation", out=out)
 
