@@ -11,26 +11,29 @@ go to --results.
 
 import argparse
 import os
+import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any  # TOML and JSON
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import world_runs
 from analysis import METRICS, difference_rows, method_of, result_rows
 from elsewhere import move_pairs
 from field import measure_field
 from margin import measure_margins
 from plots import draw_plots
 from tables import write_tables
+from world_runs import ROOT, Changes
 
 from likeness.core.files import read_json, write_json
+from likeness.core.jobs import run_jobs
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 METHODS = ("sft", "dpo", "patch_dpo", "focus_dpo")
 STAGES = ("pairs", "search", "train", "ablate", "why", "elsewhere", "maps", "tables")
 CASES = {
@@ -43,8 +46,6 @@ CASES = {
 
 CHOICE = ("attribute_accuracy", "leakage")  # validation: accuracy minus leakage decides, averaged over benchmarks
 PROMPT_LOSS = 0.01  # of CLIP-T against base that a chosen try may cost, where any try of its method costs no more
-
-Changes = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,86 +86,50 @@ class Variant:
 
 def build_pairs(experiment: Experiment) -> None:
     """The one pair set that every method trains on."""
-    from likeness.data.pairs.dip import make_pairs
-    from likeness.generate.inpaint import LoadInpainter
-
-    table = experiment.plan["pairs"]
-    painter = LoadInpainter(experiment.plan["base"], steps=table["steps"])
-    make_pairs(
-        table["n"],
-        out=experiment.pairs,
-        seed=table["seed"],
-        losers=table["losers"],
-        hard=table["hard"],
-        workers=experiment.workers,
-        regenerate=None if table["losers"] == "drawn" else painter,
-        progress=_say("pairs"),
-    )
-
-
-def _say(what: str) -> Any:
-    return lambda done, wanted: print(f"{what}: {done}/{wanted}", flush=True)
+    plan = experiment.plan
+    world_runs.build_pairs(plan["pairs"], base=plan["base"], out=experiment.pairs, workers=experiment.workers)
 
 
 def build_cases(experiment: Experiment) -> None:
     """The case files, drawn once."""
-    from likeness.benchmarks import benchmark_cases
-
     for cases, (split, _) in CASES.items():
         for benchmark, limit in experiment.benchmarks(cases).items():
-            if not (experiment.cases(benchmark, cases) / "cases.jsonl").is_file():
-                benchmark_cases(benchmark, folder=experiment.cases(benchmark, cases), limit=limit, split=split)
+            world_runs.build_cases(benchmark, folder=experiment.cases(benchmark, cases), limit=limit, split=split)
 
 
 def train_and_measure(variant: Variant, experiment: Experiment) -> str:
-    """The variant's adapter, its pictures of every case of its set, and their scores; one process, one thread."""
-    import torch
-
-    from likeness.core.records import read_cases
-    from likeness.evaluate import evaluate_run
-    from likeness.generate.run import generate_run
-    from likeness.train.run import tune
-
-    torch.set_num_threads(1)
+    """The variant's adapter, its pictures of every case of its set, and their scores; in one process."""
     missing = [
         benchmark
         for benchmark in experiment.benchmarks(variant.cases)
         if not (variant.pictures(experiment, benchmark) / "evaluation" / "summary.json").is_file()
     ]
-    if not missing:
-        return variant.name
     loras: list[Path] = []
-    if variant.changes is not None:
-        changes = [f"{key}={_toml(value)}" for key, value in variant.changes]
-        tune(ROOT / experiment.plan["recipe"], out=variant.folder(experiment), changes=changes)
-        loras = [variant.folder(experiment) / "lora"]
+    if missing and variant.changes is not None:
+        folder = variant.folder(experiment)
+        loras = [world_runs.train(dict(variant.changes), recipe=experiment.plan["recipe"], out=folder)]
     for benchmark in missing:
-        run, cases = variant.pictures(experiment, benchmark), experiment.cases(benchmark, variant.cases)
-        listed, options = read_cases(cases / "cases.jsonl").cases, {"steps": experiment.plan["draw"]["steps"]}
-        generate_run(listed, out=run, model=experiment.plan["base"], loras=loras, benchmark=benchmark, options=options)
-        evaluate_run(run, benchmark=benchmark, encoders=_encoders(), cases=cases / "cases.jsonl", bounds=False)
+        world_runs.draw_and_measure(
+            variant.pictures(experiment, benchmark),
+            cases=experiment.cases(benchmark, variant.cases) / "cases.jsonl",
+            benchmark=benchmark,
+            base=experiment.plan["base"],
+            options={"steps": experiment.plan["draw"]["steps"]},
+            loras=loras,
+        )
     return variant.name
 
 
-@cache
-def _encoders() -> Any:  # likeness.encoders.EncoderSet
-    """A worker's encoders, loaded once for all its variants."""
-    from likeness.encoders import WORLD_ENCODERS
-    from likeness.evaluate import load_encoders
-
-    return load_encoders(WORLD_ENCODERS)
-
-
-def _toml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _worker(experiment: Experiment, _: int) -> Callable[[Variant], str]:
+    return partial(train_and_measure, experiment=experiment)
 
 
 def run_variants(variants: Sequence[Variant], experiment: Experiment) -> None:
     """All variants, `workers` at a time."""
     build_cases(experiment)
-    with ProcessPoolExecutor(experiment.workers, mp_context=get_context("spawn")) as pool:
-        for number, name in enumerate(pool.map(train_and_measure, variants, [experiment] * len(variants)), start=1):
-            print(f"{name}: measured ({number} of {len(variants)})", flush=True)
+    done = run_jobs(variants, load=partial(_worker, experiment), workers=experiment.workers, single_thread=True)
+    for number, (_, name) in enumerate(done, start=1):
+        print(f"{name}: measured ({number} of {len(variants)})", flush=True)
 
 
 def variant(experiment: Experiment, name: str, method: str, *, cases: str, changes: Changes, seed: int) -> Variant:

@@ -21,8 +21,9 @@ from likeness.world.scenario import sample_scenario
 from likeness.world.scenes import SCENES
 
 EXPERIMENT = "experiments/focusdpo_world"
-NAMES = ("analysis", "elsewhere", "field", "margin", "plots", "run", "tables")
-analysis, elsewhere, field, margin, plots, run, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in NAMES)
+NAMES = ("analysis", "field", "margin", "plots", "run", "tables")
+analysis, field, margin, plots, run, tables = (load_script(f"{EXPERIMENT}/{name}.py") for name in NAMES)
+elsewhere, world_runs = (load_script(f"experiments/{name}.py") for name in ("elsewhere", "world_runs"))
 
 
 def scores(seed: int, *, subjects: int = 12, per_subject: int = 2, shift: float = 0.0) -> dict[str, tuple[str, float]]:
@@ -127,7 +128,9 @@ def test_the_committed_plan_gives_every_method_as_many_tries_of_known_settings()
     for method, tries in plan["search"].items():
         for changes in tries:
             made = run.variant(experiment, "name", method, cases="test", changes=changes, seed=1)
-            config = read_train_config(recipe, changes=[f"{key}={run._toml(value)}" for key, value in made.changes])
+            config = read_train_config(
+                recipe, changes=[f"{key}={world_runs.toml_value(value)}" for key, value in made.changes]
+            )
             assert config.objective.model_dump()["kind"] == method
 
 

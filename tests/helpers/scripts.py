@@ -13,7 +13,10 @@ HELPERS = Path(__file__).parent
 
 
 def load_script(path: str) -> ModuleType:
-    """The script at `path`, relative to the root of the repository; it finds its neighbours by name, as when run."""
+    """The script at `path`, relative to the root of the repository; it finds its neighbours by name, as when run.
+
+    Of experiments, neighbours are their own: those of another one that bear the same name are loaded apart.
+    """
     spec = importlib.util.spec_from_file_location(path.removesuffix(".py").replace("/", "_"), ROOT / path)
     assert spec is not None
     assert spec.loader is not None
@@ -21,7 +24,11 @@ def load_script(path: str) -> ModuleType:
     sys.modules[spec.name] = module  # where dataclasses look for it
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend((ROOT / path).parent)
+        before = set(sys.modules)
         spec.loader.exec_module(module)
+    for name in set(sys.modules) - before if path.startswith("experiments/") else ():
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to((ROOT / path).parent):
+            del sys.modules[name]
     return module
 
 
