@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from seeing import Seeing
 from tiny_klein import build_tiny_klein
+from tiny_ms import build_tiny_ms
 from tiny_qwen import build_tiny_qwen
 from tiny_sdxl import build_tiny_sdxl
 from torch import Tensor, nn
@@ -38,6 +39,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "flux2_klein": build_tiny_klein,
     "qwen_image_edit": build_tiny_qwen,
     "sdxl_ip_adapter": build_tiny_sdxl,
+    "sdxl_ms_diffusion": build_tiny_ms,
 }
 """A small folder of each kind, whose own options draw a picture in a second."""
 
@@ -100,7 +102,7 @@ def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
 
 
-HALVED = {"sdxl_ip_adapter": {(1, 2), (1, 1)}}
+HALVED = {kind: {(1, 2), (1, 1)} for kind in ("sdxl_ip_adapter", "sdxl_ms_diffusion")}
 """The grids of a U-Net, whose layers with cross-attention start one step down."""
 
 

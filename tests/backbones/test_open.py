@@ -34,7 +34,7 @@ def test_the_table_names_what_there_is(tiny_folder: Path) -> None:
     assert (backbone.device.type, backbone.dtype) == ("cpu", torch.bfloat16)
     again = open_backbone(str(tiny_folder), device="cpu", dtype=torch.float32)
     assert next(again.network.parameters()).dtype == torch.float32
-    assert len({entry.pipeline for entry in BACKBONES.values()}) == len(BACKBONES)
+    assert len({(entry.pipeline, entry.holds) for entry in BACKBONES.values()}) == len(BACKBONES)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,17 @@ def test_every_default_of_an_encoder_and_every_line_of_a_table_is_listed() -> No
     for name, facts in ENCODERS.items():
         for spec in filter(None, (facts.photo or facts.published or "").split("+")):
             assert spec in listed, name
-    assert {*PACKS, "dreamsim", "flux_dev", "uno", "dreambench", "celebamask_hq", "relationbench"} <= listed
-    assert {facts.base for facts in FETCHABLE.values()} <= listed
+    assert {
+        *PACKS,
+        "dreamsim",
+        "flux_dev",
+        "uno",
+        "ms_diffusion",
+        "dreambench",
+        "celebamask_hq",
+        "relationbench",
+    } <= listed
+    assert {facts.base for facts in FETCHABLE.values() if facts.base} <= listed
     assert set(PUBLISHED) <= listed  # of `doctor`
     for name, item in published().items():
         assert item.what

@@ -87,7 +87,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Path]]] = {
 
 
 def test_every_line_of_the_table_has_a_file_here() -> None:
-    assert FILES.keys() == FETCHABLE.keys()
+    """Of encoders, which all lack something; a backbone's adapter lacks nothing, and is tested with its backbone."""
+    assert FILES.keys() == {name for name, facts in FETCHABLE.items() if facts.base}
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

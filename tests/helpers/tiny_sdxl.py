@@ -46,6 +46,14 @@ SCHEDULER: dict[str, Any] = {  # SDXL's own
     "timestep_spacing": "leading",
 }  # fmt: skip
 TOKENS, WIDTH, IMAGE_WIDTH = 4, 64, 32
+FULL_SIZE: dict[str, Any] = {  # stabilityai/stable-diffusion-xl-base-1.0, unet/config.json
+    "block_out_channels": (320, 640, 1280), "layers_per_block": 2, "transformer_layers_per_block": (1, 2, 10),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (5, 10, 20), "cross_attention_dim": 2048, "use_linear_projection": True,
+    "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
+    "sample_size": 128,
+}  # fmt: skip
 
 
 def adapter_tensors(unet: Any, *, text_width: int, seed: int = 1) -> dict[str, Tensor]:
@@ -85,6 +93,10 @@ def adapter_tensors(unet: Any, *, text_width: int, seed: int = 1) -> dict[str, T
             for kind in ("to_k_ip", "to_v_ip"):
                 tensors[f"ip_adapter.{number}.{kind}.weight"] = 2 * matrix(width, text_width)
     return tensors
+
+
+def num_parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _text_config(tokenizer: Any) -> CLIPTextConfig:

@@ -12,6 +12,7 @@ import preference_runs as runs
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from mean_colours import MeanColours
 from safetensors.torch import load_file
 from tiny_sdxl import SCHEDULER, build_tiny_sdxl
 from torch import Tensor
@@ -32,15 +33,6 @@ from likeness.train.trainable.lora import LoraAdapter
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "sft": {}, "dpo": {"beta": 500.0}, "patch_dpo": {}, "focus_dpo": {"beta": 500.0},
 }  # fmt: skip
-
-
-class MeanColours:
-    """Patch features that are the mean colours of 8 px squares."""
-
-    def __call__(self, image: Any, /) -> Tensor:
-        from likeness.backbones.pixels import to_pixels
-
-        return torch.nn.functional.avg_pool2d(to_pixels([image.resize((64, 64))]), 8)[0].permute(1, 2, 0)
 
 
 @pytest.fixture(scope="module")

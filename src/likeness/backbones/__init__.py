@@ -11,6 +11,7 @@ from typing import NamedTuple
 class BackboneEntry(NamedTuple):
     """A kind of backbone: `pipeline` is what `_class_name` in model_index.json says of a folder of that kind.
 
+    Where several kinds have one pipeline, `holds` is the subfolder by which a folder of this one is told from the rest.
     `load` is the class, whose `load` opens a folder, and `options` the model of what may be asked of one picture.
     """
 
@@ -18,6 +19,7 @@ class BackboneEntry(NamedTuple):
     pipeline: str
     options: str
     summary: str
+    holds: str = ""
 
 
 BACKBONES: dict[str, BackboneEntry] = {
@@ -44,5 +46,13 @@ BACKBONES: dict[str, BackboneEntry] = {
         pipeline="StableDiffusionXLPipeline",
         options="likeness.backbones.sdxl.options:SdxlOptions",
         summary="Stable Diffusion XL with IP-Adapter-Plus, which turns references into image tokens",
+        holds="ip_adapter",
+    ),
+    "sdxl_ms_diffusion": BackboneEntry(
+        load="likeness.backbones.sdxl.ms_diffusion:SdxlMsDiffusion",
+        pipeline="StableDiffusionXLPipeline",
+        options="likeness.backbones.sdxl.options:MsOptions",
+        summary="Stable Diffusion XL with MS-Diffusion, which reads each reference inside its box",
+        holds="ms_adapter",
     ),
 }

@@ -41,7 +41,8 @@ class BackboneFacts:
     is `latents_per_token` cells of the latent grid wide and high. `adapter_targets` matches in full
     the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files.
     `tokens_per_reference` is how many tokens a reference has that lie nowhere in its picture (a resampler's); None for
-    one token per `px_per_token` square of it.
+    one token per `px_per_token` square of it. `reads_layout`: `prepare` and `generate` take a layout with a box and a
+    phrase for each reference (`core.records.Layout`), and do without one.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class BackboneFacts:
     adapter_targets: str
     adapter_prefix: Literal["transformer", "unet"]
     tokens_per_reference: int | None = None
+    reads_layout: bool = False
 
 
 @runtime_checkable

@@ -25,19 +25,26 @@ __all__ = ["backbone_class", "kind_of", "lora_facts", "open_backbone", "options_
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of backbone that the folder holds.
+    """The kind of backbone that the folder holds; of several with its pipeline, the one whose subfolder is there.
 
-    Raises: WeightsError when it holds none of the known pipelines, DataError when its index is damaged.
+    Without such a subfolder it is the first of them, which then says what is missing.
+    Raises: WeightsError when it holds none of the known pipelines, or what belongs to two kinds; DataError when its
+    index is damaged.
     """
-    kinds, index = {entry.pipeline: kind for kind, entry in BACKBONES.items()}, folder / "model_index.json"
-    wanted = f"{folder}: expected a diffusers {' or '.join(kinds)} folder"
+    pipelines, index = dict.fromkeys(entry.pipeline for entry in BACKBONES.values()), folder / "model_index.json"
+    wanted = f"{folder}: expected a diffusers {' or '.join(pipelines)} folder"
     if not index.is_file():
         raise WeightsError(f"{wanted}, got one without model_index.json; download it whole, or name another folder.")
     found = read_json(index)
     name = found.get("_class_name") if isinstance(found, dict) else None
-    if name not in kinds:
+    if name not in pipelines:
         raise WeightsError(f"{wanted}, got {name or 'one that names no pipeline'}; name another folder.")
-    return kinds[name]
+    entries = {kind: entry for kind, entry in BACKBONES.items() if entry.pipeline == name}
+    held = [kind for kind, entry in entries.items() if entry.holds and (folder / entry.holds).is_dir()]
+    if len(held) > 1:
+        got = " and ".join(entries[kind].holds for kind in held)
+        raise WeightsError(f"{folder}: expected what belongs to one kind of backbone, got {got}; keep one of them.")
+    return next(iter(held or entries))
 
 
 def backbone_class(folder: Path) -> type[Backbone[Any]]:

@@ -1,7 +1,8 @@
 """The published weights of backbones by the name under which `likeness fetch` knows them."""
 
-from likeness.core.fetched import copied_folder
+from likeness.core.fetched import copied_folder, fetched_folder
 from likeness.core.published import Published
+from likeness.encoders.fetchable import FETCHABLE
 
 _PIPELINE = ("model_index.json", "*/*.safetensors", "*.json", "*.txt", "*.model")
 _UNO = "bytedance-research/UNO"
@@ -31,6 +32,7 @@ def published_backbones() -> dict[str, Published]:
         "flux2_klein": _pipeline(
             "black-forest-labs/FLUX.2-klein-4B", what="FLUX.2 klein in four steps", licence="Apache-2.0"
         ),
+        "ms_diffusion": _ms_diffusion(),
         "qwen_image_edit": _pipeline(
             "Qwen/Qwen-Image-Edit-2511", what="Qwen-Image-Edit with up to three references", licence="Apache-2.0"
         ),
@@ -57,6 +59,13 @@ def _part_of_sdxl(hub_id: str, what: str, files: tuple[str, ...], *, licence: st
     place = str(copied_folder(hub_id))
     needed_by = f"--model FOLDER, {SDXL_FOLDER}"
     return Published(what, "hub", hub_id, files, needed_by, licence, place, only_files=True, note=UNPINNED)
+
+
+def _ms_diffusion() -> Published:
+    facts = FETCHABLE["ms_diffusion"]
+    place, wanted = str(fetched_folder("ms_diffusion")), "--model SDXL-FOLDER, whose ms_adapter it goes into"
+    source, file = facts.url or facts.page, "ms_adapter.bin"
+    return Published(facts.what, "convert", source, (file,), wanted, facts.licence, place, note=UNPINNED)
 
 
 def _pipeline(hub_id: str, *, what: str, licence: str) -> Published:

@@ -61,9 +61,19 @@ def _tensors(loaded: Any, *, path: Path) -> dict[str, Tensor]:
     inner = next((loaded[key] for key in NESTED if isinstance(loaded, Mapping) and key in loaded), loaded)
     if not isinstance(inner, Mapping) or not inner:
         raise WeightsError(f"{path}: expected tensors by name, got {type(inner).__name__}; give another file.")
-    named = cast(Mapping[Any, Any], inner)
+    found = _flat(cast(Mapping[Any, Any], inner), path=path)
+    return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def _flat(named: Mapping[Any, Any], *, path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of named groups as "group.name". Raises: WeightsError for anything else among them."""
+    found: dict[str, Tensor] = {}
     for name, value in named.items():
-        if not isinstance(value, Tensor):
-            what = f"{name!r} with {type(value).__name__}"
+        if isinstance(value, Mapping):
+            found |= _flat(cast(Mapping[Any, Any], value), path=path, prefix=f"{prefix}{name}.")
+        elif isinstance(value, Tensor):
+            found[f"{prefix}{name}"] = value
+        else:
+            what = f"{prefix + str(name)!r} with {type(value).__name__}"
             raise WeightsError(f"{path}: expected tensors by name, got {what}; give another file.")
-    return {str(name): value for name, value in named.items()}
+    return found

@@ -41,6 +41,8 @@ def fetch(name: str, *, source: Path | None = None, base: str | None = None, pro
     recover_folder(folder)
     if source is None and recorded(folder) is not None:
         return Fetched(folder, was_there=True)
+    if base is not None and not facts.base:
+        raise ConfigError(f"--base: expected it with a file that lacks something, got {name}; leave the flag out.")
     file = source or _downloaded(name, facts, progress=progress)
     sha256 = _checked_sha256(file, facts)
     if (recorded(folder) or {}).get("sha256") == sha256 and base is None:
@@ -70,7 +72,8 @@ def _require_base(base: str) -> None:
 
 def _convert(name: str, file: Path, *, sha256: str, base: str, folder: Path) -> None:
     with _opened(name, file) as source:
-        _require_base(base)
+        if base:
+            _require_base(base)
         with replaced_folder(folder) as fresh:
             try:
                 resolve_name(FETCHABLE[name].convert)(source, fresh, base)

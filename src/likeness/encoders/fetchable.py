@@ -1,4 +1,7 @@
-"""Published weights that exist as pickles only: what `likeness fetch NAME` converts, from where, and how."""
+"""Published weights that exist as pickles only: what `likeness fetch NAME` converts, from where, and how.
+
+Most are of encoders; a backbone's adapter names a function of its own room.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +12,7 @@ class Fetchable(NamedTuple):
     Where `parts` are named, the file is an archive, of which `convert` gets a folder with those parts in place of the
     tensors. `url` is the file as published (None where it must be downloaded by hand, from `page`), `num_bytes` and
     `sha256` are its own where they are known. `base` is the hub id of what the file lacks and the folder gets from
-    there.
+    there, "" for a file that lacks nothing.
     """
 
     what: str
@@ -30,6 +33,7 @@ _HPS = "https://huggingface.co/xswu/HPSv2"
 _HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
 _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
+_MS = "https://huggingface.co/doge1516/MS-Diffusion"
 _DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
@@ -99,5 +103,15 @@ FETCHABLE: dict[str, Fetchable] = {
             "ensemble_lora/adapter_model.safetensors",
             "ensemble_lora/adapter_model.bin",
         ),
+    ),
+    "ms_diffusion": Fetchable(
+        what="MS-Diffusion: ms_adapter.bin, references in boxes for SDXL",
+        page=_MS,
+        url=f"{_MS}/resolve/main/ms_adapter.bin",
+        num_bytes=None,
+        sha256=None,
+        licence="weights unstated; code MIT",
+        base="",
+        convert="likeness.backbones.sdxl.ms_adapter:convert_ms_adapter",
     ),
 }

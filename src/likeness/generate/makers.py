@@ -12,8 +12,20 @@ from likeness.backbones.open import kind_of, options_of
 from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
 from likeness.core.files import read_json
+from likeness.core.layouts import layout_of
+from likeness.core.records import Case
 
-__all__ = ["BACKBONE", "ImageMaker", "LoadMaker", "MakerSpec", "load_maker", "maker_name", "notes_on", "read_options"]
+__all__ = [
+    "BACKBONE",
+    "ImageMaker",
+    "LoadMaker",
+    "MakerSpec",
+    "layout_asked",
+    "load_maker",
+    "maker_name",
+    "notes_on",
+    "read_options",
+]
 
 MOST_SIDE, MOST_PIXELS = 8192, 4096 * 4096
 """Far above what any known backbone draws well, and still within the memory of one device."""
@@ -26,7 +38,8 @@ class ImageMaker(Protocol):
     """Makes one picture at a time; equal arguments give equal pixels, whatever was made before.
 
     A maker may also have `prompt_is_truncated(prompt) -> bool` and `unknown_words(prompt) -> sequence of words`; what
-    they report becomes a note in the manifest.
+    they report becomes a note in the manifest. One whose `facts.reads_layout` is true is also given the `layout` of a
+    case with subjects (`core.layouts.layout_of`).
     """
 
     def generate(
@@ -119,6 +132,12 @@ def load_maker(spec: MakerSpec) -> ImageMaker:
     more: dict[str, Any] = {"loras": spec.loras} if spec.loras else {}
     more |= {} if spec.memory == Memory() else {"memory": spec.memory}
     return _find(spec.load)(spec.folder, device=spec.device, dtype=spec.dtype, **more)
+
+
+def layout_asked(case: Case, *, maker: ImageMaker) -> dict[str, Any]:
+    """The case's layout as a further argument of `generate`, for a maker that reads one."""
+    layout = layout_of(case) if getattr(getattr(maker, "facts", None), "reads_layout", False) else None
+    return {} if layout is None else {"layout": layout}
 
 
 def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:

@@ -41,13 +41,14 @@ class PictureJob(NamedTuple):
 def jobs_of(
     cases: Sequence[Case], *, num_images: int, digests: dict[Path, str], provenance: dict[str, Any]
 ) -> list[PictureJob]:
-    """Every picture of a run, case by case; `provenance` (model, settings) goes into each proof."""
+    """Every picture of a run, case by case; `provenance` (model, settings) goes into each proof, as a layout does."""
     jobs: list[PictureJob] = []
     for case in cases:
         shown = [_digests_of(subject, digests) for subject in case.subjects]
+        placed = {} if case.layout is None else {"layout": case.layout.model_dump(mode="json")}
         for k in range(num_images):
             facts = {"case_id": case.id, "k": k, "prompt": case.prompt, "seed": case.seed + k, "references": shown}
-            jobs.append(PictureJob(case, k, canonical_json({**facts, **provenance})))
+            jobs.append(PictureJob(case, k, canonical_json({**facts, **placed, **provenance})))
     return jobs
 
 

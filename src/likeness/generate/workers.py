@@ -18,7 +18,7 @@ from likeness.core.files import require_shared
 from likeness.core.images import load_image
 from likeness.core.jobs import Engine, run_jobs
 from likeness.core.records import Subject
-from likeness.generate.makers import ImageMaker, MakerSpec, load_maker, notes_on
+from likeness.generate.makers import ImageMaker, MakerSpec, layout_asked, load_maker, notes_on
 from likeness.generate.samples import PictureJob, write_picture
 
 __all__ = ["Outcome", "Plan", "make_pictures"]
@@ -76,7 +76,8 @@ def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> Outcome:
     try:
         shown = [_seen(subject, maker=maker, plan=plan) for subject in job.case.subjects]
         notes = notes_on(prompt, maker=maker)
-        image = maker.generate(prompt, shown, seed=job.seed, options=plan.options)
+        placed = layout_asked(job.case, maker=maker)
+        image = maker.generate(prompt, shown, seed=job.seed, options=plan.options, **placed)
     except DataError as error:
         return Outcome(refusal=str(error))
     write_picture(image, job, folder=plan.folder, notes=notes)

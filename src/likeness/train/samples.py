@@ -29,6 +29,7 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import atomic_write_bytes, atomic_write_text, canonical_json, read_json
 from likeness.core.hashing import json_sha256, pixels_sha256
 from likeness.core.images import load_image, png_text, save_png
+from likeness.core.layouts import layout_of
 from likeness.core.masks import load_mask
 from likeness.core.records import Case, Subject, read_cases
 from likeness.train.config import SamplesTable
@@ -89,12 +90,14 @@ def prepare_samples(table: SamplesTable, *, own: Sequence[Case], run: Path, back
     if _key_of(path) != key:
         tensors: dict[str, Tensor] = {}
         for number, case in enumerate(cases):
+            layout = layout_of(case) if backbone.facts.reads_layout else None
+            told = {"row": case.prompt, "unprompted": ""}
             try:
                 shown = [
                     seen_reference(backbone, load_image(subject.reference_image), mask=subject.mask)
                     for subject in case.subjects
                 ]
-                prepared = {"row": backbone.prepare(case.prompt, shown), "unprompted": backbone.prepare("", shown)}
+                prepared = {kind: backbone.prepare(text, shown, layout=layout) for kind, text in told.items()}
             except DataError as error:
                 raise DataError(f"samples.cases, {case.id}: {error}") from error
             for kind, named in prepared.items():
@@ -113,7 +116,13 @@ def _row(case: Case) -> dict[str, Any]:
 def _key(cases: Sequence[Case]) -> str:
     """What the conditions depend on beside the model and precision, which a run folder has one of."""
     shown = [[_seen(subject) for subject in case.subjects] for case in cases]
-    return json_sha256([VERSION, [[case.id, case.prompt, seen] for case, seen in zip(cases, shown, strict=True)]])
+    facts = [[case.id, case.prompt, seen, *_places(case)] for case, seen in zip(cases, shown, strict=True)]
+    return json_sha256([VERSION, facts])
+
+
+def _places(case: Case) -> list[Any]:
+    """The layout that a case has, in a list; nothing for one without, whose conditions are as they were."""
+    return [] if case.layout is None else [case.layout.model_dump(mode="json")]
 
 
 def _seen(subject: Subject) -> str | list[str]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from stock_sdxl import add_stock_adapter, stock_pipeline
+from tiny_ms import build_tiny_ms
 from tiny_sdxl import build_tiny_sdxl
 
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
+from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +37,14 @@ def stock(sdxl_folder: Path) -> Any:
     made = stock_pipeline(sdxl_folder)
     add_stock_adapter(made, sdxl_folder)
     return made
+
+
+@pytest.fixture(scope="session")
+def ms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_ms(tmp_path_factory.mktemp("ms") / "ms")
+
+
+@pytest.fixture(scope="session")
+def ms(ms_folder: Path) -> SdxlMsDiffusion:
+    """Loaded once; tests must not change it."""
+    return SdxlMsDiffusion.load(ms_folder)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from tiny_sdxl import ADAPTER
+from tiny_sdxl import ADAPTER, FULL_SIZE, num_parameters
 from torch import Tensor
 
 from likeness.backbones.lora import layer_shapes
@@ -22,25 +22,12 @@ from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.watch import watched_blocks
 from likeness.core.errors import WeightsError
 
-SDXL: dict[str, Any] = {  # stabilityai/stable-diffusion-xl-base-1.0, unet/config.json
-    "block_out_channels": (320, 640, 1280), "layers_per_block": 2, "transformer_layers_per_block": (1, 2, 10),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": (5, 10, 20), "cross_attention_dim": 2048, "use_linear_projection": True,
-    "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
-    "sample_size": 128,
-}  # fmt: skip
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
 
 def test_the_published_models_at_full_size() -> None:
     """Counts of the design note, sections 2.1 and 2.3; the numbers of the layers are those of the published file."""
     with torch.device("meta"):
-        unet: Any = UNet2DConditionModel(**SDXL)
-        assert count(unet) / 1e9 == pytest.approx(2.567, abs=1e-3)
+        unet: Any = UNet2DConditionModel(**FULL_SIZE)
+        assert num_parameters(unet) / 1e9 == pytest.approx(2.567, abs=1e-3)
         shapes = attention_shapes(unet)
         assert len(shapes) == 140
         assert sum(rows * columns for rows, columns in shapes.values()) / 1e6 == pytest.approx(340.8, abs=0.05)
@@ -53,8 +40,10 @@ def test_the_published_models_at_full_size() -> None:
         require_fit(shapes | resampler, unet=unet, image_width=1280, path=Path("published"))
         tensors = {name: torch.empty(shape) for name, shape in (shapes | resampler).items()}
         made = attach(unet, tensors)
-    assert count(made) == sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("image_proj"))
-    assert count(made) / 1e6 == pytest.approx(83.0, abs=1.0)
+    assert num_parameters(made) == sum(
+        tensor.numel() for name, tensor in tensors.items() if name.startswith("image_proj")
+    )
+    assert num_parameters(made) / 1e6 == pytest.approx(83.0, abs=1.0)
     assert len(list(image_attention(unet))) == len(watched_blocks(unet)) == 70
     layers = {name: shape for name, shape in layer_shapes(unet).items() if re.fullmatch(ADAPTER_TARGETS, name)}
     of_images = {name for name in layers if "processor" in name}

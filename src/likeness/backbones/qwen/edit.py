@@ -83,7 +83,7 @@ class RescaledCondition(GuidedCondition[QwenCondition]):
     Source: diffusers 0.42 `QwenImageEditPlusPipeline`, true_cfg_scale.
     """
 
-    def velocity(self, predict: Callable[[QwenCondition], Tensor]) -> Tensor:
+    def prediction(self, predict: Callable[[QwenCondition], Tensor]) -> Tensor:
         """The guided velocity, of the shape that `predict` gives."""
         if self.empty is None:
             return predict(self.full)

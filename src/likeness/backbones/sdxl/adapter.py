@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -41,14 +41,20 @@ class TokensAsGiven(torch.nn.Module):
         return tokens
 
 
-def adapter_file(folder: Path) -> Path:
-    """The only safetensors in `folder`/ip_adapter. Raises: WeightsError saying what belongs there."""
-    place = folder / FOLDER_NAME
+class Surroundings(NamedTuple):
+    """What an adapter must fit: the U-Net, the width of the image encoder's features, that of a phrase's vector."""
+
+    unet: Any  # UNet2DConditionModel
+    image_width: int
+    phrase_width: int
+
+
+def adapter_file(place: Path, *, advice: str) -> Path:
+    """The only safetensors in the folder `place`. Raises: WeightsError with the advice what belongs there."""
     found = sorted(place.glob("*.safetensors"))
     if len(found) != 1:
         got = ", ".join(path.name for path in found) or "none"
-        advice = f"copy {PUBLISHED} into it (`likeness fetch ip_adapter_plus_sdxl`; docs/backbones/sdxl-ip-adapter.md)"
-        raise WeightsError(f"{place}: expected one safetensors file of an IP-Adapter, got {got}; {advice}.")
+        raise WeightsError(f"{place}: expected one safetensors file of an adapter, got {got}; {advice}.")
     check_safetensors(found[0])
     return found[0]
 
@@ -70,24 +76,24 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: expected an IP-Adapter, got {error}; download it again.") from error
+        raise WeightsError(f"{path}: expected the file of an adapter, got {error}; download it again.") from error
 
 
 # Any, here and below: a UNet2DConditionModel, whose config diffusers types as a dict
-def attention_shapes(unet: Any) -> dict[str, Shape]:
+def attention_shapes(unet: Any, *, group: str = "ip_adapter") -> dict[str, Shape]:
     """(out, in) of the image attention of every cross-attention layer of the U-Net, by its name in the file."""
-    layers = [name.removesuffix(".processor") for name in unet.attn_processors]
     shapes: dict[str, Shape] = {}
-    for number, name in enumerate(layers):
-        if name.endswith("attn2"):
-            to_k = unet.get_submodule(name).to_k
+    for number, name in enumerate(unet.attn_processors):
+        layer = name.removesuffix(".processor")
+        if layer.endswith("attn2"):
+            to_k = unet.get_submodule(layer).to_k
             for matrix in ("to_k_ip", "to_v_ip"):
-                shapes[f"ip_adapter.{number}.{matrix}.weight"] = (to_k.out_features, to_k.in_features)
+                shapes[f"{group}.{number}.{matrix}.weight"] = (to_k.out_features, to_k.in_features)
     return shapes
 
 
-def resampler_shapes(*, tokens: int, width: int, heads: int, image_width: int, text_width: int) -> dict[str, Shape]:
-    """The 51 tensors of a resampler of that many tokens, from features `image_width` wide to tokens `text_width`."""
+def block_shapes(*, width: int, heads: int) -> dict[str, Shape]:
+    """The 11 tensors of each of the DEPTH blocks of a resampler, attention and then two linear layers."""
     inner = heads * HEAD
     norm: dict[str, Shape] = {"weight": (width,), "bias": (width,)}
     block: dict[str, Shape] = {
@@ -99,6 +105,11 @@ def resampler_shapes(*, tokens: int, width: int, heads: int, image_width: int, t
         "1.1.weight": (4 * width, width),
         "1.3.weight": (width, 4 * width),
     }
+    return {f"layers.{number}.{name}": shape for number in range(DEPTH) for name, shape in block.items()}
+
+
+def resampler_shapes(*, tokens: int, width: int, heads: int, image_width: int, text_width: int) -> dict[str, Shape]:
+    """The 51 tensors of a resampler of that many tokens, from features `image_width` wide to tokens `text_width`."""
     ends: dict[str, Shape] = {
         "latents": (1, tokens, width),
         "proj_in.weight": (width, image_width),
@@ -108,8 +119,8 @@ def resampler_shapes(*, tokens: int, width: int, heads: int, image_width: int, t
         "norm_out.weight": (text_width,),
         "norm_out.bias": (text_width,),
     }
-    blocks = {f"layers.{number}.{name}": shape for number in range(DEPTH) for name, shape in block.items()}
-    return {f"image_proj.{name}": shape for name, shape in {**ends, **blocks}.items()}
+    found = {**ends, **block_shapes(width=width, heads=heads)}
+    return {f"image_proj.{name}": shape for name, shape in found.items()}
 
 
 def require_fit(shapes: Mapping[str, Shape], *, unet: Any, image_width: int, path: Path) -> None:
@@ -124,8 +135,16 @@ def require_fit(shapes: Mapping[str, Shape], *, unet: Any, image_width: int, pat
         raise WeightsError(f"{wanted}; use {PUBLISHED}.")
     sizes = {"tokens": latents[1], "width": latents[2], "heads": to_q[0] // HEAD, "image_width": image_width}
     wanted = {**resampler_shapes(**sizes, text_width=unet.config.cross_attention_dim), **attention_shapes(unet)}
+    advice = "check that it is a Plus adapter for this U-Net and image encoder"
+    require_same(shapes, wanted, what="an IP-Adapter-Plus", path=path, advice=advice)
+
+
+def require_same(
+    shapes: Mapping[str, Shape], wanted: Mapping[str, Shape], *, what: str, path: Path, advice: str
+) -> None:
+    """Raises: WeightsError naming tensors that are left over, missing or of another shape."""
     differing = [
-        f"{name} {shapes[name]} instead of {shape}"
+        f"{name} {tuple(shapes[name])} instead of {shape}"
         for name, shape in wanted.items()
         if name in shapes and tuple(shapes[name]) != shape
     ]
@@ -136,8 +155,15 @@ def require_fit(shapes: Mapping[str, Shape], *, unet: Any, image_width: int, pat
     }
     got = "; ".join(f"{len(names)} {kind}, first {names[0]}" for kind, names in kinds.items() if names)
     if got:
-        advice = "check that it is a Plus adapter for this U-Net and image encoder"
-        raise WeightsError(f"{path}: expected the {len(wanted)} tensors of an IP-Adapter-Plus, got {got}; {advice}.")
+        raise WeightsError(f"{path}: expected the {len(wanted)} tensors of {what}, got {got}; {advice}.")
+
+
+def published_shapes(around: Surroundings) -> dict[str, Shape]:
+    """Of the published adapter for such a U-Net and image encoder."""
+    sizes = {"tokens": PUBLISHED_TOKENS, "width": PUBLISHED_WIDTH, "heads": PUBLISHED_HEADS}
+    text_width = around.unet.config.cross_attention_dim
+    resampler = resampler_shapes(**sizes, image_width=around.image_width, text_width=text_width)
+    return {**resampler, **attention_shapes(around.unet)}
 
 
 def attach(unet: Any, tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusImageProjection
@@ -148,7 +174,7 @@ def attach(unet: Any, tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusIma
 
 def attach_attention(unet: Any, tensors: Mapping[str, Tensor]) -> None:
     """The U-Net has image attention with the weights of `tensors`, frozen; the resampler's are left."""
-    groups = {"image_proj": _group(tensors, "image_proj"), "ip_adapter": _group(tensors, "ip_adapter")}
+    groups = {name: group_of(tensors, name) for name in ("image_proj", "ip_adapter")}
     layers = unet._convert_ip_adapter_attn_to_diffusers([groups], low_cpu_mem_usage=False)
     unet.set_attn_processor(layers)
     for layer in image_attention(unet):
@@ -162,11 +188,12 @@ def make_resampler(tensors: Mapping[str, Tensor]) -> Any:  # IPAdapterPlusImageP
     from diffusers.loaders.unet import UNet2DConditionLoadersMixin
 
     loader: Any = UNet2DConditionLoadersMixin()  # whose method, which reads nothing of it, is not public
-    made = loader._convert_ip_adapter_image_proj_to_diffusers(_group(tensors, "image_proj"), low_cpu_mem_usage=False)
+    made = loader._convert_ip_adapter_image_proj_to_diffusers(group_of(tensors, "image_proj"), low_cpu_mem_usage=False)
     return made.eval().requires_grad_(False)
 
 
-def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+def group_of(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    """The tensors whose names start with the group, by the rest of their names."""
     named = (name.partition(".") for name in tensors)
     return {rest: tensors[f"{first}.{rest}"] for first, _, rest in named if first == group}
 

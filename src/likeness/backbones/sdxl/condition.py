@@ -54,3 +54,34 @@ class SdxlCondition:
             return None
         tokens = torch.stack(self.references, dim=1)
         return tokens.mean(dim=1, keepdim=True) if self.averaged else tokens
+
+
+@dataclass(frozen=True)
+class MsCondition:
+    """Everything but noise and time for MS-Diffusion: text, tokens of each reference, its box, and its scale.
+
+    `boxes` (left, top, right, bottom) in shares of the sides and `scales` are None without references.
+    `legacy` is the option of that name.
+    """
+
+    text: SdxlText
+    references: tuple[Float[Tensor, "B N D"], ...] = ()
+    boxes: Float[Tensor, "B n 4"] | None = None
+    scales: Float[Tensor, "B n"] | None = None
+    legacy: bool = False
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return self.text.pooled.shape[0]
+
+    def select(self, rows: Sequence[int] | Tensor) -> MsCondition:
+        """The condition of the given rows, in that order; a row may come twice."""
+        index = torch.as_tensor(rows, device=self.text.pooled.device)
+        return replace(
+            self,
+            text=SdxlText(self.text.embeds[index], self.text.pooled[index]),
+            references=tuple(tokens[index] for tokens in self.references),
+            boxes=None if self.boxes is None else self.boxes[index],
+            scales=None if self.scales is None else self.scales[index],
+        )

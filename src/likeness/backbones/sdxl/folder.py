@@ -1,8 +1,9 @@
-"""Opens a stock StableDiffusionXLPipeline folder that holds an IP-Adapter-Plus as well.
+"""Opens a stock StableDiffusionXLPipeline folder that holds an adapter for reference images as well.
 
     model_index.json  unet  vae  text_encoder  text_encoder_2  tokenizer  tokenizer_2  scheduler    as published
     image_encoder     the adapter's CLIP vision model, where the stock pipeline keeps it too
-    ip_adapter        one file, in the published format
+    ip_adapter        one file, an IP-Adapter-Plus in the published format; or
+    ms_adapter        one file, MS-Diffusion's in the published format
     feature_extractor how CLIP sees pictures; without it as `load_ip_adapter` does it
 
 All lies in one folder so that its hash, which runs and pictures carry, names all that decides a picture.
@@ -10,11 +11,11 @@ All lies in one folder so that its hash, which runs and pictures carry, names al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -33,27 +34,19 @@ from likeness.backbones.folder import (
     picture_scale,
     telling,
 )
-from likeness.backbones.sdxl.adapter import (
-    FOLDER_NAME,
-    PUBLISHED_HEADS,
-    PUBLISHED_TOKENS,
-    PUBLISHED_WIDTH,
-    Shape,
-    adapter_file,
-    attach_attention,
-    attention_shapes,
-    make_resampler,
-    read_shapes,
-    read_tensors,
-    require_fit,
-    resampler_shapes,
+from likeness.backbones.sdxl import adapter, ms_adapter
+from likeness.backbones.sdxl.adapter import Shape, Surroundings, adapter_file, read_shapes, read_tensors
+from likeness.backbones.sdxl.settings import (
+    DrawingSettings,
+    MsSettings,
+    SdxlSettings,
+    read_ms_settings,
+    read_settings,
 )
-from likeness.backbones.sdxl.settings import SdxlSettings, read_settings
 from likeness.core.errors import WeightsError
 from likeness.core.files import read_json
 
-if TYPE_CHECKING:
-    pass
+DrawingT = TypeVar("DrawingT", bound=DrawingSettings)
 
 FOLDER = FolderFacts(
     pipeline="StableDiffusionXLPipeline",
@@ -81,7 +74,51 @@ SCHEDULERS = (
 
 
 @dataclass(frozen=True)
-class SdxlParts(StoredParts):
+class AdapterKind(Generic[DrawingT]):
+    """A kind of adapter: the subfolder with its file, and what becomes of the tensors in it.
+
+    `require_fit` raises a WeightsError for tensors that have no place, and places that have no tensor; `published` are
+    the shapes of the published file. `attach` gives the U-Net its image attention, `make_resampler` what makes
+    `num_tokens` tokens of a reference.
+    """
+
+    place: str
+    require_fit: Callable[[Mapping[str, Shape], Surroundings, Path], None]
+    published: Callable[[Surroundings], dict[str, Shape]]
+    attach: Callable[[Any, Mapping[str, torch.Tensor]], None]
+    make_resampler: Callable[[Mapping[str, torch.Tensor]], Any]
+    num_tokens: Callable[[Mapping[str, Shape]], int]
+    settings: Callable[[Path], DrawingT]
+    advice: str
+
+
+IP_ADAPTER: AdapterKind[SdxlSettings] = AdapterKind(
+    place=adapter.FOLDER_NAME,
+    require_fit=lambda shapes, around, path: adapter.require_fit(
+        shapes, unet=around.unet, image_width=around.image_width, path=path
+    ),
+    published=adapter.published_shapes,
+    attach=adapter.attach_attention,
+    make_resampler=adapter.make_resampler,
+    num_tokens=lambda shapes: shapes["image_proj.latents"][1],
+    settings=read_settings,
+    advice=f"copy {adapter.PUBLISHED} into it "
+    "(`likeness fetch ip_adapter_plus_sdxl`; docs/backbones/sdxl-ip-adapter.md)",
+)
+MS_ADAPTER: AdapterKind[MsSettings] = AdapterKind(
+    place=ms_adapter.FOLDER_NAME,
+    require_fit=ms_adapter.require_fit,
+    published=ms_adapter.published_shapes,
+    attach=ms_adapter.attach_attention,
+    make_resampler=ms_adapter.make_resampler,
+    num_tokens=lambda shapes: shapes["image_proj.grounding_latents"][1],
+    settings=read_ms_settings,
+    advice="copy what `likeness fetch ms_diffusion` made into it (docs/backbones/sdxl-ms-diffusion.md)",
+)
+
+
+@dataclass(frozen=True)
+class SdxlParts(StoredParts, Generic[DrawingT]):
     """The parts of a folder, in evaluation mode and frozen, its settings and the folder itself.
 
     Those with weights (UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTextModelWithProjection and below) are
@@ -96,7 +133,7 @@ class SdxlParts(StoredParts):
     tokenizer_2: Any  # CLIPTokenizer
     image_processor: Any  # CLIPImageProcessorPil: what it gives does not depend on torchvision
     scheduler: Any  # one of SCHEDULERS
-    settings: SdxlSettings
+    settings: DrawingT
     zeros_for_empty: bool
     folder: Path
     cell_px: int
@@ -118,29 +155,43 @@ class SdxlParts(StoredParts):
 
     @property
     def resampler(self) -> Any:
-        """IPAdapterPlusImageProjection, which makes the tokens that the image attention reads."""
+        """What makes the tokens that the image attention reads: IPAdapterPlusImageProjection or GroundingResampler."""
         return self.stored.get("resampler")
 
 
 def _vision(folder: Path) -> Any:  # CLIPVisionConfig
-    """The config of the image encoder. Raises: WeightsError."""
+    """The config of the image encoder, which may be that of a whole CLIP. Raises: WeightsError."""
     from transformers import CLIPVisionConfig
 
     path = folder / "image_encoder" / CONFIG
-    if not isinstance(read_json(path).get("hidden_size"), int):
+    config = read_json(path)
+    if not isinstance(config.get("vision_config", config).get("hidden_size"), int):
         raise WeightsError(f"{path}: expected a CLIP vision model's config, got no hidden_size; download it again.")
     with telling(path, "a CLIP vision model's config", todo="download it again"):
         return CLIPVisionConfig.from_pretrained(path.parent, local_files_only=True)
 
 
-def empty_unet(folder: Path) -> Any:  # UNet2DConditionModel
+def _around(folder: Path, unet: Any) -> Surroundings:
+    """What the adapter of the folder must fit. Raises: WeightsError."""
+    path = folder / "text_encoder" / CONFIG
+    width = read_json(path).get("hidden_size")
+    if not isinstance(width, int):
+        raise WeightsError(f"{path}: expected a CLIP text model's config, got no hidden_size; download it again.")
+    return Surroundings(unet, image_width=_vision(folder).hidden_size, phrase_width=width)
+
+
+def empty_unet(folder: Path, kind: AdapterKind[Any]) -> Any:  # UNet2DConditionModel
     """The U-Net of the folder with its image attention, without weights. Raises: WeightsError."""
     check_folder(folder, FOLDER)
-    path = adapter_file(folder)
+    return _with_attention(unet := _bare_unet(folder), kind, _file_shapes(folder, kind, unet))
+
+
+def _file_shapes(folder: Path, kind: AdapterKind[Any], unet: Any) -> dict[str, Shape]:
+    """Of the tensors of the folder's adapter, which fit. Raises: WeightsError."""
+    path = adapter_file(folder / kind.place, advice=kind.advice)
     shapes = read_shapes(path)
-    unet = _bare_unet(folder)
-    require_fit(shapes, unet=unet, image_width=_vision(folder).hidden_size, path=path)
-    return _with_attention(unet, shapes)
+    kind.require_fit(shapes, _around(folder, unet), path)
+    return shapes
 
 
 def _bare_unet(folder: Path) -> Any:
@@ -149,13 +200,13 @@ def _bare_unet(folder: Path) -> Any:
     return empty_model(UNet2DConditionModel, folder / "unet" / CONFIG)
 
 
-def _with_attention(unet: Any, shapes: Mapping[str, Shape]) -> Any:
+def _with_attention(unet: Any, kind: AdapterKind[Any], shapes: Mapping[str, Shape]) -> Any:
     with torch.device("meta"):
-        attach_attention(unet, {name: torch.empty(shape) for name, shape in shapes.items()})
+        kind.attach(unet, {name: torch.empty(shape) for name, shape in shapes.items()})
     return unet
 
 
-def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts:
+def load_parts(folder: Path, kind: AdapterKind[DrawingT], *, device: str, dtype: torch.dtype) -> SdxlParts[DrawingT]:
     """All parts of the folder, frozen, which are read onto `device` when asked for. Raises: WeightsError."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import (
@@ -165,16 +216,16 @@ def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlPar
         CLIPVisionModelWithProjection,
     )
 
-    empty_unet(folder)  # the adapter fits, which is said before anything is read
-    path, vae_precision = adapter_file(folder), _vae_precision(folder, dtype)
-    shapes = read_shapes(path)
+    check_folder(folder, FOLDER)
+    shapes = _file_shapes(folder, kind, _bare_unet(folder))  # it fits, which is said before anything is read
+    path, vae_precision = adapter_file(folder / kind.place, advice=kind.advice), _vae_precision(folder, dtype)
 
     def model(cls: Any, part: str, *, dtype_name: str = "dtype", precision: torch.dtype = dtype) -> Any:
         return load_model(cls, folder / part, dtype=precision, dtype_name=dtype_name).to(device)
 
     def unet() -> Any:
         made = model(UNet2DConditionModel, "unet", dtype_name="torch_dtype")
-        attach_attention(made, read_tensors(path))
+        kind.attach(made, read_tensors(path))
         return made
 
     readers = {
@@ -183,7 +234,7 @@ def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlPar
         "text_encoder": partial(model, CLIPTextModel, "text_encoder"),
         "text_encoder_2": partial(model, CLIPTextModelWithProjection, "text_encoder_2"),
         "image_encoder": partial(model, CLIPVisionModelWithProjection, "image_encoder"),
-        "resampler": lambda: make_resampler(read_tensors(path)).to(device, dtype),
+        "resampler": lambda: kind.make_resampler(read_tensors(path)).to(device, dtype),
     }
     tokenizer, image_px = load_plain(CLIPTokenizer, folder / "tokenizer"), _vision(folder).image_size
     return SdxlParts(
@@ -192,19 +243,19 @@ def load_sdxl_parts(folder: Path, *, device: str, dtype: torch.dtype) -> SdxlPar
         tokenizer_2=load_plain(CLIPTokenizer, folder / "tokenizer_2"),
         image_processor=_image_processor(folder, size=image_px),
         scheduler=_scheduler(folder),
-        settings=read_settings(folder),
+        settings=kind.settings(folder),
         zeros_for_empty=_zeros_for_empty(folder),
         folder=folder,
         cell_px=picture_scale(folder),
         text_tokens=tokenizer.model_max_length,
-        image_tokens=shapes["image_proj.latents"][1],
+        image_tokens=kind.num_tokens(shapes),
         image_px=image_px,
         device=torch.device(device),
         dtype=dtype,
     )
 
 
-def sketch_sdxl_parts(folder: Path, *, dtype: torch.dtype) -> SdxlParts:
+def sketch_parts(folder: Path, kind: AdapterKind[DrawingT], *, dtype: torch.dtype) -> SdxlParts[DrawingT]:
     """The parts by the configs of those with weights, on the meta device. Raises: WeightsError.
 
     A folder without the file of the adapter is taken to get the published one.
@@ -213,7 +264,7 @@ def sketch_sdxl_parts(folder: Path, *, dtype: torch.dtype) -> SdxlParts:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
     check_folder(folder, FOLDER, configs_only=True)
-    shapes, vision = _adapter_shapes(folder), _vision(folder)
+    shapes, vision = _adapter_shapes(folder, kind), _vision(folder)
     classes = {
         "vae": AutoencoderKL,
         "text_encoder": CLIPTextModel,
@@ -226,10 +277,10 @@ def sketch_sdxl_parts(folder: Path, *, dtype: torch.dtype) -> SdxlParts:
 
     def resampler() -> Any:
         with torch.device("meta"):
-            return frozen(make_resampler({name: torch.empty(shape) for name, shape in shapes.items()}))
+            return frozen(kind.make_resampler({name: torch.empty(shape) for name, shape in shapes.items()}))
 
     readers = {
-        "unet": lambda: frozen(_with_attention(_bare_unet(folder), shapes)),
+        "unet": lambda: frozen(_with_attention(_bare_unet(folder), kind, shapes)),
         **{part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()},
         "resampler": resampler,
     }
@@ -239,29 +290,24 @@ def sketch_sdxl_parts(folder: Path, *, dtype: torch.dtype) -> SdxlParts:
         tokenizer_2=None,
         image_processor=None,
         scheduler=EulerDiscreteScheduler(),  # whichever: no number of it changes a shape
-        settings=read_settings(folder),
+        settings=kind.settings(folder),
         zeros_for_empty=_zeros_for_empty(folder),
         folder=folder,
         cell_px=picture_scale(folder),
         text_tokens=read_json(folder / "text_encoder" / CONFIG).get("max_position_embeddings", 77),
-        image_tokens=shapes["image_proj.latents"][1],
+        image_tokens=kind.num_tokens(shapes),
         image_px=vision.image_size,
         device=torch.device("cpu"),
         dtype=dtype,
     )
 
 
-def _adapter_shapes(folder: Path) -> dict[str, Shape]:
+def _adapter_shapes(folder: Path, kind: AdapterKind[Any]) -> dict[str, Shape]:
     """Of the tensors of the folder's adapter, or of the published one. Raises: WeightsError."""
-    unet, image_width = _bare_unet(folder), _vision(folder).hidden_size
-    if any((folder / FOLDER_NAME).glob("*.safetensors")):
-        path = adapter_file(folder)
-        shapes = read_shapes(path)
-        require_fit(shapes, unet=unet, image_width=image_width, path=path)
-        return shapes
-    sizes = {"tokens": PUBLISHED_TOKENS, "width": PUBLISHED_WIDTH, "heads": PUBLISHED_HEADS}
-    resampler = resampler_shapes(**sizes, image_width=image_width, text_width=unet.config.cross_attention_dim)
-    return {**resampler, **attention_shapes(unet)}
+    unet = _bare_unet(folder)
+    if any((folder / kind.place).glob("*.safetensors")):
+        return _file_shapes(folder, kind, unet)
+    return kind.published(_around(folder, unet))
 
 
 def _zeros_for_empty(folder: Path) -> bool:

@@ -11,49 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from likeness.backbones.base import BackboneFacts, TokenGrid, Watch
+from likeness.backbones.base import BackboneFacts
 from likeness.backbones.cropping import around_subject
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.adapter import image_attention
+from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.condition import SdxlCondition, SdxlText
-from likeness.backbones.sdxl.folder import (
-    ADAPTER_TARGETS,
-    SdxlParts,
-    empty_unet,
-    load_sdxl_parts,
-    sketch_sdxl_parts,
-)
-from likeness.backbones.sdxl.lora_names import sdxl_names
-from likeness.backbones.sdxl.noising import bound_weights, draw_time, steps_of
+from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, IP_ADAPTER, SdxlParts, empty_unet, load_parts, sketch_parts
 from likeness.backbones.sdxl.options import SdxlOptions
 from likeness.backbones.sdxl.settings import SdxlSettings
-from likeness.backbones.sdxl.watch import FEATURES, watched_blocks, watching
-from likeness.backbones.stock import StockBackbone, require_one_shape, stored_references, unknown_weighting
-from likeness.core.errors import ConfigError, DataError
+from likeness.backbones.stock import require_one_shape, stored_references
+from likeness.core.errors import DataError
 
 MAX_REFERENCES = 8  # PatchDPO averages up to six photos of a subject
 
 
-class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
+class SdxlIpAdapter(SdxlBackbone[SdxlSettings, SdxlCondition, SdxlOptions]):
     """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
 
-    time_laws: ClassVar[tuple[str, ...]] = ("uniform",)
-    features: ClassVar[tuple[str, ...]] = FEATURES
-    network_part: ClassVar[str] = "unet"
-
-    def __init__(self, parts: SdxlParts) -> None:
+    def __init__(self, parts: SdxlParts[SdxlSettings]) -> None:
         super().__init__(parts)
-        self.settings = parts.settings
         self.facts = BackboneFacts(
             kind="sdxl_ip_adapter",
             prediction="noise",
@@ -64,84 +50,30 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
             adapter_prefix="unet",
             tokens_per_reference=parts.image_tokens,
         )
-        self._alphas: Tensor = parts.scheduler.alphas_cumprod
         self._zero_tokens: Tensor | None = None
 
-    # the U-Net stays once it is read, and so do these modules of it, whatever adapters they get
     @cached_property
     def _image_attention(self) -> list[Any]:
         return list(image_attention(self.network))
 
-    @cached_property
-    def _blocks(self) -> dict[str, Any]:
-        return watched_blocks(self.network)
+    def own_options(self) -> SdxlOptions:
+        """The options that leave everything to the folder."""
+        return SdxlOptions()
 
     @classmethod
-    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts:
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[SdxlSettings]:
         """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
-        return load_sdxl_parts(folder, device=device, dtype=dtype)
+        return load_parts(folder, IP_ADAPTER, device=device, dtype=dtype)
 
     @classmethod
-    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts:
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts[SdxlSettings]:
         """The parts by their configs alone. Raises: WeightsError."""
-        return sketch_sdxl_parts(folder, dtype=dtype)
-
-    def blank_text(self) -> dict[str, Tensor]:
-        """As `embed_text` gives it; the six numbers of sizes are what the U-Net reads beside the pooled vector."""
-        config = self.network.config
-        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        sizes = {"embeds": (self.parts.text_tokens, config.cross_attention_dim), "pooled": (pooled,)}
-        return {name: torch.empty(size, dtype=self.dtype) for name, size in sizes.items()}
-
-    def blank_reference(self, size: tuple[int, int]) -> Tensor:
-        """Its image tokens, whatever its size."""
-        return torch.empty(self.parts.image_tokens, self.network.config.cross_attention_dim, dtype=self.dtype)
+        return sketch_parts(folder, IP_ADAPTER, dtype=dtype)
 
     @classmethod
     def empty_network(cls, folder: Path) -> Any:
         """The U-Net of the folder without its weights. Raises: WeightsError."""
-        return empty_unet(folder)
-
-    @classmethod
-    def layers_of(cls, folder: Path) -> tuple[str, ...]:
-        """Names of the blocks with cross-attention, on the way down, in the middle, on the way up."""
-        return tuple(watched_blocks(empty_unet(folder)))
-
-    @classmethod
-    def names(cls, layers: Mapping[str, object]) -> Find:
-        """Names of diffusers and of SDXL's own code."""
-        return sdxl_names(layers)
-
-    # text ------------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def embed_text(self, prompts: Sequence[str]) -> SdxlText:
-        """Both CLIPs' hidden states before the last layer side by side, padded to full length, as the pipeline."""
-        parts, hidden, pooled = self.parts, list[Tensor](), torch.empty(0)
-        for tokenizer, encoder in (
-            (parts.tokenizer, parts.text_encoder),
-            (parts.tokenizer_2, parts.text_encoder_2),
-        ):
-            length = tokenizer.model_max_length
-            read = tokenizer(
-                list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-            )
-            seen = encoder(read.input_ids.to(self.device), output_hidden_states=True)
-            hidden.append(seen.hidden_states[-2])
-            pooled = seen[0]  # of the second encoder, which has a projection
-        return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
-
-    def _empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
-        """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
-        if negative_prompt is None and self.parts.zeros_for_empty:
-            return SdxlText(torch.zeros_like(text.embeds), torch.zeros_like(text.pooled))
-        found = empty if empty is not None and not negative_prompt else self.embed_text([negative_prompt or ""])
-        return SdxlText(found.embeds.expand_as(text.embeds), found.pooled.expand_as(text.pooled))
-
-    def prompt_is_truncated(self, prompt: str) -> bool:
-        """Whether one of the text encoders loses the end of the prompt."""
-        tokenizers = (self.parts.tokenizer, self.parts.tokenizer_2)
-        return any(len(each(prompt, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+        return empty_unet(folder, IP_ADAPTER)
 
     # references ------------------------------------------------------------------------------------------------------
 
@@ -213,33 +145,21 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         )
 
     def guided(
-        self, condition: SdxlCondition, options: SdxlOptions, *, empty: SdxlText | None = None
+        self, condition: SdxlCondition, options: SdxlOptions, *, empty: SdxlCondition | None = None
     ) -> GuidedCondition[SdxlCondition]:
-        """The condition with what guidance leads away from, as the options say; `empty` is the text of no prompt."""
+        """The condition with what guidance leads away from, as the options say; `empty` is that of no prompt."""
         own, scale = self.settings, options.scale(self.settings)
         full = replace(condition, scale=options.strength(own), averaged=options.is_averaged(own))
         if scale == 1:
             return GuidedCondition(full, None, None, cfg_scale=1.0, reference_cfg_scale=1.0)
-        text = self._empty_text(condition.text, options.negative_prompt, empty=empty)
+        text = self.empty_text(condition.text, options.negative_prompt, empty=None if empty is None else empty.text)
         references = tuple(self._tokens_of_zeros().expand_as(tokens) for tokens in condition.references)
         poorer = replace(full, text=text, references=references)
         return GuidedCondition(full, None, poorer, cfg_scale=scale, reference_cfg_scale=scale)
 
     # the network -----------------------------------------------------------------------------------------------------
 
-    def predict(
-        self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: SdxlCondition, watch: Watch | None = None
-    ) -> Float[Tensor, "B C h w"]:
-        """The noise in `x_t` at the training step of `t` in [0, 1], (B,) or scalar; see sdxl/noising.py.
-
-        `watch` is called once per block with cross-attention; blocks are named as in the U-Net.
-        Raises: ConfigError for features that are none of `features`.
-        """
-        grid, step = TokenGrid(x_t.shape[-2], x_t.shape[-1]), self._steps(t).expand(x_t.shape[0])
-        with watching(self._blocks, watch, references=condition.references, grid=grid):
-            return self._answer(x_t, step, condition)
-
-    def _answer(self, x: Tensor, timestep: Tensor, condition: SdxlCondition) -> Tensor:
+    def answer(self, x: Tensor, timestep: Tensor, condition: SdxlCondition) -> Tensor:
         """The U-Net at latents scaled as its scheduler scales them, and at a time of the scheduler.
 
         The scale of the references stays in force after the call, for layers that checkpointing runs again.
@@ -247,94 +167,12 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         images, text = condition.image_tokens(), condition.text
         for layer in self._image_attention:
             layer.scale = [0.0 if images is None else condition.scale]  # at 0 the layer looks at no image token
-        height, width = (side * self.facts.px_per_token for side in x.shape[-2:])
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.embeds.dtype, device=x.device)
-        added = {
-            "text_embeds": text.pooled,
-            "time_ids": sizes.expand(x.shape[0], -1),  # original size, corner of the crop, target size
-            "image_embeds": [text.embeds[:, None, :0] if images is None else images],
-        }
+        shown = [text.embeds[:, None, :0] if images is None else images]
+        added = {**self.told(x, text), "image_embeds": shown}
         options = {"encoder_hidden_states": text.embeds, "added_cond_kwargs": added, "return_dict": False}
         return self.network(x.to(self.dtype), timestep, **options)[0]
 
-    # the path from picture to noise ----------------------------------------------------------------------------------
-
-    def _steps(self, t: Tensor) -> Tensor:
-        return steps_of(t, count=len(self._alphas))
-
-    def _signal(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """What x0 and the noise are multiplied by, each (B or 1, 1, 1, 1)."""
-        share = self._alphas.to(t.device)[self._steps(t)].to(like).reshape(-1, 1, 1, 1)
-        return share.sqrt(), (1 - share).sqrt()
-
-    def noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps."""
-        signal, noise = self._signal(t, x0)
-        return signal * x0 + noise * eps
-
-    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """The noise itself."""
-        return eps
-
-    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        """x0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-        signal, noise = self._signal(t, x_t)
-        return (x_t - noise * prediction) / signal
-
-    def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
-        """The time of a training step drawn uniformly, whatever the grid. Raises: ConfigError for another law."""
-        if law not in self.time_laws:
-            raise ConfigError(f"law of times: expected one of {', '.join(self.time_laws)}, got {law!r}; choose one.")
-        return draw_time(generator, count=len(self._alphas))
-
-    def error_weight(self, t: Float[Tensor, " B"], kind: str) -> Float[Tensor, " B"]:
-        """What a squared error of the noise counts: 1, also for "eps", since that is what it is; `bound_weights`.
-
-        Raises: ConfigError for another kind.
-        """
-        match kind:
-            case "uniform" | "eps":
-                return torch.ones_like(t, dtype=torch.float32)
-            case "elbo":
-                return bound_weights(self._alphas).to(t.device)[self._steps(t)]
-            case _:
-                raise unknown_weighting(kind)
-
-    # pixels ----------------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        """(z - shift) * scale of the mean z of the VAE's distribution; SDXL's own VAE has no shift."""
-        vae = self.parts.vae
-        mean = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
-        return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-
-    def decode(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
-        """The VAE's pixels at z = latents / scale + shift."""
-        vae = self.parts.vae
-        scaled = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-        return vae.decode(scaled.to(self.device, vae.dtype), return_dict=False)[0]
-
     # sampling --------------------------------------------------------------------------------------------------------
-
-    def noise_shape(self, grid: TokenGrid) -> tuple[int, int, int]:
-        """One cell per token."""
-        return (self.network.config.in_channels, grid.rows, grid.columns)
-
-    @torch.no_grad()
-    def denoise(
-        self, noise: Float[Tensor, "B C h w"], condition: GuidedCondition[SdxlCondition], *, steps: int | None
-    ) -> Float[Tensor, "B C h w"]:
-        """Clean latents by the folder's scheduler from noise of variance 1. None: the settings' number of steps."""
-        scheduler: Any = type(self.parts.scheduler).from_config(self.parts.scheduler.config)
-        scheduler.set_timesteps(self.settings.default_steps if steps is None else steps, device=self.device)
-        if hasattr(scheduler, "set_begin_index"):  # DDIM's needs none
-            scheduler.set_begin_index(0)
-        x = noise * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
-            scaled = scheduler.scale_model_input(x, timestep)
-            x = scheduler.step(condition.prediction(partial(self._answer, scaled, timestep)), timestep, x).prev_sample
-        return x
 
     def generate(
         self,
@@ -349,21 +187,6 @@ class SdxlIpAdapter(StockBackbone[SdxlParts, SdxlSettings]):
         Raises: ConfigError, DataError, WeightsError.
         """
         return self.paint(self.prepare(prompt, references), seed=seed, options=options)
-
-    def paint(
-        self,
-        row: Mapping[str, Tensor],
-        *,
-        seed: int,
-        options: SdxlOptions | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
-    ) -> Image.Image:
-        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
-        options = options or SdxlOptions()
-        grid = self.grid(size=options.size, width=options.width)
-        empty = None if unprompted is None else self.collate([unprompted]).text
-        condition = self.guided(self.collate([row]), options, empty=empty)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
 
 
 def on_white_square(image: Image.Image) -> Image.Image:

@@ -1,21 +1,19 @@
-"""What may be asked of a picture that SDXL with IP-Adapter-Plus draws."""
+"""What may be asked of a picture that SDXL draws, with IP-Adapter-Plus or with MS-Diffusion."""
 
 from pathlib import Path
-from typing import Any  # JSON
+from typing import Annotated, Any  # Any: JSON
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from likeness.backbones.options import Options
-from likeness.backbones.sdxl.settings import SdxlSettings, read_settings
+from likeness.backbones.sdxl.settings import DrawingSettings, SdxlSettings, read_ms_settings, read_settings
 
 
-class SdxlOptions(Options):
+class DrawingOptions(Options):
     """Sizes in px, `size` the height and `width` the same by default, and how the picture is sampled.
 
-    None is the model's own default. `cfg_scale` is classifier-free guidance of prompt and references together, away
-    from `negative_prompt` (None: what the folder has for an empty one) and from the tokens of a picture of zeros.
-    `adapter_scale` times what the references add. `average_references`: their tokens are averaged (PatchDPO), not set
-    side by side. `crop_references`: those with a mask are cropped to the box around it.
+    None is the model's own default. `cfg_scale` is classifier-free guidance of prompt and references together.
+    `adapter_scale` times what the references add.
     """
 
     size: int | None = Field(default=None, ge=1)
@@ -23,13 +21,17 @@ class SdxlOptions(Options):
     steps: int | None = Field(default=None, ge=1)
     cfg_scale: float | None = Field(default=None, ge=0)
     adapter_scale: float | None = Field(default=None, ge=0)
-    average_references: bool | None = None
-    crop_references: bool | None = None
-    negative_prompt: str | None = None
 
-    def in_force(self, folder: Path) -> dict[str, Any]:
-        """The settings with the folder's own where None stood."""
-        own = read_settings(folder)
+    def scale(self, own: DrawingSettings) -> float:
+        """The guidance in force: 1, none at all, up to 1."""
+        return max(1.0, own.default_cfg_scale if self.cfg_scale is None else self.cfg_scale)
+
+    def strength(self, own: DrawingSettings) -> float:
+        """The scale of the references in force."""
+        return own.adapter_scale if self.adapter_scale is None else self.adapter_scale
+
+    def drawn(self, own: DrawingSettings) -> dict[str, Any]:
+        """The settings above, the folder's own where None stood."""
         height = own.size if self.size is None else self.size
         return {
             "size": height,
@@ -37,18 +39,24 @@ class SdxlOptions(Options):
             "steps": own.default_steps if self.steps is None else self.steps,
             "cfg_scale": self.scale(own),
             "adapter_scale": self.strength(own),
-            "average_references": self.is_averaged(own),
-            "crop_references": self.is_cropped(own),
-            "negative_prompt": self.negative_prompt,
         }
 
-    def scale(self, own: SdxlSettings) -> float:
-        """The guidance in force: 1, none at all, up to 1."""
-        return max(1.0, own.default_cfg_scale if self.cfg_scale is None else self.cfg_scale)
 
-    def strength(self, own: SdxlSettings) -> float:
-        """The scale of the references in force."""
-        return own.adapter_scale if self.adapter_scale is None else self.adapter_scale
+class SdxlOptions(DrawingOptions):
+    """Guidance leads away from `negative_prompt` (None: what the folder has for an empty one) and from the tokens of a
+    picture of zeros. `average_references`: their tokens are averaged (PatchDPO), not set side by side.
+    `crop_references`: those with a mask are cropped to the box around it.
+    """
+
+    average_references: bool | None = None
+    crop_references: bool | None = None
+    negative_prompt: str | None = None
+
+    def in_force(self, folder: Path) -> dict[str, Any]:
+        """The settings with the folder's own where None stood."""
+        own = read_settings(folder)
+        more = {"average_references": self.is_averaged(own), "crop_references": self.is_cropped(own)}
+        return {**self.drawn(own), **more, "negative_prompt": self.negative_prompt}
 
     def is_averaged(self, own: SdxlSettings) -> bool:
         """Whether references are averaged."""
@@ -57,3 +65,29 @@ class SdxlOptions(Options):
     def is_cropped(self, own: SdxlSettings) -> bool:
         """Whether references with a mask are cropped to it."""
         return own.crop_references if self.crop_references is None else self.crop_references
+
+
+def _split(value: Any) -> Any:
+    """The parts of "0.6,0.8", as a command line has it; other values as they are."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+class MsOptions(DrawingOptions):
+    """Guidance leads away from `negative_prompt` (None: what the folder has for an empty one) and from no references.
+
+    `subject_scales`, one for each reference in order ("0.6,0.8" on a command line), stand in place of `adapter_scale`.
+    `legacy`: queries outside every box read the adapter's untrained dummy tokens, as the published code does on its
+    faster path.
+    """
+
+    subject_scales: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...] | None, BeforeValidator(_split), Field(min_length=1, max_length=4)
+    ] = None
+    negative_prompt: str | None = None
+    legacy: bool = False
+
+    def in_force(self, folder: Path) -> dict[str, Any]:
+        """The settings with the folder's own where None stood."""
+        scales = None if self.subject_scales is None else list(self.subject_scales)
+        more = {"subject_scales": scales, "negative_prompt": self.negative_prompt, "legacy": self.legacy}
+        return {**self.drawn(read_ms_settings(folder)), **more}

@@ -70,7 +70,7 @@ def _hook(name: str, block: Any, watch: Watch, references: Sequence[Tensor], gri
         with torch.set_grad_enabled(torch.is_grad_enabled() and not watch.detached):
             shown = [opposite(tokens) for tokens in references]
         seen = target.detach() if watch.detached else target
-        watch(name, seen, shown, _layer_grid(grid, count=target.shape[1]))
+        watch(name, seen, shown, layer_grid(grid, count=target.shape[1]))
 
     def keys(tokens: Tensor) -> Tensor:
         return attention.processor.to_k_ip[0](tokens)
@@ -101,7 +101,7 @@ def _pulled_back(linear: Any, keys: Float[Tensor, "B N C"]) -> Float[Tensor, "B 
     return found
 
 
-def _layer_grid(grid: TokenGrid, *, count: int) -> TokenGrid:
+def layer_grid(grid: TokenGrid, *, count: int) -> TokenGrid:
     """The grid of a layer with `count` tokens: each step down the U-Net halves the sides, rounding up."""
     return next(each for each in _halvings(grid) if each.rows * each.columns == count)
 

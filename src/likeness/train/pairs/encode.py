@@ -4,6 +4,7 @@ Pictures and masks of the target share one transform, pictures and masks of a re
 them; masks end up on the token grid. Source: note sections 2.4, 4.3, 4.9, 4.10, 10.1.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: a condition of whichever backbone
 
@@ -19,6 +20,7 @@ from likeness.core.errors import DataError
 from likeness.core.images import fit_reference, load_image
 from likeness.core.masks import inside, load_mask, union
 from likeness.core.pairs import PairSubject, PreferencePair
+from likeness.core.records import Box, Layout
 from likeness.focus import token_complexity, token_mask, token_shares
 from likeness.objectives.patch_dpo import patch_weights
 
@@ -87,7 +89,7 @@ def _encode(
     tensors = {
         "preferred": latents[0],
         "rejected": latents[1],
-        **backbone.prepare(pair.prompt, shown),
+        **backbone.prepare(pair.prompt, shown, layout=pair_layout(pair) if backbone.facts.reads_layout else None),
         "subject_shares": shares,
         "disrupted": disrupted,
         "complexity": detail[0].flatten(),
@@ -101,6 +103,23 @@ def _encode(
     if patch is not None:
         tensors |= _patch_weights(patch, targets=targets, references=references, masks=masks, grid=grid)
     return {name: tensor.cpu() for name, tensor in tensors.items()}
+
+
+def pair_layout(pair: PreferencePair) -> Layout:
+    """Where the preferred picture shows each reference: the box around its subjects, the whole picture without any."""
+    boxes = [
+        _around([subject.box for subject in pair.subjects if subject.reference_index == index])
+        for index in range(len(pair.references))
+    ]
+    return Layout(boxes=tuple(boxes), phrases=tuple(reference.phrase for reference in pair.references))
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all, (0, 0, 1, 1) for none."""
+    if not boxes:
+        return (0.0, 0.0, 1.0, 1.0)
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return (min(left), min(top), max(right), max(bottom))
 
 
 def _fit(image: Image.Image, *, size: int | None, multiple: int) -> Image.Image:

@@ -28,7 +28,7 @@ from likeness.objectives.base import Objective
 from likeness.objectives.patch_dpo import PatchDpo
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.cache import PairCache, build_cache, cache_key, cache_place, pairs_sha256
-from likeness.train.pairs.encode import EncodeSettings, PatchFeatures
+from likeness.train.pairs.encode import EncodeSettings, PatchFeatures, pair_layout
 from likeness.train.pairs.maps import copy_pictures, maps_file, pick_pairs, write_maps
 from likeness.train.pairs.step import Batch, collect_batch, compute_step, focus_of
 from likeness.train.task import Draw, Progress, Step, Trainable
@@ -118,6 +118,9 @@ class PairsTask:
         settings = _settings(self._data, focus_of(self.objective), precision=self._precision)
         place = Path(self._data.cache or Path(self._data.pairs) / "cache").expanduser()
         key = cache_key(self._digests, model=self._model, settings=settings, patch_encoder=self._patch_sha256)
+        if backbone.facts.reads_layout:
+            layouts = [pair_layout(pair).model_dump(mode="json") for pair in self.pairs]
+            key["layouts"] = json_sha256(layouts)
         if is_main:
             device, encoder = str(backbone.device), self._patch_encoder
             patch = None if encoder is None else partial(_vit_patches, encoder, device=device)

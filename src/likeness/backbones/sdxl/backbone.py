@@ -1,0 +1,93 @@
+"""Stable Diffusion XL whatever reads its references: two text encoders, and the sizes that the U-Net is told.
+
+Source: SDXL (arXiv:2307.01952), diffusers 0.42 `StableDiffusionXLPipeline`.
+
+Shapes: B pictures, T text tokens, h x w latent grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from likeness.backbones.lora_file import Find
+from likeness.backbones.sdxl.condition import SdxlText
+from likeness.backbones.sdxl.folder import SdxlParts
+from likeness.backbones.sdxl.lora_names import sdxl_names
+from likeness.backbones.sdxl.settings import DrawingSettings
+from likeness.backbones.sdxl.unet import ConditionT, OptionsT, UnetBackbone
+from likeness.backbones.sdxl.watch import watched_blocks
+
+DrawingT = TypeVar("DrawingT", bound=DrawingSettings)
+
+
+class SdxlBackbone(
+    UnetBackbone[SdxlParts[DrawingT], DrawingT, ConditionT, OptionsT], Generic[DrawingT, ConditionT, OptionsT]
+):
+    """A `UnetBackbone` over the parts of a folder as sdxl/folder.py describes it."""
+
+    def __init__(self, parts: SdxlParts[DrawingT]) -> None:
+        super().__init__(parts)
+        self.settings = parts.settings
+
+    @classmethod
+    def layers_of(cls, folder: Path) -> tuple[str, ...]:
+        """Names of the blocks with cross-attention, on the way down, in the middle, on the way up."""
+        return tuple(watched_blocks(cls.empty_network(folder)))
+
+    @classmethod
+    def names(cls, layers: Mapping[str, object]) -> Find:
+        """Names of diffusers and of SDXL's own code."""
+        return sdxl_names(layers)
+
+    # text ------------------------------------------------------------------------------------------------------------
+
+    def blank_text(self) -> dict[str, Tensor]:
+        """As `embed_text` gives it; the six numbers of sizes are what the U-Net reads beside the pooled vector."""
+        config = self.network.config
+        pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        sizes = {"embeds": (self.parts.text_tokens, config.cross_attention_dim), "pooled": (pooled,)}
+        return {name: torch.empty(size, dtype=self.dtype) for name, size in sizes.items()}
+
+    def blank_reference(self, size: tuple[int, int]) -> Tensor:
+        """Its image tokens, whatever its size."""
+        return torch.empty(self.parts.image_tokens, self.network.config.cross_attention_dim, dtype=self.dtype)
+
+    @torch.no_grad()
+    def embed_text(self, prompts: Sequence[str]) -> SdxlText:
+        """Both CLIPs' hidden states before the last layer side by side, padded to full length, as the pipeline."""
+        parts, hidden, pooled = self.parts, list[Tensor](), torch.empty(0)
+        for tokenizer, encoder in (
+            (parts.tokenizer, parts.text_encoder),
+            (parts.tokenizer_2, parts.text_encoder_2),
+        ):
+            length = tokenizer.model_max_length
+            read = tokenizer(
+                list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            )
+            seen = encoder(read.input_ids.to(self.device), output_hidden_states=True)
+            hidden.append(seen.hidden_states[-2])
+            pooled = seen[0]  # of the second encoder, which has a projection
+        return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
+
+    def empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
+        """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
+        if negative_prompt is None and self.parts.zeros_for_empty:
+            return SdxlText(torch.zeros_like(text.embeds), torch.zeros_like(text.pooled))
+        found = empty if empty is not None and not negative_prompt else self.embed_text([negative_prompt or ""])
+        return SdxlText(found.embeds.expand_as(text.embeds), found.pooled.expand_as(text.pooled))
+
+    def prompt_is_truncated(self, prompt: str) -> bool:
+        """Whether one of the text encoders loses the end of the prompt."""
+        tokenizers = (self.parts.tokenizer, self.parts.tokenizer_2)
+        return any(len(each(prompt, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+
+    def told(self, x: Tensor, text: SdxlText) -> dict[str, Any]:
+        """What the U-Net is told beside the prompt's tokens: the pooled text, original size, crop and target size."""
+        height, width = (side * self.facts.px_per_token for side in x.shape[-2:])
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=text.embeds.dtype, device=x.device)
+        return {"text_embeds": text.pooled, "time_ids": sizes.expand(x.shape[0], -1)}

@@ -1,0 +1,265 @@
+"""Stable Diffusion XL with MS-Diffusion: each reference becomes image tokens that are read inside its box alone.
+
+Sampling equals diffusers 0.42 `StableDiffusionXLPipeline` that is given the tokens (`stock_arguments`), without
+references plain SDXL.
+Source: MS-Diffusion (arXiv:2406.07209); DreamRelation (arXiv:2410.23280), whose base it is; the design note, section 1.
+Differs: pictures that are not square, batches, guidance up to 1, and a layout that was not given all work; in the
+published code each of them fails.
+
+Shapes: B pictures, C latent channels, h x w latent grid (a cell is a token), n references, N tokens of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from likeness.backbones.base import BackboneFacts, TokenGrid
+from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.sdxl.backbone import SdxlBackbone
+from likeness.backbones.sdxl.boxed_attention import Boxed
+from likeness.backbones.sdxl.condition import MsCondition, SdxlText
+from likeness.backbones.sdxl.folder import MS_ADAPTER, SdxlParts, empty_unet, load_parts, sketch_parts
+from likeness.backbones.sdxl.ms_adapter import DUMMIES
+from likeness.backbones.sdxl.options import MsOptions
+from likeness.backbones.sdxl.settings import MsSettings
+from likeness.backbones.stock import require_one_shape, stored_references
+from likeness.core.errors import ConfigError, DataError
+from likeness.core.layouts import proposed_boxes
+from likeness.core.records import MAX_SUBJECTS, Layout
+
+RELATION_TARGETS = r".*attn2\.(to_[qkv]|to_out\.0)"
+"""The cross-attention that DreamRelation tunes: 280 layers of SDXL; none is the adapter's, so plain SDXL reads it."""
+READ_PX = 512
+"""Side to which a reference is squashed before CLIP's own processor, as the published code does it."""
+
+
+class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
+    """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
+
+    def __init__(self, parts: SdxlParts[MsSettings]) -> None:
+        super().__init__(parts)
+        self.facts = BackboneFacts(
+            kind="sdxl_ms_diffusion",
+            prediction="noise",
+            px_per_token=parts.cell_px,
+            latents_per_token=1,
+            max_references=MAX_SUBJECTS,
+            adapter_targets=RELATION_TARGETS,
+            adapter_prefix="unet",
+            tokens_per_reference=parts.image_tokens,
+            reads_layout=True,
+        )
+
+    def own_options(self) -> MsOptions:
+        """The options that leave everything to the folder."""
+        return MsOptions()
+
+    @classmethod
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[MsSettings]:
+        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
+        return load_parts(folder, MS_ADAPTER, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts[MsSettings]:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_parts(folder, MS_ADAPTER, dtype=dtype)
+
+    @classmethod
+    def empty_network(cls, folder: Path) -> Any:
+        """The U-Net of the folder without its weights. Raises: WeightsError."""
+        return empty_unet(folder, MS_ADAPTER)
+
+    def blank(self, size: tuple[int, int], references: Sequence[Image.Image] = ()) -> dict[str, Tensor]:
+        """Empty tensors as `prepare` and `encode` give them, the boxes included."""
+        boxes = {"boxes": torch.empty(len(references), 4)} if references else {}
+        return {**super().blank(size, references), **boxes}
+
+    # references ------------------------------------------------------------------------------------------------------
+
+    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
+        """References as they are: `prepare` scales them, and no place in them has a token of its own.
+
+        Raises: DataError for too many.
+        """
+        self.require_few(references)
+        return list(references)
+
+    @torch.no_grad()
+    def image_features(self, references: Sequence[Image.Image]) -> Float[Tensor, "n S W"]:
+        """What CLIP's last but one layer makes of the squashed pictures, all its tokens."""
+        squashed = [image.convert("RGB").resize((READ_PX, READ_PX)) for image in references]
+        encoder = self.parts.image_encoder
+        pixels = self.parts.image_processor(squashed, return_tensors="pt").pixel_values
+        return encoder(pixels.to(self.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]
+
+    @torch.no_grad()
+    def embed_phrases(self, phrases: Sequence[str]) -> Float[Tensor, "n P"]:
+        """The pooled vector of each phrase by the first text encoder."""
+        tokenizer, encoder = self.parts.tokenizer, self.parts.text_encoder
+        length = tokenizer.model_max_length
+        read = tokenizer(list(phrases), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return encoder(read.input_ids.to(self.device)).pooler_output
+
+    @torch.no_grad()
+    def _tokens(self, references: Sequence[Image.Image], layout: Layout | None) -> Float[Tensor, "n N D"]:
+        features, resampler = self.image_features(references), self.parts.resampler
+        if layout is None:
+            return resampler(features).to(self.device)
+        boxes = torch.tensor(layout.boxes, device=features.device)
+        return resampler(features, boxes, self.embed_phrases(layout.phrases)).to(self.device)
+
+    # conditions ------------------------------------------------------------------------------------------------------
+
+    def prepare(
+        self, prompt: str, references: Sequence[Image.Image] = (), *, layout: object = None
+    ) -> dict[str, Tensor]:
+        """The text as "embeds" (T, D) and "pooled" (Dp), image tokens (N, D) as "reference0" ..., "boxes" (n, 4).
+
+        `layout` is a `Layout` with a box and a phrase for each reference, in their order. Without one, boxes are
+        `core.layouts.proposed_boxes`, and the tokens are made without box and phrase, as in a part of the adapter's
+        training. Raises: DataError for too many references, and for another layout.
+        """
+        shown = self.fit_references(references)
+        given = _fitting(layout, num_references=len(shown))
+        text = self.embed_text([prompt])
+        prepared = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
+        if not shown:
+            return prepared
+        tokens = self._tokens(shown, given)
+        boxes = proposed_boxes(len(shown)) if given is None else given.boxes
+        named = {f"reference{number}": each.contiguous() for number, each in enumerate(tokens)}
+        return {**prepared, **named, "boxes": torch.tensor(boxes)}
+
+    def collate(self, rows: Sequence[Mapping[str, Tensor]], *, guidance: float | None = None) -> MsCondition:
+        """The condition of samples that agree in the number of references, by the folder's settings.
+
+        `guidance` is a number for guidance-distilled models, and SDXL is none.
+        Raises: DataError when they do not agree.
+        """
+        references = [stored_references(row, most=MAX_SUBJECTS) for row in rows]
+        require_one_shape(references)
+        text = SdxlText(self.stack(row["embeds"] for row in rows), self.stack(row["pooled"] for row in rows))
+        if not references[0]:
+            return MsCondition(text)
+        boxes = self.stack(row["boxes"] for row in rows)
+        scales = torch.full_like(boxes[..., 0], self.settings.adapter_scale)
+        return MsCondition(text, tuple(self.stack(slot) for slot in zip(*references, strict=True)), boxes, scales)
+
+    def guided(
+        self, condition: MsCondition, options: MsOptions, *, empty: MsCondition | None = None
+    ) -> GuidedCondition[MsCondition]:
+        """The condition with what guidance leads away from: the negative prompt without any image token.
+
+        The published code gives that row zeros for tokens and boxes, by which the layers add nothing: the same.
+        Raises: ConfigError for `subject_scales` of another number than references.
+        """
+        full, scale = self._asked(condition, options), options.scale(self.settings)
+        if scale == 1:
+            return GuidedCondition(full, None, None, cfg_scale=1.0, reference_cfg_scale=1.0)
+        text = self.empty_text(condition.text, options.negative_prompt, empty=None if empty is None else empty.text)
+        return GuidedCondition(full, None, MsCondition(text), cfg_scale=scale, reference_cfg_scale=scale)
+
+    def _asked(self, condition: MsCondition, options: MsOptions) -> MsCondition:
+        """The condition with the scales that the options ask for."""
+        if condition.boxes is None or condition.scales is None:
+            return condition
+        wanted, num = options.subject_scales, len(condition.references)
+        if wanted is not None and len(wanted) != num:
+            got = f"{len(wanted)} for {num} references"
+            raise ConfigError(f"subject_scales: expected a number for each reference, got {got}; give {num}.")
+        each = condition.scales.new_tensor(wanted or [options.strength(self.settings)] * num)
+        return replace(condition, scales=each.expand_as(condition.scales), legacy=options.legacy)
+
+    # the network -----------------------------------------------------------------------------------------------------
+
+    def _row(self, condition: MsCondition, grid: TokenGrid) -> tuple[Tensor, Boxed | None]:
+        """The tokens that the U-Net reads, [text | dummy | image tokens], and what says which they are."""
+        embeds = condition.text.embeds
+        if condition.boxes is None or condition.scales is None:
+            return embeds, None
+        dummies = getattr(self.network, DUMMIES).to(embeds)
+        row = torch.cat([embeds, dummies.expand(len(embeds), -1, -1), *condition.references], dim=1)
+        num_tokens, num_dummies = condition.references[0].shape[1], dummies.shape[1]
+        return row, Boxed(condition.boxes, condition.scales, grid, num_tokens, num_dummies, condition.legacy)
+
+    def answer(self, x: Tensor, timestep: Tensor, condition: MsCondition) -> Tensor:
+        """The U-Net at latents scaled as its scheduler scales them, and at a time of the scheduler."""
+        row, boxed = self._row(condition, TokenGrid(x.shape[-2], x.shape[-1]))
+        options = {"encoder_hidden_states": row, "added_cond_kwargs": self.told(x, condition.text)}
+        more = {"cross_attention_kwargs": None if boxed is None else {"boxed": boxed}, "return_dict": False}
+        return self.network(x.to(self.dtype), timestep, **options, **more)[0]
+
+    def stock_arguments(
+        self, row: Mapping[str, Tensor], options: MsOptions | None = None, *, num_images: int = 1
+    ) -> dict[str, Any]:
+        """What `StableDiffusionXLPipeline` with our `network` as its U-Net is called with, but for the generator.
+
+        The prompt's row has T + 4 + n N tokens; the negative one has zeros after its text, and boxes without area.
+        `num_images` pictures of one prompt. Raises: ConfigError.
+        """
+        options = options or self.own_options()
+        grid = self.grid(size=options.size, width=options.width)
+        guided = self.guided(self.collate([row]), options)
+        tokens, boxed = self._row(guided.full, grid)
+        given = options.drawn(self.settings)
+        arguments = {
+            "prompt_embeds": tokens,
+            "pooled_prompt_embeds": guided.full.text.pooled,
+            "guidance_scale": given["cfg_scale"],
+            "num_inference_steps": given["steps"],
+            "height": given["size"],
+            "width": given["width"],
+            "num_images_per_prompt": num_images,
+        }
+        if guided.empty is not None:
+            text = guided.empty.text
+            missing = tokens.shape[1] - text.embeds.shape[1]
+            arguments["negative_prompt_embeds"] = torch.nn.functional.pad(text.embeds, (0, 0, 0, missing))
+            arguments["negative_pooled_prompt_embeds"] = text.pooled
+        if boxed is not None:
+            arguments["cross_attention_kwargs"] = {
+                "boxed": _repeated(boxed, num_images, is_guided=guided.empty is not None)
+            }
+        return arguments
+
+    # sampling --------------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[Image.Image] = (),
+        *,
+        seed: int,
+        options: MsOptions | None = None,
+        layout: object = None,
+    ) -> Image.Image:
+        """One picture with a CPU generator of the seed. Raises: ConfigError, DataError, WeightsError."""
+        return self.paint(self.prepare(prompt, references, layout=layout), seed=seed, options=options)
+
+
+def _fitting(layout: object, *, num_references: int) -> Layout | None:
+    """The layout if it has a box for each reference. Raises: DataError."""
+    if layout is None:
+        return None
+    if not isinstance(layout, Layout) or len(layout.boxes) != num_references:
+        got = f"{len(layout.boxes)} boxes" if isinstance(layout, Layout) else type(layout).__name__
+        wanted = f"layout: expected a box and a phrase for each of {num_references} references, got {got}"
+        raise DataError(f"{wanted}; give them in the order of the references.")
+    return layout
+
+
+def _repeated(boxed: Boxed, count: int, *, is_guided: bool) -> Boxed:
+    """For the rows of the stock pipeline: all negative ones first where it is guided, then `count` of the prompt."""
+    rows = {"boxes": boxed.boxes, "scales": boxed.scales}
+    if is_guided:
+        rows = {name: torch.cat([torch.zeros_like(each), each]) for name, each in rows.items()}
+    repeated = {name: each.repeat_interleave(count, dim=0) for name, each in rows.items()}
+    return Boxed(**repeated, **{name: getattr(boxed, name) for name in ("grid", "num_tokens", "num_dummies", "legacy")})
