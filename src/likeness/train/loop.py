@@ -173,7 +173,7 @@ class Training:
 @torch.no_grad()
 def _table(step: Step, *, columns: Sequence[str]) -> Float[Tensor, "B columns"]:
     """One line per row of the micro-batch; what the step does not give is NaN."""
-    nothing = torch.full_like(step.logged["t"], torch.nan)
+    nothing = torch.full_like(step.logged["loss"], torch.nan)
     return torch.stack([step.logged.get(name, nothing).float() for name in columns], dim=1)
 
 
