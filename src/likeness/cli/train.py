@@ -94,5 +94,9 @@ def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
     accuracy = last.get("accuracy")
     shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
     text = f"{made.steps} steps on {made.num_rows} {made.noun} in {made.folder}: loss {last['loss']:.4f}{shown}. "
-    own = f"likeness report {made.folder} --picture FILE" if made.lora is None else f"likeness generate --lora {made.lora}"
+    own = (
+        f"likeness report {made.folder} --picture FILE"
+        if made.lora is None
+        else f"likeness generate --lora {made.lora}"
+    )
     answer(facts, text=f"{text}Look at {page}. Next: {own}", as_json=as_json)

@@ -31,6 +31,12 @@ DENSE_BATCH = 1
 """Pictures that go through a network together: maps of thousands of tokens leave no room for more."""
 
 
+class _OfWholeClip(CLIPVisionModelWithProjection):
+    """Read from a folder that also holds a text tower, which is no mistake to tell of."""
+
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^text_model\.", r"^text_projection", r"^logit_"]
+
+
 def load_vision_tower(folder: Path, *, device: str) -> CLIPVisionModelWithProjection:
     """The picture tower with its projection, in float32, of a folder that holds it alone or a whole CLIP.
 
@@ -44,7 +50,11 @@ def load_vision_tower(folder: Path, *, device: str) -> CLIPVisionModelWithProjec
         vision = config
     else:
         raise ValueError(f"model_type {config.model_type} (known: clip, clip_vision_model)")
-    return load_whole(CLIPVisionModelWithProjection, folder, device=device, config=vision)
+    read = load_whole(_OfWholeClip, folder, device=device, config=vision)
+    with torch.device("meta"):
+        tower = CLIPVisionModelWithProjection(vision)
+    tower.vision_model, tower.visual_projection = read.vision_model, read.visual_projection
+    return tower.eval()
 
 
 def last_block_input(model: CLIPVisionModelWithProjection, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L D"]:

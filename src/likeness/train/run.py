@@ -189,10 +189,10 @@ def _run(
     check_optimizer(config.train.optimizer, device=str(accelerator.device), shared=shards.optimizer)
     loras = [] if inputs.adapter is None else [inputs.adapter]
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
-    own = task if isinstance(task, OwnNetwork) else None
+    own: Any = task if isinstance(task, OwnNetwork) else None
     if own is None:
         memory = _memory(config)
-        backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=memory)
+        backbone: Any = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=memory)
     else:
         backbone = own.open_network(inputs.model, device=device, precision=inputs.precision)
     backbone.encode_exactly()

@@ -14,7 +14,7 @@ from likeness.core.spec import Spec
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from likeness.backbones.base import Backbone
     from likeness.core.records import Case
@@ -129,18 +129,48 @@ def task_of(name: str) -> Any:  # a class that keeps Task; no checker can tell b
 
 
 @runtime_checkable
+class Network(Protocol):
+    """What the loop asks of a backbone, and so of a network that a task opens itself."""
+
+    time_laws: ClassVar[tuple[str, ...]]
+    facts: Any
+    """`latents_per_token`: what divides the sides of a row's noise."""
+
+    @property
+    def network(self) -> "nn.Module":
+        """What training changes."""
+        ...
+
+    @property
+    def device(self) -> "torch.device":
+        """Where it computes."""
+        ...
+
+    def draw_t(self, generator: "torch.Generator", *, grid: tuple[int, int], law: str) -> float:
+        """A number in (0, 1) for a row, by one of the laws."""
+        ...
+
+    def encode_exactly(self) -> None:
+        """From now on rows are encoded in fp32, where anything is encoded."""
+        ...
+
+    def put_encoders_away(self) -> None:
+        """What only encodes leaves memory."""
+        ...
+
+
+@runtime_checkable
 class OwnNetwork(Protocol):
     """What a task has besides, whose network is no generator of pictures.
 
-    `model` is its table [model], `product` the folder of the run in which the trainable is saved. The network has what
-    the loop asks of a backbone: `time_laws`, `facts.latents_per_token`, `draw_t`, `network` and `device`.
+    `model` is its table [model], `product` the folder of the run in which the trainable is saved.
     """
 
     model: "ClassVar[type[BaseTable]]"
     product: ClassVar[str]
     time_laws: ClassVar[tuple[str, ...]]
 
-    def open_network(self, folder: Path, *, device: str, precision: "torch.dtype") -> Any:
+    def open_network(self, folder: Path, *, device: str, precision: "torch.dtype") -> Network:
         """The network of the weights in `folder`. Raises: ConfigError, WeightsError."""
         ...
 

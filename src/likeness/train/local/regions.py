@@ -82,5 +82,3 @@ def draw_shape(max_split: int, at_most: int) -> tuple[int, int, int]:
     """Shape of the noise that a row draws: a number for every cell, and for boxes beyond those of `at_most` also."""
     side = max(max_split, int(np.ceil(np.sqrt(4 * at_most))))
     return (1, side, side)
-
-

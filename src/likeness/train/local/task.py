@@ -157,7 +157,9 @@ class LocalEncoderTask:
             torch.stack(crops).to(device),
         )
 
-    def _regions(self, picture: Picture, draw: Draw, *, row: int, patch: int) -> list[tuple[float, float, float, float]]:
+    def _regions(
+        self, picture: Picture, draw: Draw, *, row: int, patch: int
+    ) -> list[tuple[float, float, float, float]]:
         options, order = self._objective, draw.eps[0]
         if not self._with_boxes:
             return grid_cells(draw.t, order, max_split=options.max_split, at_most=options.max_regions)
