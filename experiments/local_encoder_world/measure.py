@@ -3,10 +3,10 @@
     python experiments/local_encoder_world/measure.py ENCODER [ENCODER ...] --pictures 96 --size 256 --out OUT.json
 
 ENCODER: a folder of a saved encoder; the embedded CLIP is always measured beside them. For each subject the dense
-features, in CLIP's shared space, are averaged over the patches where it is visible. They are compared with CLIP's global
-feature of the subject cut out (by its box, as the teacher sees regions): their cosine; whether that crop is the nearest of
-the crops of all subjects; and whether the text that is true of the subject is nearer than those with another value of one
-attribute ("zero-shot", all other attributes told). Intervals are over pictures (core/stats/intervals.py).
+features, in CLIP's shared space, are averaged over the patches where it is visible. They are compared with CLIP's
+global feature of the subject cut out (by its box, as the teacher sees regions): their cosine; whether that crop is the
+nearest of the crops of all subjects; and whether the text that is true of the subject is nearer than those with another
+value of one attribute ("zero-shot", all other attributes told). Intervals: by picture (core/stats/intervals.py).
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """How local tokens join the image tokens of a reference: the three injections of DreamRelation's Table 3.
 
-Tokens in, tokens out: an adapter reads the answer as it read its image tokens. Those have the class token first and then
-the patches row by row; local tokens are k x k cells of the same picture, row by row.
+Tokens in, tokens out: an adapter reads the answer as it read its image tokens. Those have the class token first and
+then the patches row by row; local tokens are k x k cells of the same picture, row by row.
 Source: DreamRelation (arXiv:2410.23280), supplement (design note dreamrelation.md, 2.1). It names addition and linear
 projection without a formula; what is not concatenation is our reading, and at its start changes nothing that was
 trained without it.
@@ -35,8 +35,8 @@ class Concatenation(nn.Module):
 class LinearProjection(nn.Module):
     """Each image token plus a linear map of the local token of its place; L tokens. D * D + D parameters.
 
-    The map is all zeros at first, so that the adapter's answer is what it was. Together with the image token's own weight
-    of one it is a linear layer on the pair of both, [I, W].
+    The map is all zeros at first, so that the adapter's answer is what it was. Together with the image token's own
+    weight of one it is a linear layer on the pair of both, [I, W].
     """
 
     def __init__(self, width: int) -> None:
@@ -75,8 +75,8 @@ INJECTIONS: Mapping[str, type[Concatenation] | type[LinearProjection] | type[Add
 class LocalTokens(nn.Module):
     """Local tokens of an encoder, `local_width` wide, brought to the image tokens' width and injected.
 
-    Where both widths are equal nothing is added to the injection, as for CLIP bigG, whose Local Image Encoder is the same
-    tower. Else a linear layer without bias, ones on its diagonal at first, has local_width * width parameters.
+    Where both widths are equal nothing is added to the injection, as for CLIP bigG, whose Local Image Encoder is the
+    same tower. Else a linear layer without bias, ones on its diagonal at first, has local_width * width parameters.
     `legacy`: the public code cannot train with local tokens (its data loader has none); neither can this.
     """
 

@@ -1,7 +1,7 @@
 """Dense features: one feature for every patch of a picture, instead of one for all of it.
 
-Three kinds stand behind one interface, the choice of DreamRelation's Table 2. `local` is its Local Image Encoder: in the
-last block of a CLIP each token takes its own value path alone, so that it tells what lies at its own place.
+Three kinds stand behind one interface, the choice of DreamRelation's Table 2. `local` is its Local Image Encoder: in
+the last block of a CLIP each token takes its own value path alone, so that it tells what lies at its own place.
 Source: CLIPSelf (arXiv:2310.01403), section 3.1, after MaskCLIP (arXiv:2112.01071); DreamRelation (arXiv:2410.23280),
 supplement, and its public code (design note dreamrelation.md, 2.1).
 

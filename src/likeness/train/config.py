@@ -32,7 +32,7 @@ MAX_DATA_SIDE = 4096
 
 
 class BaseTable(Spec):
-    """What is trained: `base`, an embedded name, a folder or a hub id. A task whose network is no generator adds to it."""
+    """What is trained: `base`, an embedded name, a folder or a hub id. A task with a network of its own adds to it."""
 
     base: str = Field(min_length=1)
 

@@ -339,7 +339,7 @@ class _RunFolder:
             training.backbone.put_encoders_away()
 
     def _write_adapter(self) -> None:
-        """RUN/lora or the task's own: what is trained, or its average where train.ema is set; all processes must ask."""
+        """RUN/lora, or the task's own: what is trained, or its average where train.ema is set. All processes ask."""
         if self.together:
             settle(self.training.backbone.network)
         if not self.accelerator.is_main_process:

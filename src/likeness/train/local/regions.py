@@ -1,4 +1,4 @@
-"""Regions of a picture for self-distillation: which there are, cut out for the teacher, and where the student finds them.
+"""Regions of a picture for self-distillation: which, cut out for the teacher, and where the student finds them.
 
 Source: CLIPSelf (arXiv:2310.01403), section 3.2, and its public training script (design note dreamrelation.md, 2.3).
 Differs: the teacher's cells are padded on all sides alike, as open_clip pads; both paddings are black.
@@ -16,7 +16,7 @@ from likeness.data.formats.coco import Box
 
 @lru_cache
 def grids(max_split: int) -> tuple[tuple[int, int], ...]:
-    """(rows, columns) of every grid that may be drawn: neither more than twice as many as the other, rows rounded up."""
+    """(rows, columns) of every grid: columns from half the rows, rounded up, to twice the rows."""
     return tuple(
         (rows, columns)
         for rows in range(1, max_split + 1)
@@ -25,7 +25,7 @@ def grids(max_split: int) -> tuple[tuple[int, int], ...]:
 
 
 def grid_cells(t: float, order: Tensor, *, max_split: int, at_most: int) -> list[Box]:
-    """The cells of one of the grids, which `t` in (0, 1) chooses evenly; of more than `at_most`, those first in `order`.
+    """The cells of the grid that `t` in (0, 1) chooses evenly; of more than `at_most`, those first in `order`.
 
     `order` has (max_split, max_split) numbers without ties; a cell is placed by its own.
     """

@@ -54,7 +54,7 @@ def show_step(
 def show_own(run: Path, pictures: Sequence[Path], *, device: str = "cpu") -> Path:
     """RUN/features/own.json of pictures of the user's, seen by the base and by RUN/encoder; returns that file.
 
-    Raises: DataError for a run that is none of the Local Image Encoder or has saved no encoder yet, and as `load_image`.
+    Raises: DataError for a run that is none of the Local Image Encoder or has saved no encoder, and as `load_image`.
     """
     config = tomllib.loads(read_text(run / "config.toml")) if (run / "config.toml").is_file() else {}
     if config.get("task") != "local_encoder" or not (run / "encoder" / "config.json").is_file():

@@ -20,6 +20,7 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.core.files import write_jsonl
 from likeness.core.records import Case
 from likeness.core.spec import Spec
+from likeness.data.formats.coco import Box
 from likeness.encoders.dense import normalised
 from likeness.encoders.object_tokens import object_tokens
 from likeness.objectives.clipself import clipself_loss
@@ -58,7 +59,7 @@ class ClipSelf(Spec):
 
 
 class RegionBatch(NamedTuple):
-    """B pictures for the student; R regions, each of `picture`, with their boxes there and their crops for the teacher."""
+    """B pictures for the student; R regions, each of a `picture`, with its box there and its crop for the teacher."""
 
     pixels: Float[Tensor, "B 3 S S"]
     boxes: Float[Tensor, "R 4"]
@@ -138,7 +139,7 @@ class LocalEncoderTask:
         return [(draw_shape(self._objective.max_split, self._objective.max_regions),)] * len(self)
 
     def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Any) -> RegionBatch:
-        """Pictures with their regions and crops. Raises: DataError for a damaged picture or one without a usable box."""
+        """Pictures, regions and crops. Raises: DataError for a damaged picture or one without a usable box."""
         tower, pixels, boxes, crops, owners = cast(Tower, backbone), list[Tensor](), list[np.ndarray](), [], []
         side = int(tower.processor.crop_size["height"])
         for number, (row, draw) in enumerate(zip(rows, draws, strict=True)):
@@ -157,9 +158,7 @@ class LocalEncoderTask:
             torch.stack(crops).to(device),
         )
 
-    def _regions(
-        self, picture: Picture, draw: Draw, *, row: int, patch: int
-    ) -> list[tuple[float, float, float, float]]:
+    def _regions(self, picture: Picture, draw: Draw, *, row: int, patch: int) -> list[Box]:
         options, order = self._objective, draw.eps[0]
         if not self._with_boxes:
             return grid_cells(draw.t, order, max_split=options.max_split, at_most=options.max_regions)

@@ -65,7 +65,7 @@ class LastBlocks:
         return self._holding(self._teacher)
 
     def save(self, folder: Path, *, metadata: Mapping[str, Any]) -> None:
-        """`folder` is a stock CLIPVisionModelWithProjection with its preprocessing and NOTES_NAME. Raises: OutputError."""
+        """`folder` is a stock CLIPVisionModelWithProjection, with preprocessing and NOTES_NAME. Raises: OutputError."""
         blended = {name: torch.lerp(self._teacher[name], p.detach(), self._blend) for name, p in self.named}
         with self._holding(blended), replaced_folder(folder) as fresh:
             self._model.save_pretrained(fresh)
