@@ -52,7 +52,7 @@ def look(towers: dict[str, Tower], *, pictures: int, size: int) -> list[Seen]:
     for number in range(pictures):
         scenario = sample_scenario(FIRST_SEED + number, split="test", dressed=False)
         drawn = render(scenario, size=size)
-        image, patch = Image.fromarray(drawn.image), int(towers[BASE].network.config.patch_size)
+        image, patch = Image.fromarray(drawn.image), towers[BASE].patch
         dense = {name: tower.dense_features(_pixels(image, tower)) for name, tower in towers.items()}
         for who, label in zip(scenario.identities, drawn.labels.subjects, strict=True):
             cover = torch.from_numpy(label.visible_mask.astype(np.float32))[None, None]

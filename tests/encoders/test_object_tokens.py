@@ -56,9 +56,9 @@ def test_cells_of_whole_patches_are_their_means() -> None:
 
 def test_legacy_reads_the_first_picture_for_all_objects() -> None:
     grid = dense(3, 8, 8, 5)
-    objects = {"picture": torch.tensor([0, 1, 2])}
-    right = object_tokens(grid, whole_pictures(3), **objects)
-    legacy = object_tokens(grid, whole_pictures(3), first_picture_for_all=True, **objects)
+    picture = torch.tensor([0, 1, 2])
+    right = object_tokens(grid, whole_pictures(3), picture=picture)
+    legacy = object_tokens(grid, whole_pictures(3), picture=picture, first_picture_for_all=True)
     assert torch.equal(legacy.tokens[0], right.tokens[0])
     assert torch.equal(legacy.tokens[1], right.tokens[0])
     assert torch.equal(legacy.tokens[2], right.tokens[0])

@@ -215,4 +215,5 @@ def squashed(image: Image.Image, *, side: int) -> Image.Image:
 def normalised(image: Image.Image, *, mean: Sequence[float], std: Sequence[float]) -> Float[np.ndarray, "3 H W"]:
     """The pixels of an RGB picture, in [0, 1], minus the mean, divided by the deviation."""
     pixels = np.asarray(image, dtype=np.float32) / 255
-    return ((pixels - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1).astype(np.float32)
+    centre, scale = (np.asarray(values, dtype=np.float32) for values in (mean, std))
+    return np.ascontiguousarray(((pixels - centre) / scale).transpose(2, 0, 1))

@@ -79,8 +79,7 @@ def _maps(tower: Tower, image: Image.Image, *, side: int) -> dict[str, np.ndarra
     mean, std = tower.processor.image_mean, tower.processor.image_std
     options: Any = {"mean": mean, "std": std}
     pixels = torch.from_numpy(normalised(in_corner(image, side=side), **options))[None].to(tower.device)
-    patch = int(network.config.patch_size)
-    per_side = side // patch
+    per_side = side // tower.patch
     columns, rows = (max(1, round(per_side * length / max(image.size))) for length in image.size)
     tokens = last_block_input(network, pixels)[0, 1:].unflatten(0, (per_side, per_side))
     dense = dense_features(network, pixels, project=False)[0]

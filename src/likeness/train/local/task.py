@@ -102,9 +102,8 @@ class LocalEncoderTask:
     def open_network(self, folder: Path, *, device: str, precision: torch.dtype) -> Tower:
         """The tower in `folder`. Raises: WeightsError; ConfigError for a size that is no multiple of its patch."""
         tower = Tower(folder, device=device, precision=precision)
-        patch: Any = tower.network.config.patch_size
-        if self._table.size % patch:
-            wanted = f"data.size: expected a multiple of the patch of the base, {patch} px"
+        if self._table.size % tower.patch:
+            wanted = f"data.size: expected a multiple of the patch of the base, {tower.patch} px"
             raise ConfigError(f"{wanted}, got {self._table.size}; change it.")
         if self._config.train.gradient_checkpointing:
             tower.network.gradient_checkpointing_enable({"use_reentrant": False})
@@ -144,7 +143,7 @@ class LocalEncoderTask:
         side = int(tower.processor.crop_size["height"])
         for number, (row, draw) in enumerate(zip(rows, draws, strict=True)):
             picture = self.pictures.read(row, with_boxes=self._with_boxes)
-            regions = self._regions(picture, draw, row=row, patch=int(tower.network.config.patch_size))
+            regions = self._regions(picture, draw, row=row, patch=tower.patch)
             pixels.append(self._tensor(in_corner(picture.image, side=self._table.size), tower))
             boxes.append(corner_boxes(regions, size=picture.image.size))
             crops += [self._tensor(cut_out(picture.image, region, side=side), tower) for region in regions]

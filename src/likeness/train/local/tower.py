@@ -1,7 +1,7 @@
 """The vision tower of a CLIP in the place where other runs have a generator: what the loop asks for, and no more."""
 
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,8 @@ class Tower:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             what = f"model.base: expected a CLIP as safetensors with preprocessor_config.json in {folder}"
             raise WeightsError(f"{what}, got {short_reason(error)}; name another folder.") from error
+        config: Any = self.network.config  # sizes are annotated as a number or a pair
+        self.patch: int = config.patch_size
         self.device, self._precision = torch.device(device), precision
 
     def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
