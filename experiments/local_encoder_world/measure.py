@@ -122,7 +122,9 @@ def _with(who: Identity, attribute: str, value: str) -> Identity:
     return replace(who, **changes)
 
 
-def _told(interval: Interval) -> dict[str, Any]:
+def _told(found: Interval) -> dict[str, Any]:
+    """Cosines, shares and their differences lie in -1 ... 1."""
+    interval = found.within(-1, 1)
     return {key: getattr(interval, key) for key in ("mean", "ci_low", "ci_high", "n", "n_subjects")}
 
 
