@@ -34,7 +34,9 @@ DENSE_BATCH = 1
 class _OfWholeClip(CLIPVisionModelWithProjection):
     """Read from a folder that also holds a text tower, which is no mistake to tell of."""
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^text_model\.", r"^text_projection", r"^logit_"]
+    _keys_to_ignore_on_load_unexpected: set[str] | list[str] | None = [  # noqa: RUF012 - declared so by the stock class
+        *(r"^text_model\.", r"^text_projection", r"^logit_"),
+    ]
 
 
 def load_vision_tower(folder: Path, *, device: str) -> CLIPVisionModelWithProjection:

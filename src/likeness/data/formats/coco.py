@@ -11,7 +11,7 @@ Differs: crowds (iscrowd 1) have no box, and outlines are not read.
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple  # Any: JSON of others, checked here
+from typing import Any, NamedTuple, TypeGuard  # Any: JSON of others, checked here
 
 from likeness.core.errors import DataError
 from likeness.core.files import read_json
@@ -62,13 +62,13 @@ def _annotated(
     sizes: dict[Any, tuple[str, float, float]] = {}
     for number, row in enumerate(images):
         place = f"{where}:images[{number}]"
-        name, width, height = (row.get(key) for key in ("file_name", "width", "height"))
+        name, width, height = row.get("file_name"), row.get("width"), row.get("height")
         if name not in found:
             left_out.append(LeftOut.at(place, f"expected a picture {name} in images, got none."))
         elif not (_is_positive(width) and _is_positive(height)):
             left_out.append(LeftOut.at(place, f"expected width and height in px, got {width} and {height}."))
         else:
-            sizes[row.get("id")] = str(name), width, height
+            sizes[row.get("id")] = str(name), float(width), float(height)
     boxes: dict[Any, list[Box]] = {key: [] for key in sizes}
     for number, row in enumerate(annotations):
         key = row.get("image_id")
@@ -91,7 +91,7 @@ def _list(content: Any, name: str, *, where: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
