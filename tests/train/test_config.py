@@ -168,7 +168,9 @@ def write_good(path: Path) -> Path:
 
 def test_a_task_that_is_none_is_refused(recipe: Path) -> None:
     recipe.write_text('task = "pair"\n' + GOOD)
-    with pytest.raises(ConfigError, match=r"task: expected 'pairs' or 'local_encoder', got 'pair'; did you mean pairs\."):
+    with pytest.raises(
+        ConfigError, match=r"task: expected 'pairs' or 'local_encoder', got 'pair'; did you mean pairs\."
+    ):
         read_train_config(recipe)
 
 

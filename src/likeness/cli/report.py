@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any  # Any: options of different types
 
 import typer
 
@@ -60,10 +60,9 @@ def report(
         what = f"{training[0]}: expected a training run alone, without --cases and --single-file"
         raise ConfigError(f"{what}; report it by itself.")
     _require_different(runs)
+    _require_page(runs, out=out)
     if pictures:
         _show_own(runs, pictures=pictures)
-    if out is None and len(runs) > 1:
-        raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
     page = out or runs[0] / "report.html"
     if training:
         build_training_page(runs[0], out=out, title=title)
@@ -71,17 +70,8 @@ def report(
         compared, note, beside = _compared(runs, page=page, cases=cases)
         with progress_bars() as bar:
             drawing = Drawing(single_file, min(MOST_WORKERS, os.cpu_count() or 1), bar("pictures: reducing"))
-            build_index(
-                runs,
-                out=page,
-                title=title,
-                cases=cases,
-                compared=compared,
-                note=note,
-                command=command_line(ctx),
-                beside=beside,
-                drawing=drawing,
-            )
+            said: Any = {"compared": compared, "note": note, "beside": beside, "command": command_line(ctx)}
+            build_index(runs, out=page, title=title, cases=cases, drawing=drawing, **said)
     folder = files_of(page)
     facts = {
         "report": page,
@@ -90,6 +80,14 @@ def report(
         "pictures": folder if folder.is_dir() else None,
     }
     answer(facts, text=f"{page}", as_json=as_json)
+
+
+def _require_page(runs: list[Path], *, out: Path | None) -> None:
+    """Raises: ConfigError for several runs without a page of their own."""
+    from likeness.core.errors import ConfigError
+
+    if out is None and len(runs) > 1:
+        raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
 
 
 def _show_own(runs: list[Path], *, pictures: list[Path]) -> None:
