@@ -144,7 +144,7 @@ def _tune(out: Path, *, steps: int, limit: int, workers: int, bar: Callable[[str
     made = tune(recipe, out=training, progress=lambda label: bar(f"tuning: {label}"))
     record_command(training, step="train", line=f"likeness train {_shown(recipe)} --out {_shown(training)}")
     build_training_page(training)
-    run = _run_benchmark(out=out, limit=limit, workers=workers, bar=bar, lora=made.lora, within=within)
+    run = _run_benchmark(out=out, limit=limit, workers=workers, bar=bar, lora=made.trained, within=within)
     found = compare_methods({"before": [out / BENCHMARK], "after": [run]})
     write_json(out / within / "comparison.json", found)
     note = (

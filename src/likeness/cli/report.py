@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any  # Any: options of different types
 
 import typer
 
@@ -19,7 +19,8 @@ EXAMPLES = (
     "likeness report runs/multi\n\n"
     "likeness report runs/multi --single-file --out multi.html\n\n"
     "likeness report runs/multi runs/multi-tuned --out compared.html\n\n"
-    "likeness report runs/focus"
+    "likeness report runs/focus\n\n"
+    "likeness report runs/local --picture own.png"
 )
 
 
@@ -42,6 +43,10 @@ def report(
             help="At most 160 pictures, all inside; by default more than 3 MB of them go to PAGE_files.",
         ),
     ] = False,
+    pictures: Annotated[
+        list[Path] | None,
+        typer.Option("--picture", help="Run of the Local Image Encoder: dense features of this picture; may repeat."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """A page to look at: pictures and scores, or the curves and focus maps of a training run."""
@@ -55,8 +60,9 @@ def report(
         what = f"{training[0]}: expected a training run alone, without --cases and --single-file"
         raise ConfigError(f"{what}; report it by itself.")
     _require_different(runs)
-    if out is None and len(runs) > 1:
-        raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
+    _require_page(runs, out=out)
+    if pictures:
+        _show_own(runs, pictures=pictures)
     page = out or runs[0] / "report.html"
     if training:
         build_training_page(runs[0], out=out, title=title)
@@ -64,17 +70,8 @@ def report(
         compared, note, beside = _compared(runs, page=page, cases=cases)
         with progress_bars() as bar:
             drawing = Drawing(single_file, min(MOST_WORKERS, os.cpu_count() or 1), bar("pictures: reducing"))
-            build_index(
-                runs,
-                out=page,
-                title=title,
-                cases=cases,
-                compared=compared,
-                note=note,
-                command=command_line(ctx),
-                beside=beside,
-                drawing=drawing,
-            )
+            said: Any = {"compared": compared, "note": note, "beside": beside, "command": command_line(ctx)}
+            build_index(runs, out=page, title=title, cases=cases, drawing=drawing, **said)
     folder = files_of(page)
     facts = {
         "report": page,
@@ -83,6 +80,27 @@ def report(
         "pictures": folder if folder.is_dir() else None,
     }
     answer(facts, text=f"{page}", as_json=as_json)
+
+
+def _require_page(runs: list[Path], *, out: Path | None) -> None:
+    """Raises: ConfigError for several runs without a page of their own."""
+    from likeness.core.errors import ConfigError
+
+    if out is None and len(runs) > 1:
+        raise ConfigError("--out: expected the page to write for several runs, got none; add --out PAGE.html.")
+
+
+def _show_own(runs: list[Path], *, pictures: list[Path]) -> None:
+    """RUN/features/own.json for the page. Raises: ConfigError for several runs; DataError as `show_own`."""
+    from likeness.core.errors import ConfigError
+
+    if len(runs) > 1:
+        raise ConfigError("--picture: expected one training run, got several; report each by itself.")
+    from likeness.cli.progress import quiet_libraries
+    from likeness.train.local.show import show_own
+
+    quiet_libraries()
+    show_own(runs[0], pictures)
 
 
 def _require_different(runs: list[Path]) -> None:

@@ -89,9 +89,14 @@ def _plan(config: Path, *, changes: Sequence[str], device: str, as_json: bool) -
 
 def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
     last = made.last
-    facts = {"out": made.folder, "report": page, "lora": made.lora, "steps": made.steps}
+    facts = {"out": made.folder, "report": page, made.trained.name: made.trained, "steps": made.steps}
     facts |= {f"num_{made.noun}": made.num_rows, "last": last}
     accuracy = last.get("accuracy")
     shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
     text = f"{made.steps} steps on {made.num_rows} {made.noun} in {made.folder}: loss {last['loss']:.4f}{shown}. "
-    answer(facts, text=f"{text}Look at {page}. Next: likeness generate --lora {made.lora}", as_json=as_json)
+    own = (
+        f"likeness report {made.folder} --picture FILE"
+        if made.lora is None
+        else f"likeness generate --lora {made.lora}"
+    )
+    answer(facts, text=f"{text}Look at {page}. Next: {own}", as_json=as_json)

@@ -34,7 +34,8 @@ def dino_processor(*, crop: int, mean: list[float], std: list[float]) -> CLIPIma
     )
 
 
-def _model(folder: Path, *, device: str) -> ViTModel | Dinov2Model:
+def vit_model(folder: Path, *, device: str) -> ViTModel | Dinov2Model:
+    """The frozen model of a folder in float32. Raises: ValueError for one of another kind."""
     kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     if kind == "vit":
         return load_whole(ViTModel, folder, device=device, add_pooling_layer=False)
@@ -49,7 +50,7 @@ class VitEncoder(FeatureEncoder):
     wanted = ("ViT", "a ViTModel or Dinov2Model as safetensors with preprocessor_config.json")
 
     def __init__(self, folder: Path, *, device: str, spec: str | Path) -> None:
-        self.model = _model(folder, device=device)
+        self.model = vit_model(folder, device=device)
         settings = read_json(folder / "preprocessor_config.json")
         size: Any = settings.get("crop_size") or self.model.config.image_size  # a number or {"height", "width"}
         crop = int(size["height"] if isinstance(size, dict) else size)

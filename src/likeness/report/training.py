@@ -99,6 +99,11 @@ class TrainingRun:
     commands: Json
 
     @property
+    def noun(self) -> str:
+        """What a row of the data is called."""
+        return "picture" if "num_pictures" in self.part("data") else "pair"
+
+    @property
     def objective(self) -> str:
         """Name of the objective."""
         table = self.table("objective")

@@ -15,6 +15,7 @@ from pathlib import Path
 from likeness.core.files import atomic_write_text
 from likeness.core.runs import told_path
 from likeness.report.curves import Chart, Ends, Line, Place, Rule, RulePlace, line_over_steps, measured_mean
+from likeness.report.features_figure import features_figures
 from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
@@ -80,7 +81,7 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
     findings = findings_of(run)
     html = render(
         "training.html.j2",
-        title=title or f"{run.label} on {_pairs(run)}",
+        title=title or f"{run.label} on {_rows(run)}",
         lead=_lead(run),
         findings=findings,
         summary=_summary(findings),
@@ -91,6 +92,7 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
         charts=_charts(run),
         by_t=_by_t(run),
         figures=pair_figures(run.folder, run.maps),
+        features=features_figures(run.folder),
         facts=_facts(run),
         command_lines=_command_lines(run),
     )
@@ -98,9 +100,10 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
     return out
 
 
-def _pairs(run: TrainingRun) -> str:
-    number = run.part("data").get("num_pairs")
-    return counted(number, "pair") if isinstance(number, int) else "an unknown number of pairs"
+def _rows(run: TrainingRun) -> str:
+    """How many rows the run trains on, by their own name."""
+    number = run.part("data").get(f"num_{run.noun}s")
+    return counted(number, run.noun) if isinstance(number, int) else f"an unknown number of {run.noun}s"
 
 
 def _lead(run: TrainingRun) -> str:
@@ -109,13 +112,19 @@ def _lead(run: TrainingRun) -> str:
     wanted = f" of {run.steps_wanted}" if run.steps_wanted and run.steps_wanted != done else ""
     words = [
         (f"{done}{wanted} steps" if wanted else counted(done, "step"))
-        + (f" of {counted(log.pairs_in(0, 1), 'pair')}" if len(log) else ""),
+        + (f" of {counted(log.pairs_in(0, 1), run.noun)}" if len(log) else ""),
         f"base model {run.part('model').get('id', 'unknown')}",
-        f"adapter of rank {_setting(run, 'model', 'rank')}",
+        _trained(run),
         f"learning rate {_setting(run, 'train', 'learning_rate')}",
         *([f"beta {_setting(run, 'objective', 'beta')}"] if run.is_preference else []),
     ]
     return ", ".join(words) + "."
+
+
+def _trained(run: TrainingRun) -> str:
+    """What of the base is trained."""
+    blocks = run.setting("model", "unlocked")
+    return f"adapter of rank {_setting(run, 'model', 'rank')}" if blocks is None else f"last {blocks:g} blocks"
 
 
 def _setting(run: TrainingRun, table: str, key: str) -> str:
@@ -151,7 +160,7 @@ def _charts(run: TrainingRun) -> list[Chart]:
         reference = Rule(0.0, "as the reference policy", place="below")
         errors = draw("preferred", "rejected", title="Errors against the reference policy", rule=reference)
     else:
-        loss = draw("loss", caption="Squared error.")
+        loss = draw("loss", caption=f"{run.part('objective').get('loss', 'Squared error')}.")
         errors = draw("policy_preferred", "policy_rejected", title="Errors")
     charts = [
         loss,
@@ -249,7 +258,7 @@ def _facts(run: TrainingRun) -> Json:
     steps = {"steps": run.steps_wanted} if run.steps_wanted else {}
     return {
         "Model": run.part("model") | run.table("model"),
-        "Pairs": run.part("data"),
+        f"{run.noun.capitalize()}s": run.part("data"),
         "Objective": {key: value for key, value in run.table("objective").items() if key != "focus"},
         "Focus": run.table("focus"),
         "Training": steps | run.table("train") | run.part("settings"),

@@ -17,7 +17,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 from likeness.backbones.memory import Quantise
 from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec, closest, wrong_value
-from likeness.train.task import TASKS, task_of
+from likeness.train.task import TASKS, owns_network, task_of
 
 LEARNING_RATES = {
     "paper_literal": 1e-8,  # as printed; cannot move a LoRA (Adam moves an entry by at most lr a step)
@@ -31,13 +31,18 @@ MAX_DATA_SIDE = 4096
 """Longest side in px of pictures that are trained on."""
 
 
-class ModelTable(Spec):
+class BaseTable(Spec):
+    """What is trained: `base`, an embedded name, a folder or a hub id. A task with a network of its own adds to it."""
+
+    base: str = Field(min_length=1)
+
+
+class ModelTable(BaseTable):
     """What is tuned: `base` and the frozen UNO adapter `lora` (embedded name, folder or hub id); ours is rank/alpha.
 
     `merge_lora` adds the frozen adapter into the weights of the base, `quantise` then keeps those in fewer bits.
     """
 
-    base: str = Field(min_length=1)
     lora: str | None = None
     merge_lora: bool = False
     quantise: Quantise = "none"
@@ -119,11 +124,22 @@ class TrainConfig(Spec):
     """Everything that decides what a run computes, and what it shows of itself."""
 
     task: str = "pairs"
-    model: ModelTable
+    model: SerializeAsAny[BaseTable]
     data: SerializeAsAny[Spec]
     objective: SerializeAsAny[Spec]
     train: TrainTable = TrainTable()
     samples: SamplesTable = SamplesTable()
+
+    @property
+    def generator(self) -> ModelTable:
+        """The table of a task that tunes a generator."""
+        assert isinstance(self.model, ModelTable), "a task with a network of its own asks for no adapter"
+        return self.model
+
+    @property
+    def frozen_lora(self) -> str | None:
+        """The adapter of the base that stays as it is, if any."""
+        return self.model.lora if isinstance(self.model, ModelTable) else None
 
 
 _TABLES = ("model", "data", "objective", "train", "samples")
@@ -180,7 +196,7 @@ def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], Tr
     mistakes = [_moved(key) for key in values if key not in {"task", *_TABLES}]
     kinds, given = task_of(task).objectives, values.get("objective")
     kind = str(given.get("kind")) if isinstance(given, dict) else ""
-    tables: Tables = {"model": ModelTable, "data": task_of(task).data}
+    tables: Tables = {"model": model_table(task_of(task)), "data": task_of(task).data}
     if kind in kinds:
         tables["objective"] = kinds[kind]()
     else:
@@ -196,10 +212,16 @@ def _validated(values: dict[str, Any], *, said: set[str]) -> tuple[list[str], Tr
     return mistakes, None if mistakes else TrainConfig(task=task, **found)  # pyright: ignore[reportArgumentType] by name
 
 
+def model_table(task: type[Any]) -> type[BaseTable]:
+    """What [model] may hold: a generator and an adapter, unless the task has a network of its own."""
+    return task.model if owns_network(task) else ModelTable
+
+
 def _own_mistakes(values: dict[str, Any]) -> list[str]:
     """Those of the tables that are the same for every task, but for keys that may belong to another table."""
     mistakes: list[str] = []
-    for name, table in _OWN_TABLES.items():
+    known = _OWN_TABLES if values.get("task", "pairs") == "pairs" else {**_OWN_TABLES, "model": BaseTable}
+    for name, table in known.items():
         try:
             table.model_validate(values.get(name, {}))
         except ValidationError as error:

@@ -5,14 +5,12 @@ So a resumed run needs no random state, and neither accumulation nor the number 
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import Any  # a condition of whichever backbone
 
 import numpy as np
 import torch
 
-from likeness.backbones.base import Backbone
 from likeness.core.rng import seed_for
-from likeness.train.task import Draw
+from likeness.train.task import Draw, Network
 
 
 class RowOrder:
@@ -44,7 +42,7 @@ class RowOrder:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def draw_row(backbone: Backbone[Any], *, seed: int, step: int, position: int, shape: tuple[int, ...], law: str) -> Draw:
+def draw_row(backbone: Network, *, seed: int, step: int, position: int, shape: tuple[int, ...], law: str) -> Draw:
     """Noise and time of the row at `position` of the whole batch of `step`; `shape` is (C, h, w) of its latents."""
     generator = torch.Generator().manual_seed(seed_for(seed, "train", step, position))
     side = backbone.facts.latents_per_token

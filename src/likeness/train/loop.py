@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor
 
-from likeness.backbones.base import Backbone
 from likeness.core.errors import WeightsError
 from likeness.train.config import TrainConfig
 from likeness.train.draws import RowOrder, draw_row
@@ -24,7 +23,7 @@ from likeness.train.guard import SpikeGuard
 from likeness.train.optimizer import make_optimizer
 from likeness.train.schedule import Ema
 from likeness.train.shards import Shards, whole_state
-from likeness.train.task import Step, Task, Trainable
+from likeness.train.task import Network, Step, Task, Trainable
 from likeness.train.trainable.averaged import AveragedReference
 
 NUM_DECILES = 10
@@ -41,7 +40,7 @@ class Training:
         config: TrainConfig,
         *,
         task: Task[Any],
-        backbone: Backbone[Any],
+        backbone: Network,
         trainable: Trainable,
         accelerator: Accelerator,
         shards: Shards | None = None,
@@ -50,8 +49,8 @@ class Training:
         decay = task.reference_decay
         self.moving = None if decay is None else AveragedReference(trainable, decay=decay)
         self.trainable = self.moving or trainable
-        self.config, self.task, self.backbone = config, task, backbone
-        self.accelerator, self.step = accelerator, 0
+        self.config, self.task, self.accelerator, self.step = config, task, accelerator, 0
+        self.backbone: Any = backbone  # a backbone for most tasks, which know which
         self.named = trainable.named
         self._parameters = [parameter for _, parameter in self.named]
         self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
@@ -173,7 +172,7 @@ class Training:
 @torch.no_grad()
 def _table(step: Step, *, columns: Sequence[str]) -> Float[Tensor, "B columns"]:
     """One line per row of the micro-batch; what the step does not give is NaN."""
-    nothing = torch.full_like(step.logged["t"], torch.nan)
+    nothing = torch.full_like(step.logged["loss"], torch.nan)
     return torch.stack([step.logged.get(name, nothing).float() for name in columns], dim=1)
 
 

@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import is_tensorboard_available
 
+from likeness.backbones.base import Backbone
 from likeness.backbones.memory import Memory
 from likeness.backbones.open import backbone_class, lora_facts, open_backbone
 from likeness.core.devices import describe_devices, pick_device
@@ -30,7 +31,7 @@ from likeness.core.runs import hold_run, open_run, package_versions
 from likeness.core.stops import KeptStop, StoppedError, kept_stops
 from likeness.core.tracking import Tracking, make_tracker
 from likeness.core.weights import public_name, resolve_adapter, resolve_weights, weights_facts
-from likeness.train.config import TrainConfig, config_toml, read_train_config
+from likeness.train.config import ModelTable, TrainConfig, config_toml, read_train_config
 from likeness.train.guard import checkpoint_text
 from likeness.train.loop import Training
 from likeness.train.optimizer import check_optimizer
@@ -38,7 +39,7 @@ from likeness.train.peers import CLAIM, one_voice
 from likeness.train.samples import check_cases, prepare_samples, take_samples
 from likeness.train.shards import settle, shard_base, wanted_shards
 from likeness.train.state import load_state, save_state
-from likeness.train.task import Progress, Task, task_of
+from likeness.train.task import OwnNetwork, Progress, Task, owns_network, task_of
 from likeness.train.trainable.lora import LoraAdapter
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
@@ -48,18 +49,27 @@ _NO_RESULT_DEPENDS: Any = {
 }
 
 
+LORA = "lora"
+"""Folder of the run in which an adapter of a generator is saved; other tasks name their own."""
+
+
 class TuneSummary(NamedTuple):
-    """What a run folder holds now: `lora` is what `likeness generate --lora` takes, `last` the last row of the log.
+    """What a run folder holds now: `trained` is what was trained, `last` the last row of the log.
 
     `num_rows` rows, which are called `noun`, were trained on.
     """
 
     folder: Path
-    lora: Path
+    trained: Path
     steps: int
     num_rows: int
     noun: str
     last: dict[str, Any]
+
+    @property
+    def lora(self) -> Path | None:
+        """What `likeness generate --lora` takes; None where no adapter was trained."""
+        return self.trained if self.trained.name == LORA else None
 
 
 class _Inputs(NamedTuple):
@@ -112,23 +122,26 @@ def tune(
 
 def _find_inputs(config: TrainConfig, *, device: str) -> _Inputs:
     precision = pick_precision(config.train.precision, device=device)
-    _memory(config).require_usable(device=device, num_loras=config.model.lora is not None)
+    _memory(config).require_usable(device=device, num_loras=config.frozen_lora is not None)
     check_optimizer(config.train.optimizer, device=device)
     model = resolve_weights(config.model.base)
-    laws = backbone_class(model).time_laws
+    kind = task_of(config.task)
+    laws = kind.time_laws if owns_network(kind) else backbone_class(model).time_laws
     law = config.train.t_sampler or laws[0]
     if law not in laws:
         raise ConfigError(f"train.t_sampler: expected one of {', '.join(laws)}, got {law!r}; choose one.")
     config = config.model_copy(update={"train": config.train.model_copy(update={"t_sampler": law})})
-    adapter = None if config.model.lora is None else resolve_adapter(config.model.lora)
+    adapter = None if config.frozen_lora is None else resolve_adapter(config.frozen_lora)
     check_cases(config.samples)
-    task = task_of(config.task).find(config, model=model, precision=precision)
+    task = kind.find(config, model=model, precision=precision)
     return _Inputs(config, task, model, adapter, precision)
 
 
 def _memory(config: TrainConfig) -> Memory:
     """How the frozen base is kept."""
-    return Memory(quantise=config.model.quantise, merge_lora=config.model.merge_lora)
+    table = config.model
+    is_generator = isinstance(table, ModelTable)
+    return Memory(quantise=table.quantise, merge_lora=table.merge_lora) if is_generator else Memory()
 
 
 def pick_precision(wanted: str, *, device: str) -> torch.dtype:
@@ -142,10 +155,11 @@ def pick_precision(wanted: str, *, device: str) -> torch.dtype:
 
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:
     config, dump = inputs.config, inputs.config.model_dump(exclude=_NO_RESULT_DEPENDS)
-    del dump["data"], dump["model"]["base"], dump["model"]["lora"]
+    del dump["data"], dump["model"]["base"]
+    dump["model"].pop("lora", None)
     model: dict[str, Any] = weights_facts(config.model.base, inputs.model)
     if inputs.adapter is not None:
-        model["loras"] = [lora_facts(str(config.model.lora), inputs.adapter, base=inputs.model)]
+        model["loras"] = [lora_facts(str(config.frozen_lora), inputs.adapter, base=inputs.model)]
     place = {"device": device.partition(":")[0], "precision": str(inputs.precision).removeprefix("torch.")}
     dump["train"]["learning_rate"] = config.train.rate
     facts = inputs.task.identity()
@@ -175,7 +189,12 @@ def _run(
     check_optimizer(config.train.optimizer, device=str(accelerator.device), shared=shards.optimizer)
     loras = [] if inputs.adapter is None else [inputs.adapter]
     device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)  # torchrun says cpu:0
-    backbone = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=_memory(config))
+    own: Any = task if isinstance(task, OwnNetwork) else None
+    if own is None:
+        memory = _memory(config)
+        backbone: Any = open_backbone(inputs.model, device=device, dtype=inputs.precision, loras=loras, memory=memory)
+    else:
+        backbone = own.open_network(inputs.model, device=device, precision=inputs.precision)
     backbone.encode_exactly()
     bar: Progress = progress or (lambda _: lambda _done, _total: None)
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)
@@ -185,11 +204,7 @@ def _run(
             prepare_samples(config.samples, own=own, run=folder, backbone=backbone)
         accelerator.wait_for_everyone()
     backbone.put_encoders_away()
-    init_seed = seed_for(config.train.seed, "adapter")
-    trainable = LoraAdapter(backbone, rank=config.model.rank, alpha=config.model.alpha, init_seed=init_seed)
-    if config.train.gradient_checkpointing:
-        network: Any = backbone.network
-        network.enable_gradient_checkpointing()
+    trainable = _adapter(backbone, config=config) if own is None else own.make_trainable(backbone)
     if shards.base:
         shard_base(backbone.network, trained=[parameter for _, parameter in trainable.named])
     parts: Any = {"task": task, "backbone": backbone, "trainable": trainable}
@@ -197,7 +212,17 @@ def _run(
     run = _RunFolder(folder, training=training, inputs=inputs, identity=identity, together=shards.base)
     run.start()
     last = run.go(bar("training"))
-    return TuneSummary(folder, folder / "lora", training.step, len(task), task.noun, last)
+    return TuneSummary(folder, folder / run.product, training.step, len(task), task.noun, last)
+
+
+def _adapter(backbone: Backbone[Any], *, config: TrainConfig) -> LoraAdapter:
+    """The new adapter of a generator."""
+    init_seed, table = seed_for(config.train.seed, "adapter"), config.generator
+    trainable = LoraAdapter(backbone, rank=table.rank, alpha=table.alpha, init_seed=init_seed)
+    if config.train.gradient_checkpointing:
+        network: Any = backbone.network
+        network.enable_gradient_checkpointing()
+    return trainable
 
 
 class _RunFolder:
@@ -211,6 +236,8 @@ class _RunFolder:
         self.accelerator = training.accelerator
         self.log, self.state = folder / "log.jsonl", folder / "state"
         self.saved_step = 0
+        task = inputs.task
+        self.product = task.product if isinstance(task, OwnNetwork) else LORA
 
     def start(self) -> None:
         """Goes on from the last state where there is one, and drops what was logged after it."""
@@ -235,7 +262,7 @@ class _RunFolder:
         return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
     def go(self, progress: Callable[[int, int], None]) -> dict[str, Any]:
-        """All steps that are missing, then the adapter and the last pictures; returns the last row of the log."""
+        """All steps that are missing, then what was trained and the last pictures; returns the last row of the log."""
         table, training = self.inputs.config.train, self.training
         if training.step == 0:
             self._show()
@@ -312,19 +339,20 @@ class _RunFolder:
             training.backbone.put_encoders_away()
 
     def _write_adapter(self) -> None:
-        """RUN/lora: the adapter, or its average where train.ema is set; all processes must ask."""
+        """RUN/lora, or the task's own: what is trained, or its average where train.ema is set. All processes ask."""
         if self.together:
             settle(self.training.backbone.network)
         if not self.accelerator.is_main_process:
             return
         training = self.training
         with training.averaged():
-            training.trainable.save(self.folder / "lora", metadata=self._adapter_metadata())
+            training.trainable.save(self.folder / self.product, metadata=self._adapter_metadata())
 
     def _adapter_metadata(self) -> dict[str, Any]:
         """What the adapter belongs to and how it was made, for the header of its file."""
         model, data = self.identity["model"], self.identity["data"]
-        facts = {"base_model": model["id"], "base_sha256": model["sha256"], "pairs_sha256": data["sha256"]}
+        rows = f"{self.inputs.task.noun}_sha256"
+        facts = {"base_model": model["id"], "base_sha256": model["sha256"], rows: data["sha256"]}
         for lora in model.get("loras", []):
             facts |= {"base_lora": lora["id"], "base_lora_sha256": lora["sha256"]}
         return {**facts, "config": self._public_config(), "step": self.training.step}
@@ -335,7 +363,7 @@ class _RunFolder:
         dump = self._resolved().model_dump(exclude=unused)
         dump["data"] = {key: public_name(v) if isinstance(v, str) else v for key, v in dump["data"].items()}
         dump["model"]["base"] = self.identity["model"]["id"]
-        if dump["model"]["lora"] is not None:
+        if dump["model"].get("lora") is not None:
             dump["model"]["lora"] = public_name(dump["model"]["lora"])
         return dump
 

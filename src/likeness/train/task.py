@@ -1,6 +1,7 @@
 """What a training task gives the loop: rows, batches, the loss of a step and what to log. The loop knows no task.
 
-A task is a folder of this room and one line in TASKS. `pairs` are preference pairs. A trainable is what a run changes.
+A task is a folder of this room and one line in TASKS. `pairs` are preference pairs; `local_encoder` trains no generator
+but an encoder, which it opens itself (`OwnNetwork`). A trainable is what a run changes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +14,15 @@ from likeness.core.spec import Spec
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from likeness.backbones.base import Backbone
     from likeness.core.records import Case
-    from likeness.train.config import TrainConfig
+    from likeness.train.config import BaseTable, TrainConfig
 
 TASKS: dict[str, str] = {
     "pairs": "likeness.train.pairs.task:PairsTask",
+    "local_encoder": "likeness.train.local.task:LocalEncoderTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 
@@ -124,3 +126,59 @@ class Task(Protocol[BatchT]):
 def task_of(name: str) -> Any:  # a class that keeps Task; no checker can tell by the protocol, which has attributes
     """The class of a task of TASKS."""
     return resolve_name(TASKS[name])
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What the loop asks of a backbone, and so of a network that a task opens itself."""
+
+    time_laws: ClassVar[tuple[str, ...]]
+    facts: Any
+    """`latents_per_token`: what divides the sides of a row's noise."""
+
+    @property
+    def network(self) -> "nn.Module":
+        """What training changes."""
+        ...
+
+    @property
+    def device(self) -> "torch.device":
+        """Where it computes."""
+        ...
+
+    def draw_t(self, generator: "torch.Generator", *, grid: tuple[int, int], law: str) -> float:
+        """A number in (0, 1) for a row, by one of the laws."""
+        ...
+
+    def encode_exactly(self) -> None:
+        """From now on rows are encoded in fp32, where anything is encoded."""
+        ...
+
+    def put_encoders_away(self) -> None:
+        """What only encodes leaves memory."""
+        ...
+
+
+@runtime_checkable
+class OwnNetwork(Protocol):
+    """What a task has besides, whose network is no generator of pictures.
+
+    `model` is its table [model], `product` the folder of the run in which the trainable is saved.
+    """
+
+    model: "ClassVar[type[BaseTable]]"
+    product: ClassVar[str]
+    time_laws: ClassVar[tuple[str, ...]]
+
+    def open_network(self, folder: Path, *, device: str, precision: "torch.dtype") -> Network:
+        """The network of the weights in `folder`. Raises: ConfigError, WeightsError."""
+        ...
+
+    def make_trainable(self, network: Any, /) -> Trainable:
+        """What the run changes of it. Raises: ConfigError."""
+        ...
+
+
+def owns_network(task: type[Any]) -> bool:
+    """Whether the class of a task keeps OwnNetwork; without `open_network` the run opens a generator."""
+    return hasattr(task, "open_network")

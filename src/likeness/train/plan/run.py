@@ -59,7 +59,7 @@ class Planner:
 
     def given(self) -> Choice:
         """The settings of the config."""
-        table, model = self.config.train, self.config.model
+        table, model = self.config.train, self.config.generator
         return Choice(
             batch_size=table.batch_size,
             accumulation=table.accumulation,
@@ -111,7 +111,7 @@ def _cost(
 ) -> StepCost:
     settings = StepSettings(
         objective=cast(Objective, planner.config.objective),
-        rank=planner.config.model.rank,
+        rank=planner.config.generator.rank,
         frozen_rank=frozen_rank,
         precision=planner.precision,
         batch_size=batch_size,
@@ -126,7 +126,7 @@ def _counts(planner: Planner) -> Counts:
     base, in_blocks, largest = memory.count_base(backbone.network)
     layers = layer_shapes(backbone.network)
     tuned = [shape for name, shape in layers.items() if re.fullmatch(backbone.facts.adapter_targets, name)]
-    rank = planner.config.model.rank
+    rank = planner.config.generator.rank
     return Counts(
         base,
         in_blocks,
@@ -152,7 +152,7 @@ def find(config_path: Path | str, *, changes: Sequence[str] = ()) -> Planner:
         raise ConfigError(f"--plan: expected a config whose task is pairs, got {config.task}; it knows no other yet.")
     folder = resolve_processing(config.model.base)
     precision = torch.float32 if config.train.precision == "fp32" else torch.bfloat16
-    rank = 0 if config.model.lora is None else _rank_of(config.model.lora)
+    rank = 0 if config.frozen_lora is None else _rank_of(config.frozen_lora)
     opened = backbone_class(folder)
     sketch = opened.sketch(folder, dtype=precision)
     pairs = _pairs(cast(DataTable, config.data), backbone=sketch)
