@@ -11,6 +11,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from starlette.testclient import TestClient
+from study_runs import study_runs
+
+from likeness.study.build import Wanted, new_study
+from likeness.study.store import open_store
+from likeness.study.web import Site, open_site, study_app
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USERS = ("postgres", "nobody")
@@ -92,3 +98,27 @@ def postgres(postgres_server: str) -> str:
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return f"{postgres_server}/{name}"
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three runs of twelve cases whose pictures differ, with truth for gold items."""
+    folder = tmp_path_factory.mktemp("runs")
+    return study_runs(folder, names=("plain", "focus", "third"))
+
+
+@pytest.fixture
+def site(runs: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
+    """A study of three runs side by side in pairs, one vote a query, nine queries a rater."""
+    folder = tmp_path / "study"
+    new_study(runs, folder, wanted=Wanted(kind="pairwise", votes=1, per_rater=9))
+    store = open_store(folder / "votes.sqlite")
+    yield open_site(folder, store)
+    store.close()
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[TestClient]:
+    """A browser without JavaScript."""
+    with TestClient(study_app(site)) as browser:
+        yield browser

@@ -162,7 +162,7 @@ class Study(Frozen):
 
 
 def write_study(study: Study, folder: Path, *, fill: Any) -> bool:
-    """The folder holds the study; `fill(pictures)` wrote its pictures. Whether it is new: the same study stays as it is.
+    """The folder holds the study; `fill(pictures)` wrote its pictures. Whether it is new: the same study is left alone.
 
     Raises: OutputError for a folder that holds anything else, so that no vote is ever overwritten.
     """
