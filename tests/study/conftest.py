@@ -107,13 +107,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return study_runs(folder, names=("plain", "focus", "third"))
 
 
-@pytest.fixture
-def site(runs: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="session")
+def study_folder(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of three runs side by side in pairs, one vote a query, nine queries a rater."""
-    folder = tmp_path / "study"
+    folder = tmp_path_factory.mktemp("study") / "study"
     new_study(runs, folder, wanted=Wanted(kind="pairwise", votes=1, per_rater=9))
-    store = open_store(folder / "votes.sqlite")
-    yield open_site(folder, store)
+    return folder
+
+
+@pytest.fixture
+def site(study_folder: Path, tmp_path: Path) -> Iterator[Site]:
+    """The study with an empty database."""
+    store = open_store(tmp_path / "votes.sqlite")
+    yield open_site(study_folder, store)
     store.close()
 
 
