@@ -18,7 +18,7 @@ from likeness.core.files import read_json, read_jsonl
 from likeness.core.stats.agreement import choice_taus, majority
 from likeness.core.stats.bootstrap import resampled_weights
 from likeness.core.stats.intervals import mean_interval
-from likeness.study.alpha import Alpha, alpha, counts_of
+from likeness.study.alpha import Alpha, alpha
 from likeness.study.ballots import Ballot, by_question, counted, names_of
 from likeness.study.design import Query, Study, by_id
 from likeness.study.raters import Check, checks, flagged
@@ -123,12 +123,15 @@ def shares(ballots: Sequence[Ballot]) -> list[Row]:
 
 def nominal_alpha(ballots: Sequence[Ballot]) -> Alpha:
     """Alpha of the answers, each different from each other."""
-    answers = {name: k for k, name in enumerate(dict.fromkeys(ballot.choice for ballot in ballots))}
-    units = {name: k for k, name in enumerate(dict.fromkeys(ballot.query for ballot in ballots))}
-    if not ballots:
-        return Alpha(math.nan, math.nan, math.nan, 0, "there are no votes")
-    given = ([units[b.query] for b in ballots], [answers[b.choice] for b in ballots])
-    return alpha(counts_of(*given, num_units=len(units), num_values=len(answers)))
+    return alpha(*(_numbered([ballot[place] for ballot in ballots]) for place in _ALPHA))
+
+
+_ALPHA = tuple(Ballot._fields.index(name) for name in ("query", "choice", "rater"))
+
+
+def _numbered(names: Sequence[object]) -> list[int]:
+    number: dict[object, int] = {}
+    return [number.setdefault(name, len(number)) for name in names]
 
 
 # -- metrics ---------------------------------------------------------------------------------------------------
@@ -208,9 +211,13 @@ def scores_of(ballots: Sequence[Ballot]) -> dict[str, dict[str, int]]:
 def ratings_row(ballots: Sequence[Ballot], *, queries: Mapping[str, Query]) -> Row:
     """The ratings of an identity study: alpha of the scores as numbers, and means by what was rated."""
     scores = scores_of(ballots)
-    flat = [(query, value) for query, given in scores.items() for value in given.values()]
-    places = {query: k for k, query in enumerate(scores)}
-    counts = counts_of([places[q] for q, _ in flat], [v for _, v in flat], num_units=len(places), num_values=11)
+    flat = [(query, value, rater) for query, given in scores.items() for rater, value in given.items()]
+    found = alpha(
+        _numbered([query for query, _, _ in flat]),
+        [value for _, value, _ in flat],
+        _numbered([rater for _, _, rater in flat]),
+        scale=np.arange(11.0),
+    )
     by_run: dict[str, list[float]] = {}
     for query, given in scores.items():
         by_run.setdefault(queries[query].options[0].run, []).append(fmean(given.values()))
@@ -218,7 +225,7 @@ def ratings_row(ballots: Sequence[Ballot], *, queries: Mapping[str, Query]) -> R
         "question": "identity",
         "votes": len(flat),
         "queries": len(scores),
-        "alpha": _alpha_row(alpha(counts, scale=np.arange(11.0))),
+        "alpha": _alpha_row(found),
         "means": {run: fmean(values) for run, values in by_run.items()},
     }
 

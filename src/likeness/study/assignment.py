@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from likeness.core.rng import seed_for
 from likeness.study.design import Study
 
-__all__ = ["Item", "Plan", "assign", "num_slots", "plan_of"]
+__all__ = ["Item", "Plan", "assign", "num_slots", "plan_of", "shown_order"]
 
 ItemKind = Literal["query", "repeat", "gold"]
 
@@ -67,7 +67,7 @@ def assign(plan: Plan, slot: int) -> tuple[Item, ...]:
         return ()
     half = (len(own) + 1) // 2
     again = [Item(item.query, item.order[::-1], "repeat") for item in rng.sample(own[:half], min(plan.repeats, half))]
-    golds = [Item(name, _row(size, rng.randrange(2 * size)), "gold") for name, size in _golds(plan, slot)]
+    golds = [Item(name, shown_order(size, rng.randrange(2 * size)), "gold") for name, size in _golds(plan, slot)]
     seen = [*own[:half], *_mixed(own[half:], again, rng=rng)]
     return tuple(_mixed(seen, golds, rng=rng))
 
@@ -93,7 +93,7 @@ def _votes(plan: Plan, first: int, last: int) -> Iterator[tuple[str, tuple[int, 
         number, position = divmod(place, size)
         index = _passes(size, plan.per_rater, plan.seed, number + 1)[number][position]
         name, options = plan.queries[index]
-        yield name, _row(options, number + seed_for("study sides", plan.seed, name))
+        yield name, shown_order(options, number + seed_for("study sides", plan.seed, name))
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +111,7 @@ def _passes(size: int, per_rater: int, seed: int, count: int) -> tuple[tuple[int
     return (*before, (*head, *(index for index in drawn if index not in chosen)))
 
 
-def _row(size: int, number: int) -> tuple[int, ...]:
+def shown_order(size: int, number: int) -> tuple[int, ...]:
     """Row `number` of a Williams square for `size` options; odd sizes need the reversed rows as well."""
     zigzag = [(i + 1) // 2 if i % 2 else -(i // 2) for i in range(size)]
     number %= 2 * size if size % 2 else size

@@ -203,6 +203,7 @@ def _query(
         prompt=case.prompt,
         options=tuple(Option(run=run.name, picture=name) for run, name in zip(group, names, strict=True)),
         references=tuple(pictures.add(subject.reference_image) for subject in case.subjects),
+        subjects=tuple((subject.id, subject.class_name) for subject in case.subjects),
         about={"sample": f"{sample[0]}-{sample[1]}"},
     )
 

@@ -99,13 +99,18 @@ class Option(Frozen):
 
 
 class Query(Frozen):
-    """What is shown together. `gold` holds the right answer of each question that has one."""
+    """What is shown together. `gold` holds the right answer of each question that has one.
+
+    `references` are the photos of the subjects, whose ids and class words stand in `subjects`; `about` names the sample
+    whose scores belong to it, and of a rating the pair, the picture of it and the subject.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     case: str
     prompt: str
     options: tuple[Option, ...] = Field(min_length=1)
     references: tuple[str, ...] = ()
+    subjects: tuple[tuple[str, str], ...] = ()
     questions: tuple[Question, ...] = ()
     gold: dict[str, str] | None = None
     about: dict[str, str] = Field(default_factory=dict[str, str])

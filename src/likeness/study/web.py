@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from likeness.core.errors import DataError
 from likeness.core.hashing import json_sha256
+from likeness.study.answers import allowed_answers
 from likeness.study.assignment import Item, Plan, assign, num_slots, plan_of
-from likeness.study.design import KINDS, NO, PICTURES, YES, Query, Question, Study, by_id, read_secret, read_study
+from likeness.study.design import KINDS, PICTURES, Query, Study, by_id, read_secret, read_study
 from likeness.study.guard import LIMITS, MAX_BODY, Limits, RateLimits, Session, Signer, completion_code, new_nonce
 from likeness.study.progress import progress_of
 from likeness.study.store import Rater, Store
@@ -373,13 +374,6 @@ class _Pages:
 
 PLATFORMS = {"prolific": "PROLIFIC_PID", "mturk": "workerId"}
 """Recruiting platforms, and the parameter in which each names a rater."""
-
-
-def allowed_answers(question: Question, *, options: int) -> frozenset[str]:
-    """What a form may answer to a question."""
-    if not question.is_choice:
-        return frozenset((YES, NO))
-    return frozenset((*map(str, range(options)), *question.others))
 
 
 def _see(path: str) -> RedirectResponse:
