@@ -116,8 +116,10 @@ def shares(ballots: Sequence[Ballot]) -> list[Row]:
         could = [ballot for ballot in ballots if name in ballot.options or name in others]
         values = [float(ballot.choice == name) for ballot in could]
         interval = mean_interval(values, [b.query for b in could], prompts=[b.rater for b in could]).within(0, 1)
-        row = interval._asdict()
-        found.append({"answer": name, **{key: _null(row[key]) for key in ("mean", "ci_low", "ci_high", "n", "reason")}})
+        if len(set(values)) == 1:
+            interval = interval._replace(ci_low=math.nan, ci_high=math.nan, reason="all votes say the same of it")
+        row = {key: _null(value) for key, value in interval._asdict().items()}
+        found.append({"answer": name, **{key: row[key] for key in ("mean", "ci_low", "ci_high", "n", "reason")}})
     return found
 
 

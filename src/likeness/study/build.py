@@ -228,14 +228,16 @@ def _golds(
     usable = [case for case in run.cases.values() if true[case.id].is_file()]
     found: list[Query] = []
     for case in sorted(usable, key=lambda case: seed_for("study gold", case.id)):
-        others = [other for other in usable if _is_other(case, other)]
-        if len(others) < size - 1 or len(found) == count:
+        if len(found) == count:
+            break
+        others = sorted(
+            (other for other in usable if _is_other(case, other)), key=lambda o: seed_for("study gold", case.id, o.id)
+        )
+        shown = list(dict.fromkeys(pictures.add(true[other.id]) for other in others))[: size - 1]
+        if len(shown) < size - 1 or pictures.add(true[case.id]) in shown:
             continue
-        others.sort(key=lambda other: seed_for("study gold", case.id, other.id))
         options = [Option(run=TRUTH, picture=pictures.add(true[case.id]))]
-        options += [
-            Option(run=f"other {k}", picture=pictures.add(true[o.id])) for k, o in enumerate(others[: size - 1], 1)
-        ]
+        options += [Option(run=f"other {k}", picture=name) for k, name in enumerate(shown, 1)]
         gold = {question.name: TRUTH for question in KINDS[kind].questions}
         photos = tuple(pictures.add(subject.reference_image) for subject in case.subjects)
         found.append(

@@ -37,7 +37,8 @@ def gate_pairs(folder: Path, *, ratings: Path, out: Path, thresholds: Thresholds
     """The file `out` has the rated pairs of the set that pass the gate by judge and people, with people's scores.
 
     Written beside pairs.jsonl, it names the same pictures. Pairs without the judge's answers pass by people alone.
-    Raises: ConfigError for a file elsewhere, DataError for a damaged file, a rating of a pair that is not there, or no pair that passes.
+    Raises: ConfigError for a file elsewhere; DataError for a damaged file, a rating of a pair that is not there, or no
+    pair that passes.
     """
     limits = thresholds or Thresholds()
     require_sound(limits)
