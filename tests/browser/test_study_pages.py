@@ -133,15 +133,16 @@ def test_keys_alone_without_scripts_take_a_rater_through(chromium: Any, relation
     page = view_of(chromium, java_script_enabled=False)
     page.goto(relations.links["personal"][0])
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     while "/task" in page.url:
         for _ in range(2):  # two questions: the first radio button of each, then one to the right
             page.keyboard.press("Tab")
             page.keyboard.press("Space")
             page.keyboard.press("ArrowRight")
         page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.wait_for_load_state()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
     assert page.url.endswith("/done")
     rater = relations.store.raters()[0]
     votes = relations.store.votes()
@@ -187,7 +188,11 @@ def test_the_owner_s_page_follows_the_votes(chromium: Any, overall: Served) -> N
         rater.keyboard.press("2")
         rater.keyboard.press("Enter")
     rater.locator("form[data-item='3']").wait_for()
-    owner.wait_for_function("!document.querySelector('.tiles dd').textContent.startsWith('0 ')", timeout=20_000)
+    for _ in range(150):  # the page asks every ten seconds
+        if not owner.locator(".tiles dd").first.text_content().startswith("0 "):
+            break
+        owner.wait_for_timeout(200)
+    assert not owner.locator(".tiles dd").first.text_content().startswith("0 ")
     assert owner.said == []
     for page in (owner, rater):
         page.context.close()
