@@ -36,7 +36,7 @@ def study_runs(folder: Path, *, names: tuple[str, ...], num_cases: int = 12, pro
             text = prompt or f"a {CLASSES[kind]} that likes to {ACTIONS[kind]}, number {index}"
             draw(run / f"references/{index}.png", shape=kind, shade=SHADES[kind])
             draw(run / f"truth/{case}.png", shape=kind, shade=SHADES[kind])
-            draw(run / f"images/{case}-0.png", shape=kind, shade=f"#{40 + 50 * rank:02x}{10 * index:02x}80")
+            draw(run / f"images/{case}-0.png", shape=kind, shade=f"#{40 + 50 * rank:02x}{10 * index % 256:02x}80")
             subject = {"id": f"s{index}", "class_name": CLASSES[kind], "reference_image": f"references/{index}.png"}
             cases.append({"id": case, "prompt": text, "action": ACTIONS[kind], "subjects": [subject]})
             rows.append({"id": f"{case}-0", "case_id": case, "k": 0, "image": f"images/{case}-0.png"})

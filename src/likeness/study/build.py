@@ -4,6 +4,7 @@ Nothing in the made folder but study.json and queries.jsonl names a run: picture
 `generate` writes into them, and are called after their pixels.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
@@ -21,7 +22,6 @@ from likeness.core.images import load_image, pictures_in, save_png
 from likeness.core.records import Case, case_file, read_cases
 from likeness.core.rng import seed_for
 from likeness.core.rows import LeftOut
-from likeness.core.runs import told_path
 from likeness.study.design import KINDS, KindName, Option, Query, Study, write_study
 
 __all__ = ["Wanted", "new_study"]
@@ -118,7 +118,7 @@ def new_study(runs: Mapping[str, Path], out: Path, *, wanted: Wanted) -> Study:
     queries = _limited(queries, wanted)
     size = kind.num_options or len(read)
     golds = _golds(runs, read[0], pictures=pictures, size=size, kind=wanted.kind, count=4 * wanted.golds)
-    folders = {name: told_path(str(folder)) for name, folder in runs.items()}
+    folders = {name: relative(folder, out) for name, folder in runs.items()}
     study = study_of(wanted, queries=[*queries, *golds], runs=folders, left_out=left_out, name=out.name)
     write_study(study, out, fill=partial(pictures.save, used=study.pictures))
     return study
@@ -133,6 +133,11 @@ def study_of(
     fields["title"] = wanted.title or "Which picture is better?"
     more = {"name": name, "queries": tuple(queries), "runs": dict(runs), "left_out": tuple(left_out)}
     return Study.model_validate(fields | more)
+
+
+def relative(folder: Path, out: Path) -> str:
+    """The way from the study to a folder, so that both can move together."""
+    return Path(os.path.relpath(folder.resolve(), out.resolve())).as_posix()
 
 
 def _read_run(name: str, folder: Path) -> _Run:

@@ -133,7 +133,7 @@ def agree_study(
 ) -> dict[str, Any]:
     """What the votes say, with the metrics of the runs' evaluations beside them."""
     with opened(folder, database) as (study, store):
-        named = {name: runs.get(name, Path(place)) for name, place in study.runs.items()}
+        named = {name: runs.get(name, folder / place) for name, place in study.runs.items()}
         ballots = ballots_of(study, store.votes())
         scores = read_scores(named if study.kind != "identity" else {})
         found = agree(study, ballots, scores=scores, without_flagged=without_flagged, num_raters=len(store.raters()))

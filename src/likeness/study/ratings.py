@@ -18,10 +18,9 @@ from likeness.core.images import load_image
 from likeness.core.kinds import CATEGORIES, Category
 from likeness.core.pairs import PreferencePair, read_pairs
 from likeness.core.rng import seed_for
-from likeness.core.runs import told_path
 from likeness.study.agree import scores_of
 from likeness.study.ballots import Ballot
-from likeness.study.build import Pictures, Wanted, study_of
+from likeness.study.build import Pictures, Wanted, relative, study_of
 from likeness.study.design import YES, Option, Query, Question, Study, write_study
 
 __all__ = ["Rated", "rate_pairs", "ratings"]
@@ -48,7 +47,7 @@ def rate_pairs(pairs: Path, out: Path, *, wanted: Wanted, questions: Questions) 
     study = study_of(
         wanted._replace(title=title),
         queries=[*queries, *golds],
-        runs={"pairs": told_path(str(pairs))},
+        runs={"pairs": relative(pairs, out)},
         left_out=found.left_out,
         name=out.name,
     )

@@ -84,6 +84,7 @@ def study_app(site: Site) -> Starlette:
     pages = _Pages(site)
     routes = [
         Route("/", pages.start),
+        Route("/favicon.ico", pages.no_icon),
         Route("/s/{token}", pages.link, methods=["GET", "POST"]),
         Route("/join/{token}", pages.join, methods=["GET", "POST"]),
         Route("/task", pages.task, methods=["GET", "POST"]),
@@ -141,6 +142,10 @@ class _Pages:
     async def start(self, request: Request) -> Response:
         """The root tells nothing but that links lead further."""
         return self._page("start")
+
+    async def no_icon(self, request: Request) -> Response:
+        """Browsers ask for it; there is none."""
+        return Response(status_code=204)
 
     # -- joining -----------------------------------------------------------------------------------------------
     async def link(self, request: Request) -> Response:
