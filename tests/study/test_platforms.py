@@ -153,13 +153,11 @@ def command(*words: object, code: int = 0) -> Any:
 
 def test_from_runs_to_pairs_by_commands(runs: dict[str, Path], tmp_path: Path) -> None:
     study, named = tmp_path / "study", [f"{name}={runs[name]}" for name in ("plain", "focus")]
-    made = command("new", *named, "--votes", 2, "--per-rater", 12, "--reward", 1.5, "--out", study)
-    assert (made["num_queries"], made["num_golds"], made["num_raters"], made["left_out"]) == (12, 8, 2, [])
+    made = command("new", *named, "--votes", 2, "--per-rater", 12, "--golds", 0, "--reward", 1.5, "--out", study)
+    assert (made["num_queries"], made["num_golds"], made["num_raters"], made["left_out"]) == (12, 0, 2, [])
     store = open_store(study / "votes.sqlite")
     site = open_site(study, store)
-    best = {
-        option.picture for query in site.study.queries for option in query.options if option.run in ("plain", "truth")
-    }
+    best = {option.picture for query in site.study.queries for option in query.options if option.run == "plain"}
     for link in links_of(site, "http://testserver", count=2)["personal"]:
         with TestClient(study_app(site)) as client:
             begun = begin(client, link)
@@ -170,12 +168,13 @@ def test_from_runs_to_pairs_by_commands(runs: dict[str, Path], tmp_path: Path) -
     assert (question["majorities"], question["kept"]) == ({"plain": 12, "focus": 0}, 12)
     taus = {row["metric"]: row["tau"] for row in question["metrics"]}
     assert taus == {"good": 1, "distance": 1, "constant": None}
-    assert (agreed["cost"]["paid"], agreed["flagged"], agreed["without_scores"]) == (3.0, [], [])
+    assert (agreed["cost"]["paid"], agreed["without_scores"]) == (3.0, [])
+    assert [each["flags"] for each in agreed["flagged"]] == [["0.0 s an item"]] * 2  # no person is that fast
     assert read_json(tmp_path / "agree.json") == agreed
     assert command("export", study, "--to", "pairs", "--out", tmp_path / "pairs")["num_pairs"] == 12
     assert command("export", study, "--to", "votes", "--out", tmp_path / "votes.jsonl")["num_rows"] == 24
     assert {vote.choice for vote in read_votes(tmp_path / "votes.jsonl")} == {"plain"}
-    assert command("export", study, "--to", "csv", "--out", tmp_path / "all.csv")["num_rows"] == 2 * (12 + 2 + 2)
+    assert command("export", study, "--to", "csv", "--out", tmp_path / "all.csv")["num_rows"] == 2 * (12 + 2)
     assert command("export", study, "--to", "raters", "--out", tmp_path / "raters.csv")["num_rows"] == 2
     url = ("--url", "https://host", "--count", 3)
     assert command("export", study, "--to", "links", *url, "--out", tmp_path / "links.csv")["num_links"] == 3

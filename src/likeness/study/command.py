@@ -63,7 +63,7 @@ class Wish(NamedTuple):
     without_flagged: bool = False
     fewest: int = 2
     url: str = ""
-    count: int = 50
+    num_links: int = 50
     category_of: Callable[[str], Category] = lambda word: "object"
 
 
@@ -86,11 +86,11 @@ def export_study(folder: Path, out: Path, *, to: str, wish: Wish, database: str 
             return {"num_queries": len(study.queries)}
         if to == "links":
             _require_url(wish, to=to)
-            links = links_of(open_site(folder, store), wish.url, count=wish.count)
+            links = links_of(open_site(folder, store), wish.url, count=wish.num_links)
             atomic_write_text(
                 out, csv_text([{"number": k, "link": link} for k, link in enumerate(links["personal"], 1)])
             )
-            return {"num_links": wish.count, "join": links["join"]}
+            return {"num_links": wish.num_links, "join": links["join"]}
         secret = partial(read_secret, folder)
         rows: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
             "votes": lambda: vote_rows(study, ballots, queries=queries),

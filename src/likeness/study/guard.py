@@ -49,8 +49,11 @@ class Signer:
     def session(self, cookie: str | None, *, purpose: str) -> Session | None:
         """The session of a cookie; None without a good one."""
         found = self.read(cookie, purpose=purpose) if cookie else None
-        is_pair = isinstance(found, list) and len(found) == 2 and all(isinstance(part, str) for part in found)
-        return Session(*found) if is_pair else None
+        match found:
+            case [str(name), str(nonce)]:
+                return Session(name, nonce)
+            case _:
+                return None
 
     def form_token(self, session: Session) -> str:
         """What a form of this session must carry."""

@@ -87,7 +87,7 @@ def _crop(image: Image.Image, box: tuple[float, float, float, float]) -> Image.I
     margin = MARGIN * max(right - left, bottom - top)
     place = (left - margin, top - margin, right + margin, bottom + margin)
     low, high = [max(0, math.floor(v)) for v in place[:2]], [math.ceil(v) for v in place[2:]]
-    return image.crop((*low, min(high[0], image.width), min(high[1], image.height)))
+    return image.crop((low[0], low[1], min(high[0], image.width), min(high[1], image.height)))
 
 
 def _gold(query: Query) -> Query:

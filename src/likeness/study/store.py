@@ -93,18 +93,18 @@ class Store:
                 if slot is not None:
                     return self._new_rater(connection, source=source, external=external, session=session, slot=slot)
         if known is None:
-            self.log("full", source=source)
+            self.log("full", detail={"source": source})
             return None
         if session_of is not None and hmac.compare_digest(known.session, _hashed(session_of)):
             return _rater(known)
-        self.log("replayed", rater=known.id, source=source)
+        self.log("replayed", rater=known.id, detail={"source": source})
         raise DataError("link: expected the browser that began with it, got another; go on where you began.")
 
     def _new_rater(self, connection: Connection, *, source: str, external: str, session: str, slot: int) -> Rater:
         now = self._now()
         made = Rater(secrets.token_urlsafe(12), slot, source, external, now, now, None, "")
         connection.execute(insert(tables.raters).values(**made._asdict(), session=_hashed(session)))
-        self._log(connection, "joined", rater=made.id, source=source, slot=slot)
+        self._log(connection, "joined", rater=made.id, detail={"source": source, "slot": slot})
         return made
 
     def _free_slot(self, connection: Connection, num_slots: int) -> int | None:
@@ -130,10 +130,10 @@ class Store:
         with self._write() as connection:
             unfinished = mine & tables.raters.c.finished.is_(None)
             if connection.execute(update(tables.raters).where(unfinished).values(finished=self._now())).rowcount:
-                self._log(connection, "finished", rater=rater)
+                self._log(connection, "finished", rater=rater, detail={})
             if comment is not None:
                 connection.execute(update(tables.raters).where(mine).values(comment=comment))
-                self._log(connection, "commented", rater=rater, comment=comment)
+                self._log(connection, "commented", rater=rater, detail={"comment": comment})
 
     # -- votes -------------------------------------------------------------------------------------------------
     def answered(self, rater: str) -> frozenset[int]:
@@ -150,7 +150,7 @@ class Store:
         with self._write() as connection:
             if self._fact(connection, "closed") != "yes":
                 return self._insert(connection, rater, item=item, shown=shown, answers=answers)
-        self.log("closed_vote", rater=rater, item=item, answers=dict(answers))
+        self.log("closed_vote", rater=rater, detail={"item": item, "answers": dict(answers)})
         raise DataError("vote: expected an open study, got one that is closed; nothing was counted.")
 
     def _insert(
@@ -167,10 +167,16 @@ class Store:
                 connection.execute(kept.where(tables.votes.c.rater == rater, tables.votes.c.item == item)).all()
             )
             if before != dict(answers):
-                self._log(connection, "changed_vote", rater=rater, item=item, kept=before, refused=dict(answers))
+                self._log(
+                    connection,
+                    "changed_vote",
+                    rater=rater,
+                    detail={"item": item, "kept": before, "refused": dict(answers)},
+                )
             return False
         connection.execute(update(tables.raters).where(tables.raters.c.id == rater).values(seen=now))
-        self._log(connection, "voted", rater=rater, item=item, query=shown.query, answers=dict(answers))
+        told = {"item": item, "query": shown.query, "answers": dict(answers)}
+        self._log(connection, "voted", rater=rater, detail=told)
         return True
 
     def _add_votes(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -184,7 +190,8 @@ class Store:
         columns = [tables.votes.c[name] for name in StoredVote._fields]
         with self._read() as connection:
             rows = connection.execute(select(*columns).order_by(tables.votes.c.number)).all()
-        return [StoredVote(*row[:5], tuple(json.loads(row[5])), *row[6:]) for row in rows]
+        found = [dict(zip(StoredVote._fields, row, strict=True)) for row in rows]
+        return [StoredVote(**(row | {"places": tuple(json.loads(row["places"]))})) for row in found]
 
     def add_raters(self, found: Sequence[Rater], votes: Sequence[StoredVote], *, origin: str) -> int:
         """Raters and votes of elsewhere are here once, however often they are added; the number of new votes."""
@@ -195,7 +202,7 @@ class Store:
                 connection.execute(dialect.insert(tables.raters).values(**row).on_conflict_do_nothing())
             rows = [{**each._asdict(), "places": json.dumps(each.places)} for each in votes]
             new = self._add_votes(connection, rows)
-            self._log(connection, "imported", rater=None, origin=origin, votes=new)
+            self._log(connection, "imported", rater=None, detail={"origin": origin, "votes": new})
         return new
 
     # -- state and log -----------------------------------------------------------------------------------------
@@ -206,7 +213,7 @@ class Store:
             done = update(tables.facts).where(tables.facts.c.key == "closed").values(value=value)
             if not connection.execute(done).rowcount:
                 connection.execute(insert(tables.facts).values(key="closed", value=value))
-            self._log(connection, "opened" if is_open else "closed", rater=None, by=by)
+            self._log(connection, "opened" if is_open else "closed", rater=None, detail={"by": by})
 
     @property
     def is_open(self) -> bool:
@@ -223,10 +230,10 @@ class Store:
         if found not in (None, study):
             raise DataError("database: expected that of this study, got another study's; name another --database.")
 
-    def log(self, event: str, *, rater: str | None = None, **detail: object) -> None:
+    def log(self, event: str, *, rater: str | None = None, detail: Mapping[str, object]) -> None:
         """A row of the audit log."""
         with self._write() as connection:
-            self._log(connection, event, rater=rater, **detail)
+            self._log(connection, event, rater=rater, detail=detail)
 
     def audit(self) -> list[dict[str, Any]]:
         """The audit log in order: `at`, `event`, `rater`, and what else was told."""
@@ -240,8 +247,8 @@ class Store:
             found = select(func.count()).select_from(tables.audit).where(tables.audit.c.event == event)
             return int(connection.execute(found).scalar_one())
 
-    def _log(self, connection: Connection, event: str, *, rater: str | None, **detail: object) -> None:
-        told = json.dumps(detail, ensure_ascii=False, default=str)
+    def _log(self, connection: Connection, event: str, *, rater: str | None, detail: Mapping[str, object]) -> None:
+        told = json.dumps(dict(detail), ensure_ascii=False, default=str)
         connection.execute(insert(tables.audit).values(at=self._now(), event=event, rater=rater, detail=told))
 
     def _fact(self, connection: Connection, key: str) -> str | None:

@@ -200,7 +200,8 @@ def _ranked(
     error = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * covariance, 0))
     better = apart > t * error
     found: list[Strength] = []
-    for rank, k in enumerate(np.argsort(-values, kind="stable").tolist(), start=1):
+    order: list[int] = np.argsort(-values, kind="stable").tolist()
+    for rank, k in enumerate(order, start=1):
         ranks = 1 + int(better[:, k].sum()), len(names) - int(better[k].sum())
         found.append(
             Strength(names[k], float(values[k]), float(values[k] - half[k]), float(values[k] + half[k]), rank, *ranks)

@@ -371,7 +371,7 @@ class _Pages:
             event = error.event if isinstance(error, _RefusedError) else "not_found"
             detail = error.facts if isinstance(error, _RefusedError) else {}
             told = {"path": request.url.path[:200] if status == 404 else "", "address": address, **detail}
-            await run_in_threadpool(self._site.store.log, f"refused_{event}", **told)
+            await run_in_threadpool(self._site.store.log, f"refused_{event}", detail=told)
         elif status in (403, 404):
             status = 429  # who guesses learns nothing more
         return self._page("refused", status=status, told=error.detail)
