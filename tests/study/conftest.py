@@ -53,11 +53,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if user:
         shutil.chown(place, user, user if user == "postgres" else None)
     data, tools = place / "data", BINARIES[-1]
-    quiet = {"check": True, "capture_output": True, "cwd": "/tmp"}
     try:
-        subprocess.run(
-            _as_user(user, [f"{tools}/initdb", "-D", f"{data}", "-A", "trust", "-U", "study", "-N"]), **quiet
-        )
+        create = _as_user(user, [f"{tools}/initdb", "-D", f"{data}", "-A", "trust", "-U", "study", "-N"])
+        subprocess.run(create, check=True, capture_output=True, cwd="/tmp")
         settings = [
             "-p",
             str(port),
@@ -93,10 +91,11 @@ def _wait(tools: Path, port: int, *, log: Path) -> None:
 def postgres(postgres_server: str) -> str:
     """The URL of an empty database."""
     import psycopg
+    from psycopg import sql
 
     name = f"study_{uuid4().hex[:10]}"
     with psycopg.connect(f"{postgres_server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return f"{postgres_server}/{name}"
 
 

@@ -87,8 +87,8 @@ def serve(study: Path, database: str | None, port: int) -> subprocess.Popen[byte
 
 
 def answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
         connection.request("GET", "/")
         return connection.getresponse().status == 200
     except GONE:

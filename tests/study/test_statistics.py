@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import combinations, product
+from typing import Any  # scipy types it as a plain tuple
 
 import numpy as np
 import pytest
@@ -127,7 +128,8 @@ def test_the_closed_form_of_tau_is_scipy_s() -> None:
     for size in (2, 3, 4, 5):
         values, chosen = rng.integers(0, 3, size=(60, size)).astype(float), rng.integers(size, size=60)
         one_hot = np.eye(size)[chosen]
-        oracle = [kendalltau(v, h, variant="b").statistic for v, h in zip(values, one_hot, strict=True)]
+        found: list[Any] = [kendalltau(v, h, variant="b") for v, h in zip(values, one_hot, strict=True)]
+        oracle = [each.statistic for each in found]
         np.testing.assert_allclose(choice_taus(values, chosen), oracle, atol=1e-12)
     ranks = choice_taus(np.array([[4.0, 3, 2, 1]] * 4), np.arange(4))
     assert ranks == pytest.approx([0.7071, 0.2357, -0.2357, -0.7071], abs=1e-4)
