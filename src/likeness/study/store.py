@@ -191,7 +191,9 @@ class Store:
         with self._read() as connection:
             rows = connection.execute(select(*columns).order_by(tables.votes.c.number)).all()
         found: list[dict[str, Any]] = [dict(zip(StoredVote._fields, row, strict=True)) for row in rows]
-        return [StoredVote(**{**row, "places": tuple(json.loads(row["places"]))}) for row in found]
+        for row in found:
+            row["places"] = tuple(json.loads(row["places"]))
+        return [StoredVote(**row) for row in found]
 
     def add_raters(self, found: Sequence[Rater], votes: Sequence[StoredVote], *, origin: str) -> int:
         """Raters and votes of elsewhere are here once, however often they are added; the number of new votes."""
