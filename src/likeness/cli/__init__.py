@@ -24,6 +24,7 @@ from likeness.cli import (
     fetch,
     generate,
     report,
+    study,
     train,
     verify,
     world,
@@ -58,6 +59,7 @@ app = typer.Typer(
 for _name, (_command, _examples) in COMMANDS.items():
     app.command(_name, epilog=_examples)(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 app.add_typer(world.app, name="world")
 
 

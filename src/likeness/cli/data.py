@@ -159,5 +159,33 @@ def world_pairs(n: int, *, source: str, as_json: bool, out: Path, **settings: An
     answer({**facts, "source": source}, text=f"{kept} Look at {out / 'contact_sheet.png'}", as_json=as_json)
 
 
+GATE_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness data gate pairs --ratings ratings.jsonl --out pairs/rated.jsonl\n\n"
+    "Then train with data.pairs = 'pairs/rated.jsonl'."
+)
+
+
+@app.command(epilog=GATE_EXAMPLES)
+def gate(
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="The pair set that people rated.")],
+    ratings: Annotated[Path, typer.Option(help="What likeness study export --to ratings wrote.")],
+    out: Annotated[Path, typer.Option(help="File to write beside pairs.jsonl, with the pairs that pass.")],
+    preferred_min: PreferredMin = 9,
+    rejected_max: RejectedMax = 6,
+    as_json: Json = False,
+) -> None:
+    """The pairs that people and the judge agree on: both pictures pass the quality gate by both."""
+    from likeness.cli.answer import told_left_out
+    from likeness.data.judging.gate import Thresholds
+    from likeness.data.judging.rated import gate_pairs
+
+    limits = Thresholds(preferred_min, rejected_max)
+    found = gate_pairs(pairs, ratings=ratings, out=out, thresholds=limits)
+    left_out = [row.model_dump() for row in found.left_out]
+    told = f"{told_left_out(left_out, where='the answer with --json')}{found.num_pairs} pairs in {out}"
+    answer({"out": out, "num_pairs": found.num_pairs, "left_out": left_out}, text=told, as_json=as_json)
+
+
 data_formats.register(app)
 register_new(app)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from likeness.core.errors import DataError
 from likeness.core.files import numbered_lines, read_text
 from likeness.core.rows import Frozen, json_object
-from likeness.core.stats.correlation import kendall
 from likeness.core.stats.intervals import Interval, mean_interval
 
 EQUAL = "equal"
@@ -73,6 +73,20 @@ def majority(choices: Sequence[str]) -> str | None:
     return choice if count > len(choices) / 2 else None
 
 
+def choice_taus(values: Float[np.ndarray, "Q k"], chosen: Int[np.ndarray, " Q"]) -> Float[np.ndarray, " Q"]:
+    """Kendall's tau-b of each row with the order "the chosen one above the rest, which tie".
+
+    Of the pairs that the order decides, the k - 1 with the chosen one, those that the values decide alike less those
+    that they decide otherwise, over the geometric mean of k - 1 and the pairs that the values decide. NaN where a value
+    is missing or all are the same.
+    """
+    apart = np.sign(values[:, :, None] - values[:, None, :])
+    decided = np.abs(apart).sum(axis=(1, 2)) / 2
+    agreeing = apart[np.arange(len(values)), chosen].sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(decided > 0, agreeing / np.sqrt(decided * (values.shape[1] - 1)), math.nan)
+
+
 class Agreement(NamedTuple):
     """Mean tau-b over queries with an interval over queries; how many queries had a majority, and for "equal".
 
@@ -103,8 +117,8 @@ def agreement(
     taus: dict[Hashable, float] = {}
     for query, winner in ordered.items():
         options = by_query[query][0].options
-        values = np.array([scores.get((query, option), math.nan) for option in options])
-        chosen = np.array([float(option == winner) for option in options])
-        taus[query] = math.nan if np.isnan(values).any() else kendall(values if higher_is_better else -values, chosen)
+        values = np.array([[scores.get((query, option), math.nan) for option in options]])
+        chosen = np.array([options.index(winner)])
+        taus[query] = float(choice_taus(values if higher_is_better else -values, chosen)[0])
     found = mean_interval(list(taus.values()), list(taus))
     return Agreement(found, len(winners), len(kept), len(kept) - len(ordered), found.missing)

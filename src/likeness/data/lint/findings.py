@@ -28,6 +28,9 @@ CODES: dict[str, Code] = {
     "empty_prior": Code("error", "the prior mask, or the mask of a disrupted subject, covers nothing"),
     "tiny_prior": Code("error", "the prior covers under 1% of the picture or no token by half"),
     "large_prior": Code("error", "the prior covers over 90% of the tokens, so that it focuses on nothing"),
+    "whole_picture": Code(
+        "warning", "people chose between whole pictures, so the prior is all of it: focus maps gain nothing"
+    ),
     "prior_not_union": Code("error", "the prior is not the union of the masks of the disrupted subjects"),
     "shifted_mask": Code("warning", "a mask seems to lie beside what it is the mask of; look at it"),
     "leaked_background": Code("error", "the two pictures differ outside the dilated prior"),

@@ -173,12 +173,19 @@ def _tokens(loaded: LoadedPair, *, token: int) -> Iterator[Finding]:
     if share < SMALLEST_SHARE or not covered:
         yield finding(loaded.pair.id, "tiny_prior", what, tokens=covered, share=share)
     elif covered > LARGEST_SHARE * tokens:
-        yield finding(loaded.pair.id, "large_prior", what, tokens=covered, share=share)
+        code = "whole_picture" if _is_voted(loaded) else "large_prior"
+        yield finding(loaded.pair.id, code, what, tokens=covered, share=share)
     for index in loaded.pair.disrupted:
         covered, tokens = covered_tokens(loaded.subjects[index], token=token)
         if covered < min(FEWEST_TOKENS, tokens):
             what = f"disrupted subject {index} covers {covered} of {tokens} tokens"
             yield finding(loaded.pair.id, "few_tokens", what, subject=index, tokens=covered)
+
+
+def _is_voted(loaded: LoadedPair) -> bool:
+    """Whether people chose between the two whole pictures, as `likeness study export --to pairs` notes."""
+    kinds = {(loaded.pair.subjects[index].disruption or {}).get("kind") for index in loaded.pair.disrupted}
+    return kinds == {"vote"} and bool(loaded.prior.all())
 
 
 def _shifts(loaded: LoadedPair, changed: Bool[np.ndarray, "H W"]) -> Iterator[Finding]:

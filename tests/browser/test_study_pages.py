@@ -1,0 +1,198 @@
+"""The pages of a study in a browser: wide and narrow, light and dark, by keyboard alone, by touch, without scripts."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: playwright may be absent, so its types are not named
+
+import pytest
+import uvicorn
+from browser_views import NARROW, OFF_SCREEN, WIDE
+from study_runs import study_runs
+
+from likeness.study.assignment import assign
+from likeness.study.build import Wanted, new_study
+from likeness.study.store import Store, open_store
+from likeness.study.web import Site, links_of, open_site, study_app
+
+pytestmark = pytest.mark.browser
+SERIOUS = ("serious", "critical")
+LONG = "a cat and a dog hug each other in front of a lighthouse while averyveryverylongwordwithoutanyspaceinit flies by"
+
+
+class Served(NamedTuple):
+    """A study at an address, with a link for each rater."""
+
+    site: Site
+    base: str
+    links: dict[str, Any]
+
+    @property
+    def store(self) -> Store:
+        return self.site.store
+
+
+def serve(folder: Path, kind: str) -> Iterator[Served]:
+    """A study of the kind, on a free port, until the test ends."""
+    runs = study_runs(folder / "runs", names=("alpha", "beta", "gamma", "delta"), num_cases=8, prompt=LONG)
+    if kind == "relations":
+        runs = {name: runs[name] for name in ("alpha", "beta")}
+    new_study(runs, folder / "study", wanted=Wanted(kind=kind, votes=3, per_rater=3, repeats=1, golds=1))  # type: ignore[arg-type]
+    store = open_store(folder / "study/votes.sqlite")
+    site = open_site(folder / "study", store)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(study_app(site), host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    base = f"http://127.0.0.1:{port}"
+    yield Served(site, base, links_of(site, base, count=9))
+    server.should_exit = True
+    thread.join()
+    store.close()
+
+
+@pytest.fixture
+def overall(tmp_path: Path) -> Iterator[Served]:
+    yield from serve(tmp_path, "overall")
+
+
+@pytest.fixture
+def relations(tmp_path: Path) -> Iterator[Served]:
+    yield from serve(tmp_path, "relations")
+
+
+def view_of(chromium: Any, *, size: tuple[int, int] = WIDE, theme: str = "light", **more: Any) -> Any:
+    """A page in a browser of its own, whose errors end the test when it closes."""
+    context = chromium.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce", **more
+    )
+    page = context.new_page()
+    page.said = []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    return page
+
+
+def axe() -> Any:
+    return pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra `browser`").Axe()
+
+
+def faults(page: Any, checker: Any) -> list[Any]:
+    """What axe-core finds that is serious, and what of the page lies off-screen."""
+    found = checker.run(page).response["violations"]
+    serious = [(one["id"], [n["html"][:120] for n in one["nodes"]]) for one in found if one["impact"] in SERIOUS]
+    return [*serious, *page.evaluate(OFF_SCREEN)]
+
+
+@pytest.mark.parametrize("kind", ["overall", "relations"])
+def test_every_page_is_whole_and_sound_wide_and_narrow_light_and_dark(
+    chromium: Any, kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    served: Served = request.getfixturevalue(kind)
+    checker = axe()
+    for number, (size, theme) in enumerate(product((WIDE, NARROW), ("light", "dark"))):
+        page = view_of(chromium, size=size, theme=theme)
+        shots = tmp_path / f"{kind}-{size[0]}-{theme}"
+        shots.mkdir()
+
+        def look(name: str, page: Any = page, shots: Path = shots) -> None:
+            page.screenshot(path=shots / f"{name}.png", full_page=True)
+            assert faults(page, checker) == [], name
+
+        page.goto(served.links["personal"][number])
+        look("consent")
+        page.get_by_role("button", name="I agree, begin").click()
+        page.locator("form[data-item='0']").wait_for()
+        look("task")
+        total = int(page.locator(".place span").text_content().split()[-1])
+        for item in range(total):
+            page.locator(f"form[data-item='{item}']").wait_for()
+            page.keyboard.press("1")
+            if kind == "relations":
+                page.keyboard.press("0")
+            page.keyboard.press("Enter")
+        page.locator(".code").wait_for()
+        look("done")
+        page.goto(served.links["owner"])
+        look("progress")
+        page.goto(f"{served.base}/s/wrong")
+        look("refused")
+        assert [line for line in page.said if "404" not in line] == []
+        page.context.close()
+    assert {vote.answer for vote in served.store.votes()} == ({"0"} if kind == "overall" else {"0", "equal"})
+
+
+def test_keys_alone_without_scripts_take_a_rater_through(chromium: Any, relations: Served) -> None:
+    page = view_of(chromium, java_script_enabled=False)
+    page.goto(relations.links["personal"][0])
+    page.keyboard.press("Tab")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    while "/task" in page.url:
+        for _ in range(2):  # two questions: the first radio button of each, then one to the right
+            page.keyboard.press("Tab")
+            page.keyboard.press("Space")
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Tab")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+    assert page.url.endswith("/done")
+    rater = relations.store.raters()[0]
+    votes = relations.store.votes()
+    assert {vote.answer for vote in votes} == {"1"}
+    assert len(votes) == 2 * len(assign(relations.site.plan, rater.slot))
+    page.context.close()
+
+
+def test_touch_chooses_a_picture_and_goes_on_after_a_reload(chromium: Any, overall: Served) -> None:
+    page = view_of(chromium, size=NARROW, has_touch=True, is_mobile=True)
+    page.goto(overall.links["personal"][0])
+    page.get_by_role("button", name="I agree, begin").tap()
+    page.locator(".choice").nth(2).tap()
+    page.get_by_role("button", name="Next").tap()
+    page.locator("form[data-item='1']").wait_for()
+    page.reload()
+    assert page.locator("form[data-item='1']").count() == 1
+    page.go_back()  # and answers the first page again: the first answer stands
+    vote = overall.store.votes()[0]
+    assert (vote.item, vote.answer) == (0, "2")
+    page.context.close()
+
+
+def test_a_form_without_an_answer_stays(chromium: Any, overall: Served) -> None:
+    page = view_of(chromium)
+    page.goto(overall.links["personal"][0])
+    page.get_by_role("button", name="I agree, begin").click()
+    page.locator("form[data-item='0']").wait_for()
+    page.get_by_role("button", name="Next").click()
+    assert page.evaluate("document.querySelector('input:invalid') !== null")
+    assert overall.store.votes() == []
+    page.context.close()
+
+
+def test_the_owner_s_page_follows_the_votes(chromium: Any, overall: Served) -> None:
+    owner, rater = view_of(chromium), view_of(chromium)
+    owner.goto(overall.links["owner"])
+    assert owner.locator(".tiles dd").first.text_content().startswith("0 ")
+    rater.goto(overall.links["personal"][0])
+    rater.get_by_role("button", name="I agree, begin").click()
+    for item in range(3):
+        rater.locator(f"form[data-item='{item}']").wait_for()
+        rater.keyboard.press("2")
+        rater.keyboard.press("Enter")
+    rater.locator("form[data-item='3']").wait_for()
+    for _ in range(150):  # the page asks every ten seconds
+        if not owner.locator(".tiles dd").first.text_content().startswith("0 "):
+            break
+        owner.wait_for_timeout(200)
+    assert not owner.locator(".tiles dd").first.text_content().startswith("0 ")
+    assert owner.said == []
+    for page in (owner, rater):
+        page.context.close()
