@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness.cli import data_formats
+from likeness.cli import data_formats, data_stellar
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.data_models import model_pairs
@@ -161,3 +161,4 @@ def world_pairs(n: int, *, source: str, as_json: bool, out: Path, **settings: An
 
 data_formats.register(app)
 register_new(app)
+data_stellar.register(app)

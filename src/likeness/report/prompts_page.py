@@ -65,5 +65,7 @@ def scatter(places: Mapping[str, Sequence[Sequence[float]]], colours: Mapping[st
         for x, y in rows
     )
     spoken = "Map of the prompts: " + ", ".join(f"{name} {len(rows)} points" for name, rows in places.items())
-    svg = '<svg viewBox="0 0 {} {}" role="img" aria-label="{}" style="display:block;max-width:640px;width:100%">{}</svg>'
+    svg = (
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}" style="display:block;max-width:640px;width:100%">{}</svg>'
+    )
     return Markup(svg).format(SIDE, SIDE, spoken, dots)

@@ -2,8 +2,8 @@
 
 Source: Stellar (arXiv:2312.06116v1), supplementary text on Stellar-H: three prompts for a task, at most ten tasks for a
 worker, and no edits of the body, no clothing, eyewear or jewellery, no other particular people.
-Differs: rules are checked by words, so that a reader must still look: a prompt that breaks a rule in other words passes,
-and what was refused is listed with the word that did it.
+Differs: rules are checked by words, so that a reader must still look: a prompt that breaks a rule in other words
+passes. What was refused is listed with the word that did it.
 """
 
 import csv
@@ -27,22 +27,18 @@ MOST_CHARACTERS = 300
 FIELDS = ("worker", "task", "photo", *(f"prompt_{k}" for k in range(1, NUM_PROMPTS + 1)))
 """Columns of what comes back: a row a task."""
 RULES = (
-    f"Write {NUM_PROMPTS} different prompts about the person in the photo. Write {SLOT} once in each, where a name would stand.",
+    f"Write {NUM_PROMPTS} different prompts about the person in the photo, each with {SLOT} once in place of a name.",
     "Say what the person does, where, when, or with what. Anything goes that a picture can show, real or not.",
     "Do not change the body: no hair, skin, age, weight, make-up, tattoos or sex.",
     "Do not ask for clothes, glasses or jewellery.",
     "Do not name another particular person, real or invented.",
     "Write English, nothing hateful, violent or sexual.",
 )
-BANNED: dict[str, tuple[str, ...]] = {
-    "changes the body": tuple(
-        "hair haired bald beard bearded moustache mustache makeup make-up lipstick tattoo tattoos tattooed wrinkles "
-        "freckles skinny fat muscular younger older taller shorter blonde brunette pregnant".split()
-    ),
-    "asks for clothes, glasses or jewellery": tuple(
-        "wearing wears dressed glasses sunglasses eyeglasses hat shirt dress jacket coat suit trousers jeans skirt shoes "
-        "boots scarf necklace earring earrings ring bracelet watch-chain jewellery jewelry tie".split()
-    ),
+BANNED: dict[str, str] = {
+    "changes the body": "hair haired bald beard bearded moustache mustache makeup make-up lipstick tattoo tattoos tattooed "
+    "wrinkles freckles skinny fat muscular younger older taller shorter blonde brunette pregnant",
+    "asks for clothes, glasses or jewellery": "wearing wears dressed glasses sunglasses eyeglasses hat shirt dress jacket "
+    "coat suit trousers jeans skirt shoes boots scarf necklace earring earrings bracelet jewellery jewelry tie",
 }
 """Why a prompt is refused -> words that break the rule."""
 
@@ -104,7 +100,7 @@ def fault_of(prompt: str) -> str:
     if len(prompt) > MOST_CHARACTERS:
         return f"expected at most {MOST_CHARACTERS} characters, got {len(prompt)}"
     for reason, banned in BANNED.items():
-        if found := next((word for word in words if word in banned), None):
+        if found := next((word for word in words if word in banned.split()), None):
             return f"{reason} ({found})"
     return ""
 
@@ -142,4 +138,6 @@ def _rows(path: Path, left_out: list[LeftOut]) -> Iterator[tuple[int, Mapping[st
             except DataError as error:
                 left_out.append(LeftOut.at(f"{path}:{number}", error))
     else:
-        raise DataError(f"{path}: expected a .csv or .jsonl file of answers, got {path.suffix or 'neither'}; export one.")
+        raise DataError(
+            f"{path}: expected a .csv or .jsonl file of answers, got {path.suffix or 'neither'}; export one."
+        )

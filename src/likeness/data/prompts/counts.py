@@ -1,8 +1,8 @@
 """What a set of prompts says, in counts: words and parts of speech per prompt and person, and how much of a vocabulary.
 
 Source: Stellar (arXiv:2312.06116v1), Table 6: total unique (TT), per prompt (PP), unique per person (PI).
-Differs: the paper does not say how it counts the subject. Here a prompt is tagged with "A person" in its slot, and these
-two words are not counted; words are compared without case, and punctuation is no word. Names count as nouns.
+Differs: the paper does not say how it counts the subject. Here a prompt is tagged with "A person" in its slot, and
+these two words are not counted; words are compared without case, and punctuation is no word. Names count as nouns.
 """
 
 import math
@@ -81,7 +81,9 @@ def word_counts_of(words: Mapping[str, Sequence[Sequence[Word]]]) -> dict[str, C
 
 
 def _count(words: Mapping[str, Sequence[Sequence[Word]]], parts: frozenset[str] | None) -> Count:
-    kept = {who: [[w.text for w in row if parts is None or w.part in parts] for row in rows] for who, rows in words.items()}
+    kept = {
+        who: [[w.text for w in row if parts is None or w.part in parts] for row in rows] for who, rows in words.items()
+    }
     rows = [row for some in kept.values() for row in some]
     each = [len({word for row in some for word in row}) for who, some in kept.items() if who]
     return Count(len({word for row in rows for word in row}), fmean(map(len, rows)), fmean(each) if each else math.nan)

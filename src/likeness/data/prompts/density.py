@@ -82,7 +82,9 @@ def best_mixture(
                 size, covariance_type=covariance, reg_covar=REGULAR, random_state=state, n_init=1
             )
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", category=sklearn.exceptions.ConvergenceWarning)  # BIC decides all the same
+                warnings.simplefilter(
+                    "ignore", category=sklearn.exceptions.ConvergenceWarning
+                )  # BIC decides all the same
                 model.fit(features.astype(np.float64))
             fits.append((Fit(size, covariance, float(model.bic(features.astype(np.float64)))), model))
     if not fits:

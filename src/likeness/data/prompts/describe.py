@@ -49,14 +49,26 @@ def describe(
         people = sum(1 for who in each.people if who)
         facts = {"name": each.name, "num_prompts": len(each.texts), "num_different": len(set(each.texts))}
         told.append(facts | {"num_people": people or None, "counts": told_counts(word_counts_of(words))})
-        nouns[each.name] = sorted({word.text for rows in words.values() for row in rows for word in row if word.part in (KINDS["nouns"] or ())})
+        nouns[each.name] = sorted(
+            {
+                word.text
+                for rows in words.values()
+                for row in rows
+                for word in row
+                if word.part in (KINDS["nouns"] or ())
+            }
+        )
         progress(done, len(sets))
     covered = [
         {"set": name, "vocabulary": known, **coverage(words, entries)._asdict()}
         for known, entries in (vocabularies or {}).items()
         for name, words in nouns.items()
     ]
-    seen = _in_space(sets, space, seed=seed) if space else {"encoder": None, "mixture": None, "map": None, "neighbours": None}
+    seen = (
+        _in_space(sets, space, seed=seed)
+        if space
+        else {"encoder": None, "mixture": None, "map": None, "neighbours": None}
+    )
     return {"seed": seed, "sets": told, "coverage": covered, **seen}
 
 

@@ -1,9 +1,9 @@
 """Sets of prompts in files: plain lists, and what Stellar's data has.
 
-    NAME.txt                    a prompt a line
-    NAME.json                   ["..."] or {"prompts": [...]} or {"000": {"prompts": [...], "detectables": ...}, ...}
-    NAME.jsonl                  {"prompt": "..."} a line, as in cases.jsonl
-    FOLDER                      stellar_t.json and stellar_h.json, or Stellar's folders 000, 001, ...
+NAME.txt                    a prompt a line
+NAME.json                   ["..."] or {"prompts": [...]} or {"000": {"prompts": [...], "detectables": ...}, ...}
+NAME.jsonl                  {"prompt": "..."} a line, as in cases.jsonl
+FOLDER                      stellar_t.json and stellar_h.json, or Stellar's folders 000, 001, ...
 """
 
 import re
@@ -69,7 +69,9 @@ def _of_file(path: Path) -> Iterator[tuple[str, list[str]]]:
     elif path.suffix == ".json":
         yield from _of_json(read_json(path), path)
     else:
-        raise DataError(f"{path}: expected {FORMS}, got {path.suffix or 'a file without ending'}; rename or convert it.")
+        raise DataError(
+            f"{path}: expected {FORMS}, got {path.suffix or 'a file without ending'}; rename or convert it."
+        )
 
 
 def _of_json(value: Any, path: Path) -> Iterator[tuple[str, list[str]]]:

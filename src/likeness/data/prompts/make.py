@@ -57,7 +57,7 @@ def make_prompts(
     seed: int = 0,
     progress: Progress = unseen,
 ) -> Made:
-    """OUT as shown above; `each` prompts for every person of the test split, `validation_each` for as many of the other.
+    """OUT as shown above: `each` prompts for a person of the test split, `validation_each` for as many of the other.
 
     The first `num_prompts` furthest points are for the test split; those of the validation split come after them.
     Raises: ConfigError for numbers that do not fit, DataError for a reference without prompts; OutputError.
@@ -70,11 +70,17 @@ def make_prompts(
     kept = most_similar(similarity)
     wanted = num_prompts + people * validation_each
     if wanted > len(kept):
-        raise ConfigError(f"-n: expected at most {len(kept)} prompts, those that passed the filter, got {wanted}; ask for fewer.")
+        raise ConfigError(
+            f"-n: expected at most {len(kept)} prompts, those that passed the filter, got {wanted}; ask for fewer."
+        )
     found = furthest_points(features[kept], wanted)
     chosen = [prompts[place] for place in kept[found.places]]
     split = {0: (chosen[:num_prompts], each), NUM_TEST: (chosen[num_prompts:], validation_each)}
-    given = {f"{first + who:03d}": some for first, part in split.items() for who, some in enumerate(_given(*part, people=people, seed=seed))}
+    given = {
+        f"{first + who:03d}": some
+        for first, part in split.items()
+        for who, some in enumerate(_given(*part, people=people, seed=seed))
+    }
     write_people(out / TEMPLATES, given)
     atomic_write_text(out / "objects.txt", "".join(f"{word}\n" for word in objects()))
     told = zip(chosen, found.radius, similarity[kept[found.places]], strict=True)

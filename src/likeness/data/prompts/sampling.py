@@ -63,7 +63,9 @@ def furthest_points(features: Features, count: int, *, progress: Progress = unse
     Raises: DataError for more than there are rows.
     """
     if not 1 <= count <= len(features):
-        raise DataError(f"Furthest points: expected 1 to {len(features)} of as many prompts, got {count}; ask for fewer.")
+        raise DataError(
+            f"Furthest points: expected 1 to {len(features)} of as many prompts, got {count}; ask for fewer."
+        )
     chosen = np.empty(count, np.int64)
     radius = np.zeros(count, np.float64)
     chosen[0] = int(np.argmax(features @ features.mean(0)))
@@ -116,7 +118,9 @@ def assigned(count: int, *, people: int, each: int, seed: int) -> list[list[int]
     Raises: DataError when a person would get a prompt twice.
     """
     if each > count:
-        raise DataError(f"--each: expected at most {count} different prompts for each person, got {each}; ask for fewer.")
+        raise DataError(
+            f"--each: expected at most {count} different prompts for each person, got {each}; ask for fewer."
+        )
     order: Sequence[int] = list(range(count))
     random.Random(seed_for("stellar prompts", seed, "people")).shuffle(order)
     return [[order[(person * each + k) % count] for k in range(each)] for person in range(people)]
