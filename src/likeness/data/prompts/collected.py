@@ -35,10 +35,10 @@ RULES = (
     "Write English, nothing hateful, violent or sexual.",
 )
 BANNED: dict[str, str] = {
-    "changes the body": "hair haired bald beard bearded moustache mustache makeup make-up lipstick tattoo tattoos tattooed "
-    "wrinkles freckles skinny fat muscular younger older taller shorter blonde brunette pregnant",
-    "asks for clothes, glasses or jewellery": "wearing wears dressed glasses sunglasses eyeglasses hat shirt dress jacket "
-    "coat suit trousers jeans skirt shoes boots scarf necklace earring earrings bracelet jewellery jewelry tie",
+    "changes the body": "hair haired bald beard bearded moustache mustache makeup make-up lipstick tattoo tattoos "
+    "tattooed wrinkles freckles skinny fat muscular younger older taller shorter blonde brunette pregnant",
+    "asks for clothes, glasses or jewellery": "wearing wears dressed glasses sunglasses eyeglasses hat shirt dress "
+    "jacket coat suit trousers jeans skirt shoes boots scarf necklace earring earrings bracelet jewellery jewelry tie",
 }
 """Why a prompt is refused -> words that break the rule."""
 

@@ -66,44 +66,47 @@ def furthest_points(features: Features, count: int, *, progress: Progress = unse
         raise DataError(
             f"Furthest points: expected 1 to {len(features)} of as many prompts, got {count}; ask for fewer."
         )
-    chosen = np.empty(count, np.int64)
     radius = np.zeros(count, np.float64)
-    chosen[0] = int(np.argmax(features @ features.mean(0)))
-    distance = _squared(features, features[chosen[0]])  # to the nearest point so far
-    nearest = np.zeros(len(features), np.int64)
-    distance[chosen[0]] = -1.0  # what is chosen is not chosen again, even where another is equal to it
+    state = _Cover(features, count, first=int(np.argmax(features @ features.mean(0))))
     for number in range(1, count):
-        place = int(np.argmax(distance))
-        chosen[number], radius[number] = place, max(0.0, float(distance[place])) / 2
-        _insert(features, place, number=number, chosen=chosen, distance=distance, nearest=nearest)
+        place = int(np.argmax(state.distance))
+        radius[number] = max(0.0, float(state.distance[place])) / 2
+        state.insert(place, number=number)
         if number % 256 == 0 or number == count - 1:
             progress(number + 1, count)
     radius[0] = radius[1] if count > 1 else 0.0
-    return Furthest(chosen, radius)
+    return Furthest(state.chosen, radius)
 
 
-def _insert(
-    features: Features,
-    place: int,
-    *,
-    number: int,
-    chosen: Int[np.ndarray, " K"],
-    distance: Float[np.ndarray, " N"],
-    nearest: Int[np.ndarray, " N"],
-) -> None:
-    """`distance` and `nearest` take the new point into account, in place."""
-    new = features[place]
-    between = _squared(features[chosen[:number]], new)
-    rows = np.flatnonzero(4 * distance + MARGIN > between[nearest])
-    if len(rows) * 3 > len(features):
-        rows, found = slice(None), _squared(features, new)
-    else:
-        found = _squared(features[rows], new)
-    old = distance[rows]
-    is_nearer = found < old
-    distance[rows] = np.where(is_nearer, found, old)
-    nearest[rows] = np.where(is_nearer, number, nearest[rows])
-    distance[place] = -1.0
+class _Cover:
+    """The points chosen so far, and of every row its squared distance to the nearest of them (-1 for a chosen row)."""
+
+    def __init__(self, features: Features, count: int, *, first: int) -> None:
+        self.features = features
+        self.chosen = np.empty(count, np.int64)
+        self.points = np.empty((count, features.shape[1]), features.dtype)
+        self.distance = _squared(features, features[first])
+        self.nearest = np.zeros(len(features), np.int64)  # the number of that point
+        self._take(first, number=0)
+
+    def insert(self, place: int, *, number: int) -> None:
+        """A row becomes the point `number`."""
+        new = self.features[place]
+        between = _squared(self.points[:number], new)
+        rows = np.flatnonzero(4 * self.distance + MARGIN > between[self.nearest])
+        if len(rows) * 3 > len(self.features):
+            rows = np.arange(len(self.features))
+            found = _squared(self.features, new)
+        else:
+            found = _squared(self.features[rows], new)
+        is_nearer = found < self.distance[rows]
+        self.distance[rows[is_nearer]] = found[is_nearer]
+        self.nearest[rows[is_nearer]] = number
+        self._take(place, number=number)
+
+    def _take(self, place: int, *, number: int) -> None:
+        self.chosen[number], self.points[number] = place, self.features[place]
+        self.distance[place] = -1.0  # not chosen again, even where another row is equal to it
 
 
 def _squared(rows: Float[np.ndarray, "M D"], point: Float[np.ndarray, " D"]) -> Float[np.ndarray, " M"]:
