@@ -175,7 +175,7 @@ ENCODERS: dict[str, EncoderFacts] = {
     "sentence": EncoderFacts(
         load="likeness.encoders.sentence:SentenceEncoder",
         noun="sentence encoder",
-        reads="what a sentence says",
+        reads="texts by what they say",
         photo=None,
         world=None,
         licence="Apache-2.0",

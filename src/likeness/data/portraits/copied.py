@@ -12,7 +12,7 @@ import io
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol  # Any: JSON
+from typing import Any, NamedTuple, Protocol, runtime_checkable  # Any: JSON
 
 import numpy as np
 from jaxtyping import UInt8
@@ -33,6 +33,7 @@ FIRST = dict(zip(SPLITS, (0, NUM_TEST), strict=True))
 PROMPT_FILES = {TEMPLATES: "prompts_t.json", FREE: "prompts_h.json"}
 
 
+@runtime_checkable
 class _Faces(Protocol):
     @property
     def id(self) -> str: ...

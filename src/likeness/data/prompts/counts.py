@@ -104,7 +104,7 @@ def coverage(words: Sequence[str], vocabulary: Sequence[str]) -> Coverage:
 def _singular(word: str) -> str:
     """A rough singular, the same for both sides."""
     word = " ".join(word.casefold().split())
-    if re.search(r"(s|x|z|ch|sh)es$", word):
+    if re.search(r"(x|z|ch|sh|ss)es$", word):
         return word[:-2]
     return word[:-1] if re.search(r"[^su]s$", word) else word
 

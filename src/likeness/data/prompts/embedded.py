@@ -7,7 +7,7 @@ named by its content and never changed. An interrupted run keeps the files that 
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,6 +25,7 @@ __all__ = ["Reader", "embedded", "user_sentences"]
 SHARD = 4096
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What is needed of a sentence encoder; equal ids give equal vectors."""
 
