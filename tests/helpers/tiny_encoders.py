@@ -427,7 +427,9 @@ def write_sentence_t5(folder: Path) -> Path:
     facts = {"in_features": 16, "out_features": 12, "bias": False}
     activation = {"activation_function": "torch.nn.modules.linear.Identity"}
     (folder / "2_Dense" / "config.json").write_text(json.dumps(facts | activation))
-    save_file({"linear.weight": torch.randn(12, 16)}, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {"linear.weight": torch.randn(12, 16)}, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"}
+    )
     return folder
 
 

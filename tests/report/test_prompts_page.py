@@ -36,7 +36,18 @@ FACTS["sets"][0]["counts"]["nouns"]["per_person"] = None
 
 def test_every_number_stands_on_the_page(tmp_path: Path) -> None:
     html = build_prompts_page(FACTS, out=tmp_path / "page.html").read_text()
-    for told in ("4,321", "1.25", "17.50", "90 different", "37.5%", "50.0%", "1,869.2", "-3.50", "0.876", "3 components"):
+    for told in (
+        "4,321",
+        "1.25",
+        "17.50",
+        "90 different",
+        "37.5%",
+        "50.0%",
+        "1,869.2",
+        "-3.50",
+        "0.876",
+        "3 components",
+    ):
         assert told in html, told
     assert html.count("not known") == 2  # nouns of a person, and prompts of one
     assert "&lt;t&gt;" in html

@@ -69,7 +69,9 @@ def test_neighbours_are_those_of_a_sorted_list() -> None:
     found = nearest(rows, others, texts=texts, among=among, count=4, most=3, seed=1)
     assert len({each.prompt for each in found}) == 4
     for each in found:
-        ranked = sorted(((float(rows[int(each.prompt[1:])] @ other), k) for k, other in enumerate(others)), reverse=True)
+        ranked = sorted(
+            ((float(rows[int(each.prompt[1:])] @ other), k) for k, other in enumerate(others)), reverse=True
+        )
         assert [text for text, _ in each.found] == [f"a{k}" for _, k in ranked[:3]]
         assert [cosine for _, cosine in each.found] == pytest.approx([cosine for cosine, _ in ranked[:3]])
 
@@ -78,7 +80,10 @@ def test_sets_described_together(sums: Any, tmp_path: Any) -> None:
     def tagged(texts: Any) -> list[list[Word]]:
         return [[Word(word, "NOUN") for word in text.split()] for text in texts]
 
-    sets = [PromptSet("h", {"": tuple(f"{{}} one {k}" for k in range(12))}), PromptSet("t", {"000": ("{} two", "{} one 3")})]
+    sets = [
+        PromptSet("h", {"": tuple(f"{{}} one {k}" for k in range(12))}),
+        PromptSet("t", {"000": ("{} two", "{} one 3")}),
+    ]
     space = Space(sums, tmp_path, sizes=(1, 2), covariances=("diag",))
     found = describe(sets, tagger=tagged, space=space, vocabularies={"mine": ["two", "four"]})
     assert [each["num_prompts"] for each in found["sets"]] == [12, 2]

@@ -39,7 +39,9 @@ def test_people_share_no_prompt_and_all_are_sampled(sums: Any, tmp_path: Path) -
     rows = read_jsonl(tmp_path / "prompts.jsonl")
     given = [text for who in lists.values() for text in who["prompts"]]
     assert sorted(given) == sorted(row["prompt"] for row in rows)
-    assert {row["prompt"] for row in rows[:12]} == {t for who, some in lists.items() if who < "200" for t in some["prompts"]}
+    assert {row["prompt"] for row in rows[:12]} == {
+        t for who, some in lists.items() if who < "200" for t in some["prompts"]
+    }
     radii = [row["radius"] for row in rows]
     assert radii == sorted(radii, reverse=True)
     assert min(row["similarity"] for row in rows) >= made.summary["least_similarity"]
@@ -95,7 +97,9 @@ def test_features_are_kept_in_parts_and_in_the_order_asked(
     assert sums.num_read == before + 1 + len(mixed)
 
 
-def test_an_interrupted_reading_keeps_what_it_finished(sums: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_reading_keeps_what_it_finished(
+    sums: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "SHARD", 3)
     whole = sums.read
 
