@@ -55,7 +55,7 @@ class SentenceEncoder(FolderEncoder):
         require_configs(home)
         kind = T5EncoderModel if read_json(home / "config.json").get("model_type") == "t5" else AutoModel
         _require_mean(parts["Pooling"])
-        self.model = load_whole(kind, home, device=device, **({} if kind is T5EncoderModel else NO_POOLER))
+        self.model = load_whole(kind, home, device=device)
         self.tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
         self.max_tokens = _max_tokens(home, self.tokenizer)
         self.dense = _Dense(parts["Dense"], device=device) if "Dense" in parts else None
@@ -89,9 +89,6 @@ class SentenceEncoder(FolderEncoder):
         hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return self.dense(mean) if self.dense else mean
-
-
-NO_POOLER = {"add_pooling_layer": False}
 
 
 class _Dense:
