@@ -82,16 +82,16 @@ def test_sets_described_together(sums: Any, tmp_path: Any) -> None:
 
     sets = [
         PromptSet("h", {"": tuple(f"{{}} one {k}" for k in range(12))}),
-        PromptSet("t", {"000": ("{} two", "{} one 3")}),
+        PromptSet("t", {"000": ("{} two", "{} one 3", "{} one")}),
     ]
     space = Space(sums, tmp_path, sizes=(1, 2), covariances=("diag",))
     found = describe(sets, tagger=tagged, space=space, vocabularies={"mine": ["two", "four"]})
-    assert [each["num_prompts"] for each in found["sets"]] == [12, 2]
+    assert [each["num_prompts"] for each in found["sets"]] == [12, 3]
     assert [each["num_people"] for each in found["sets"]] == [None, 1]
     shares = {row["set"]: (row["share"], row["named"]) for row in found["coverage"]}
     assert shares == {"h": (0.0, 0.0), "t": (1 / 3, 1 / 2)}
     assert [row["set"] for row in found["mixture"]["likelihood"]] == ["h", "t"]
-    assert [len(rows) for rows in found["map"].values()] == [2, 2]
+    assert [len(rows) for rows in found["map"].values()] == [3, 3]
     row = next((row for row in found["neighbours"]["t"] if row["prompt"] == "a person one 3"), None)
     assert row is None or row["found"][0] == {"prompt": "a person one 3", "cosine": pytest.approx(1.0)}
     assert describe(sets, tagger=tagged, space=None)["mixture"] is None

@@ -68,14 +68,19 @@ def test_roles_are_those_that_metrics_skip_and_stand_in_no_relation(drawn: list[
 
 
 def test_relations_are_those_that_the_parser_of_prompts_reads(drawn: list[Prompt]) -> None:
-    """The parser of the metrics was written without the grammar; it reads "taking a selfie with" as "taking"."""
-    known = "taking a selfie with"
-    read = [(prompt, parse_prompt(prompt.text, prompt.detectables)) for prompt in drawn]
-    assert len(read) == len(drawn)
-    for prompt, parsed in read:
+    """The parser of the metrics was written without the grammar; where a single verb stands before the place it reads
+    "sleeping outside" for "outside", and of "taking a selfie with" only "taking"."""
+    equal = 0
+    for prompt in drawn:
+        parsed = parse_prompt(prompt.text, prompt.detectables)
         assert parsed is not None
-        stated = {relation for relation in prompt.relations if relation[1] != known}
-        assert stated == {tuple(triplet) for triplet in parsed.triplets if triplet.object in {o for *_, o in stated}}
+        read = {triplet.object: triplet.relation for triplet in parsed.triplets}
+        assert read.keys() == {thing for *_, thing in prompt.relations}
+        for _, relation, thing in prompt.relations:
+            selfie = relation == "taking a selfie with" and read[thing] == "taking"
+            assert selfie or re.fullmatch(rf"([a-z]+ing )?{relation}", read[thing]), prompt
+        equal += all(read[thing] == relation for _, relation, thing in prompt.relations)
+    assert equal > 0.95 * len(drawn)
 
 
 def test_one_prompt_in_full() -> None:
