@@ -83,7 +83,7 @@ def make_prompts(
     }
     write_people(out / TEMPLATES, given)
     atomic_write_text(out / "objects.txt", "".join(f"{word}\n" for word in objects()))
-    told = zip(chosen, found.radius, similarity[kept[found.places]], strict=True)
+    told = zip(chosen, found.radius.tolist(), similarity[kept[found.places]].tolist(), strict=True)
     write_jsonl(out / "prompts.jsonl", (_row(*row) for row in told))
     counts = {"candidates": len(prompts), "kept": len(kept), "sampled": len(chosen), "people": len(given)}
     summary = {
@@ -121,4 +121,4 @@ def _require_enough(num_candidates: int, *, num_prompts: int, people: int, each:
 
 def _row(prompt: Prompt, radius: float, similarity: float) -> dict[str, Any]:
     facts = {"prompt": prompt.text, "detectables": prompt.detectables, "categories": prompt.categories}
-    return facts | {"relations": prompt.relations, "radius": float(radius), "similarity": float(similarity)}
+    return facts | {"relations": prompt.relations, "radius": radius, "similarity": similarity}
