@@ -21,9 +21,10 @@ from likeness.metrics.triplets import is_role, parse_prompt
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Prompt]:
-    return candidates(6000, seed=5)
+    return candidates(9000, seed=5)  # enough for all that do one thing at no place
 
 
+@pytest.mark.slow
 def test_the_paper_s_number_of_different_candidates() -> None:
     found = candidates()
     assert len(found) == NUM_CANDIDATES == len({prompt.text for prompt in found}) == 177_000
@@ -42,9 +43,10 @@ def test_vocabularies_are_as_large_as_the_paper_states() -> None:
         assert not [text for text in texts if re.search(r"[\[\]{}]|->|  ", text)]
 
 
-def test_equal_seeds_give_equal_prompts_and_others_give_others(drawn: list[Prompt]) -> None:
-    assert candidates(6000, seed=5) == drawn
-    assert candidates(6000, seed=6) != drawn
+def test_prompts_are_different_and_follow_from_the_seed(drawn: list[Prompt]) -> None:
+    some = candidates(300, seed=5)
+    assert candidates(300, seed=5) == some != candidates(300, seed=6)
+    assert len({prompt.text for prompt in drawn}) == len(drawn) == 9000
 
 
 def test_a_prompt_is_of_stellar_s_form(drawn: list[Prompt]) -> None:
@@ -71,7 +73,8 @@ def test_relations_are_those_that_the_parser_of_prompts_reads(drawn: list[Prompt
     """The parser of the metrics was written without the grammar; where a single verb stands before the place it reads
     "sleeping outside" for "outside", and of "taking a selfie with" only "taking"."""
     equal = 0
-    for prompt in drawn:
+    some = drawn[::6]
+    for prompt in some:
         parsed = parse_prompt(prompt.text, prompt.detectables)
         assert parsed is not None
         read = {triplet.object: triplet.relation for triplet in parsed.triplets}
@@ -80,11 +83,11 @@ def test_relations_are_those_that_the_parser_of_prompts_reads(drawn: list[Prompt
             selfie = relation == "taking a selfie with" and read[thing] == "taking"
             assert selfie or re.fullmatch(rf"([a-z]+ing )?{relation}", read[thing]), prompt
         equal += all(read[thing] == relation for _, relation, thing in prompt.relations)
-    assert equal > 0.95 * len(drawn)
+    assert equal > 0.95 * len(some)
 
 
-def test_one_prompt_in_full() -> None:
-    found = {prompt.text: prompt for prompt in candidates(40_000)}
+def test_some_prompts_in_full(drawn: list[Prompt]) -> None:
+    found = {prompt.text: prompt for prompt in drawn}
     skiing = found["{} skiing downhill"]
     assert skiing == Prompt("{} skiing downhill", ("skis",), ("sports", "sport"), (("person", "skiing on", "skis"),))
     assert found["{} in Paris"] == Prompt("{} in Paris", (), ("location", "city"), ())

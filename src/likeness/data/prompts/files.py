@@ -13,7 +13,7 @@ from typing import Any, NamedTuple  # Any: JSON until it is checked
 
 from likeness.core.errors import DataError
 from likeness.core.files import numbered_lines, read_json, read_jsonl, read_text, write_json
-from likeness.data.formats.stellar_files import SLOT, Prompt, filled, person_folders, prompt_lists, read_person
+from likeness.data.formats.stellar_files import Prompt, filled, person_folders, prompt_lists, read_person
 
 __all__ = ["FREE", "TEMPLATES", "PromptSet", "read_lists", "read_prompts", "sentence", "write_people"]
 
@@ -63,7 +63,7 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _of_file(path: Path) -> Iterator[tuple[str, list[str]]]:
     if path.suffix == ".txt":
-        yield "", [line.strip() for _, line in numbered_lines(read_text(path))]
+        yield "", [" ".join(line.split()) for _, line in numbered_lines(read_text(path))]
     elif path.suffix == ".jsonl":
         yield "", _texts(read_jsonl(path), path)
     elif path.suffix == ".json":
@@ -107,8 +107,3 @@ def read_lists(path: Path) -> dict[str, Any]:
 def write_people(path: Path, people: dict[str, list[Prompt]]) -> None:
     """The prompts of every person with their lists, as `read_lists` reads them. Raises: OutputError."""
     write_json(path, {who: prompt_lists(prompts) for who, prompts in people.items()})
-
-
-def has_slot(prompt: str) -> bool:
-    """Whether the prompt names its person by the slot, once."""
-    return prompt.count(SLOT) == 1
