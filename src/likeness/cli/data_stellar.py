@@ -116,7 +116,7 @@ def stellar_images(
 
     quiet_libraries()
     encoder = FaceEncoder.load(faces)
-    limits = {"least_area": min_area, "least_score": min_score}
+    limits: dict[str, Any] = {"least_area": min_area, "least_score": min_score}
     with progress_bars() as bar:
         made = copy_portraits(
             folder,

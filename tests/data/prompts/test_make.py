@@ -76,8 +76,9 @@ def test_the_benchmark_reads_what_was_made(sums: Any, tmp_path: Path) -> None:
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(sums: Any, tmp_path: Path, change: dict[str, int], told: str) -> None:
+    settings: dict[str, Any] = SMALL | change
     with pytest.raises(ConfigError, match=told):
-        make_prompts(tmp_path, encoder=sums, store=tmp_path, validation_each=1, **SMALL | change)
+        make_prompts(tmp_path, encoder=sums, store=tmp_path, validation_each=1, **settings)
     assert not (tmp_path / "stellar_t.json").exists()
 
 

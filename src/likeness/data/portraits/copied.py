@@ -29,7 +29,7 @@ from likeness.data.prompts.make import NUM_TEST
 
 __all__ = ["Copied", "copy_portraits"]
 
-FIRST = dict(zip(SPLITS, (0, NUM_TEST), strict=True))
+FIRST: dict[str, int] = dict(zip(SPLITS, (0, NUM_TEST), strict=True))
 PROMPT_FILES = {TEMPLATES: "prompts_t.json", FREE: "prompts_h.json"}
 
 

@@ -5,6 +5,7 @@ Fig. 6 (t-SNE of equally large samples) and Table 4 (the five nearest prompts).
 Differs: the sizes and covariances tried are those given here, as the paper does not list its own.
 """
 
+import importlib
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -55,12 +56,10 @@ class Near(NamedTuple):
 
 def _sklearn(name: str) -> Any:
     try:
-        import sklearn.manifold
-        import sklearn.mixture
+        return importlib.import_module(f"sklearn.{name}")
     except ImportError as error:
         how = "install it with pip install 'likeness[prompts]'"
-        raise MeasurementError(f"{name}: expected the library scikit-learn, got {error}; {how}.") from error
-    return sklearn
+        raise MeasurementError(f"Density: expected the library scikit-learn, got {error}; {how}.") from error
 
 
 def best_mixture(
@@ -74,17 +73,16 @@ def best_mixture(
 
     Raises: MeasurementError without scikit-learn, and where no size fits the rows.
     """
-    sklearn, fits = _sklearn("Gaussian mixture"), list[tuple[Fit, Any]]()
+    mixture, fits = _sklearn("mixture"), list[tuple[Fit, Any]]()
+    unfinished = _sklearn("exceptions").ConvergenceWarning
     state = seed_for("prompts", "mixture", seed) % 2**32
     for covariance in covariances:
         for size in (size for size in sizes if 2 * size <= len(features)):
-            model = sklearn.mixture.GaussianMixture(
+            model = mixture.GaussianMixture(
                 size, covariance_type=covariance, reg_covar=REGULAR, random_state=state, n_init=1
             )
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", category=sklearn.exceptions.ConvergenceWarning
-                )  # BIC decides all the same
+                warnings.simplefilter("ignore", category=unfinished)  # BIC decides all the same
                 model.fit(features.astype(np.float64))
             fits.append((Fit(size, covariance, float(model.bic(features.astype(np.float64)))), model))
     if not fits:
@@ -98,7 +96,7 @@ def map_of(sets: Mapping[str, Features], *, most: int = 1000, seed: int = 0) -> 
 
     Raises: MeasurementError without scikit-learn, and for fewer than five rows in all.
     """
-    sklearn = _sklearn("t-SNE")
+    manifold = _sklearn("manifold")
     size = min(most, *(len(features) for features in sets.values()))
     drawn = {name: features[_sample(len(features), size, seed, name)] for name, features in sets.items()}
     rows = np.concatenate(list(drawn.values())).astype(np.float64)
@@ -106,7 +104,7 @@ def map_of(sets: Mapping[str, Features], *, most: int = 1000, seed: int = 0) -> 
         raise MeasurementError(f"t-SNE: expected five prompts or more, got {len(rows)}; add prompts.")
     state = seed_for("prompts", "t-SNE", seed) % 2**32
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
-    found = sklearn.manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=state).fit_transform(rows)
+    found = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=state).fit_transform(rows)
     return dict(zip(drawn, np.split(np.asarray(found), len(drawn)), strict=True))
 
 
@@ -130,5 +128,6 @@ def nearest(
     found: list[Near] = []
     for row, cosine in zip(rows, cosines, strict=True):
         places = np.argsort(-cosine, kind="stable")[:most]
-        found.append(Near(texts[row], tuple((among[place], float(cosine[place])) for place in places)))
+        ranked: list[tuple[str, float]] = [(among[place], float(cosine[place])) for place in places.tolist()]
+        found.append(Near(texts[row], tuple(ranked)))
     return found

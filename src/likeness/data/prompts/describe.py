@@ -1,6 +1,6 @@
 """Any sets of prompts described in one JSON, which `likeness data prompt-report` draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple  # Any: JSON
 
 import numpy as np
@@ -31,7 +31,7 @@ def describe(
     *,
     tagger: Tagger,
     space: Space | None,
-    vocabularies: dict[str, Sequence[str]] | None = None,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
     progress: Progress = unseen,
 ) -> dict[str, Any]:

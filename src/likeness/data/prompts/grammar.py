@@ -51,7 +51,7 @@ class _Word(NamedTuple):
 
 @cache
 def _grammar() -> dict[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath(GRAMMAR).read_text(encoding="utf-8"))
+    return tomllib.loads(resources.files("likeness.data.prompts").joinpath(GRAMMAR).read_text(encoding="utf-8"))
 
 
 @cache
