@@ -27,6 +27,7 @@ def test_bic_finds_how_many_were_planted(centres: int) -> None:
     assert (found.best.size, found.best.covariance) == (centres, "spherical")
     assert found.best.bic == min(fit.bic for fit in found.tried)
     assert len(found.tried) == 7
+    assert found.best.converged
     assert all(math.isfinite(fit.bic) for fit in found.tried)
 
 

@@ -28,11 +28,12 @@ PERPLEXITY = 30.0
 
 
 class Fit(NamedTuple):
-    """One mixture that was tried; the best has the least `bic`."""
+    """One mixture that was tried; the best has the least `bic`. Whether its fit `converged` is told, not required."""
 
     size: int
     covariance: str
     bic: float
+    converged: bool
 
 
 class Mixture(NamedTuple):
@@ -82,9 +83,10 @@ def best_mixture(
                 size, covariance_type=covariance, reg_covar=REGULAR, random_state=state, n_init=1
             )
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", category=unfinished)  # BIC decides all the same
+                warnings.simplefilter("ignore", category=unfinished)  # `converged` tells it
                 model.fit(features.astype(np.float64))
-            fits.append((Fit(size, covariance, float(model.bic(features.astype(np.float64)))), model))
+            bic = float(model.bic(features.astype(np.float64)))
+            fits.append((Fit(size, covariance, bic, bool(model.converged_)), model))
     if not fits:
         raise MeasurementError(f"Gaussian mixture: expected two prompts or more, got {len(features)}; add prompts.")
     best, model = min(fits, key=lambda each: each[0].bic)
