@@ -130,6 +130,6 @@ def nearest(
     found: list[Near] = []
     for row, cosine in zip(rows, cosines, strict=True):
         places = np.argsort(-cosine, kind="stable")[:most]
-        ranked: list[tuple[str, float]] = [(among[place], float(cosine[place])) for place in places.tolist()]
+        ranked: list[tuple[str, float]] = [(among[place], float(cosine[place])) for place in map(int, places)]
         found.append(Near(texts[row], tuple(ranked)))
     return found
