@@ -62,7 +62,7 @@ def test_sets_of_prompts_become_a_page(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "known.txt").write_text("moon\nhouse\n")
     sets = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
     out = ["--out", str(tmp_path / "page.html"), "--vocabulary", str(tmp_path / "known.txt")]
-    plain = run("prompt-report", *sets, *out, "--no-space")
+    plain = run("prompt-report", *sets, *out, "--words-only")
     assert plain["mixture"] is None
     assert [row["vocabulary"] for row in plain["coverage"]] == ["known", "known"]
     encoder = tiny.write_sentence_bert(tmp_path / "bert")

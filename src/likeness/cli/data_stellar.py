@@ -26,7 +26,7 @@ IMAGES_EXAMPLES = (
 REPORT_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness data prompt-report stellar_h.json prompts captions.txt --out prompts.html\n\n"
-    "likeness data prompt-report prompts --vocabulary objects.txt --no-space --out prompts.html"
+    "likeness data prompt-report prompts --vocabulary objects.txt --words-only --out prompts.html"
 )
 FORM_EXAMPLES = "[bold]Examples[/]\n\nlikeness data prompt-form --out task.html"
 CHECK_EXAMPLES = "[bold]Examples[/]\n\nlikeness data prompt-check answers.csv --out stellar_h.json"
@@ -145,9 +145,9 @@ def prompt_report(
     vocabulary: Annotated[
         list[Path] | None, typer.Option(help="Text file of names, one a line, to measure coverage of; may be repeated.")
     ] = None,
-    space: Annotated[
-        bool, typer.Option("--space/--no-space", help="Measure the sentence space: mixture, map, neighbours.")
-    ] = True,
+    words_only: Annotated[
+        bool, typer.Option("--words-only", help="Without the sentence space: no mixture, map and neighbours.")
+    ] = False,
     encoder: Encoder = "all-minilm-l6-v2",
     device: Device = "cpu",
     seed: Seed = 0,
@@ -164,7 +164,7 @@ def prompt_report(
 
     read = [read_prompts(path) for path in sets]
     known = {path.stem: [line.strip() for _, line in numbered_lines(read_text(path))] for path in vocabulary or []}
-    place = Space(_sentences(encoder, device), user_sentences()) if space else None
+    place = None if words_only else Space(_sentences(encoder, device), user_sentences())
     with progress_bars() as bar:
         facts = describe(
             read, tagger=spacy_tagger(), space=place, vocabularies=known, seed=seed, progress=bar("tagging")
