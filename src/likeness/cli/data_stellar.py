@@ -21,7 +21,7 @@ PROMPTS_EXAMPLES = (
 IMAGES_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness data stellar-images CelebAMask-HQ --prompts prompts --out stellar\n\n"
-    "likeness generate --benchmark stellar --data stellar --out runs/stellar"
+    "likeness data stellar-images CelebAMask-HQ --faces buffalo_l --people 40 --out small"
 )
 REPORT_EXAMPLES = (
     "[bold]Examples[/]\n\n"
