@@ -23,6 +23,18 @@ FLAGS = {
     ],
     "data lint": ["--benchmark", "--cases", "--encoder", "--json", "--token", "--tolerance", "DIR"],
     "data new": ["--category", "--json", "--out", "DIR"],
+    "data prompt-check": ["--json", "--out", "FILE"],
+    "data prompt-form": ["--json", "--out"],
+    "data prompt-report": [
+        "--device", "--encoder", "--json", "--out", "--seed", "--vocabulary", "--words-only", "SET...",
+    ],
+    "data stellar-images": [
+        "--faces", "--json", "--min-area", "--min-score", "--out", "--people", "--prompts", "--seed", "CELEBA",
+    ],
+    "data stellar-prompts": [
+        "--candidates", "--device", "--each", "--encoder", "--json", "--out", "--people", "--reference", "--seed",
+        "--validation-each", "-n",
+    ],
     "demo": ["--cases", "--json", "--out", "--tuning-steps", "--workers"],
     "doctor": ["--json"],
     "evaluate": [

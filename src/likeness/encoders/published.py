@@ -10,6 +10,7 @@ from likeness.core.published import Published
 from likeness.encoders import ENCODERS
 from likeness.encoders.faces import PACKS, PACKS_FOLDER
 from likeness.encoders.fetchable import BERT, CLIP_L14, DINO_B16, FETCHABLE
+from likeness.encoders.packaged import IN_EXTRA, OFFLINE
 
 SNAPSHOT = ("*.safetensors", "*.json", "*.txt", "*.model")
 BASES = {
@@ -87,8 +88,8 @@ def _converted(name: str, users: list[str]) -> Published:
 def _packaged(spec: str, users: list[str]) -> Published:
     facts = ENCODERS[users[0]]
     licence = facts.licence.partition(f"{spec}: ")[2].partition(";")[0] or facts.licence
-    where = "where pip installs it"
-    return Published(facts.reads, "package", "likeness[offline]", (), _needed_by(users), licence, where)
+    source, where = f"likeness[{IN_EXTRA.get(spec, OFFLINE)}]", "where pip installs it"
+    return Published(facts.reads, "package", source, (), _needed_by(users), licence, where)
 
 
 def _by_hand() -> dict[str, Published]:

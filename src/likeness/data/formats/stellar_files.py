@@ -37,6 +37,7 @@ __all__ = [
     "filled",
     "person_folders",
     "picture_name",
+    "prompt_lists",
     "read_person",
     "read_record",
     "write_person",
@@ -234,11 +235,12 @@ def write_person(
         save_png(Image.fromarray(mask.astype(np.uint8) * 255).convert("RGB"), folder / f"{k}_bg.png")
         facts = {"attributes": values, "identity": int(folder.name), "original_filename": f"{origin}-{k}"}
         write_json(folder / f"{k}_attributes.json", facts)
-    write_json(folder / "prompts_t.json", _lists(templates))
+    write_json(folder / "prompts_t.json", prompt_lists(templates))
     write_json(folder / "prompts_h.json", {"prompts": list(free)})
 
 
-def _lists(prompts: Sequence[Prompt]) -> dict[str, Any]:
+def prompt_lists(prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """The JSON of prompts_t.json."""
     return {
         "prompts": [prompt.text for prompt in prompts],
         "detectables": [list(prompt.detectables) for prompt in prompts],
