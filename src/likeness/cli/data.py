@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness.cli import data_formats
+from likeness.cli import data_formats, data_relations
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import choice
 from likeness.cli.data_photos import photo_pairs, register_new
@@ -18,7 +18,7 @@ from likeness.core.kinds import SPLITS, Split
 from likeness.data import RECIPES
 from likeness.data.pairs import LOSERS, PHOTO_LOSERS, SUBSETS_IN_TURN
 
-app = command_group("Preference pairs: make them, check them, carry them to other formats.")
+app = command_group("Preference pairs and examples of relations: make them, check them, carry them to other formats.")
 
 
 DIP_EXAMPLES = (
@@ -132,4 +132,5 @@ def world_pairs(n: int, *, source: str, as_json: bool, out: Path, **settings: An
 
 
 data_formats.register(app)
+data_relations.register(app)
 register_new(app)

@@ -24,6 +24,7 @@ KEPT = {
     "evaluate": "what encoders saw of finished pictures is kept; {again}",
     "generate": "finished pictures are kept; {again}",
     "pretrain": "finished stages and the last saved state of this one are kept; {again}",
+    "relations": "finished parts are kept; {again}",
     "sample": "finished pictures are kept; {again}",
     "train": "encoded pairs (in shards of 64) and the last saved state are kept; {again}",
 }
