@@ -45,19 +45,22 @@ class Seen(NamedTuple):
     order: Order
 
 
-class Finder(Protocol):
-    """A detector of texts: `ask` gives `encoders/detections.py:Detections`."""
+@runtime_checkable
+class Asked(Protocol):
+    """A model that answers texts about pictures: a detector, a segmenter or ViTPose of `encoders`."""
 
-    def ask(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[Any]: ...
+    def ask(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[Any]:
+        """The answer to each picture and its text."""
+        ...
 
 
 @dataclass(frozen=True)
 class Look:
     """The loaded models. `segmenter` None: masks are the boxes themselves."""
 
-    detector: Finder
-    segmenter: Finder | None
-    pose: Finder
+    detector: Asked
+    segmenter: Asked | None
+    pose: Asked
     least_found: float
 
     def subjects(

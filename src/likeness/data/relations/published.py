@@ -132,10 +132,7 @@ def _example(relation: Path, key: str, row: Any) -> PublishedExample:
     where = f"{relation / 'prompts.json'}: {key}"
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
         raise DataError(f"{where}: expected an object with a prompt, got {row!r:.60}; correct the row.")
-    given = row.get("entities", row.get("entity"))
-    entities = tuple([given] if isinstance(given, str) else given or ())
-    if not 1 <= len(entities) <= len(NUMBERS) or not all(isinstance(name, str) and name for name in entities):
-        raise DataError(f"{where}: expected 1 to {len(NUMBERS)} entities, got {given!r:.60}; correct the row.")
+    entities = _entities(row.get("entities", row.get("entity")), where=where)
     told = row.get("predicate")
     predicate = told[0] if isinstance(told, list) and told else told
     if predicate is not None and not isinstance(predicate, str):
@@ -154,6 +151,14 @@ def _example(relation: Path, key: str, row: Any) -> PublishedExample:
         reference_poses=tuple(_file(place / f"concept_keyposes{name}.pth") for name in poses),
         masks=tuple(_picture(relation / "masks" / key, f"motion{number}") for number in numbers),
     )
+
+
+def _entities(given: Any, *, where: str) -> tuple[str, ...]:
+    listed: list[Any] = given if isinstance(given, list) else [given]
+    words = tuple(name for name in listed if isinstance(name, str) and name)
+    if len(words) < len(listed) or not 1 <= len(words) <= len(NUMBERS):
+        raise DataError(f"{where}: expected 1 to {len(NUMBERS)} entities, got {given!r:.60}; correct the row.")
+    return words
 
 
 def _file(path: Path) -> Path:

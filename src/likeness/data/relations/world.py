@@ -148,7 +148,7 @@ def _scenario(index: int, *, attempt: int, recipe: WorldRelations) -> Scenario:
 
 
 def _is_seen(subject: SubjectLabel) -> bool:
-    return float(subject.visible_mask.mean()) >= SMALLEST and subject.keypoints[:, 2].sum() >= FEWEST_VALID
+    return float(subject.visible_mask.mean()) >= SMALLEST and int(subject.keypoints[:, 2].sum()) >= FEWEST_VALID
 
 
 def _subject(who: Identity, label: SubjectLabel, *, photo: int, size: int) -> Drawn:
