@@ -3,8 +3,9 @@
 `dip` makes preference pairs on the drawn world: `world_pairs` draws them, `disruption` says what the rejected picture
 changes, `paste` keeps the rest byte for byte, `judges` and `gate` decide which pairs are kept, `questions` is what the
 judges are asked. `photos` makes them of photographs: `photo_masks` finds the subjects, `disruptor` changes them. A
-recipe hands on what it kept and what it rejected, with the reason. A new source of pictures is one file and one line
-below; the table names functions as "module:function" so that reading it imports nothing heavy.
+recipe hands on what it kept and what it rejected, with the reason. `relations` makes another kind of set, for the
+relation task. A new source of pictures is one file and one line below; the table names functions as "module:function"
+so that reading it imports nothing heavy.
 """
 
 RECIPES: dict[str, str] = {
