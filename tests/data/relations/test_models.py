@@ -70,7 +70,7 @@ def test_tiny_models_of_the_true_classes_make_examples(flux: Path, look: LoadLoo
 
 
 def test_options_that_the_backbone_lacks_are_told_before_anything_is_drawn(
-    flux: Path, look: LoadLook, tmp_path: Path
+    flux: Path, look: LoadLook, tmp_path: Path, unchecked: None
 ) -> None:
     draw = LoadPictures(str(flux), options={"colour": 1}, device="cpu")
     with pytest.raises(ConfigError, match="colour: expected an option among"):
