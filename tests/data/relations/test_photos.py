@@ -27,7 +27,9 @@ def photos(fencing_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("bare", "masked"):
         place = folder / name
         place.mkdir()
-        shutil.copy(fencing_set / row["target"], place / "target.png")
+        target = Image.open(fencing_set / row["target"]).convert("RGB")
+        target.putpixel((0, 0), (255, 0, 0) if name == "masked" else (255, 255, 255))  # no target comes twice
+        target.save(place / "target.png")
         (place / "target.txt").write_text("A cat is fencing with a dog.\n")
         for subject in row["subjects"]:
             shutil.copy(fencing_set / subject["reference"]["image"], place / f"{subject['phrase']}.png")
