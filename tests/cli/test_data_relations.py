@@ -43,8 +43,8 @@ def test_flags_reach_the_recipes(asked: list[dict[str, Any]], tmp_path: Path) ->
     for line in lines:
         result = runner.invoke(app, ["data", "relations", *line.split()])
         assert result.exit_code == 0, result.output
-    assert "1 example in" in result.output
-    assert "2 were asked for" in result.output
+        assert "1 example in" in result.output
+        assert "2 were asked for" in result.output
     plain, world, photos, made = asked
     assert (plain["what"], plain["size"], plain["actions"], plain["split"]) == (7, 128, (), "train")
     assert (world["what"], world["actions"], world["seed"]) == (2, ["hug", "kiss"], 3)

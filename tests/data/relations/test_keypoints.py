@@ -14,7 +14,7 @@ def test_a_point_is_on_the_mask_within_a_square_of_two_percent() -> None:
     rng = np.random.default_rng(0)
     mask = np.zeros((150, 100), bool)
     mask[40:90, 30:60] = True
-    away = distance_transform_cdt(~mask, metric="chessboard")
+    away: np.ndarray = np.asarray(distance_transform_cdt(~mask, metric="chessboard"))
     points = rng.uniform(-0.1, 1.1, (400, 2))
     expected = [
         0 <= x <= 1 and 0 <= y <= 1 and away[min(int(y * 150), 149), min(int(x * 100), 99)] <= 3 for x, y in points

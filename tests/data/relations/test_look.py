@@ -65,6 +65,8 @@ def test_each_phrase_gets_a_box_of_its_own_and_the_sum_of_scores_decides() -> No
     boxes = detector(cat=[(LEFT, 0.9), (RIGHT, 0.5)], dog=[(LEFT, 0.8), (RIGHT, 0.3)])
     cat, dog = Look(boxes, None, poser(), 0.3).subjects(PICTURE, ["cat", "dog"]).subjects
     assert (cat.score, dog.score) == (0.5, pytest.approx(0.8))  # 1.3 beats 0.9 + 0.3
+    assert cat.mask is not None
+    assert dog.mask is not None
     assert np.argwhere(cat.mask)[[0, -1]].tolist() == [[10, 55], [39, 94]]
     assert np.argwhere(dog.mask)[[0, -1]].tolist() == [[10, 5], [39, 44]]
     assert cat.keypoints.valid == tuple(index % 5 != 0 for index in range(17))
@@ -124,7 +126,8 @@ def test_the_models_are_asked_as_their_own_classes_answer(tiny_look: LoadLook) -
     picture = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
     (cat,) = tiny_look().subjects(picture, ["cat"]).subjects
     boxes = GroundingDinoDetector.load(str(tiny_look.detector_weights)).ask([picture], ["cat"])[0]
-    question = box_text(tuple(map(float, boxes.boxes[0])))
+    left, top, right, bottom = (float(edge) for edge in boxes.boxes[0])
+    question = box_text((left, top, right, bottom))
     own = Sam2Segmenter.load(str(tiny_look.segmenter_weights)).ask([picture], [question])
     assert cat.score == pytest.approx(float(boxes.scores[0]))
     assert (cat.mask == own[0].mask).all()

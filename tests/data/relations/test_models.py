@@ -18,7 +18,7 @@ from likeness.core.files import read_jsonl
 from likeness.core.skeletons import COCO
 from likeness.data.relations import models
 from likeness.data.relations.look import LoadLook, Look, look_named
-from likeness.data.relations.models import make_model_relations
+from likeness.data.relations.models import Draw, make_model_relations
 from likeness.data.relations.read import read_relations
 from likeness.generate.pictures import LoadPictures
 from likeness.pretrain.tiny_flux import build_tiny_flux
@@ -84,7 +84,7 @@ class StubDraw:
 
     id: str = "stub"
 
-    def __call__(self) -> "StubDraw | Any":
+    def __call__(self) -> Draw:
         return stub_picture
 
 
