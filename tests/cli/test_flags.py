@@ -22,6 +22,10 @@ FLAGS = {
         "--category", "--json", "--layout", "--masks", "--out", "--references", "--rejected", "SRC",
     ],
     "data lint": ["--benchmark", "--cases", "--encoder", "--json", "--token", "--tolerance", "DIR"],
+    "data relations": [
+        "--action", "--detector", "--device", "--folder", "--json", "--lora", "--model", "--out", "--pose", "--seed",
+        "--segmenter", "--size", "--source", "--split", "--steps", "--subject", "--workers", "-n",
+    ],
     "data new": ["--category", "--json", "--out", "DIR"],
     "data prompt-check": ["--json", "--out", "FILE"],
     "data prompt-form": ["--json", "--out"],

@@ -342,14 +342,14 @@ def write_dreamsim(folder: Path) -> Path:
     return folder
 
 
-def write_vitpose(folder: Path) -> Path:
-    """Five keypoints of pictures of 32 x 48 px."""
+def write_vitpose(folder: Path, *, keypoints: tuple[str, ...] = ("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")) -> Path:
+    """Five keypoints, or others, of pictures of 32 x 48 px."""
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
     from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
 
     small: dict[str, Any] = {key: value for key, value in SMALL.items() if key != "intermediate_size"}
     sides: dict[str, Any] = {"image_size": [48, 32], "patch_size": [8, 8], "out_features": ["stage2"]}
-    names: dict[int, str] = dict(enumerate(("Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear")))
+    names: dict[int, str] = dict(enumerate(keypoints))
     torch.manual_seed(10)
     backbone = VitPoseBackboneConfig(**small, **sides)
     config = VitPoseConfig(backbone_config=backbone, id2label=names, scale_factor=4, use_simple_decoder=True)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
+from likeness.core.skeletons import AP10K
 from likeness.encoders import load_encoder
 from likeness.encoders.detections import Detections
 from likeness.pretrain.cards.clarity import blurred, clarity_card, noised
@@ -26,7 +27,7 @@ from likeness.pretrain.cards.numbers import grouped_auc
 from likeness.pretrain.cards.pose import Read, keypoints_card
 from likeness.pretrain.detector import face_box
 from likeness.world.props import PROPS
-from likeness.world.render import AP10K, Rendering, render
+from likeness.world.render import Rendering, render
 from likeness.world.scenario import sample_scenario
 
 

@@ -9,6 +9,7 @@ import torch
 from transformers import VitPoseForPoseEstimation
 from transformers.models.vitpose.modeling_vitpose import VitPoseEstimatorOutput
 
+from likeness.core.skeletons import AP10K
 from likeness.pretrain import optim
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.pose import (
@@ -22,7 +23,6 @@ from likeness.pretrain.pose import (
     pose_processor,
     train_pose,
 )
-from likeness.world.render import AP10K
 
 # said once per process by torch: under autocast the norm's fp32 weight meets bf16 activations
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")

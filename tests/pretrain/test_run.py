@@ -13,6 +13,7 @@ from torch import nn
 
 from likeness.backbones.flux.options import FluxOptions
 from likeness.backbones.flux.uno import FluxUno
+from likeness.core.skeletons import AP10K
 from likeness.encoders.clip import ClipEncoder
 from likeness.encoders.clip_judge import ClipJudge
 from likeness.encoders.owl import OwlDetector
@@ -28,7 +29,7 @@ from likeness.pretrain.probe import _scenario as drawn_scenario
 from likeness.pretrain.run import STAGES, run
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import ATTRIBUTES, split_of_identity
-from likeness.world.render import AP10K, render, render_image
+from likeness.world.render import render, render_image
 from likeness.world.scenario import pair_split, sample_scenario
 from likeness.world.scenes import SCENES
 

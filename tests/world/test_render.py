@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from likeness.core.skeletons import AP10K
 from likeness.world.identity import ACCESSORIES, ATTRIBUTES, NOT_APPLICABLE, PALETTE, Identity, draw_identity
 from likeness.world.pose import Pose
-from likeness.world.render import AP10K, Rendering, render, render_image, render_reference, set_stage
+from likeness.world.render import Rendering, render, render_image, render_reference, set_stage
 from likeness.world.scenario import Scenario, sample_scenario
 
 SEEDS = range(40)

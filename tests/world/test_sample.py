@@ -14,7 +14,8 @@ from PIL import Image
 
 from likeness.core.errors import OutputError
 from likeness.core.files import read_jsonl
-from likeness.world.render import AP10K, render
+from likeness.core.skeletons import AP10K
+from likeness.world.render import render
 from likeness.world.sample import run_lengths, write_samples
 from likeness.world.scenario import sample_scenario
 

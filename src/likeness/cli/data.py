@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likeness.cli import data_formats, data_stellar
+from likeness.cli import data_formats, data_relations, data_stellar
 from likeness.cli.answer import Json, answer
 from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.data_models import model_pairs
@@ -19,7 +19,7 @@ from likeness.core.kinds import SPLITS, Split
 from likeness.data import RECIPES
 from likeness.data.pairs import LOSERS, PHOTO_LOSERS, SUBSETS_IN_TURN
 
-app = command_group("Preference pairs: make them, check them, carry them to other formats.")
+app = command_group("Preference pairs and examples of relations: make them, check them, carry them to other formats.")
 
 
 DIP_EXAMPLES = (
@@ -188,5 +188,6 @@ def gate(
 
 
 data_formats.register(app)
+data_relations.register(app)
 register_new(app)
 data_stellar.register(app)

@@ -12,6 +12,7 @@ import typer
 
 from likeness.cli.answer import Json, answer, counted
 from likeness.cli.choices import choice
+from likeness.core.errors import ConfigError
 from likeness.core.kinds import CATEGORIES, Category
 from likeness.data.formats import EXPORTS, LAYOUTS, LIST_EXPORTS, OWN_FORMATS, RUN_EXPORTS
 
@@ -28,6 +29,7 @@ LINT_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness data lint pairs\n\n"
     "likeness data lint pairs --benchmark world-multi --json\n\n"
+    "likeness data lint relations\n\n"
     "Exit code 0: no errors; 1: errors were found; 2: the set cannot be read."
 )
 EXPORT_EXAMPLES = (
@@ -47,7 +49,7 @@ IMPORT_EXAMPLES = (
     "likeness data import pairs-hub --layout parquet --out pairs"
 )
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with pairs.jsonl.")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Folder with pairs.jsonl or relations.jsonl.")]
 CaseFiles = Annotated[
     list[Path] | None, typer.Option("--cases", help="Case file whose subjects must not appear; may be repeated.")
 ]
@@ -61,6 +63,7 @@ def register(app: typer.Typer) -> None:
 
 
 def lint(
+    ctx: typer.Context,
     folder: Directory,
     cases: CaseFiles = None,
     benchmark: Annotated[
@@ -74,24 +77,41 @@ def lint(
     token: Annotated[int, typer.Option(min=1, help="Side of a target token in px.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """What is wrong with a pair set: masks, leakage, who wins, order of subjects, duplicates, benchmarks, balance."""
+    """What is wrong with a pair set (masks, leakage, who wins, order, duplicates, balance) or a set of relations."""
     from likeness.cli.progress import progress_bars
     from likeness.data.lint.run import lint_pairs
+    from likeness.data.relations.lint import lint_relations
+    from likeness.data.relations.records import RELATIONS_NAME
 
+    is_relations = RELATIONS_NAME in (folder.name, *(path.name for path in folder.glob(RELATIONS_NAME)))
+    if is_relations:
+        _refuse_pairs_options(ctx)
     place = tempfile.TemporaryDirectory() if benchmark else nullcontext("")
     with place as built, progress_bars() as bar:
         drawn = [_built(name, Path(built) / name, progress=bar(f"drawing {name}")) for name in benchmark or []]
-        report = lint_pairs(
-            folder,
-            benchmarks=[*(cases or []), *drawn],
-            encode=_encode(encoder),
-            tolerance=tolerance,
-            token=token,
-            progress=bar("looking at pairs"),
-        )
+        benchmarks = [*(cases or []), *drawn]
+        if is_relations:
+            report = lint_relations(folder, benchmarks=benchmarks, progress=bar("looking at examples"))
+        else:
+            report = lint_pairs(
+                folder,
+                benchmarks=benchmarks,
+                encode=_encode(encoder),
+                tolerance=tolerance,
+                token=token,
+                progress=bar("looking at pairs"),
+            )
     answer(report.facts(), text=report.text(), as_json=as_json)
     if report.num_errors:
         raise typer.Exit(EXIT_FAULTS)
+
+
+def _refuse_pairs_options(ctx: typer.Context) -> None:
+    """Raises: ConfigError for an option that only pairs have."""
+    for name in ("encoder", "tolerance", "token"):
+        origin = ctx.get_parameter_source(name)
+        if origin is not None and origin.name == "COMMANDLINE":
+            raise ConfigError(f"--{name}: expected only for pairs, got it for relations; leave it out.")
 
 
 def _built(benchmark: str, folder: Path, *, progress: Progress) -> Path:

@@ -25,6 +25,7 @@ KEPT = {
     "generate": "finished pictures are kept; {again}",
     "pretrain": "finished stages and the last saved state of this one are kept; {again}",
     "serve": "every vote that was given is kept; {again}",
+    "relations": "finished parts are kept; {again}",
     "sample": "finished pictures are kept; {again}",
     "stellar-prompts": "finished sentence features (in files of 4096) are kept; {again}",
     "train": "encoded pairs (in shards of 64) and the last saved state are kept; {again}",

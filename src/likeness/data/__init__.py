@@ -4,8 +4,9 @@
 changes, `paste` keeps the rest byte for byte, `judges` and `gate` decide which pairs are kept, `questions` is what the
 judges are asked. `photos` makes them of photographs: `photo_masks` finds the subjects, `disruptor` changes them.
 `staged` makes them by diffusion models, a detector and a vision-language model, in stages that can be stopped. A recipe
-hands on what it kept and what it rejected, with the reason. A new source of pictures is one file and one line below;
-the table names functions as "module:function" so that reading it imports nothing heavy.
+hands on what it kept and what it rejected, with the reason. `relations` makes another kind of set, for the relation
+task. A new source of pictures is one file and one line below; the table names functions as "module:function" so that
+reading it imports nothing heavy.
 """
 
 RECIPES: dict[str, str] = {

@@ -26,7 +26,7 @@ WRAPPER = "module."
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU. Raises: WeightsError for a damaged file and for one with code."""
-    loaded = _loaded(path)
+    loaded = loaded_file(path)
     tensors = _tensors(loaded, path=path)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -34,7 +34,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
 
 
-def _loaded(path: Path) -> Any:
+def loaded_file(path: Path) -> Any:
+    """What a file of weights holds, on the CPU; of a pickle only tensors and plain containers. Raises: WeightsError."""
     try:
         if path.suffix == ".safetensors":
             check_safetensors(path)

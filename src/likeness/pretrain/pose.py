@@ -22,11 +22,12 @@ from transformers.models.vitpose.image_processing_pil_vitpose import (
     get_warp_matrix,
 )
 
+from likeness.core.skeletons import AP10K
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.contrastive import MEAN, STD, blur
 from likeness.pretrain.optim import train_encoder
 from likeness.pretrain.vae import on_device
-from likeness.world.render import AP10K, render
+from likeness.world.render import render
 from likeness.world.scenario import sample_scenario
 
 SIDE = 96

@@ -20,14 +20,6 @@ from likeness.world.scenario import Scenario, caption
 from likeness.world.scenes import SCENES
 from likeness.world.stage import FLOOR, Actor, Placed, Stage
 
-AP10K = (
-    *("left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw"),
-    *("right_shoulder", "right_elbow", "right_front_paw", "left_hip", "left_knee", "left_back_paw"),
-    *("right_hip", "right_knee", "right_back_paw"),
-)
-"""The 17 keypoints in AP-10K order. Left is the animal's left, which is the picture's right when it faces us."""
-
-
 MIN_TORSO = 0.45
 """With less of its torso in sight, a subject's pattern is not labelled."""
 

@@ -13,7 +13,8 @@ from likeness.core.images import save_png
 from likeness.core.jobs import Progress, always, run_jobs, unseen
 from likeness.core.kinds import Split
 from likeness.core.runs import hold_run, open_run, package_versions
-from likeness.world.render import AP10K, Rendering, render
+from likeness.core.skeletons import AP10K
+from likeness.world.render import Rendering, render
 from likeness.world.scenario import sample_scenario
 
 SHEET_NAME, SHEET_COLUMNS, SHEET_CELLS = "contact_sheet.png", 8, 64

@@ -28,7 +28,7 @@ from likeness.data.lint.mask_evidence import held_shares
 from likeness.data.lint.pair import PairRules, load_pair, pair_findings
 from likeness.data.lint.subjects import Encode, LoadedPair
 
-__all__ = ["lint_pairs"]
+__all__ = ["benchmark_subjects", "lint_pairs"]
 
 FEWEST_FOR_BALANCE = 30
 """Below this many pairs, counts say nothing about balance."""
@@ -55,7 +55,7 @@ def lint_pairs(
     folder = Path(folder)
     found = read_pairs(folder)
     rules = PairRules(tolerance, token, thresholds or Thresholds(), encode)
-    seen, known = _Seen(), _benchmark_subjects(benchmarks)
+    seen, known = _Seen(), benchmark_subjects(benchmarks)
     findings = _row_findings(folder, found)
     held: list[dict[str, float]] = []
     for number, pair in enumerate(found.pairs, start=1):
@@ -153,7 +153,7 @@ class _Seen:
 
 
 # -- benchmarks ------------------------------------------------------------------------------------------------
-def _benchmark_subjects(files: Sequence[Path]) -> dict[str, str]:
+def benchmark_subjects(files: Sequence[Path]) -> dict[str, str]:
     """Subject ids and content hashes of their photos -> where they belong. Raises: DataError."""
     known: dict[str, str] = {}
     hashed: set[Path] = set()

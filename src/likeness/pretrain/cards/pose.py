@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from likeness.core.skeletons import AP10K
 from likeness.encoders.pose import PoseEncoder, box_text
 from likeness.pretrain.cards.numbers import Card, grouped_auc, share
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.pose import jittered
-from likeness.world.render import AP10K, Rendering
+from likeness.world.render import Rendering
 
 REACH = 0.1
 """Of the longer side of the subject's box: a keypoint this near is correct (PCK@0.1)."""
