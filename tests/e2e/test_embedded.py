@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scripts import child_environment
+from stock_sdxl import stock_sdxl
 from typer.testing import CliRunner
 
 from likeness.cli import app
 from likeness.cli.checks import EMBEDDED
 from likeness.core.files import read_json, read_jsonl
 from likeness.core.weights import embedded, embedded_names
+from likeness.world.identity import sample_identity
+from likeness.world.render import render_reference
 
 pytestmark = pytest.mark.skipif(
     not set(EMBEDDED) <= set(embedded_names()),
@@ -78,6 +82,30 @@ def test_stock_pipeline_opens_without_being_told_a_precision() -> None:
     theirs = pipeline("a dog", generator=torch.Generator("cpu").manual_seed(1), **options).images[0]
     ours = backbone.generate("a dog", seed=1, options=FluxOptions(steps=3, cfg_scale=1.0))
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 3.0])
+def test_stock_sdxl_with_the_adapter_makes_the_same_picture(cfg_scale: float) -> None:
+    from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
+    from likeness.backbones.sdxl.options import SdxlOptions
+
+    prompt = "A cat is hugging a duck in the forest."
+    backbone = SdxlIpAdapter.load("sdxl")
+    portrait = Image.fromarray(render_reference(sample_identity(random.Random(3), split="test"), seed=1))
+    size = backbone.settings.size
+    theirs = stock_sdxl(embedded("sdxl"))(
+        prompt,
+        ip_adapter_image=portrait,
+        guidance_scale=cfg_scale,
+        height=size,
+        width=size,
+        num_inference_steps=6,
+        generator=torch.Generator("cpu").manual_seed(7),
+    ).images[0]
+    ours = backbone.generate(prompt, [portrait], seed=7, options=SdxlOptions(steps=6, cfg_scale=cfg_scale))
+    assert np.asarray(ours).std() > 5
+    differences = np.asarray(ours).astype(int) - np.asarray(theirs)
+    assert np.abs(differences).max() <= (cfg_scale > 1)  # one level of 255: guided rows round otherwise in one batch
 
 
 def test_embedded_files_are_small() -> None:
