@@ -55,7 +55,7 @@ def test_pictures_follow_the_layout_of_their_case(folder: Path, tmp_path: Path) 
     pictures = [np.asarray(load_image(run / "images" / f"{name}-0.png")) for name in "abc"]
     assert not any(np.array_equal(one, two) for one, two in ((pictures[0], pictures[1]), (pictures[1], pictures[2])))
     backbone: Any = open_backbone(folder, device="cpu", dtype="float32")
-    given = [proposed_boxes(2), tuple(map(tuple, BOXES)), tuple(map(tuple, reversed(BOXES)))]
+    given: list[Any] = [proposed_boxes(2), tuple(map(tuple, BOXES)), tuple(map(tuple, reversed(BOXES)))]
     for found, boxes in zip(pictures, given, strict=True):
         layout = Layout(boxes=boxes, phrases=("cat", "dog"))
         options = MsOptions(subject_scales=(0.6, 1.0))

@@ -11,7 +11,7 @@ from likeness.core.errors import ConfigError
 from likeness.core.spec import Spec
 from likeness.objectives.dpo import Dpo
 from likeness.objectives.focus_dpo import FocusDpo
-from likeness.train.config import LEARNING_RATES, TrainTable, config_toml, read_train_config
+from likeness.train.config import LEARNING_RATES, ModelTable, TrainTable, config_toml, read_train_config
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 KINDS = "'sft', 'dpo', 'patch_dpo' or 'focus_dpo'"
@@ -106,6 +106,7 @@ def test_changes_are_laid_over_the_file(recipe: Path) -> None:
     other = read_train_config(recipe, changes=["objective.kind=dpo"]).objective
     assert isinstance(other, Dpo)
     assert (other.beta, other.kind) == (2000.0, "dpo")
+    assert isinstance(config.model, ModelTable)
     assert (config.train.ema, config.model.alpha) == (0.9, 8.0)
 
 

@@ -11,7 +11,7 @@ from preference_runs import same, train
 from torch import Tensor
 
 from likeness.backbones.open import open_backbone
-from likeness.train.config import read_train_config
+from likeness.train.config import ModelTable, read_train_config
 from likeness.train.loop import Training
 from likeness.train.pairs.task import PairsTask
 from likeness.train.state import load_state
@@ -78,6 +78,7 @@ def test_the_reference_follows_its_rule_and_measures_its_own_errors(
         assert not torch.equal(state["reference"]["averages"][name], state["ema"]["averages"][name])
 
     config, batch = read_train_config(tmp_path / "run" / "config.toml"), batches[-1]
+    assert isinstance(config.model, ModelTable)
     backbone = open_backbone(Path(config.model.base), device="cpu", dtype=torch.float32)
     adapter = LoraAdapter(backbone, rank=config.model.rank, alpha=config.model.alpha, init_seed=1)
     with torch.no_grad():

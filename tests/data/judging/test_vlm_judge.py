@@ -32,7 +32,9 @@ class Parrot:
 class Limits(LoadVlmJudge):
     """Limits of a judge whose weights nobody has."""
 
-    id = "parrot"  # pyright: ignore[reportAssignmentType]
+    @property
+    def id(self) -> str:
+        return "parrot"
 
 
 def view(**changes: Any) -> SubjectView:
@@ -40,7 +42,8 @@ def view(**changes: Any) -> SubjectView:
     picture[20:60, 100:150] = 255
     reference = np.full((50, 25, 3), 90, np.uint8)
     given: dict[str, Any] = {"picture": picture, "category": "animal", "box": (0.5, 0.2, 0.75, 0.6)}
-    return SubjectView(**(given | {"reference": reference} | changes))
+    given |= {"reference": reference} | changes
+    return SubjectView(**given)
 
 
 def test_probabilities_become_answers() -> None:
