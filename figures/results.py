@@ -179,7 +179,8 @@ def main() -> None:
     for name in CARDS:
         summary = draw_and_measure(name, model=options.model, cases=options.cases, workers=options.workers, out=out)
         ceiling = measure_ceiling(out / name / "cases.jsonl", benchmark=name, out=out / f"{name}-ceiling")
-        figures += benchmark_figures(name, summary, ceiling)
+        found = benchmark_figures(name, summary, ceiling)
+        figures += found if options.model == "flux" else [figure._replace(goal="") for figure in found]
     print(table(figures))
     if options.write:
         of = "" if options.model == "flux" else f" --model {options.model}"

@@ -25,7 +25,7 @@ from likeness.pretrain.unet_cache import Encoders
 from likeness.pretrain.vae import on_device, require_vae
 
 PARTS = ("unet", "resampler", "text_encoder", "text_encoder_2")
-SETTINGS = {"default_steps": 20, "default_cfg_scale": 3.0}
+SETTINGS = {"default_steps": 12, "default_cfg_scale": 2.0}
 """Not yet chosen on validation cases."""
 
 
