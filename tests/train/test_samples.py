@@ -74,6 +74,14 @@ def test_pictures_are_those_of_generate_and_change_no_number(recipe: Path, cases
     assert not np.array_equal(first, last)
 
 
+def test_a_run_in_bf16_draws_too(recipe: Path, cases: Path, tmp_path: Path) -> None:
+    """References are encoded in fp32 for the pairs, and told to the network in its own precision."""
+    train(recipe, tmp_path / "run", "train.precision=bf16", "train.steps=1", *wanted(cases, every=1, limit=1))
+    assert drawn(tmp_path / "run") == ["000000/two.png", "000001/two.png"]
+    conditions = samples.read_conditions(tmp_path / "run")
+    assert {tensor.dtype for tensor in conditions[0].row.values()} == {torch.bfloat16}
+
+
 def test_a_continued_run_draws_and_encodes_nothing_twice(
     recipe: Path, cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,11 @@ class Backbone(Protocol[ConditionT]):
         """Where it computes."""
         ...
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in outside of autocast, whatever its weights are kept in."""
+        ...
+
     @classmethod
     def load(cls, spec: str | Path, *, device: str, dtype: torch.dtype, loras: Sequence[str | Path]) -> Self:
         """The frozen backbone of a folder, with adapters that all act; parts may be read when first needed.

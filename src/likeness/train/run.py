@@ -200,8 +200,8 @@ def _run(
     task.prepare(backbone, is_main=accelerator.is_main_process, wait=accelerator.wait_for_everyone, progress=bar)
     if config.samples.every:
         if accelerator.is_main_process:
-            own = task.cases(config.samples.limit)
-            prepare_samples(config.samples, own=own, run=folder, backbone=backbone)
+            cases = task.cases(config.samples.limit)
+            prepare_samples(config.samples, own=cases, run=folder, backbone=backbone)
         accelerator.wait_for_everyone()
     backbone.put_encoders_away()
     trainable = _adapter(backbone, config=config) if own is None else own.make_trainable(backbone)

@@ -101,10 +101,15 @@ def prepare_samples(table: SamplesTable, *, own: Sequence[Case], run: Path, back
             except DataError as error:
                 raise DataError(f"samples.cases, {case.id}: {error}") from error
             for kind, named in prepared.items():
-                tensors |= {f"{number}/{kind}/{name}": tensor.cpu().contiguous() for name, tensor in named.items()}
+                tensors |= {f"{number}/{kind}/{name}": _told(tensor, backbone) for name, tensor in named.items()}
         atomic_write_bytes(path, save(tensors, metadata={"key": key}))
     facts = {"version": VERSION, "cases": rows}
     atomic_write_text(run / "samples" / "samples.json", canonical_json(facts) + "\n")
+
+
+def _told(tensor: Tensor, backbone: Backbone[Any]) -> Tensor:
+    """As the network computes: a training encodes references in fp32, and outside of it nothing casts them."""
+    return (tensor.to(backbone.dtype) if tensor.is_floating_point() else tensor).cpu().contiguous()
 
 
 def _row(case: Case) -> dict[str, Any]:
