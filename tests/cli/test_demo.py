@@ -56,7 +56,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         objective = config.objective.model_dump()
         facts = {"label": "FocusDPO", "compares": True}
         write_json(out / "run.json", {"kind": "train", "objective": facts, "config": {"objective": objective}})
-        return SimpleNamespace(lora=out / "lora", steps=config.train.steps, num_rows=5, noun="pairs")
+        return SimpleNamespace(trained=out / "lora", steps=config.train.steps, num_rows=5, noun="pairs")
 
     monkeypatch.setattr("likeness.data.pairs.dip.make_pairs", make_pairs)
     monkeypatch.setattr("likeness.train.run.tune", tune)

@@ -13,11 +13,12 @@ FLAGS = {
     "compare": ["--base", "--json", "--margin", "--metric", "--out", "--title", "--votes", "RUN..."],
     "data": [],
     "data dip": [
-        "--captions", "--device", "--hard", "--json", "--losers", "--masks", "--model", "--out", "--photos",
-        "--preferred-min", "--probe", "--rejected-max", "--seed", "--size", "--source", "--split", "--subset",
-        "--workers", "-n",
+        "--captions", "--device", "--dry-run", "--engine", "--hard", "--json", "--limit", "--losers", "--masks",
+        "--model", "--out", "--photos", "--preferred-min", "--probe", "--recipe", "--rejected-max", "--retry-failed",
+        "--seed", "--size", "--source", "--split", "--subset", "--workers", "-n",
     ],
     "data export": ["--json", "--out", "--shard-size", "--to", "DIR"],
+    "data gate": ["--json", "--out", "--preferred-min", "--ratings", "--rejected-max", "PAIRS"],
     "data import": [
         "--category", "--json", "--layout", "--masks", "--out", "--references", "--rejected", "SRC",
     ],
@@ -54,7 +55,21 @@ FLAGS = {
         "--video", "--video-option", "--width", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--plan", "--set", "--track", "RUN.toml"],
-    "report": ["--cases", "--json", "--out", "--single-file", "--title", "RUN..."],
+    "report": ["--cases", "--json", "--out", "--picture", "--single-file", "--title", "RUN..."],
+    "study": [],
+    "study agree": ["--database", "--json", "--out", "--run", "--without-flagged", "STUDY"],
+    "study export": [
+        "--count", "--database", "--fewest", "--json", "--out", "--question", "--to", "--url", "--without-flagged",
+        "STUDY",
+    ],
+    "study import": ["--database", "--json", "--source", "FILE", "STUDY"],
+    "study new": [
+        "--consent", "--currency", "--golds", "--json", "--kind", "--limit", "--out", "--pairs", "--per-rater",
+        "--repeats", "--reward", "--seed", "--title", "--votes", "RUN...",
+    ],
+    "study serve": [
+        "--behind-proxy", "--completion-url", "--database", "--host", "--joins-per-minute", "--port", "--url", "STUDY",
+    ],
     "verify": [
         "--device", "--encoder", "--json", "--lora", "--model", "--redraw", "--sample", "--seed", "--tolerance", "RUN",
     ],
@@ -94,7 +109,7 @@ def test_the_flags_are_the_frozen_ones(words: str) -> None:
     assert flags(commands()[words]) == FLAGS[words]
 
 
-@pytest.mark.parametrize("words", [words for words in FLAGS if words not in {"", "data", "world"}])
+@pytest.mark.parametrize("words", [words for words in FLAGS if words not in {"", "data", "study", "world"}])
 def test_every_flag_is_explained_and_every_command_has_examples(words: str) -> None:
     command = commands()[words]
     assert all(item.help for item in command.params)
