@@ -142,7 +142,7 @@ def run(out: Path, *, cases: int, steps: int, port: int) -> dict[str, Any]:
         f"train.steps={steps}",
         f"train.save_every={steps}",
         "samples.every=0",
-        "train.log_maps_every=0",
+        "train.log_maps_every=50",
     ]
     trained = likeness("train", RECIPE, "--out", out / "dpo", *(word for text in sets for word in ("--set", text)))
     tuned = out / "tuned"

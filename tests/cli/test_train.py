@@ -34,7 +34,7 @@ def test_train_then_generate(recipe: Path, model: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     lora = tmp_path / "run" / "lora"
-    assert f"likeness generate --lora {lora}" in result.stdout
+    assert f"likeness generate --model {model} --lora {lora}" in result.stdout
     assert "2 steps on 4 pairs" in result.stdout
     words = read_json(tmp_path / "run" / "commands.json")["train"]
     assert words == "likeness train run.toml --out run --set train.steps=2 --device cpu"

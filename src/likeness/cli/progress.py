@@ -45,6 +45,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read when it is imported
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # where it already is
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel for 4-bit layers on a CPU
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils.logging import disable_progress_bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,9 +95,16 @@ def _tell(made: TuneSummary, *, page: Path, as_json: bool) -> None:
     accuracy = last.get("accuracy")
     shown = f", implicit accuracy {accuracy:.2f}" if accuracy is not None else ""
     text = f"{made.steps} steps on {made.num_rows} {made.noun} in {made.folder}: loss {last['loss']:.4f}{shown}. "
-    own = (
-        f"likeness report {made.folder} --picture FILE"
-        if made.lora is None
-        else f"likeness generate --lora {made.lora}"
-    )
-    answer(facts, text=f"{text}Look at {page}. Next: {own}", as_json=as_json)
+    answer(facts, text=f"{text}Look at {page}. Next: {_next(made)}", as_json=as_json)
+
+
+def _next(made: TuneSummary) -> str:
+    """The command that uses what was trained, with the model that it was trained on."""
+    from likeness.cli.generate import DEFAULT_MODEL
+    from likeness.train.config import read_train_config
+
+    if made.lora is None:
+        return f"likeness report {made.folder} --picture FILE"
+    base = read_train_config(made.folder / "config.toml").generator.base
+    model = "" if base == DEFAULT_MODEL else f"--model {shlex.quote(base)} "
+    return f"likeness generate {model}--lora {made.lora}"
