@@ -70,8 +70,8 @@ def predicate_attention_loss(
     """How much more the predicate's word attends to the background than to the subjects; lower is better.
 
     `attention` holds, per layer, the share of attention that the predicate's tokens get at each place, a mean over
-    heads and tokens; zeros where the prompt has no predicate. `objects` is the union of the subjects' masks. A layer counts
-    the mean over the background minus that over the objects; the value is the mean over layers.
+    heads and tokens; zeros where the prompt has no predicate. `objects` is the union of the subjects' masks. A layer
+    counts the mean over the background minus that over the objects; the value is the mean over layers.
     Differs: each layer resizes the mask itself, where the published code resizes what the layer before it left, and
     each picture has a value of its own.
     Raises: DataError without a layer.
