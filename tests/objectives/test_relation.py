@@ -7,7 +7,7 @@ from torch import Tensor
 
 from likeness.core.errors import DataError
 from likeness.data.relations.grid import cells, legacy_cells
-from likeness.objectives.relation import keypoint_matching_loss, predicate_attention_loss
+from likeness.objectives.relation import keypoint_matching_loss, latents_at, predicate_attention_loss
 
 B, R, K, C = 3, 2, 5, 4
 GRID, REFERENCE_GRID = (6, 8), (7, 5)  # neither square nor alike
@@ -30,8 +30,9 @@ def drawn(seed: int = 0) -> dict[str, Tensor]:
 
 
 def loss(given: dict[str, Tensor]) -> Tensor:
-    told = {name: value for name, value in given.items() if name not in {"clean", "references"}}
-    return keypoint_matching_loss(given["clean"], given["references"], **told)
+    shown = latents_at(given["references"], given["reference_cells"])
+    told = {name: given[name] for name in ("valid", "gate")}
+    return keypoint_matching_loss(given["clean"], shown, cells=given["target_cells"], **told)
 
 
 def test_the_keypoint_loss_is_the_mean_over_valid_joints_of_open_pictures() -> None:
@@ -101,7 +102,7 @@ def test_points_at_the_edge_are_clamped_and_cells_outside_refused() -> None:
     assert loss(given).isfinite().all()
     outside = given["target_cells"].clone()
     outside[0, 0, 0, 1] = GRID[1]
-    with pytest.raises(DataError, match="expected target cells on a grid of 6 x 8, got one outside"):
+    with pytest.raises(DataError, match="expected rows and columns of a grid of 6 x 8, got one outside"):
         loss(given | {"target_cells": outside})
 
 

@@ -7,6 +7,7 @@ Time: `t` lies in [0, 1]; t = 1 is pure noise, t = 0 the clean picture.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
@@ -31,6 +32,28 @@ class TokenGrid(NamedTuple):
 
     rows: int
     columns: int
+
+
+@runtime_checkable
+class TextMaps(Protocol):
+    """What was seen of one pass: `maps` gives, per layer, (B, h, w), the share of text attention the words get."""
+
+    def maps(self) -> list[Tensor]:
+        """A mean over heads and over the words' tokens, 0 where there are none; with the gradient of the pass."""
+        ...
+
+
+@runtime_checkable
+class ShowsText(Protocol):
+    """What a backbone has besides, whose network reads the prompt in cross-attention that can be looked at."""
+
+    def word_columns(self, prompt: str, words: str) -> Tensor:
+        """(T,) bool: the tokens that `words` of the prompt became; none where it does not hold them."""
+        ...
+
+    def text_attention(self, words: Tensor, *, grid: TokenGrid) -> AbstractContextManager[TextMaps]:
+        """Within it one `predict` on latents of `grid` is watched for the tokens `words` (B, T)."""
+        ...
 
 
 @dataclass(frozen=True)

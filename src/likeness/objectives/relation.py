@@ -21,47 +21,38 @@ _EPS = 1e-5  # of a mean over a mask that may be empty
 
 def keypoint_matching_loss(
     clean: Float[Tensor, "B C H W"],
-    references: Float[Tensor, "B R C h w"],
+    shown: Float[Tensor, "B R K C"],
     *,
-    target_cells: Int[Tensor, "B R K 2"],
-    reference_cells: Int[Tensor, "B R K 2"],
+    cells: Int[Tensor, "B R K 2"],
     valid: Bool[Tensor, "B R K"],
     gate: Bool[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
     """Squared difference of the clean estimate at the target's joints and the references at the same joints.
 
-    `clean` is the estimate of x0 in the prediction, through which alone the gradient flows; cells are (row, column) of
-    `data/relations/grid.py:cells`. `gate` says for which pictures t lies at or below the threshold. A picture's value
-    is the mean over its valid joints and over channels; 0 where the gate is shut or no joint is valid.
-    Differs: the published code averages over joints that nobody sees, reads references at a wrong cell (`legacy_cells`)
-    and takes one gate for a batch.
-    Raises: DataError for a cell outside of its grid.
+    `clean` is the estimate of x0 in the prediction, through which alone the gradient flows; `shown` are the references'
+    latents at their joints (`latents_at`), `cells` those of the joints in the target. `gate` says for which pictures t
+    lies at or below the threshold. A picture's value is the mean over its valid joints and over channels; 0 where the
+    gate is shut or no joint is valid.
+    Differs: the published code averages over joints that nobody sees, reads references at a wrong cell (`legacy_cells`
+    of data/relations/grid.py) and takes one gate for a batch.
+    Raises: DataError for a cell outside of the grid.
     """
-    for name, cells, grid in (("target", target_cells, clean), ("reference", reference_cells, references)):
-        _check(name, cells, rows=grid.shape[-2], columns=grid.shape[-1])
     wanted = valid & gate[:, None, None]
-    found = _at(clean[:, None].expand(-1, references.shape[1], -1, -1, -1), target_cells).float()
-    shown = _at(references.detach(), reference_cells).float()
-    errors = (found - shown).square().mean(dim=-1)
+    found = latents_at(clean[:, None].expand(-1, cells.shape[1], -1, -1, -1), cells).float()
+    errors = (found - shown.detach().float()).square().mean(dim=-1)
     count = wanted.sum(dim=(1, 2))
     return torch.where(wanted, errors, 0.0).sum(dim=(1, 2)) / count.clamp_min(1)
 
 
-def _at(latents: Float[Tensor, "B R C h w"], cells: Int[Tensor, "B R K 2"]) -> Float[Tensor, "B R K C"]:
-    """The latents of each subject at its cells."""
-    places = cells[..., 0] * latents.shape[-1] + cells[..., 1]
-    channels = latents.shape[2]
-    found = latents.flatten(3).gather(3, places[:, :, None].expand(-1, -1, channels, -1))
-    return found.transpose(2, 3)
-
-
-def _check(name: str, cells: Tensor, *, rows: int, columns: int) -> None:
-    limits = torch.tensor([rows, columns], device=cells.device)
-    if not ((cells >= 0) & (cells < limits)).all():
-        raise DataError(
-            f"keypoint_matching_loss: expected {name} cells on a grid of {rows} x {columns}, got one outside; "
-            "take them from data/relations/grid.py:cells, which clamps."
-        )
+def latents_at(latents: Float[Tensor, "*n C h w"], cells: Int[Tensor, "*n K 2"]) -> Float[Tensor, "*n K C"]:
+    """The latents at cells (row, column). Raises: DataError for a cell outside of the grid."""
+    rows, columns = latents.shape[-2:]
+    if not ((cells >= 0) & (cells < torch.tensor([rows, columns], device=cells.device))).all():
+        wanted = f"cells: expected rows and columns of a grid of {rows} x {columns}, got one outside"
+        raise DataError(f"{wanted}; take them from data/relations/grid.py:cells, which clamps.")
+    places = (cells[..., 0] * columns + cells[..., 1]).unsqueeze(-2)
+    found = latents.flatten(-2).gather(-1, places.expand(*places.shape[:-2], latents.shape[-3], -1))
+    return found.transpose(-1, -2)
 
 
 def predicate_attention_loss(

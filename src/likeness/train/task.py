@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "pairs": "likeness.train.pairs.task:PairsTask",
     "local_encoder": "likeness.train.local.task:LocalEncoderTask",
+    "relations": "likeness.train.relations.task:RelationTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 

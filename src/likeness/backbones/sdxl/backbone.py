@@ -8,17 +8,21 @@ Shapes: B pictures, T text tokens, h x w latent grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
+from likeness.backbones.base import TokenGrid
 from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts
 from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.settings import DrawingSettings
+from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
 from likeness.backbones.sdxl.unet import ConditionT, OptionsT, UnetBackbone
 from likeness.backbones.sdxl.watch import watched_blocks
 
@@ -73,6 +77,17 @@ class SdxlBackbone(
             hidden.append(seen.hidden_states[-2])
             pooled = seen[0]  # of the second encoder, which has a projection
         return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
+
+    def word_columns(self, prompt: str, words: str) -> Bool[Tensor, " T"]:
+        """The tokens of the first encoder, whose places the second one shares, that `words` of the prompt became."""
+        tokenizer = self.parts.tokenizer
+        options: Any = {"padding": "max_length", "truncation": True, "return_offsets_mapping": True}
+        read = tokenizer(prompt, max_length=tokenizer.model_max_length, **options)
+        return columns_of(read["offset_mapping"], prompt=prompt, words=words)
+
+    def text_attention(self, words: Bool[Tensor, "B T"], *, grid: TokenGrid) -> AbstractContextManager[TextAttention]:
+        """Within it one `predict` is watched; see text_attention.py."""
+        return watching_text(self._blocks, words, grid=grid)
 
     def empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
         """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
