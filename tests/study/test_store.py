@@ -83,13 +83,28 @@ def test_places_are_given_once_and_again_when_somebody_stops(store: Store, clock
 def test_a_name_belongs_to_the_session_that_began(store: Store) -> None:
     first = join(store)
     assert join(store, session="session-a").id == first.id
+    assert store.vote(first.id, item=0, shown=ITEM, answers={"objects": "0"})
     for session in (None, "session-b"):
         with pytest.raises(DataError, match="expected the browser that began with it"):
             join(store, session=session)
     assert store.count("replayed") == 2
-    assert store.rater(first.id, session="session-a") == first
+    found = store.rater(first.id, session="session-a")
+    assert found is not None
+    assert found.id == first.id
     assert store.rater(first.id, session="session-b") is None
     assert store.rater("nobody", session="session-a") is None
+
+
+def test_until_the_first_answer_a_name_goes_to_the_session_that_asks_last(store: Store) -> None:
+    """The answer that told the first browser its session may have been lost."""
+    options: Any = {"source": "link", "external": "a", "num_slots": 3}
+    first, again = (store.join(**options, session=name) for name in ("lost", "session-b"))
+    assert first is not None
+    assert again is not None
+    assert (again.id, again.slot) == (first.id, first.slot)
+    assert store.rater(first.id, session="lost") is None
+    assert store.rater(first.id, session="session-b") is not None
+    assert (store.count("joined"), store.count("joined_again"), store.count("replayed")) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("table", ["votes", "audit"])

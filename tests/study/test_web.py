@@ -137,7 +137,7 @@ def test_forged_links_are_refused(site: Site, client: TestClient) -> None:
 
 
 def test_a_link_replayed_in_another_browser_is_refused(site: Site, client: TestClient) -> None:
-    begin(client, personal(site))
+    answer_all(client, begin(client, personal(site)), lambda page, question: "0")
     with TestClient(study_app(site)) as thief:
         page = thief.get(personal(site))
         answer = thief.post(personal(site), data={"token": hidden(page.text)})

@@ -22,8 +22,10 @@ from likeness.core.errors import ConfigError, DataError
 from likeness.study import tables
 from likeness.study.assignment import Item
 
-__all__ = ["PATIENCE", "Rater", "Store", "StoredVote", "open_store"]
+__all__ = ["PATIENCE", "PERSONAL", "Rater", "Store", "StoredVote", "open_store"]
 
+PERSONAL = "link"
+"""Source of raters who came by a link of their own."""
 PATIENCE = 3600.0
 """Seconds after which the place of a rater who answers no more is given to another."""
 _LOCK = 7410_2026
@@ -80,7 +82,9 @@ class Store:
     ) -> Rater | None:
         """The rater of this source and name: a new one in a free place, or the one that began in the same session.
 
-        `session` is kept as a hash. None where all places are taken. A name that began elsewhere is refused.
+        `session` is kept as a hash. None where all places are taken. A name that began elsewhere is refused. Only a
+        personal link, which nobody can guess, goes until its first answer to the session that asks last: what told an
+        earlier one that it had begun may have been lost.
         Raises: DataError where another session holds the name.
         """
         with self._write() as connection:
@@ -92,11 +96,13 @@ class Store:
                 slot = self._free_slot(connection, num_slots)
                 if slot is not None:
                     return self._new_rater(connection, source=source, external=external, session=session, slot=slot)
+            elif session_of is not None and hmac.compare_digest(known.session, _hashed(session_of)):
+                return _rater(known)
+            elif source == PERSONAL and not self._has_voted(connection, known.id):
+                return self._bound_anew(connection, _rater(known), session=session)
         if known is None:
             self.log("full", detail={"source": source})
             return None
-        if session_of is not None and hmac.compare_digest(known.session, _hashed(session_of)):
-            return _rater(known)
         self.log("replayed", rater=known.id, detail={"source": source})
         raise DataError("link: expected the browser that began with it, got another; go on where you began.")
 
@@ -106,6 +112,17 @@ class Store:
         connection.execute(insert(tables.raters).values(**made._asdict(), session=_hashed(session)))
         self._log(connection, "joined", rater=made.id, detail={"source": source, "slot": slot})
         return made
+
+    def _has_voted(self, connection: Connection, rater: str) -> bool:
+        mine = select(tables.votes.c.item).where(tables.votes.c.rater == rater).limit(1)
+        return connection.execute(mine).one_or_none() is not None
+
+    def _bound_anew(self, connection: Connection, rater: Rater, *, session: str) -> Rater:
+        """The rater without an answer, who belongs to this session from now on."""
+        mine = tables.raters.c.id == rater.id
+        connection.execute(update(tables.raters).where(mine).values(session=_hashed(session)))
+        self._log(connection, "joined_again", rater=rater.id, detail={"source": rater.source})
+        return rater
 
     def _free_slot(self, connection: Connection, num_slots: int) -> int | None:
         """The first place that nobody finished or is at work in."""

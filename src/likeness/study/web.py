@@ -24,7 +24,7 @@ from likeness.study.assignment import Item, Plan, assign, num_slots, plan_of
 from likeness.study.design import KINDS, PICTURES, Query, Study, by_id, read_secret, read_study
 from likeness.study.guard import LIMITS, MAX_BODY, Limits, RateLimits, Session, Signer, completion_code, new_nonce
 from likeness.study.progress import progress_of
-from likeness.study.store import Rater, Store
+from likeness.study.store import PERSONAL, Rater, Store
 
 __all__ = ["Site", "open_site", "study_app"]
 
@@ -153,7 +153,7 @@ class _Pages:
         number = self._site.signer.read(request.path_params["token"], purpose="link")
         if not isinstance(number, int):
             raise _RefusedError(404, "forged_link", "This link does not lead to a study. Check that it is complete.")
-        return await self._enter(request, source="link", external=str(number))
+        return await self._enter(request, source=PERSONAL, external=str(number))
 
     async def join(self, request: Request) -> Response:
         """The link for a recruiting platform, which names the rater in the address."""
