@@ -22,6 +22,7 @@ from torch import Tensor
 
 from likeness.backbones.base import Backbone
 from likeness.backbones.open import open_backbone
+from likeness.backbones.pixels import to_pixels
 from likeness.core.files import write_json
 from likeness.core.rng import seed_for
 from likeness.core.stats.intervals import mean_interval
@@ -60,12 +61,6 @@ def portraits(scenario: Scenario, *, size: int) -> list[Image.Image]:
     return [Image.fromarray(render_reference(who, seed=seed, size=size)) for who, seed in seeds]
 
 
-def pixels(drawn: list[Rendering]) -> Tensor:
-    """(B, 3, H, W) in [-1, 1]."""
-    stacked = torch.stack([torch.from_numpy(each.image) for each in drawn])
-    return stacked.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def subject_masks(drawn: list[Rendering], grid: tuple[int, int]) -> Tensor:
     """(B, R, L) bool, without overlaps."""
     masks = [[torch.from_numpy(who.visible_mask) for who in each.labels.subjects] for each in drawn]
@@ -80,7 +75,7 @@ def measure_batch(backbone: Backbone[Any], first: int, *, count: int, size: int)
     fitted = [backbone.fit_references(portraits(each, size=96)) for each in scenarios]
     rows = [backbone.prepare(each.labels.caption, shown) for each, shown in zip(drawn, fitted, strict=True)]
     condition = backbone.collate(rows)
-    x0 = backbone.encode(pixels(drawn))
+    x0 = backbone.encode(to_pixels([Image.fromarray(each.image) for each in drawn]))
     grid = tuple(side // backbone.facts.latents_per_token for side in x0.shape[-2:])
     subjects = subject_masks(drawn, (grid[0], grid[1]))
     counts = subjects.sum(-1)

@@ -51,6 +51,12 @@ def test_places_that_overlap_count() -> None:
     ]
 
 
+def test_parts_of_a_word_are_not_the_word() -> None:
+    offsets = [(0, 4), (5, 7), (8, 15)]
+    assert columns_of(offsets, prompt="This is hugging", words="is").tolist() == [False, True, False]
+    assert not columns_of(offsets, prompt="This is hugging", words="hug").any()
+
+
 def test_maps_are_diffusers_scores_of_the_words_over_text_alone(sdxl: SdxlIpAdapter) -> None:
     condition, entered = sdxl.collate([sdxl.prepare(PROMPT)]), dict[str, tuple[Tensor, Tensor]]()
     hooks = []

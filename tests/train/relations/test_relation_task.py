@@ -184,6 +184,15 @@ def test_a_step_is_the_sum_of_its_three_losses(sdxl_folder: Path, examples: Path
     assert not step.logged["attention"].isnan().any()
 
 
+def test_joints_act_up_to_step_333_as_in_the_published_code(sdxl_folder: Path, examples: Path, tmp_path: Path) -> None:
+    """A step k is drawn as t = (k + 1/2) / 1000."""
+    sdxl, adapter = tuned(sdxl_folder)
+    task = prepared(config_of(tmp_path, model=sdxl_folder, examples=examples), sdxl, folder=sdxl_folder)
+    batch = task.batch([0, 1], draws([0.3335, 0.3345], torch.Size(task.shapes[0][0])), backbone=sdxl)
+    step = task.step(batch, backbone=sdxl, trainable=adapter)
+    assert step.logged["keypoint"].isnan().tolist() == [False, True]
+
+
 def test_losses_of_weight_zero_are_neither_computed_nor_logged(
     sdxl_folder: Path, examples: Path, tmp_path: Path
 ) -> None:

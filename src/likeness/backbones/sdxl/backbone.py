@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool
+from PIL import Image
 from torch import Tensor
 
 from likeness.backbones.base import TokenGrid
 from likeness.backbones.lora_file import Find
 from likeness.backbones.sdxl.condition import SdxlText
-from likeness.backbones.sdxl.folder import SdxlParts
+from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
 from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.settings import DrawingSettings
 from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
@@ -34,9 +35,27 @@ class SdxlBackbone(
 ):
     """A `UnetBackbone` over the parts of a folder as sdxl/folder.py describes it."""
 
+    adapter_kind: ClassVar[Any]
+    """The `AdapterKind` of a subclass."""
+
     def __init__(self, parts: SdxlParts[DrawingT]) -> None:
         super().__init__(parts)
         self.settings = parts.settings
+
+    @classmethod
+    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[DrawingT]:
+        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
+        return load_parts(folder, cls.adapter_kind, device=device, dtype=dtype)
+
+    @classmethod
+    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts[DrawingT]:
+        """The parts by their configs alone. Raises: WeightsError."""
+        return sketch_parts(folder, cls.adapter_kind, dtype=dtype)
+
+    @classmethod
+    def empty_network(cls, folder: Path) -> Any:
+        """The U-Net of the folder without its weights. Raises: WeightsError."""
+        return empty_unet(folder, cls.adapter_kind)
 
     @classmethod
     def layers_of(cls, folder: Path) -> tuple[str, ...]:
@@ -47,6 +66,14 @@ class SdxlBackbone(
     def names(cls, layers: Mapping[str, object]) -> Find:
         """Names of diffusers and of SDXL's own code."""
         return sdxl_names(layers)
+
+    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
+        """References as they are: `prepare` scales them, and no place in them has a token of its own.
+
+        Raises: DataError for too many.
+        """
+        self.require_few(references)
+        return list(references)
 
     # text ------------------------------------------------------------------------------------------------------------
 

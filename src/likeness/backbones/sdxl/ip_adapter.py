@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,7 +25,7 @@ from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.sdxl.adapter import image_attention
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.condition import SdxlCondition, SdxlText
-from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, IP_ADAPTER, SdxlParts, empty_unet, load_parts, sketch_parts
+from likeness.backbones.sdxl.folder import ADAPTER_TARGETS, IP_ADAPTER, SdxlParts
 from likeness.backbones.sdxl.options import SdxlOptions
 from likeness.backbones.sdxl.settings import SdxlSettings
 from likeness.backbones.stock import require_one_shape, stored_references
@@ -37,6 +36,8 @@ MAX_REFERENCES = 8  # PatchDPO averages up to six photos of a subject
 
 class SdxlIpAdapter(SdxlBackbone[SdxlSettings, SdxlCondition, SdxlOptions]):
     """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
+
+    adapter_kind: ClassVar[Any] = IP_ADAPTER
 
     def __init__(self, parts: SdxlParts[SdxlSettings]) -> None:
         super().__init__(parts)
@@ -60,30 +61,7 @@ class SdxlIpAdapter(SdxlBackbone[SdxlSettings, SdxlCondition, SdxlOptions]):
         """The options that leave everything to the folder."""
         return SdxlOptions()
 
-    @classmethod
-    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[SdxlSettings]:
-        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
-        return load_parts(folder, IP_ADAPTER, device=device, dtype=dtype)
-
-    @classmethod
-    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts[SdxlSettings]:
-        """The parts by their configs alone. Raises: WeightsError."""
-        return sketch_parts(folder, IP_ADAPTER, dtype=dtype)
-
-    @classmethod
-    def empty_network(cls, folder: Path) -> Any:
-        """The U-Net of the folder without its weights. Raises: WeightsError."""
-        return empty_unet(folder, IP_ADAPTER)
-
     # references ------------------------------------------------------------------------------------------------------
-
-    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
-        """References as they are: `prepare` pads and scales them, and no place in them has a token of its own.
-
-        Raises: DataError for too many.
-        """
-        self.require_few(references)
-        return list(references)
 
     def crop_reference(
         self, reference: Image.Image, mask: Image.Image, *, options: SdxlOptions | None = None

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -26,7 +25,7 @@ from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.boxed_attention import Boxed
 from likeness.backbones.sdxl.condition import MsCondition, SdxlText
-from likeness.backbones.sdxl.folder import MS_ADAPTER, SdxlParts, empty_unet, load_parts, sketch_parts
+from likeness.backbones.sdxl.folder import MS_ADAPTER, SdxlParts
 from likeness.backbones.sdxl.ms_adapter import DUMMIES
 from likeness.backbones.sdxl.options import MsOptions
 from likeness.backbones.sdxl.settings import MsSettings
@@ -43,6 +42,8 @@ READ_PX = 512
 
 class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
     """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
+
+    adapter_kind: ClassVar[Any] = MS_ADAPTER
 
     def __init__(self, parts: SdxlParts[MsSettings]) -> None:
         super().__init__(parts)
@@ -62,35 +63,12 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         """The options that leave everything to the folder."""
         return MsOptions()
 
-    @classmethod
-    def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[MsSettings]:
-        """All parts of the folder, frozen. Raises: WeightsError listing missing parts or naming the damaged file."""
-        return load_parts(folder, MS_ADAPTER, device=device, dtype=dtype)
-
-    @classmethod
-    def sketch_parts(cls, folder: Path, *, dtype: torch.dtype) -> SdxlParts[MsSettings]:
-        """The parts by their configs alone. Raises: WeightsError."""
-        return sketch_parts(folder, MS_ADAPTER, dtype=dtype)
-
-    @classmethod
-    def empty_network(cls, folder: Path) -> Any:
-        """The U-Net of the folder without its weights. Raises: WeightsError."""
-        return empty_unet(folder, MS_ADAPTER)
-
     def blank(self, size: tuple[int, int], references: Sequence[Image.Image] = ()) -> dict[str, Tensor]:
         """Empty tensors as `prepare` and `encode` give them, the boxes included."""
         boxes = {"boxes": torch.empty(len(references), 4)} if references else {}
         return {**super().blank(size, references), **boxes}
 
     # references ------------------------------------------------------------------------------------------------------
-
-    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
-        """References as they are: `prepare` scales them, and no place in them has a token of its own.
-
-        Raises: DataError for too many.
-        """
-        self.require_few(references)
-        return list(references)
 
     @torch.no_grad()
     def image_features(self, references: Sequence[Image.Image]) -> Float[Tensor, "n S W"]:

@@ -5,6 +5,7 @@ Shapes: B pictures, T text tokens, Q queries of a layer, h x w its grid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,7 +59,7 @@ def watching_text(
             if part == "query" and output.shape[1] > max_queries:
                 return
             if part == "key" and name not in watch.seen:
-                return  # its queries were left out, or the layer runs again for the backward pass
+                return  # its queries were left out
             watch.seen.setdefault(name, {}).setdefault(part, output)
 
         return hook
@@ -78,9 +79,9 @@ def watching_text(
 
 
 def columns_of(offsets: Sequence[tuple[int, int]], *, prompt: str, words: str) -> Bool[Tensor, " T"]:
-    """Tokens whose characters (start, end) overlap the first place of the prompt that holds `words`."""
-    start = prompt.casefold().find(words.casefold()) if words else -1
-    if start < 0:
+    """Tokens whose characters (start, end) overlap the first place of the prompt that holds `words` as whole words."""
+    found = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", prompt, re.IGNORECASE) if words else None
+    if found is None:
         return torch.zeros(len(offsets), dtype=torch.bool)
-    end = start + len(words)
+    start, end = found.span()
     return torch.tensor([first < end and last > start for first, last in offsets])

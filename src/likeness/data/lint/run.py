@@ -14,18 +14,17 @@ from typing import NamedTuple
 from PIL import Image
 
 from likeness.core.errors import DataError
-from likeness.core.files import read_text
 from likeness.core.hashing import pixels_sha256
 from likeness.core.images import load_image
 from likeness.core.jobs import Progress, unseen
 from likeness.core.kinds import CATEGORIES, SPLITS, SUBSETS
-from likeness.core.pairs import PAIRS_NAME, PairsFile, PreferencePair, read_pairs
+from likeness.core.pairs import PAIRS_NAME, PreferencePair, read_pairs
 from likeness.core.records import read_cases
-from likeness.core.rows import json_object
 from likeness.data.judging.gate import Thresholds
 from likeness.data.lint.findings import HELD, Finding, LintReport, finding
 from likeness.data.lint.mask_evidence import held_shares
 from likeness.data.lint.pair import PairRules, load_pair, pair_findings
+from likeness.data.lint.rows import row_findings
 from likeness.data.lint.subjects import Encode, LoadedPair
 
 __all__ = ["benchmark_subjects", "lint_pairs"]
@@ -56,7 +55,8 @@ def lint_pairs(
     found = read_pairs(folder)
     rules = PairRules(tolerance, token, thresholds or Thresholds(), encode)
     seen, known = _Seen(), benchmark_subjects(benchmarks)
-    findings = _row_findings(folder, found)
+    path = folder / PAIRS_NAME if folder.is_dir() else folder
+    findings = row_findings(path, found.left_out, ids=[pair.id for pair in found.pairs], make=finding)
     held: list[dict[str, float]] = []
     for number, pair in enumerate(found.pairs, start=1):
         findings += _of_pair(pair, rules=rules, seen=seen, known=known, held=held)
@@ -92,29 +92,6 @@ def _of_pair(
     hashes = _Hashes(preferred, rejected, references)
     yield from seen.findings(loaded, hashes)
     yield from _overlaps(loaded, hashes, known=known)
-
-
-# -- rows ------------------------------------------------------------------------------------------------------
-def _row_findings(folder: Path, found: PairsFile) -> list[Finding]:
-    """A finding per row that is no pair; repeated ids have their own code."""
-    path = folder / PAIRS_NAME if folder.is_dir() else folder
-    lines = read_text(path).split("\n")
-    ids = {pair.id.casefold() for pair in found.pairs}
-    findings: list[Finding] = []
-    for row in found.left_out:
-        number = int(row.where.rpartition(":")[2])
-        name = _id_of(lines[number - 1])
-        code = "duplicate_id" if name is not None and name.casefold() in ids else "bad_row"
-        findings.append(finding(name, code, row.reason, line=number))
-    return findings
-
-
-def _id_of(line: str) -> str | None:
-    try:
-        name = json_object(line).get("id")
-    except DataError:
-        return None
-    return name if isinstance(name, str) else None
 
 
 # -- duplicates ------------------------------------------------------------------------------------------------

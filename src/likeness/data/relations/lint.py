@@ -23,12 +23,13 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.masks import read_mask
 from likeness.core.rows import json_object
 from likeness.data.lint.colour_evidence import alike, colours_of
+from likeness.data.lint.rows import row_findings
 from likeness.data.lint.run import benchmark_subjects
 from likeness.data.lint.subjects import FEWEST, ORDER_MARGIN, SURE
 from likeness.data.relations.findings import KeypointCounts, RelationFinding, RelationLint, relation_finding
 from likeness.data.relations.keypoints import REACH, in_picture, num_limbs, on_mask, piled
 from likeness.data.relations.order import voted_order
-from likeness.data.relations.read import RelationsFile, file_faults, read_relations
+from likeness.data.relations.read import file_faults, read_relations
 from likeness.data.relations.records import RELATIONS_NAME, Keypoints, RelationExample
 
 __all__ = ["lint_relations"]
@@ -65,7 +66,8 @@ def lint_relations(folder: Path | str, *, benchmarks: Sequence[Path] = (), progr
     folder = Path(folder)
     found = read_relations(folder, check_files=False)
     known = benchmark_subjects(benchmarks)
-    findings = _row_findings(folder, found)
+    ids = [example.id for example in found.examples]
+    findings = row_findings(_file(folder), found.left_out, ids=ids, make=relation_finding)
     seen: dict[str, str] = {}
     written = _rows(folder)
     for number, example in enumerate(found.examples, start=1):
@@ -96,27 +98,6 @@ def _rows(folder: Path) -> dict[str, RelationExample]:
             continue  # told as bad_row
         rows.setdefault(row.id, row)
     return rows
-
-
-def _row_findings(folder: Path, found: RelationsFile) -> list[RelationFinding]:
-    """A finding per row that is no example; repeated ids have their own code."""
-    ids = {example.id.casefold() for example in found.examples}
-    lines = dict(numbered_lines(read_text(_file(folder))))
-    findings: list[RelationFinding] = []
-    for row in found.left_out:
-        number = int(row.where.rpartition(":")[2])
-        name = _id_of(lines[number])
-        code = "duplicate_id" if name is not None and name.casefold() in ids else "bad_row"
-        findings.append(relation_finding(name, code, row.reason, line=number))
-    return findings
-
-
-def _id_of(line: str) -> str | None:
-    try:
-        name = json_object(line).get("id")
-    except DataError:
-        return None
-    return name if isinstance(name, str) else None
 
 
 def _of_example(
