@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any  # TOML
 
+from batched import draw_batched
+
 ROOT = Path(__file__).resolve().parents[1]
 """Of the repository."""
 
@@ -71,21 +73,32 @@ def draw_and_measure(
     loras: Sequence[Path] = (),
     more_encoders: tuple[str, ...] = (),
     features: Path | None = None,
+    metrics: Sequence[str] | None = None,
+    batched: bool = False,
 ) -> None:
-    """The run folder `run` holds a picture of every case in the file `cases`, and their scores."""
+    """The run folder `run` holds a picture of every case in the file `cases`, and their scores.
+
+    `metrics` are those to measure, None for all. `batched`: as batched.py draws, which is faster.
+    """
     from likeness.core.records import read_cases
     from likeness.evaluate import evaluate_run
     from likeness.generate.run import generate_run
 
-    generate_run(read_cases(cases).cases, out=run, model=base, loras=loras, benchmark=benchmark, options=options)
+    if batched:
+        draw_batched(run, cases=cases, base=base, options=options, loras=loras)
+    else:
+        generate_run(read_cases(cases).cases, out=run, model=base, loras=loras, benchmark=benchmark, options=options)
     encoders = world_encoders(*more_encoders)
-    evaluate_run(run, benchmark=benchmark, encoders=encoders, cases=cases, bounds=False, features=features)
+    how = {"cases": cases, "bounds": False, "metrics": metrics, "features": features}
+    evaluate_run(run, benchmark=benchmark, encoders=encoders, **how)
 
 
 @cache
 def world_encoders(*more: str) -> Any:  # likeness.encoders.EncoderSet
     """The embedded encoders that every evaluation of the world has, and `more`; loaded once in a process."""
+    from likeness.core.devices import pick_device
     from likeness.encoders import ENCODERS, WORLD_ENCODERS
     from likeness.evaluate import load_encoders
 
-    return load_encoders({**WORLD_ENCODERS, **{name: ENCODERS[name].embedded or name for name in more}})
+    named = {name: ENCODERS[name].embedded or name for name in more}
+    return load_encoders({**WORLD_ENCODERS, **named}, device=pick_device())

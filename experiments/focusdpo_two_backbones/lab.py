@@ -192,6 +192,7 @@ class _Work:
         piece, lab = self.piece, self.lab
         model, more = lab.plan["backbones"][piece.backbone], lab.plan["test"]["by_place"]
         by_place = piece.phase == "test" and benchmark in more["benchmarks"]
+        metrics = [*lab.plan["metrics"], *(more["metrics"] if by_place else ())]
         run = lab.out / "pictures" / piece.file.with_suffix("").with_suffix("") / f"{strength:.4f}" / benchmark
         loras = [] if piece.changes is None else [scaled(self.adapter, strength=strength)]
         begun = time.monotonic()
@@ -204,10 +205,11 @@ class _Work:
             loras=loras,
             more_encoders=tuple(more["encoders"]) if by_place else (),
             features=lab.out / "features",
+            metrics=metrics,
+            batched=True,
         )
         seconds = time.monotonic() - begun
         absent = () if by_place or piece.phase != "test" else more["metrics"]
-        metrics = [*lab.plan["metrics"], *(more["metrics"] if by_place else ())]
         rows = read_run(run, metrics=metrics, absent=absent, strength=round(strength, 4))
         self.scores = Scores(self._meta(run), {**self.scores.rows, **rows})
         write_scores(self.path, self.scores)
@@ -228,7 +230,7 @@ class _Work:
 
     def _meta(self, run: Path) -> dict[str, Any]:
         """How the pictures were made. Raises: DataError where those before were made otherwise."""
-        from likeness.core.devices import processor
+        from likeness.core.devices import pick_device, processor
 
         piece, made = self.piece, read_json(run / "run.json")
         same = {
@@ -248,7 +250,7 @@ class _Work:
             what = f"{self.path}: expected {other} {before[other]!r} as its first pictures had, got {same[other]!r}"
             raise DataError(f"{what}; delete the file and draw all of them again.")
         adapters = [] if piece.changes is None else [file_sha256(self.adapter / ADAPTER)]
-        told = {"adapters_sha256": adapters, "processors": [processor("cpu")], "versions": [made["versions"]]}
+        told = {"adapters_sha256": adapters, "processors": [processor(pick_device())], "versions": [made["versions"]]}
         met = {key: [*(old := before.get(key, [])), *(v for v in value if v not in old)] for key, value in told.items()}
         beta = self._matched_beta() if piece.method == "focus_dpo" else None
         return {**same, **met, **({} if beta is None else {"matched_beta": before.get("matched_beta", beta)})}

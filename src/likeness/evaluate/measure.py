@@ -1,10 +1,10 @@
 """Every value of one picture for one case, independent of all other pictures of the run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any  # what an encoder sees is its own type; JSON
 
-from likeness.core.errors import MeasurementError
+from likeness.core.errors import ConfigError, MeasurementError
 from likeness.core.records import Case, Subject
 from likeness.encoders import ENCODERS
 from likeness.evaluate.eyes import PIXELS, Observer
@@ -36,13 +36,16 @@ class Panel:
     """The metrics that take part in an evaluation, and what must be looked at for them.
 
     A metric takes part when the cases carry the labels it needs, and each of its encoders is at hand or among the
-    defaults; without its encoder its values are missing.
+    defaults; without its encoder its values are missing. `only` are the keys of those that may (None: all).
     """
 
-    def __init__(self, eyes: Observer, *, labelled: bool) -> None:
+    def __init__(self, eyes: Observer, *, labelled: bool, only: Collection[str] | None = None) -> None:
+        if unknown := sorted(set(only or ()) - METRICS.keys()):
+            raise ConfigError(f"metrics: expected keys of metrics, got {unknown[0]!r}; see `likeness metrics`.")
         self.eyes = eyes
         usual = {name for name, facts in ENCODERS.items() if facts.photo or facts.world} | set(eyes.encoders)
-        metrics = [metric for metric in METRICS.values() if labelled or not metric.facts.of_labels]
+        wanted = METRICS.values() if only is None else [METRICS[key] for key in METRICS if key in only]
+        metrics = [metric for metric in wanted if labelled or not metric.facts.of_labels]
         self.metrics = [metric for metric in metrics if usual.issuperset(metric.facts.needs)]
         self.is_labelled = labelled
         self.declared: DeclaredSet | None = None

@@ -60,12 +60,14 @@ class _Plan:
         encoders: Encoders,
         bounds: bool,
         only: Collection[str] | None = None,
+        metrics: Collection[str] | None = None,
     ) -> None:
+        self.asked = metrics
         self.found, self.pool, self.benchmark, self.bounds, self.only = found, pool, benchmark, bounds, only
         self.cases = list(pool.cases.values())
         self.labelled = any(map(has_world_labels, self.cases))
         self.wishes = Wishes(encoders)
-        self.metrics = Panel(self.wishes, labelled=self.labelled).metrics
+        self.metrics = self._panel(self.wishes).metrics
         self.encoders = {name: encoder.id for name, encoder in sorted(encoders.items())}
         self.digests = file_digests(_pictures(found.samples, pool=pool))
 
@@ -91,12 +93,15 @@ class _Plan:
         }
         return json_sha256(facts if self.bounds else facts | {"bounds": False})
 
+    def _panel(self, eyes: Observer) -> Panel:
+        return Panel(eyes, labelled=self.labelled, only=self.asked)
+
     def gathered(self, eyes: Observer) -> Iterator["_CaseEvidence"]:
         """What is seen for each case, in order; the wishes of `Wishes`, the evidence of `Eyes`.
 
         Where `only` names samples, of these and their cases alone.
         """
-        panel = Panel(eyes, labelled=self.labelled)
+        panel = self._panel(eyes)
         panel.declare(self.cases, name=self.benchmark)
         samples: dict[str, list[Sample]] = {case.id: [] for case in self.cases}
         for sample in self.found.samples:
@@ -117,7 +122,8 @@ class _Plan:
         }
         encoders = self.wishes.encoders
         found = without_samples(self.found, lost)
-        return _Plan(found, self.pool, benchmark=self.benchmark, encoders=encoders, bounds=self.bounds, only=self.only)
+        how = {"encoders": encoders, "bounds": self.bounds, "only": self.only, "metrics": self.asked}
+        return _Plan(found, self.pool, benchmark=self.benchmark, **how)
 
 
 class _CaseEvidence(NamedTuple):
@@ -149,6 +155,7 @@ def evaluate_run(
     truth: Path | None = None,
     allow_missing: bool = False,
     bounds: bool = True,
+    metrics: Collection[str] | None = None,
     workers: int | None = None,
     engine: Engine | None = None,
     features: Path | None = None,
@@ -157,20 +164,22 @@ def evaluate_run(
     """The summary of a run folder or of any folder of pictures with a case file, as written to evaluation/summary.json.
 
     `cases` is the case file (the run's own when None), `truth` the folder of true pictures (`truth` beside the case
-    file or in the run folder when None). Several runs of the same cases need `bounds` only once. `workers` processes
+    file or in the run folder when None). Several runs of the same cases need `bounds` only once. `metrics` are the keys
+    of those to measure (None: all that apply). `workers` processes
     look at pictures (None: as many as pay), started by `engine` as `run_jobs` says, and what they see is kept in the
     folder `features` (None: the user's own, `user_features`); no value depends on any of the three.
     "cards" of the summary has the same values under each protocol card that applies (`evaluate/cards.py`).
     "left_out" is [{"where", "reason"}] of everything that no number is of: unusable rows of the case
     file, rows and pictures that `generate` rejected, missing and damaged pictures, pictures that belong to no case.
-    Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` these are only listed.
+    Raises: DataError for missing or unreadable pictures and cases; with `allow_missing` these are only listed;
+    ConfigError for a key that no metric has.
     """
     path = cases or run_folder / "cases.jsonl"
     listed = read_cases(path)
     found = find_samples(run_folder, cases=listed.cases)
     _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
     pool = _pool(listed.cases, places=[truth] if truth else [path.parent / "truth", run_folder / "truth"])
-    plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds)
+    plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds, metrics=metrics)
     store = FeatureStore(features or user_features())
     try:
         damaged = _see(plan, store=store, workers=workers, engine=engine, progress=progress)
@@ -219,7 +228,8 @@ def remeasure(
     listed = read_cases(cases)
     found = find_samples(run_folder, cases=listed.cases)
     pool = _pool(listed.cases, places=[cases.parent / "truth", run_folder / "truth"])
-    plan = _Plan(found, pool, benchmark=recorded["benchmark"], encoders=encoders, bounds=bounds, only=only)
+    own = {"benchmark": recorded["benchmark"], "metrics": METRICS.keys() & recorded["metrics"].keys()}
+    plan = _Plan(found, pool, encoders=encoders, bounds=bounds, only=only, **own)
     store = FeatureStore(features)
     try:
         damaged = _see(plan, store=store, workers=1, engine=None, progress=progress)

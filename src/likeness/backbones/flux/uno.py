@@ -274,13 +274,28 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         unprompted: Mapping[str, Tensor] | None = None,
     ) -> Image:
         """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
+        return self.paint_batch([row], seeds=[seed], options=options, unprompted=unprompted)[0]
+
+    @torch.no_grad()
+    def paint_batch(
+        self,
+        rows: Sequence[Mapping[str, Tensor]],
+        *,
+        seeds: Sequence[int],
+        options: FluxOptions | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> list[Image]:
+        """Pictures drawn at once, of rows that can be collated and a seed each; `paint` up to rounding.
+
+        Raises: ConfigError, DataError for rows that do not agree, WeightsError.
+        """
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
-        condition = self.collate([row], guidance=options.guidance)
-        empty = None if unprompted is None else self.collate([unprompted]).text
+        condition = self.collate(rows, guidance=options.guidance)
+        empty = None if unprompted is None else self.collate([unprompted] * len(rows)).text
         guided = self.guided(condition, options, empty=empty)
-        noise, mu = self.initial_noise([seed], grid=grid), self.drawing_shift(grid, options)
-        return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))[0]
+        noise, mu = self.initial_noise(seeds, grid=grid), self.drawing_shift(grid, options)
+        return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))
 
     def drawing(self, prompt: str, references: Sequence[Image], options: FluxOptions) -> GuidedCondition[FluxCondition]:
         """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""

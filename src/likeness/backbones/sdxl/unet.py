@@ -178,8 +178,23 @@ class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, 
         unprompted: Mapping[str, Tensor] | None = None,
     ) -> Image.Image:
         """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
+        return self.paint_batch([row], seeds=[seed], options=options, unprompted=unprompted)[0]
+
+    @torch.no_grad()
+    def paint_batch(
+        self,
+        rows: Sequence[Mapping[str, Tensor]],
+        *,
+        seeds: Sequence[int],
+        options: OptionsT | None = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> list[Image.Image]:
+        """Pictures drawn at once, of rows that can be collated and a seed each; `paint` up to rounding.
+
+        Raises: ConfigError, DataError for rows that do not agree, WeightsError.
+        """
         options = options or self.own_options()
         grid = self.grid(size=options.size, width=options.width)
-        empty = None if unprompted is None else self.collate([unprompted])
-        condition = self.guided(self.collate([row]), options, empty=empty)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+        empty = None if unprompted is None else self.collate([unprompted] * len(rows))
+        condition = self.guided(self.collate(rows), options, empty=empty)
+        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=options.steps))
