@@ -30,7 +30,7 @@ def draw_batched(run: Path, *, cases: Path, base: str, options: Mapping[str, Any
     asked: Any = options_of(kind_of(folder))(**options)
     backbone: Any = open_backbone(folder, loras=loras)
     rows = encoded(cases, base=base, options=tuple(options.items()))
-    (run / "images").mkdir(parents=True)
+    (run / "images").mkdir(parents=True, exist_ok=True)
     for batch in _batches(list(rows), rows):
         images = backbone.paint_batch([rows[c] for c in batch], seeds=[seeds(cases)[c] for c in batch], options=asked)
         for case, image in zip(batch, images, strict=True):
