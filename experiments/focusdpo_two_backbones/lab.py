@@ -6,9 +6,9 @@ whose scores are there is never drawn again, and an adapter is trained again onl
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any  # TOML and JSON
 
@@ -155,11 +155,6 @@ def _mean(values: Mapping[str, float], facts: Mapping[str, CaseFacts]) -> float:
 
 
 # -- one piece -------------------------------------------------------------------------------------------------
-def worker(lab: Lab, _: int) -> Callable[[Piece], bool]:
-    """What a worker of the pool does with a piece."""
-    return partial(do_piece, lab=lab)
-
-
 def do_piece(piece: Piece, *, lab: Lab) -> bool:
     """Every picture of the piece is drawn and measured; False where time ran out first, and what is done is kept."""
     work = _Work(piece, lab)

@@ -14,90 +14,22 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from design import Design, Piece
-from lab import Lab, Ledger, TimeIsOverError, worker
-from pair_kinds import build_kind
+from crew import Crew, do_all
+from lab import Lab
 from tables import write_tables
 from world_runs import ROOT
 
-from likeness.core.errors import ConfigError, WeightsError
-from likeness.core.files import read_json, write_json
-from likeness.core.jobs import run_jobs
+from likeness.core.errors import WeightsError
 from likeness.core.weights import resolve_weights
 
 HERE = Path(__file__).resolve().parent
 PHASES = ("validation", "test", "tables")
-
-
-def pending(pieces: Iterable[Piece], ledger: Ledger) -> list[Piece]:
-    """Those of the pieces that are not done, one for each file: the one that wants the most strengths."""
-    wanted: dict[Path, Piece] = {}
-    for piece in pieces:
-        known = wanted.get(piece.file)
-        if known is None or len(piece.strengths) > len(known.strengths):
-            wanted[piece.file] = piece
-    return [piece for piece in wanted.values() if not ledger.is_done(piece)]
-
-
-def do_all(pieces: Sequence[Piece], lab: Lab) -> bool:
-    """The pieces are done; False where time ran out first."""
-    for kind in dict.fromkeys(piece.pairs for piece in pieces if piece.changes is not None):
-        base = next(iter(lab.plan["backbones"].values()))["base"]
-        place = lab.out / "pairs"
-        try:
-            build_kind(kind, plan=lab.plan, base=base, place=place, workers=lab.workers, progress=lab.watch)
-        except TimeIsOverError:
-            return False
-    for phase in dict.fromkeys(piece.phase for piece in pieces):  # here, so that no two workers draw the same cases
-        for benchmark in lab.limits(phase):
-            lab.case_file(phase, benchmark)
-    done = run_jobs(pieces, load=partial(worker, lab), workers=lab.workers, single_thread=True)
-    return all([finished for _, finished in done])  # a list: every job is waited for
-
-
-def validation(lab: Lab, backbones: Sequence[str]) -> bool:
-    """Everything on validation subjects, and what is chosen by it in chosen.json; False where time ran out first."""
-    ledger = Ledger(lab)
-    for design in (Design(lab.plan, backbone) for backbone in backbones):
-        while pieces := pending(design.validation(ledger), ledger):
-            print(f"{design.backbone}: {len(pieces)} pieces of the validation phase can be done now", flush=True)
-            if not do_all(pieces, lab):
-                return False
-        write_chosen(lab, design, ledger)
-    return True
-
-
-def write_chosen(lab: Lab, design: Design, ledger: Ledger) -> None:
-    """This backbone's part of chosen.json, from scores that are all there."""
-    path, found = lab.results / "chosen.json", {}
-    search = lab.plan["search"]
-    for pairs in (*search["pairs"], *search["borrowed"]):
-        chosen = design.chosen_of(pairs, known=ledger)
-        assert chosen is not None, "the phase is over"
-        found[pairs] = {name: each.to_json() for name, each in chosen.items()}
-    old = read_json(path) if path.is_file() else {}
-    write_json(path, {**old, design.backbone: found})
-
-
-def test(lab: Lab, backbones: Sequence[str]) -> bool:
-    """What was chosen, on test subjects; False where time ran out first. Raises: ConfigError before the choice."""
-    path, ledger = lab.results / "chosen.json", Ledger(lab)
-    chosen = read_json(path) if path.is_file() else {}
-    for backbone in backbones:
-        if backbone not in chosen:
-            raise ConfigError(f"{path}: expected choices for {backbone}, got none; finish --phase validation first.")
-        if pieces := pending(Design(lab.plan, backbone).test(chosen[backbone]), ledger):
-            print(f"{backbone}: {len(pieces)} pieces of the test phase are left", flush=True)
-            if not do_all(pieces, lab):
-                return False
-    return True
 
 
 def usable(lab: Lab, wanted: str | None) -> list[str]:
@@ -130,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lab = Lab(plan, given.out.resolve(), given.results.resolve(), given.workers)
     if given.until_minutes is not None:
         lab = replace(lab, deadline=time.time() + 60 * given.until_minutes)
-    for name, phase in (("validation", validation), ("test", test)):
-        if given.phase in (None, name) and not phase(lab, usable(lab, given.backbone)):
-            print(f"{name}: time is over; the same command continues", flush=True)
-            return
+    phases = tuple(name for name in PHASES[:2] if given.phase in (None, name))
+    if phases and not do_all(Crew(lab, tuple(usable(lab, given.backbone)), phases)):
+        print("time is over; the same command continues", flush=True)
+        return
     if given.phase in (None, "tables"):
         write_tables(lab)
 

@@ -16,7 +16,7 @@ from scripts import ROOT, load_script
 from stub_judge import LoadStub
 from tiny_sdxl import build_tiny_sdxl
 
-from likeness.core.errors import ConfigError, DataError, MeasurementError
+from likeness.core.errors import ConfigError, DataError, LikenessError, MeasurementError
 from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 from likeness.core.pairs import read_pairs
 from likeness.data.pairs.dip import make_pairs
@@ -26,7 +26,8 @@ from likeness.world.scenario import caption
 
 EXPERIMENT = "experiments/focusdpo_two_backbones"
 run: Any = load_script(f"{EXPERIMENT}/run.py")
-lab_module: Any = run.worker.__globals__
+crew_module: Any = run.do_all.__globals__
+lab_module: Any = run.Lab.path.__globals__
 curves, design, scores, tables, analysis, pair_kinds = (
     load_script(f"{EXPERIMENT}/{name}.py")
     for name in ("curves", "design", "scores", "tables", "analysis", "pair_kinds")
@@ -161,7 +162,7 @@ def piece_changes(piece: Any) -> dict[str, Any]:
 def rounds(known: Known, backbone: str = "flux_uno") -> list[list[Any]]:
     """The pieces of the validation phase, round by round."""
     found: list[list[Any]] = []
-    while pieces := run.pending(run.Design(PLAN, backbone).validation(known), known):
+    while pieces := crew_module["pending"](design.Design(PLAN, backbone).validation(known), known):
         found.append(pieces)
         known.do(pieces)
     return found
@@ -186,7 +187,7 @@ def test_the_validation_phase_goes_from_base_to_tries_to_readings_to_what_was_ma
         "elsewhere/dpo_matched-0",
         "elsewhere/focus_dpo-1_dilated",
     } <= later
-    one = run.Design(PLAN, "flux_uno")
+    one = design.Design(PLAN, "flux_uno")
     chosen = one.chosen_of("dip", known=known)
     assert chosen is not None
     assert (chosen["focus_dpo"].attempt, chosen["focus_best"].attempt) == ("1", "1_dilated")
@@ -205,7 +206,7 @@ def test_the_validation_phase_goes_from_base_to_tries_to_readings_to_what_was_ma
 def test_a_reading_that_gains_less_than_the_tie_is_not_preferred() -> None:
     known = Known({"focus_dpo-0_k_2": 0.025})
     rounds(known)
-    chosen = run.Design(PLAN, "flux_uno").chosen_of("dip", known=known)
+    chosen = design.Design(PLAN, "flux_uno").chosen_of("dip", known=known)
     assert chosen["focus_best"].attempt == chosen["focus_dpo"].attempt == "0"
 
 
@@ -216,7 +217,7 @@ def test_methods_share_one_grid_of_settings_that_are_known() -> None:
     known = Known()
     pieces = [piece for some in rounds(known) for piece in some if piece.changes is not None]
     for changes in {tuple(sorted({**PLAN["train"], **piece_changes(piece)}.items())) for piece in pieces}:
-        told = [f"{key}={run.worker.__globals__['world_runs'].toml_value(value)}" for key, value in changes]
+        told = [f"{key}={lab_module['world_runs'].toml_value(value)}" for key, value in changes]
         config = read_train_config(ROOT / PLAN["recipe"], changes=told)
         assert config.train.steps * config.train.batch_size == PLAN["pairs"]["n"]
 
@@ -228,7 +229,7 @@ def test_the_pictures_of_the_plan_are_those_of_the_protocol() -> None:
     for backbone in PLAN["backbones"]:
         known = Known({"focus_dpo-0_dilated": 0.05})
         pieces = [piece for some in rounds(known, backbone) for piece in some]
-        one = run.Design(PLAN, backbone)
+        one = design.Design(PLAN, backbone)
         chosen = {p: {n: c.to_json() for n, c in one.chosen_of(p, known=known).items()} for p in ("dip", "redrawn")}
         drawn = list(one.test(chosen))
         validation += sum(len(strengths) for strengths in known.done.values()) * cases["validation"]
@@ -250,7 +251,7 @@ def test_test_pieces_are_drawn_once_at_the_chosen_strength() -> None:
     }
     focus = choice | {"method": "focus_dpo", "attempt": "1", "strength": 0.5}
     chosen = {"dip": dict.fromkeys(PLAN["test"]["methods"], choice) | dict.fromkeys(("focus_best", "focus_dpo"), focus)}
-    pieces = list(run.Design(PLAN, "sdxl").test(chosen))
+    pieces = list(design.Design(PLAN, "sdxl").test(chosen))
     names = [f"{p.method}-{p.seed}" for p in pieces]
     assert names == ["base-0", "focus_dpo-42", "dpo-42", "focus_dpo-43", "dpo-43", "focus_dpo-44", "dpo-44"]
     assert pieces[1].strengths == (0.5,)
@@ -258,14 +259,14 @@ def test_test_pieces_are_drawn_once_at_the_chosen_strength() -> None:
 
 
 def test_one_piece_a_file_the_one_with_most_strengths() -> None:
-    one = run.Design(PLAN, "flux_uno")
+    one = design.Design(PLAN, "flux_uno")
     (few, *_) = one.search("dip")["dpo"]
     many = one._full("dip", design.Chosen("dpo", "0", piece_changes(few), None))
     known = Known()
-    assert run.pending([few, many, few], known) == [many]
+    assert crew_module["pending"]([few, many, few], known) == [many]
     known.do([few])
-    assert run.pending([few], known) == []
-    assert run.pending([few, many], known) == [many]
+    assert crew_module["pending"]([few], known) == []
+    assert crew_module["pending"]([few, many], known) == [many]
 
 
 # -- pairs -----------------------------------------------------------------------------------------------------
@@ -313,12 +314,16 @@ def test_a_scaled_adapter_changes_layers_so_many_times_as_much(tmp_path: Path) -
     (tmp_path / "lora").mkdir()
     tensors = {"unet.x.lora_A.weight": torch.ones(2, 3), "unet.x.lora_B.weight": torch.arange(6.0).reshape(3, 2)}
     save_file(tensors, tmp_path / "lora" / "pytorch_lora_weights.safetensors", metadata={"format": "pt", "a": "b"})
-    path = run.worker.__globals__["scaled"](tmp_path / "lora", strength=0.25)
+    path = lab_module["scaled"](tmp_path / "lora", strength=0.25)
     found = load_file(path)
     assert torch.equal(found["unet.x.lora_A.weight"], tensors["unet.x.lora_A.weight"])
     assert torch.equal(found["unet.x.lora_B.weight"], tensors["unet.x.lora_B.weight"] * 0.25)
-    whole = run.worker.__globals__["scaled"](tmp_path / "lora", strength=1.0)
+    whole = lab_module["scaled"](tmp_path / "lora", strength=1.0)
     assert whole == tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+
+
+def do(lab: Any, *phases: str) -> bool:
+    return run.do_all(run.Crew(lab, ("flux_uno",), phases))
 
 
 @pytest.fixture
@@ -351,12 +356,15 @@ def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(shared, "draw_and_measure", draw)
     monkeypatch.setattr(shared, "train", train)
     monkeypatch.setitem(lab_module, "scaled", lambda adapter, *, strength: adapter)
+    monkeypatch.setattr(lab_module["_Work"], "_matched_beta", lambda _: 123.456)
+    monkeypatch.setitem(crew_module, "build_kind", lambda kind, *, place, **_: (place / kind).mkdir(parents=True))
+    monkeypatch.setitem(crew_module, "see_photos", lambda *_, done, **__: write_json(done, {}))
     return lab, drawn
 
 
 def test_a_piece_goes_on_from_the_scores_there_are_and_draws_nothing_twice(faked: Any) -> None:
     lab, drawn = faked
-    piece = run.Design(lab.plan, "flux_uno").search("dip")["dpo"][0]
+    piece = design.Design(lab.plan, "flux_uno").search("dip")["dpo"][0]
     late = run.replace(lab, deadline=0.0)
     assert not lab_module["do_piece"](piece, lab=late)
     assert drawn == []
@@ -369,17 +377,17 @@ def test_a_piece_goes_on_from_the_scores_there_are_and_draws_nothing_twice(faked
     scores.write_scores(path, scores.Scores(before.meta, some))
     shutil.rmtree(lab.out)  # another machine
     drawn.clear()
-    assert not run.Ledger(lab).is_done(piece)
+    assert not lab_module["Ledger"](lab).is_done(piece)
     assert lab_module["do_piece"](piece, lab=lab)
     assert drawn == [("world-hard", "1.5000"), ("world-multi", "1.5000")]
     assert path.read_bytes() == whole
-    assert run.Ledger(lab).is_done(piece)
+    assert lab_module["Ledger"](lab).is_done(piece)
     assert not (lab.out / "pictures").exists() or not list((lab.out / "pictures").rglob("*.json"))
 
 
 def test_scores_made_otherwise_are_not_continued(faked: Any) -> None:
     lab, _ = faked
-    piece = run.Design(lab.plan, "flux_uno").base("validation")
+    piece = design.Design(lab.plan, "flux_uno").base("validation")
     lab_module["do_piece"](piece, lab=lab)
     found = scores.read_scores(lab.path(piece))
     rows = {key: row for key, row in found.rows.items() if "multi" in key[0]}
@@ -391,13 +399,43 @@ def test_scores_made_otherwise_are_not_continued(faked: Any) -> None:
 def test_the_phases_stop_in_time_and_test_waits_for_the_choice(faked: Any) -> None:
     lab, drawn = faked
     late = run.replace(lab, deadline=0.0)
-    assert not run.validation(late, ["flux_uno"])
+    assert not do(late, "validation")
     assert drawn == []
     late.watch(8, 8)
-    with pytest.raises(run.TimeIsOverError):
+    with pytest.raises(lab_module["TimeIsOverError"]):
         late.watch(7, 8)
     with pytest.raises(ConfigError, match="expected choices for flux_uno, got none"):
-        run.test(lab, ["flux_uno"])
+        do(lab, "test")
+
+
+def test_a_job_that_fails_is_told_at_the_end_and_done_by_the_next_run(
+    faked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, _ = faked
+    broken = True
+
+    def draw(folder: Path, **given: Any) -> None:
+        if broken and "/dpo-1-" in folder.as_posix():
+            raise OSError("the disk is full")
+        whole(folder, **given)
+
+    whole = lab_module["world_runs"].draw_and_measure
+    monkeypatch.setattr(lab_module["world_runs"], "draw_and_measure", draw)
+    lab.plan["search"] = {**PLAN["search"], "pairs": ["dip"], "borrowed": {}}
+    with pytest.raises(LikenessError, match=r"(?s)1 jobs failed.*dpo-1-seed42:.*the disk is full"):
+        do(lab, "validation")
+    assert any("sft" in name for name in (path.name for path in (lab.results / "scores").rglob("*.gz")))
+    broken = False
+    assert do(lab, "validation")
+    assert "flux_uno" in read_json(lab.results / "chosen.json")
+
+
+def test_a_claim_is_held_by_one_alone(tmp_path: Path) -> None:
+    claimed = crew_module["claimed"]
+    with claimed("a", folder=tmp_path) as one, claimed("a", folder=tmp_path) as two, claimed("b", folder=tmp_path) as b:
+        assert (one, two, b) == (True, False, True)
+    with claimed("a", folder=tmp_path) as again:
+        assert again
 
 
 def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,9 +444,6 @@ def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monk
     lab.plan["search"] = {**PLAN["search"], "pairs": ["dip"], "borrowed": {"elsewhere": "dip"}}
     lab.plan["test"] = {**PLAN["test"], "pairs": ["dip"], "cases": {"world-hard": 8, "world-multi": 4}}
     lab.plan["backbones"] = {"flux_uno": PLAN["backbones"]["flux_uno"]}
-    built: list[str] = []
-    monkeypatch.setitem(run.do_all.__globals__, "build_kind", lambda kind, **_: built.append(kind))
-    monkeypatch.setattr(lab_module["_Work"], "_matched_beta", lambda _: 123.456)
 
     def made_up(folder: Path, *, metrics: Sequence[str], strength: float, absent: Sequence[str] = ()) -> Any:
         gain = 0.1 if "focus_dpo" in folder.as_posix() else 0.02
@@ -422,18 +457,18 @@ def test_from_base_to_tables_with_pictures_that_are_only_scored(faked: Any, monk
         }
 
     monkeypatch.setitem(lab_module, "read_run", made_up)
-    assert run.validation(lab, ["flux_uno"])
-    assert set(built) == {"dip", "elsewhere"}
+    assert do(lab, "validation")
+    assert {path.name for path in (lab.out / "pairs").iterdir()} == {"dip", "elsewhere"}
     chosen = read_json(lab.results / "chosen.json")["flux_uno"]
     assert chosen["dip"]["dpo_matched"]["changes"]["objective.beta"] == 123.5
     assert chosen["dip"]["focus_best"]["attempt"] == chosen["dip"]["focus_dpo"]["attempt"] == "0"
     for choice in chosen["dip"].values():
         assert choice["reached"]
         assert choice["strength"] == pytest.approx(0.5, abs=0.2)
-    assert run.test(lab, ["flux_uno"])
+    assert do(lab, "test")
     tested = len(drawn)
-    assert run.validation(lab, ["flux_uno"])
-    assert run.test(lab, ["flux_uno"])
+    assert do(lab, "validation")
+    assert do(lab, "test")
     assert len(drawn) == tested  # nothing twice
     run.write_tables(lab)
     results = read_json(lab.results / "results.json")
@@ -610,12 +645,12 @@ def small_plan(base: str, *, options: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_the_whole_experiment_in_small(tmp_path: Path) -> None:
     lab = run.Lab(small_plan("flux", options={"steps": 1}), tmp_path / "out", tmp_path / "results")
-    assert run.validation(lab, ["flux_uno"])
+    assert do(lab, "validation")
     chosen = read_json(tmp_path / "results" / "chosen.json")["flux_uno"]
     assert {pairs: set(some) for pairs, some in chosen.items()} == {
         "redrawn": {"dpo", "focus_dpo", "focus_best", "dpo_matched"}
     }
-    assert run.test(lab, ["flux_uno"])
+    assert do(lab, "test")
     run.write_tables(lab)
     first = {path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.csv.gz")}
     results = read_json(tmp_path / "results" / "results.json")
@@ -624,7 +659,7 @@ def test_the_whole_experiment_in_small(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "curves-flux_uno-redrawn.png").stat().st_size > 1000
     (tmp_path / "results" / "scores" / "test" / "flux_uno" / "redrawn" / "dpo-0-seed43.csv.gz").unlink()
     shutil.rmtree(tmp_path / "out")  # another machine: the adapter is trained anew
-    assert run.test(lab, ["flux_uno"])
+    assert do(lab, "test")
     assert first == {path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.csv.gz")}
 
 
@@ -634,9 +669,9 @@ def test_a_piece_on_a_tiny_sdxl(tmp_path: Path) -> None:
     model = build_tiny_sdxl(tmp_path / "sdxl")
     plan = small_plan(str(model), options={"steps": 1})
     lab = run.Lab(plan, tmp_path / "out", tmp_path / "results")
-    run.build_kind("redrawn", plan=plan, base="flux", place=tmp_path / "out" / "pairs", workers=1)
-    one = run.Design(plan, "flux_uno")
-    ledger = run.Ledger(lab)
+    pair_kinds.build_kind("redrawn", plan=plan, base="flux", place=tmp_path / "out" / "pairs", workers=1)
+    one = design.Design(plan, "flux_uno")
+    ledger = lab_module["Ledger"](lab)
     for piece in (one.base("validation"), one.search("redrawn")["focus_dpo"][0]):
         assert lab_module["do_piece"](piece, lab=lab)
         assert ledger.is_done(piece)
