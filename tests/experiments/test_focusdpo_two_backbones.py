@@ -357,7 +357,11 @@ def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(shared, "train", train)
     monkeypatch.setitem(lab_module, "scaled", lambda adapter, *, strength: adapter)
     monkeypatch.setattr(lab_module["_Work"], "_matched_beta", lambda _: 123.456)
-    monkeypatch.setitem(crew_module, "build_kind", lambda kind, *, place, **_: (place / kind).mkdir(parents=True))
+
+    def made_pairs(kind: str, *, place: Path, **_: Any) -> None:
+        (place / kind).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setitem(crew_module, "build_kind", made_pairs)
     monkeypatch.setitem(crew_module, "see_photos", lambda *_, done, **__: write_json(done, {}))
     return lab, drawn
 
