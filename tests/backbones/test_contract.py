@@ -146,6 +146,18 @@ def test_painting_a_prepared_row_is_generating_and_asks_no_encoder(
     assert not np.array_equal(np.asarray(other), np.asarray(expected))
 
 
+def test_pictures_painted_at_once_are_those_painted_alone(backbone: Backbone[Any]) -> None:
+    """Up to rounding, and in the order of the rows."""
+    if not hasattr(backbone, "paint_batch"):
+        pytest.skip("draws one picture at a time")
+    painter: Any = backbone
+    prepared = rows(backbone, count=2)
+    alone = [np.asarray(painter.paint(row, seed=seed)).astype(int) for row, seed in zip(prepared, (3, 4), strict=True)]
+    at_once = [np.asarray(image).astype(int) for image in painter.paint_batch(prepared, seeds=[3, 4])]
+    assert all(np.abs(one - other).max() <= 1 for one, other in zip(alone, at_once, strict=True))
+    assert np.abs(alone[0] - alone[1]).max() > 1
+
+
 # the path ------------------------------------------------------------------------------------------------------------
 
 

@@ -57,7 +57,8 @@ def test_what_was_put_is_there_for_every_later_reader(store: FeatureStore, tmp_p
 
 def test_another_library_or_processor_reads_nothing_of_it(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put("eye", {KEYS[0]: value(0)})
-    monkeypatch.setattr("likeness.evaluate.features._computed_by", lambda: "torch 9")
+    assert FeatureStore(store.folder, device="mps").known("eye", KEYS) == set()
+    monkeypatch.setattr("likeness.evaluate.features._computed_by", lambda _: "torch 9")
     assert FeatureStore(store.folder).known("eye", KEYS) == set()
 
 

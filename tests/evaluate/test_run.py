@@ -160,6 +160,21 @@ def test_without_bounds_the_scores_are_the_same(
     assert {row["row"] for row in summary["rows"]} == {"generated"}
 
 
+def test_the_metrics_asked_for_alone_are_measured(
+    make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
+) -> None:
+    benchmark, pictures = make_benchmark(), make_pictures()
+    listed = benchmark / "cases.jsonl"
+    evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders)
+    whole = rows_of(pictures)
+    summary = evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, metrics=["dino", "clip_t"])
+    assert list(summary["metrics"]) == ["clip_t", "dino"]
+    for name, row in rows_of(pictures).items():
+        assert row["values"] == {key: whole[name]["values"][key] for key in ("clip_t", "dino")}
+    with pytest.raises(ConfigError, match="expected keys of metrics, got 'beauty'"):
+        evaluate_run(pictures, benchmark="small", cases=listed, encoders=encoders, metrics=["beauty"])
+
+
 def test_absent_encoders_and_labels_give_reasons_or_no_rows(
     make_benchmark: Maker, make_pictures: Maker, encoders: Encoders
 ) -> None:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from likeness.core.cache import user_cache
+from likeness.core.devices import processor
 from likeness.core.errors import DataError, OutputError
 from likeness.core.hashing import json_sha256, short
 from likeness.core.runs import package_versions
@@ -40,25 +41,26 @@ def feature_key(ability: str, *, picture: str | None = None, text: str | None = 
 
 
 @cache
-def _computed_by() -> str:
-    """Libraries and processor: another of either may round otherwise."""
+def _computed_by(device: str) -> str:
+    """Libraries and processors: another of either may round otherwise. The CPU has a part in whatever runs on a GPU."""
     import torch
 
     versions = package_versions(*_PACKAGES)
     del versions["likeness"], versions["python"]
-    return json_sha256([versions, platform.machine(), torch.backends.cpu.get_cpu_capability()])
+    cpu = [versions, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    return json_sha256(cpu if device == "cpu" else [*cpu, processor(device)])
 
 
 class FeatureStore:
-    """The features below one folder, which is made when first written to."""
+    """The features below one folder, which is made when first written to; `device` is where encoders compute."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, device: str = "cpu") -> None:
+        self.folder, self._device = folder, device
         self._open: dict[str, sqlite3.Connection] = {}
 
     def path(self, encoder_id: str) -> Path:
         """The file of an encoder."""
-        return self.folder / f"{short(json_sha256([encoder_id, _computed_by()]))}.sqlite"
+        return self.folder / f"{short(json_sha256([encoder_id, _computed_by(self._device)]))}.sqlite"
 
     def get(self, encoder_id: str, key: bytes) -> bytes:
         """The value of a key that is there. Raises: DataError for a damaged store, KeyError for no value."""

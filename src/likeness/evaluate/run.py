@@ -180,7 +180,7 @@ def evaluate_run(
     _require_complete(listed, found, allow_missing=allow_missing, folder=run_folder)
     pool = _pool(listed.cases, places=[truth] if truth else [path.parent / "truth", run_folder / "truth"])
     plan = _Plan(found, pool, benchmark=benchmark, encoders=encoders, bounds=bounds, metrics=metrics)
-    store = FeatureStore(features or user_features())
+    store = _store(encoders, folder=features or user_features())
     try:
         damaged = _see(plan, store=store, workers=workers, engine=engine, progress=progress)
         plan = _usable(plan, damaged, allow_missing=allow_missing)
@@ -230,7 +230,7 @@ def remeasure(
     pool = _pool(listed.cases, places=[cases.parent / "truth", run_folder / "truth"])
     own = {"benchmark": recorded["benchmark"], "metrics": METRICS.keys() & recorded["metrics"].keys()}
     plan = _Plan(found, pool, encoders=encoders, bounds=bounds, only=only, **own)
-    store = FeatureStore(features)
+    store = _store(encoders, folder=features)
     try:
         damaged = _see(plan, store=store, workers=1, engine=None, progress=progress)
         whole = _usable(plan, damaged, allow_missing=True)
@@ -246,6 +246,10 @@ def remeasure(
 def _pool(cases: Sequence[Case], *, places: Sequence[Path]) -> Pool:
     """The pool of the cases, with the true pictures of the first place that is a folder."""
     return make_pool(cases, truth_folder=next((place for place in places if place.is_dir()), None))
+
+
+def _store(encoders: Encoders, *, folder: Path) -> FeatureStore:
+    return FeatureStore(folder, device=encoders.device if isinstance(encoders, EncoderSet) else "cpu")
 
 
 def _see(
