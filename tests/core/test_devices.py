@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from likeness.core import devices
+from likeness.core.devices import without_cudnn_attention
 from likeness.core.errors import ConfigError
+from likeness.pretrain.run import run as pretrain
+from likeness.train.run import tune
 
 
 def test_cpu_is_the_last_device_and_always_there() -> None:
@@ -51,3 +54,32 @@ def test_core_imports_no_heavy_library() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_cudnn_attention_is_off_within_and_as_before_after(before: bool) -> None:
+    kernels = torch.backends.cuda
+    was = kernels.cudnn_sdp_enabled()
+    kernels.enable_cudnn_sdp(before)
+    try:
+        with without_cudnn_attention():
+            assert not kernels.cudnn_sdp_enabled()
+        assert kernels.cudnn_sdp_enabled() == before
+    finally:
+        kernels.enable_cudnn_sdp(was)
+
+
+def test_training_and_pretraining_do_without_cudnn_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def read(*_: object, **__: object) -> None:
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+        raise ConfigError("read")
+
+    monkeypatch.setattr("likeness.train.run.read_train_config", read)
+    monkeypatch.setattr("likeness.pretrain.run.read_config", read)
+    with pytest.raises(ConfigError, match="read"):
+        tune("none.toml", out="none")
+    with pytest.raises(ConfigError, match="read"):
+        pretrain(Path("none.toml"))
+    assert seen == [False, False]

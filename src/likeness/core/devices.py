@@ -124,3 +124,20 @@ def one_thread() -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def without_cudnn_attention() -> Generator[None, None, None]:
+    """Within it torch takes another kernel than cuDNN's for attention, whose gradients are NaN for FLUX in bf16.
+
+    Measured on an H200 with torch 2.11: `ScaledDotProductCudnnAttentionBackward0` at the first training step of the
+    embedded FLUX; torch's flash attention is sound there (docs/log.md, 2026-11-26).
+    """
+    import torch
+
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)

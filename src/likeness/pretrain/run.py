@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from pkgutil import resolve_name
 
+from likeness.core.devices import without_cudnn_attention
 from likeness.core.errors import ConfigError
 from likeness.core.files import replaced_folder
 from likeness.pretrain.config import PretrainConfig, read_config
@@ -31,6 +32,7 @@ CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose",
 CONFIGS = {"flux": "model_index.json", "sdxl": "model_index.json"}
 
 
+@without_cudnn_attention()
 def run(config_path: Path, stage: str | None = None, *, start: Path | None = None) -> PretrainConfig:
     """Runs one stage, or all of them in order, and returns the config that was used.
 

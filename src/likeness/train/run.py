@@ -22,7 +22,7 @@ from accelerate.utils import is_tensorboard_available
 from likeness.backbones.base import Backbone
 from likeness.backbones.memory import Memory
 from likeness.backbones.open import backbone_class, lora_facts, open_backbone
-from likeness.core.devices import describe_devices, pick_device
+from likeness.core.devices import describe_devices, pick_device, without_cudnn_attention
 from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import atomic_write_text, read_text, unwritable
 from likeness.core.hashing import json_sha256
@@ -82,6 +82,7 @@ class _Inputs(NamedTuple):
     precision: torch.dtype
 
 
+@without_cudnn_attention()
 def tune(
     config_path: Path | str,
     *,
