@@ -7,7 +7,7 @@ from typing import Any  # rows are JSON
 
 from analysis import Row, curve_gap, test_results
 from curves import FIDELITY, Curve, at_level
-from design import BEST, Chosen, Design, Piece
+from design import BEST, FOCUS, Chosen, Design, Piece
 from lab import Lab, Ledger
 from plots import draw_curves
 from world_runs import ROOT
@@ -163,19 +163,26 @@ def page_tables(results: Mapping[str, Sequence[Row]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for backbone, pairs in dict.fromkeys((row["backbone"], row["pairs"]) for row in rows):
         here = [row for row in rows if (row["backbone"], row["pairs"]) == (backbone, pairs)]
-        lines: list[Sequence[str]] = []
+        lines: dict[str, list[str]] = {}
         for method in dict.fromkeys(row["later"] for row in here):
             mine = {row["metric"]: row for row in here if row["later"] == method}
-            said = [verdicts.get((backbone, pairs, method, metric), "") for metric in MEASURES]
-            against = (
-                ""
-                if method == BEST
-                else "; ".join(f"{COLUMNS[m]} {s}" for m, s in zip(MEASURES, said, strict=True) if s)
-            )
-            lines.append([NAMES[method], *(_signed(mine[metric]) for metric in COLUMNS), against])
+            said = {metric: verdicts.get((backbone, pairs, method, metric), "") for metric in MEASURES}
+            cells = [_signed(mine[metric]) for metric in COLUMNS]
+            if method == FOCUS and cells == lines.get(BEST, [])[1:-1]:
+                continue  # the first reading was the one that was chosen
+            lines[method] = [NAMES[method], *cells, "" if method == BEST else _verdict(said)]
         titles = ["minus base", *COLUMNS.values(), "FocusDPO against it"]
-        found[f"{backbone}-{pairs}"] = _table(titles, lines)
+        found[f"{backbone}-{pairs}"] = _table(titles, list(lines.values()))
     return found
+
+
+def _verdict(said: Mapping[str, str]) -> str:
+    """The verdict that all metrics share, or each metric's own."""
+    kinds = set(said.values())
+    if len(kinds) == 1:
+        verdict = kinds.pop()
+        return f"all three {verdict}" if verdict else ""
+    return "; ".join(f"{COLUMNS[metric]} {verdict}" for metric, verdict in said.items() if verdict)
 
 
 def filled(page: str, tables: Mapping[str, str], *, where: Path) -> str:
