@@ -88,9 +88,15 @@ def draw_and_measure(
         draw_batched(run, cases=cases, base=base, options=options, loras=loras)
     else:
         generate_run(read_cases(cases).cases, out=run, model=base, loras=loras, benchmark=benchmark, options=options)
-    encoders = world_encoders(*more_encoders)
-    how = {"cases": cases, "bounds": False, "metrics": metrics, "features": features}
-    evaluate_run(run, benchmark=benchmark, encoders=encoders, **how)
+    evaluate_run(
+        run,
+        benchmark=benchmark,
+        encoders=world_encoders(*more_encoders),
+        cases=cases,
+        bounds=False,
+        metrics=metrics,
+        features=features,
+    )
 
 
 @cache

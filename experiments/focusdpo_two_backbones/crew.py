@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -191,7 +191,7 @@ def _encode(lab: Lab, piece: Piece, done: Path) -> None:
 
 # -- who does it -----------------------------------------------------------------------------------------------
 @contextmanager
-def claimed(name: str, *, folder: Path) -> Iterator[bool]:
+def claimed(name: str, *, folder: Path) -> Generator[bool, None, None]:
     """Whether nobody else has the claim; it is held within."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w") as file:

@@ -122,8 +122,15 @@ class _Plan:
         }
         encoders = self.wishes.encoders
         found = without_samples(self.found, lost)
-        how = {"encoders": encoders, "bounds": self.bounds, "only": self.only, "metrics": self.asked}
-        return _Plan(found, self.pool, benchmark=self.benchmark, **how)
+        return _Plan(
+            found,
+            self.pool,
+            benchmark=self.benchmark,
+            encoders=encoders,
+            bounds=self.bounds,
+            only=self.only,
+            metrics=self.asked,
+        )
 
 
 class _CaseEvidence(NamedTuple):
@@ -228,8 +235,15 @@ def remeasure(
     listed = read_cases(cases)
     found = find_samples(run_folder, cases=listed.cases)
     pool = _pool(listed.cases, places=[cases.parent / "truth", run_folder / "truth"])
-    own = {"benchmark": recorded["benchmark"], "metrics": METRICS.keys() & recorded["metrics"].keys()}
-    plan = _Plan(found, pool, encoders=encoders, bounds=bounds, only=only, **own)
+    plan = _Plan(
+        found,
+        pool,
+        benchmark=recorded["benchmark"],
+        encoders=encoders,
+        bounds=bounds,
+        only=only,
+        metrics=METRICS.keys() & recorded["metrics"].keys(),
+    )
     store = _store(encoders, folder=features)
     try:
         damaged = _see(plan, store=store, workers=1, engine=None, progress=progress)
