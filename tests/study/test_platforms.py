@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from study_runs import answer_all, begin, shown_pictures
+from study_runs import answer_all, begin, shown_pictures, study_runs
 from typer.testing import CliRunner
 
 from likeness.cli import app
@@ -80,16 +80,17 @@ def potato(study: Path, choices: list[str]) -> Path:
     return path
 
 
-def rapidata(study: Path, choices: list[str]) -> Path:
-    order = read_json(exported(study, "rapidata") / "order-overall.json")
+def rapidata(study: Path, choices: list[str], question: str = "overall") -> Path:
+    job = read_json(exported(study, "rapidata") / f"job-{question}.json")
     results: list[dict[str, Any]] = []
-    for pair, context, choice in zip(order["datapoints"], order["contexts"], choices, strict=True):
+    for pair, context, choice in zip(job["datapoints"], job["contexts"], choices, strict=True):
         names = [address.rpartition("/")[2] for address in pair]
         voted = {"1": names[0], "2": names[1], "equal": "Both", "neither": "Neither"}[choice]
         counts = {name: int(name == voted) for name in names}
         results.append({"context": context, "aggregatedResults": counts, "detailedResults": [{"votedFor": voted}]})
-    write_json(study.parent / "results.json", {"info": {"version": "3.0.0"}, "results": results})
-    return study.parent / "results.json"
+    info = {"version": "4.0.0", "type": "Compare", "name": job["name"], "instruction": job["instruction"]}
+    write_json(study.parent / f"{question}.json", {"info": info, "results": results})
+    return study.parent / f"{question}.json"
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
@@ -129,6 +130,103 @@ def test_what_cannot_be_read_is_listed(study: Path) -> None:
         import_answers(study, exported(study, "mturk") / "hits.csv", source="mturk")
     write_json(study.parent / "other.json", [{"data": {}}, 3])
     assert len(import_answers(study, study.parent / "other.json", source="label-studio")["left_out"]) == 2
+
+
+def test_mturk_s_crowd_form_has_a_column_a_choice(study: Path) -> None:
+    """`<crowd-form>` gives {"overall": {"1": true, "2": false ...}}, which a batch's table spreads over columns."""
+    path = mturk(study, ["1"] * len(tasks(study)))
+    rows = read_csv(path, needed=("WorkerId",))
+    choices = [("1", "2", "equal", "neither")[k % 4] for k in range(len(rows))]
+    for row, choice in zip(rows, choices, strict=True):
+        del row["Answer.overall"]
+        row |= {f"Answer.overall.{each}": str(each == choice).lower() for each in ("1", "2", "equal", "neither")}
+    rows[0]["Answer.overall.2"] = "true"  # two at once are no answer
+    path.write_text(csv_text(rows), encoding="utf-8")
+    told = import_answers(study, path, source="mturk")
+    assert (told["num_votes"], [row["where"] for row in told["left_out"]]) == (len(rows) - 1, [f"{path}:2"])
+    with opened(study, None) as (_, store):
+        places = {"1": "0", "2": "1"}
+        assert [vote.answer for vote in store.votes()] == [places.get(choice, choice) for choice in choices[1:]]
+
+
+def test_prompts_stay_text_on_mturk(tmp_path: Path) -> None:
+    """Variables are put into MTurk's layout as they are."""
+    runs = study_runs(tmp_path / "runs", names=("a", "b"), num_cases=4, prompt='<script>a</script> & "b"')
+    new_study(runs, tmp_path / "study", wanted=Wanted())
+    rows = read_csv(exported(tmp_path / "study", "mturk") / "hits.csv", needed=("query",))
+    assert {row["prompt"] for row in rows} == {"&lt;script&gt;a&lt;/script&gt; &amp; &quot;b&quot;"}
+    row = read_jsonl(exported(tmp_path / "study", "potato") / "data.jsonl")[0]
+    assert "<script>" not in row["text"]
+
+
+@pytest.mark.parametrize("shape", ["folder", "pairs", "flags", "export"])
+def test_potato_s_answers_are_read_in_every_shape_that_it_writes(study: Path, shape: str) -> None:
+    """Its version 2 keeps RATER/user_state.json, whose labels its documentation shows in three shapes, and exports."""
+    ids = [row["id"] for row in read_jsonl(exported(study, "potato") / "data.jsonl")]
+    given = {name: ("1", "2", "equal", "neither")[k % 4] for k, name in enumerate(ids)}
+    output = study.parent / "annotation_output"
+    make = {
+        "folder": lambda choice: {"overall": {choice: "true"}},
+        "pairs": lambda choice: [[{"schema": "overall", "name": choice}, "true"]],
+        "flags": lambda choice: {"overall": {"labels": {choice: True}}},
+    }
+    if shape == "export":
+        path = output / "exports/jsonl/annotations.jsonl"
+        rows = [{"instance_id": n, "user_id": "ann", "labels": {"overall": {c: "true"}}} for n, c in given.items()]
+        write_jsonl(path, rows)
+    else:
+        path = output / "ann/user_state.json"
+        labels = {name: make[shape](choice) for name, choice in given.items()}
+        write_json(path, {"user_id": "ann", "instance_id_to_label_to_value": labels})
+        if shape == "folder":
+            write_json(output / "bob/user_state.json", {"user_id": "bob", "instance_id_to_label_to_value": labels})
+            path = output
+    told = import_answers(study, path, source="potato")
+    assert (told["num_raters"], told["left_out"]) == (2 if shape == "folder" else 1, [])
+    with opened(study, None) as (design, store):
+        item = {query.id: k for k, query in enumerate(design.queries)}
+        wanted = {item[name.partition("@")[0]]: {"1": "0", "2": "1"}.get(c, c) for name, c in given.items()}
+        assert {vote.item: vote.answer for vote in store.votes()} == wanted
+
+
+def test_potato_s_unclear_answers_are_listed(study: Path) -> None:
+    path = potato(study, ["1"] * len(tasks(study)))
+    rows = read_jsonl(path)
+    rows[0]["label_annotations"] = {"overall": {"1": "true", "2": "true"}}
+    rows[1]["label_annotations"] = {"overall": {"1": "false"}}
+    rows[2] = 7
+    write_jsonl(path, rows)
+    told = import_answers(study, path, source="potato")
+    assert [row["where"] for row in told["left_out"]] == [f"{path}:{k}" for k in (1, 2, 3)]
+    for other in (study.parent / "potato", study / "study.json"):
+        with pytest.raises(DataError, match=r"expected (RATER/user_state.json|the state of a rater)"):
+            import_answers(study, other, source="potato")
+
+
+def test_rapidata_s_jobs_take_these_arguments_and_no_others(study: Path) -> None:
+    job = read_json(exported(study, "rapidata") / "job-overall.json")
+    taken = {"name", "instruction", "responses_per_datapoint", "datapoints", "contexts", "media_contexts"}
+    assert set(job) == taken
+    lengths = {len(job[name]) for name in ("datapoints", "contexts", "media_contexts")}
+    assert lengths == {len(tasks(study))}
+    assert all(photo.startswith(URL) for photos in job["media_contexts"] for photo in photos)
+
+
+def test_rapidata_asks_each_question_of_a_study_in_a_job_of_its_own(runs: dict[str, Path], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    two = {name: runs[name] for name in ("plain", "focus")}
+    new_study(two, study, wanted=Wanted(kind="relations", votes=2))
+    count = len(tasks(study))
+    for question, choice in (("objects", "1"), ("relations", "neither")):
+        path = rapidata(study, [choice] * count, question)
+        assert "media_contexts" not in read_json(tmp_path / f"rapidata/job-{question}.json")  # Fig. 10: no photos
+        assert import_answers(study, path, source="rapidata")["num_votes"] == count
+    with opened(study, None) as (_, store):
+        assert {(vote.question, vote.answer) for vote in store.votes()} == {("objects", "0"), ("relations", "equal")}
+    found = read_json(tmp_path / "objects.json")
+    write_json(tmp_path / "objects.json", {**found, "info": {"version": "3.0.0"}})
+    with pytest.raises(DataError, match="expected results that name one of the questions objects, relations"):
+        import_answers(study, tmp_path / "objects.json", source="rapidata")
 
 
 def test_cells_are_never_formulas() -> None:

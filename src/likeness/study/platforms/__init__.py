@@ -21,7 +21,7 @@ class Platform(NamedTuple):
 
 PLATFORMS: dict[str, Platform] = {
     "mturk": Platform("a table of HITs and their layout; its batch results", mturk.write, mturk.read),
-    "rapidata": Platform("the arguments of compare orders; their results", rapidata.write, rapidata.read),
+    "rapidata": Platform("the arguments of compare jobs; their results", rapidata.write, rapidata.read),
     "label-studio": Platform("tasks and labelling interface; its JSON export", label_studio.write, label_studio.read),
-    "potato": Platform("a project; its annotated_instances.jsonl", potato.write, potato.read),
+    "potato": Platform("a project; a rater's user_state.json, or its export as JSONL", potato.write, potato.read),
 }

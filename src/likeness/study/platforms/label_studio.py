@@ -12,7 +12,7 @@ from likeness.core.errors import DataError
 from likeness.core.files import atomic_write_text, read_json, write_json
 from likeness.core.rows import LeftOut
 from likeness.study.design import Study
-from likeness.study.platforms.task import Answer, Answers, Task, answer_of, choices_of, sifted, tasks_of
+from likeness.study.platforms.task import Answer, Answers, Task, answer_of, choices_of, filled, sifted, tasks_of
 
 
 def write(study: Study, folder: Path, url: str) -> None:
@@ -24,11 +24,10 @@ def write(study: Study, folder: Path, url: str) -> None:
 
 
 def _data(task: Task, *, photos: int) -> dict[str, str]:
-    shown = [task.references[min(k, len(task.references) - 1)] for k in range(photos)] if task.references else []
     return {
         "query": task.id,
         "prompt": task.prompt,
-        **{f"photo_{k}": photo for k, photo in enumerate(shown, 1)},
+        **{f"photo_{k}": photo for k, photo in enumerate(filled(task.references, photos), 1)},
         **{f"picture_{k}": picture for k, picture in enumerate(task.pictures, 1)},
     }
 

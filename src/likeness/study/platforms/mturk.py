@@ -1,16 +1,18 @@
 """Amazon Mechanical Turk: a CSV of HITs with the layout that shows them, and the CSV of batch results.
 
-Source: MTurk Requester documentation, "Creating a HIT template" (${variables}) and batch results (Input.*, Answer.*).
+Variables are put into the layout as they are, so text is escaped in the table. Source: MTurk Requester documentation,
+"Creating a HIT template" (${variables}), "Crowd HTML Elements" and batch results (Input.*, Answer.*).
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
 from likeness.core.files import atomic_write_text
 from likeness.core.rows import LeftOut
 from likeness.study.design import Study
-from likeness.study.platforms.task import Answer, Answers, Task, answer_of, choices_of, sifted, tasks_of
+from likeness.study.platforms.task import Answer, Answers, Task, answer_of, choices_of, filled, sifted, tasks_of
 from likeness.study.tables_csv import csv_text, read_csv
 
 
@@ -21,8 +23,8 @@ def write(study: Study, folder: Path, url: str) -> None:
     rows = [
         {
             "query": task.id,
-            "prompt": task.prompt,
-            **{f"photo_{k + 1}": task.references[k] if k < len(task.references) else "" for k in range(photos)},
+            "prompt": escape(task.prompt),
+            **{f"photo_{k}": photo for k, photo in enumerate(filled(task.references, photos), 1)},
             **{f"picture_{k}": picture for k, picture in enumerate(task.pictures, 1)},
         }
         for task in tasks
@@ -62,13 +64,20 @@ def _answers(study: Study, path: Path) -> Iterator[Answer | LeftOut]:
         if row.get("AssignmentStatus") == "Rejected":
             yield LeftOut.at(where, "expected an assignment that was not rejected.")
             continue
-        given = {name.removeprefix("Answer."): value for name, value in row.items() if name.startswith("Answer.")}
         seconds = row.get("WorkTimeInSeconds", "")
         yield answer_of(
             study,
             task=row["Input.query"],
             rater=row["WorkerId"],
-            given=given,
+            given=_given(row),
             seconds=float(seconds) if seconds.isdecimal() else 0.0,
             where=where,
         )
+
+
+def _given(row: Mapping[str, str]) -> dict[str, str]:
+    """Question -> answer: a column a question of a plain form; a column a choice, true or false, of a <crowd-form>."""
+    columns = {name.removeprefix("Answer."): value for name, value in row.items() if name.startswith("Answer.")}
+    chosen = [name.rpartition(".") for name, value in columns.items() if "." in name and value.lower() == "true"]
+    twice = {question for question, count in Counter(question for question, _, _ in chosen).items() if count > 1}
+    return columns | {question: choice for question, _, choice in chosen if question not in twice}

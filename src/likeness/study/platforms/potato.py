@@ -1,6 +1,6 @@
-"""Potato: a project (its config is JSON, which is YAML as well), and annotated_instances.jsonl of one rater or of all.
+"""Potato: a project (its config is JSON, which is YAML as well), and what its raters said, a file each or all in one.
 
-Source: potato-annotation 2, documentation of data formats. Nothing of it is copied or imported.
+Source: potato-annotation 2, documentation of data and export formats. Nothing of it is copied or imported.
 """
 
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any  # JSON of others, checked here
 
-from likeness.core.files import numbered_lines, read_text, write_json, write_jsonl
-from likeness.core.rows import LeftOut, json_object
+from likeness.core.errors import DataError
+from likeness.core.files import read_json, read_jsonl, write_json, write_jsonl
 from likeness.study.design import Study
-from likeness.study.platforms.task import Answer, Answers, Task, answer_of, choices_of, sifted, tasks_of
+from likeness.study.platforms.task import Answers, Task, answer_of, choices_of, sifted, tasks_of
 
 
 def write(study: Study, folder: Path, url: str) -> None:
@@ -46,29 +46,76 @@ def _config(study: Study, task: Task) -> dict[str, Any]:
         "annotation_task_name": study.title,
         "task_dir": ".",
         "output_annotation_dir": "annotation_output",
-        "output_annotation_format": "jsonl",
+        "export_annotation_format": "jsonl",
         "data_files": ["data.jsonl"],
         "item_properties": {"id_key": "id", "text_key": "text"},
+        "user_config": {"allow_all_users": True, "users": []},
         "max_annotations_per_item": study.votes,
         "annotation_schemes": schemes,
+        "site_dir": "default",
     }
 
 
 def read(study: Study, path: Path) -> Answers:
-    """The answers of a file; where rows name no rater, the folder that the file lies in is called after one."""
-    return sifted(_answers(study, path))
+    """The answers of a rater's user_state.json, of the folder that holds one of each rater, or of an export as JSONL.
+
+    Rows of version 1's annotated_instances.jsonl name no rater: the folder that the file lies in is called after one.
+    Raises: DataError for other JSON, or a folder without answers.
+    """
+    files = sorted(path.glob("*/user_state.json")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: expected RATER/user_state.json in it, got none; name Potato's annotation_output.")
+    rows = (row for file in files for row in (_rows_of_state if file.suffix == ".json" else _rows_of_lines)(file))
+    return sifted(
+        answer_of(study, task=task, rater=rater, given=_chosen(labels), where=where)
+        for where, task, rater, labels in rows
+    )
 
 
-def _answers(study: Study, path: Path) -> Iterator[Answer | LeftOut]:
-    for number, line in numbered_lines(read_text(path)):
-        row = json_object(line)
-        given = row.get("label_annotations")
-        labels = {name: _chosen(value) for name, value in given.items()} if isinstance(given, dict) else {}
-        task = str(row.get("instance_id", row.get("id", "")))
-        rater = str(row.get("user_id", path.resolve().parent.name))
-        yield answer_of(study, task=task, rater=rater, given=labels, where=f"{path}:{number}")
+_Row = tuple[str, str, str, Any]
+"""Where it stands, task, rater, and labels in one of the shapes of `_chosen`."""
 
 
-def _chosen(value: Any) -> str:
-    """{"2": "true"} and {"2": "2"} alike stand for 2."""
-    return str(next(iter(value), "")) if isinstance(value, dict) else str(value)
+def _rows_of_state(path: Path) -> Iterator[_Row]:
+    found = read_json(path)
+    labels = found.get("instance_id_to_label_to_value") if isinstance(found, dict) else None
+    if not isinstance(labels, dict):
+        raise DataError(f"{path}: expected the state of a rater, got none; name a user_state.json of Potato.")
+    rater = str(found.get("user_id") or _folder(path))
+    return ((f"{path}:{task}", str(task), rater, given) for task, given in labels.items())
+
+
+def _rows_of_lines(path: Path) -> Iterator[_Row]:
+    for number, row in enumerate(read_jsonl(path), start=1):
+        found = row if isinstance(row, dict) else {}
+        task = str(found.get("instance_id", found.get("id", "")))
+        labels = found.get("labels", found.get("label_annotations"))
+        yield f"{path}:{number}", task, str(found.get("user_id", _folder(path))), labels
+
+
+def _folder(path: Path) -> str:
+    return path.resolve().parent.name
+
+
+def _chosen(labels: Any) -> dict[str, str]:
+    """Question -> the one label that was chosen; questions with none or several have no answer.
+
+    Potato writes {question: {label: "true"}}, {question: {"labels": {label: true}}}, {question: label}, or pairs
+    [{"schema": question, "name": label}, value].
+    """
+    found: dict[str, list[str]] = {}
+    match labels:
+        case dict():
+            for question, given in labels.items():
+                inner = given.get("labels", given) if isinstance(given, dict) else {str(given): True}
+                found[str(question)] = [str(name) for name, value in inner.items() if value not in (False, "false", "")]
+        case list():
+            for pair in labels:
+                match pair:
+                    case [{"schema": question, "name": label}, value] if value not in (False, "false", ""):
+                        found.setdefault(str(question), []).append(str(label))
+                    case _:
+                        pass
+        case _:
+            pass
+    return {question: names[0] for question, names in found.items() if len(names) == 1}

@@ -1,7 +1,7 @@
 """What all platforms share: a query as one task whose id says how its pictures were ordered, and answers to it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from likeness.core.rng import seed_for
@@ -55,9 +55,16 @@ def tasks_of(study: Study, url: str) -> Iterator[Task]:
 
 
 def answer_of(
-    study: Study, *, task: str, rater: str, given: dict[str, str], seconds: float = 0.0, where: str
+    study: Study,
+    *,
+    task: str,
+    rater: str,
+    given: Mapping[str, str],
+    seconds: float = 0.0,
+    where: str,
+    only: str | None = None,
 ) -> Answer | LeftOut:
-    """The answers to a task by the numbers of places from 1 on, or why they are none."""
+    """The answers to a task by the numbers of places from 1 on, or why they are none; to one question with `only`."""
     name, _, digits = task.rpartition("@")
     query = by_id(study.queries).get(name)
     if (
@@ -69,7 +76,8 @@ def answer_of(
     if not rater:
         return LeftOut.at(where, "expected the id of a rater, got none.")
     answers: dict[str, str] = {}
-    for question in study.questions_of(query):
+    asked = [question for question in study.questions_of(query) if only in (None, question.name)]
+    for question in asked:
         text = given.get(question.name, "").strip()
         text = str(int(text) - 1) if text.isdecimal() and len(text) < 3 else text.lower()
         if text not in allowed_answers(question, options=len(query.options)):
@@ -80,6 +88,11 @@ def answer_of(
 
 def _kind(query: Query) -> ItemKind:
     return "query" if query.gold is None else "gold"
+
+
+def filled(photos: Sequence[str], count: int) -> list[str]:
+    """The photos as `count`, since layouts have one number of places: the last one again; none of none."""
+    return [photos[min(k, len(photos) - 1)] for k in range(count)] if photos else []
 
 
 def sifted(found: Iterator[Answer | LeftOut]) -> Answers:
