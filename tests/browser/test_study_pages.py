@@ -11,10 +11,13 @@ from typing import Any, NamedTuple  # Any: playwright may be absent, so its type
 import pytest
 import uvicorn
 from browser_views import NARROW, OFF_SCREEN, WIDE
+from preference_runs import write_pairs
 from study_runs import study_runs
 
+from likeness.data.judging.questions import QUESTIONS
 from likeness.study.assignment import assign
 from likeness.study.build import Wanted, new_study
+from likeness.study.ratings import questions_text, rate_pairs
 from likeness.study.store import Store, open_store
 from likeness.study.web import Site, links_of, open_site, study_app
 
@@ -35,12 +38,20 @@ class Served(NamedTuple):
         return self.site.store
 
 
+def make(folder: Path, kind: str) -> None:
+    """A study of the kind, with long words."""
+    wanted = Wanted(kind=kind, votes=3, per_rater=3, repeats=1, golds=1)  # type: ignore[arg-type]
+    if kind == "identity":
+        pairs = write_pairs(folder / "pairs", count=4)
+        rate_pairs(pairs, folder / "study", wanted=wanted, questions=questions_text(QUESTIONS))
+        return
+    names = ("alpha", "beta", "gamma", "delta")[: 4 if kind == "overall" else 2]
+    new_study(study_runs(folder / "runs", names=names, num_cases=8, prompt=LONG), folder / "study", wanted=wanted)
+
+
 def serve(folder: Path, kind: str) -> Iterator[Served]:
     """A study of the kind, on a free port, until the test ends."""
-    runs = study_runs(folder / "runs", names=("alpha", "beta", "gamma", "delta"), num_cases=8, prompt=LONG)
-    if kind == "relations":
-        runs = {name: runs[name] for name in ("alpha", "beta")}
-    new_study(runs, folder / "study", wanted=Wanted(kind=kind, votes=3, per_rater=3, repeats=1, golds=1))  # type: ignore[arg-type]
+    make(folder, kind)
     store = open_store(folder / "study/votes.sqlite")
     site = open_site(folder / "study", store)
     with socket.socket() as probe:
@@ -68,6 +79,16 @@ def relations(tmp_path: Path) -> Iterator[Served]:
     yield from serve(tmp_path, "relations")
 
 
+@pytest.fixture
+def pairwise(tmp_path: Path) -> Iterator[Served]:
+    yield from serve(tmp_path, "pairwise")
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Iterator[Served]:
+    yield from serve(tmp_path, "identity")
+
+
 def view_of(chromium: Any, *, size: tuple[int, int] = WIDE, theme: str = "light", **more: Any) -> Any:
     """A page in a browser of its own, whose errors end the test when it closes."""
     context = chromium.new_context(
@@ -91,13 +112,24 @@ def faults(page: Any, checker: Any) -> list[Any]:
     return [*serious, *page.evaluate(OFF_SCREEN)]
 
 
-@pytest.mark.parametrize("kind", ["overall", "relations"])
+KEYS = {"overall": ["1"], "relations": ["1", "0"], "pairwise": ["9"], "identity": ["1"] * 9 + ["2"]}
+SAID = {
+    "overall": {"0"},
+    "relations": {"0", "equal"},
+    "pairwise": {"neither"},
+    "identity": {"yes", "no"},
+}
+EVERY = list(product((WIDE, NARROW), ("light", "dark")))
+VIEWS = {"overall": EVERY, "relations": EVERY, "pairwise": [EVERY[1], EVERY[2]], "identity": [EVERY[0], EVERY[3]]}
+
+
+@pytest.mark.parametrize("kind", KEYS)
 def test_every_page_is_whole_and_sound_wide_and_narrow_light_and_dark(
     chromium: Any, kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     served: Served = request.getfixturevalue(kind)
     checker = axe()
-    for number, (size, theme) in enumerate(product((WIDE, NARROW), ("light", "dark"))):
+    for number, (size, theme) in enumerate(VIEWS[kind]):
         page = view_of(chromium, size=size, theme=theme)
         shots = tmp_path / f"{kind}-{size[0]}-{theme}"
         shots.mkdir()
@@ -114,10 +146,8 @@ def test_every_page_is_whole_and_sound_wide_and_narrow_light_and_dark(
         total = int(page.locator(".place span").text_content().split()[-1])
         for item in range(total):
             page.locator(f"form[data-item='{item}']").wait_for()
-            page.keyboard.press("1")
-            if kind == "relations":
-                page.keyboard.press("0")
-            page.keyboard.press("Enter")
+            for key in (*KEYS[kind], "Enter"):
+                page.keyboard.press(key)
         page.locator(".code").wait_for()
         look("done")
         page.goto(served.links["owner"])
@@ -126,7 +156,7 @@ def test_every_page_is_whole_and_sound_wide_and_narrow_light_and_dark(
         look("refused")
         assert [line for line in page.said if "404" not in line] == []
         page.context.close()
-    assert {vote.answer for vote in served.store.votes()} == ({"0"} if kind == "overall" else {"0", "equal"})
+    assert {vote.answer for vote in served.store.votes()} == SAID[kind]
 
 
 def test_keys_alone_without_scripts_take_a_rater_through(chromium: Any, relations: Served) -> None:
@@ -193,6 +223,10 @@ def test_the_owner_s_page_follows_the_votes(chromium: Any, overall: Served) -> N
             break
         owner.wait_for_timeout(200)
     assert not owner.locator(".tiles dd").first.text_content().startswith("0 ")
+    owner.get_by_label("Intervals within").fill("25")
+    owner.get_by_role("button", name="How many more votes?").click()
+    owner.wait_for_url("**/progress?within=25")
+    assert "within 25 points" in owner.locator("#now").text_content()
     assert owner.said == []
     for page in (owner, rater):
         page.context.close()

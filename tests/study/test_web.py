@@ -110,6 +110,42 @@ def test_wrong_forms_are_refused_and_logged(
     assert hidden(client.get("/task").text, "item") == "0"
 
 
+@pytest.mark.parametrize(
+    ("form", "status", "event"),
+    [({}, 403, "refused_bad_token"), ({"token": "x", "more": "x" * 40_000}, 413, "refused_large_body")],
+    ids=["no token", "large"],
+)
+def test_every_form_needs_its_token_and_stays_small(
+    site: Site, client: TestClient, form: dict[str, str], status: int, event: str
+) -> None:
+    links = links_of(site, BASE, count=2)
+    answer_all(client, begin(client, links["personal"][0]), lambda page, question: "0")
+    client.get(links["owner"])
+    before = len(site.store.votes())
+    for path in (links["personal"][1], f"{links['join']}?PROLIFIC_PID=a", "/task", "/done", "/progress"):
+        assert client.post(path, data={"do": "close", "comment": "no", "item": "0", **form}).status_code == status, path
+    assert events(site)[-5:] == [event] * 5
+    assert (len(site.store.votes()), len(site.store.raters()), site.store.is_open) == (before, 1, True)
+    assert site.store.raters()[0].comment == ""
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_other_methods_change_nothing(site: Site, client: TestClient, method: str) -> None:
+    page = begin(client, personal(site))
+    form = {"token": hidden(page.text), "item": "0", "overall": "1"}
+    for path in ("/task", "/done", "/progress", f"/pictures/{next(iter(site.study.pictures))}"):
+        assert client.request(method, path, data=form).status_code == 405
+    assert site.store.votes() == []
+
+
+def test_a_large_body_in_parts_is_refused(site: Site, client: TestClient) -> None:
+    begin(client, personal(site))
+    body = (b"a" * 10_000 for _ in range(20))  # in parts, without a length told before
+    assert client.post("/task", content=body).status_code == 413
+    assert events(site)[-1] == "refused_large_body"
+    assert site.store.votes() == []
+
+
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"&".join(b"a=1" for _ in range(60)), b"token=%00"])
 def test_broken_forms_are_refused(site: Site, client: TestClient, body: bytes) -> None:
     begin(client, personal(site))

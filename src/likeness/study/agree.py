@@ -102,7 +102,7 @@ def _question(name: str, ballots: Sequence[Ballot], *, queries: Mapping[str, Que
         "shares": shares(ballots),
         "alpha": _alpha_row(nominal_alpha(ballots)),
         "strengths": [each._asdict() for each in fitted.runs],
-        "tie": _null(fitted.tie),
+        "tie": null(fitted.tie),
         "strengths_reason": fitted.reason,
         "metrics": metric_taus(won, queries=queries, scores=scores),
     }
@@ -115,12 +115,17 @@ def shares(ballots: Sequence[Ballot]) -> list[Row]:
     for name in (*runs, *others):
         could = [ballot for ballot in ballots if name in ballot.options or name in others]
         values = [float(ballot.choice == name) for ballot in could]
-        interval = mean_interval(values, [b.query for b in could], prompts=[b.rater for b in could]).within(0, 1)
-        if len(set(values)) == 1:
-            interval = interval._replace(ci_low=math.nan, ci_high=math.nan, reason="all votes say the same of it")
-        row = {key: _null(value) for key, value in interval._asdict().items()}
-        found.append({"answer": name, **{key: row[key] for key in ("mean", "ci_low", "ci_high", "n", "reason")}})
+        found.append(share_row(name, values, queried=[b.query for b in could], raters=[b.rater for b in could]))
     return found
+
+
+def share_row(answer: str, values: Sequence[float], *, queried: Sequence[str], raters: Sequence[str]) -> Row:
+    """The mean of values from 0 to 1 with an interval over queries and raters; none where all values are the same."""
+    interval = mean_interval(values, queried, prompts=raters).within(0, 1)
+    if len(set(values)) == 1:
+        interval = interval._replace(ci_low=math.nan, ci_high=math.nan, reason="all votes say the same of it")
+    row = {key: null(value) for key, value in interval._asdict().items()}
+    return {"answer": answer, **{key: row[key] for key in ("mean", "ci_low", "ci_high", "n", "reason")}}
 
 
 def nominal_alpha(ballots: Sequence[Ballot]) -> Alpha:
@@ -150,9 +155,9 @@ def metric_taus(won: Mapping[str, str | None], *, queries: Mapping[str, Query], 
     for k, metric in enumerate(metrics):
         known = taus[~np.isnan(taus[:, k]), k]
         tau = {
-            "tau": _null(float(known.mean()) if len(known) else math.nan),
-            "ci_low": _null(low[k]),
-            "ci_high": _null(high[k]),
+            "tau": null(float(known.mean()) if len(known) else math.nan),
+            "ci_low": null(low[k]),
+            "ci_high": null(high[k]),
         }
         reason = "" if len(known) else "no query has different values of this metric"
         rows.append({"metric": metric, **tau, "n": len(known), "not_scored": len(taus) - len(known), "reason": reason})
@@ -210,24 +215,24 @@ def scores_of(ballots: Sequence[Ballot]) -> dict[str, dict[str, int]]:
     return found
 
 
+def score_alpha(scores: Mapping[str, Mapping[str, int]]) -> Alpha:
+    """Alpha of scores from 0 to 10 as numbers, given by query and rater."""
+    flat = [(query, value, rater) for query, given in scores.items() for rater, value in given.items()]
+    units, raters = _numbered([query for query, _, _ in flat]), _numbered([rater for _, _, rater in flat])
+    return alpha(units, [value for _, value, _ in flat], raters, scale=np.arange(11.0))
+
+
 def ratings_row(ballots: Sequence[Ballot], *, queries: Mapping[str, Query]) -> Row:
     """The ratings of an identity study: alpha of the scores as numbers, and means by what was rated."""
     scores = scores_of(ballots)
-    flat = [(query, value, rater) for query, given in scores.items() for rater, value in given.items()]
-    found = alpha(
-        _numbered([query for query, _, _ in flat]),
-        [value for _, value, _ in flat],
-        _numbered([rater for _, _, rater in flat]),
-        scale=np.arange(11.0),
-    )
     by_run: dict[str, list[float]] = {}
     for query, given in scores.items():
         by_run.setdefault(queries[query].options[0].run, []).append(fmean(given.values()))
     return {
         "question": "identity",
-        "votes": len(flat),
+        "votes": sum(len(given) for given in scores.values()),
         "queries": len(scores),
-        "alpha": _alpha_row(found),
+        "alpha": _alpha_row(score_alpha(scores)),
         "means": {run: fmean(values) for run, values in by_run.items()},
     }
 
@@ -242,7 +247,7 @@ def cost(study: Study, ballots: Sequence[Ballot], found: Sequence[Check], *, num
         "currency": study.currency,
         "paid": paid,
         "per_vote": paid / len(ballots) if paid is not None and ballots else None,
-        "seconds_per_item": _null(per_item),
+        "seconds_per_item": null(per_item),
         "hours": len(seconds) * per_item / 3600 if seconds else 0.0,
     }
 
@@ -255,8 +260,9 @@ def more_votes(count: int, *, half: float, wanted: float) -> int | None:
 
 
 def _alpha_row(found: Alpha) -> Row:
-    return {key: _null(value) if isinstance(value, float) else value for key, value in found._asdict().items()}
+    return {key: null(value) if isinstance(value, float) else value for key, value in found._asdict().items()}
 
 
-def _null(value: Any) -> Any:
+def null(value: Any) -> Any:
+    """The value, None for NaN."""
     return None if isinstance(value, float) and math.isnan(value) else value

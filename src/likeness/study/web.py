@@ -23,7 +23,7 @@ from likeness.study.answers import allowed_answers
 from likeness.study.assignment import Item, Plan, assign, num_slots, plan_of
 from likeness.study.design import KINDS, PICTURES, Query, Study, by_id, read_secret, read_study
 from likeness.study.guard import LIMITS, MAX_BODY, Limits, RateLimits, Session, Signer, completion_code, new_nonce
-from likeness.study.progress import progress_of
+from likeness.study.progress import WITHIN, progress_of
 from likeness.study.store import PERSONAL, Rater, Store
 
 __all__ = ["Site", "open_site", "study_app"]
@@ -39,6 +39,8 @@ _HEADERS = {
     "x-robots-tag": "noindex",
 }
 _DAY = 86_400
+WIDEST = 25
+"""Points, the most that an owner asks for as half an interval."""
 
 
 class Site(NamedTuple):
@@ -300,19 +302,21 @@ class _Pages:
             self._require_token(session, form)
             await run_in_threadpool(self._site.store.set_open, form.get("do") == "open", by="owner")
             return _see("/progress")
-        return await self._progress_page("progress", token=self._site.signer.form_token(session))
+        token = self._site.signer.form_token(session)
+        return await self._progress_page("progress", within=_within(request), token=token)
 
     async def progress_now(self, request: Request) -> Response:
         """The part of the progress page that changes, for who looks on."""
         self._owner(request)
-        return await self._progress_page("progress_now")
+        return await self._progress_page("progress_now", within=_within(request))
 
-    async def _progress_page(self, name: str, **given: Any) -> Response:
+    async def _progress_page(self, name: str, *, within: int, **given: Any) -> Response:
         site = self._site
 
         def look() -> dict[str, Any]:
-            found = progress_of(site.study, raters=site.store.raters(), votes=site.store.votes())
-            return {"now": found, "is_open": site.store.is_open}
+            raters, votes = site.store.raters(), site.store.votes()
+            found = progress_of(site.study, raters=raters, votes=votes, within=within / 100)
+            return {"now": found, "is_open": site.store.is_open, "within": within, "widest": WIDEST}
 
         return self._page(name, **await run_in_threadpool(look), **given)
 
@@ -383,6 +387,14 @@ PLATFORMS = {"prolific": "PROLIFIC_PID", "mturk": "workerId"}
 
 def _see(path: str) -> RedirectResponse:
     return RedirectResponse(path, status_code=303)
+
+
+def _within(request: Request) -> int:
+    """Points, half the width of the interval that the owner asks about."""
+    text = request.query_params.get("within", str(round(100 * WITHIN)))
+    if not (text.isdecimal() and len(text) < 3 and 1 <= int(text) <= WIDEST):
+        raise _RefusedError(400, "wrong_interval", f"The interval is a whole number of points from 1 to {WIDEST}.")
+    return int(text)
 
 
 def _minutes(site: Site) -> int:
