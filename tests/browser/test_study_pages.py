@@ -159,14 +159,19 @@ def test_every_page_is_whole_and_sound_wide_and_narrow_light_and_dark(
     assert {vote.answer for vote in served.store.votes()} == SAID[kind]
 
 
-def test_keys_alone_without_scripts_take_a_rater_through(chromium: Any, relations: Served) -> None:
+@pytest.mark.parametrize("kind", ["overall", "relations", "identity"])
+def test_keys_alone_without_scripts_take_a_rater_through(
+    chromium: Any, kind: str, request: pytest.FixtureRequest
+) -> None:
+    served: Served = request.getfixturevalue(kind)
     page = view_of(chromium, java_script_enabled=False)
-    page.goto(relations.links["personal"][0])
+    page.goto(served.links["personal"][0])
     page.keyboard.press("Tab")
     with page.expect_navigation():
         page.keyboard.press("Enter")
+    questions = served.site.study.questions_of(served.site.study.queries[0])
     while "/task" in page.url:
-        for _ in range(2):  # two questions: the first radio button of each, then one to the right
+        for _ in questions:  # the first radio button of each, then one to the right
             page.keyboard.press("Tab")
             page.keyboard.press("Space")
             page.keyboard.press("ArrowRight")
@@ -174,11 +179,50 @@ def test_keys_alone_without_scripts_take_a_rater_through(chromium: Any, relation
         with page.expect_navigation():
             page.keyboard.press("Enter")
     assert page.url.endswith("/done")
-    rater = relations.store.raters()[0]
-    votes = relations.store.votes()
-    assert {vote.answer for vote in votes} == {"1"}
-    assert len(votes) == 2 * len(assign(relations.site.plan, rater.slot))
+    rater = served.store.raters()[0]
+    votes = served.store.votes()
+    assert {vote.answer for vote in votes} == {"no" if kind == "identity" else "1"}
+    assert len(votes) == len(questions) * len(assign(served.site.plan, rater.slot))
     page.context.close()
+
+
+def test_a_rating_keeps_photo_and_picture_in_sight(chromium: Any, identity: Served) -> None:
+    for number, size in enumerate((WIDE, NARROW)):
+        page = view_of(chromium, size=size)
+        page.goto(identity.links["personal"][number])
+        page.get_by_role("button", name="I agree, begin").click()
+        page.locator("form[data-item='0']").wait_for()
+        for question in page.locator("fieldset").all():
+            label = question.locator("label").first
+            label.scroll_into_view_if_needed()
+            boxes = [image.bounding_box() for image in page.locator(".rates img").all()]
+            assert len(boxes) == 2
+            assert all(box["y"] >= 0 and box["y"] + box["height"] <= size[1] for box in boxes)
+            label.click()  # which lies under nothing else
+        assert page.locator("input:checked").count() == 10
+        page.context.close()
+
+
+def test_closed_and_full_studies_say_so(chromium: Any, relations: Served) -> None:
+    checker, page = axe(), view_of(chromium, size=NARROW, theme="dark")
+    page.goto(relations.links["personal"][0])
+    page.get_by_role("button", name="I agree, begin").click()
+    page.locator("form[data-item='0']").wait_for()
+    relations.store.set_open(False, by="owner")
+    for key in ("1", "2", "Enter"):
+        page.keyboard.press(key)
+    page.get_by_role("heading", name="This study is closed").wait_for()
+    assert faults(page, checker) == []
+    for number in range(1, 8):  # all eight places
+        relations.store.join(source="test", external=str(number), session="s", num_slots=8)
+    other = view_of(chromium)
+    other.goto(relations.links["personal"][8])
+    other.get_by_role("button", name="I agree, begin").click()
+    other.get_by_role("heading", name="This study has enough people").wait_for()
+    assert faults(other, checker) == []
+    assert relations.store.votes() == []
+    for each in (page, other):
+        each.context.close()
 
 
 def test_touch_chooses_a_picture_and_goes_on_after_a_reload(chromium: Any, overall: Served) -> None:
