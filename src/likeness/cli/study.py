@@ -109,7 +109,7 @@ def new(
         study = new_study(_named(runs or []), out, wanted=wanted)
     left_out, places = [row.model_dump() for row in study.left_out], num_slots(plan_of(study))
     facts = {"out": out, "kind": kind, "num_queries": len(study.asked), "num_golds": len(study.known)}
-    line = f"{counted(len(study.asked), 'question')} in {out}, for {counted(places, 'rater')}."
+    line = f"{counted(len(study.asked), 'item')} in {out}, for {counted(places, 'rater')}."
     told = f"{told_left_out(left_out, where=out / 'study.json')}{line} Now: likeness study serve {out}"
     answer({**facts, "num_raters": places, "left_out": left_out}, text=told, as_json=as_json)
 
@@ -240,6 +240,7 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{counted(facts['raters'], 'rater')}, {len(facts['flagged'])} with a flag, {len(facts['left_out'])} left out"
     ]
+    lines += [f"  {each['rater']}: {'; '.join(each['flags'])}" for each in facts["flagged"]]
     for row in facts["questions"]:
         lines += ["", f"{row['question']}: {row['votes']} votes on {row['queries']} queries"]
         lines.append(f"  alpha {_interval(row['alpha'], 'value')}")

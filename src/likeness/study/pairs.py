@@ -49,8 +49,9 @@ def export_pairs(
     own = [ballot for ballot in ballots if ballot.question == question]
     queries, won = by_id(study.queries), winners(own)
     if not own:
-        known = ", ".join(sorted({ballot.question for ballot in ballots})) or "no votes at all"
-        raise DataError(f"pairs: expected votes on the question {question!r}, got {known}; name another --question.")
+        known = ", ".join(sorted({ballot.question for ballot in ballots}))
+        what = f"pairs: expected votes on the question {question!r}, got {known or 'none'}"
+        raise DataError(f"{what}; {'name another --question' if known else 'likeness study serve lets people answer'}.")
     kept: list[tuple[Query, str, str]] = []
     left_out: list[LeftOut] = []
     by_query: dict[str, list[Ballot]] = {}
