@@ -56,6 +56,15 @@ class ShowsText(Protocol):
         ...
 
 
+@runtime_checkable
+class LearnsWords(Protocol):
+    """What a backbone has besides, whose text encoders take rows for new words."""
+
+    def add_words(self, spec: str | Path) -> None:
+        """Prompts may hold the words that lie at `spec`, if any do. Raises: WeightsError."""
+        ...
+
+
 @dataclass(frozen=True)
 class BackboneFacts:
     """What callers need to know of an open backbone instead of its class.

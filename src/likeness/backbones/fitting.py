@@ -18,6 +18,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 from torch import nn
 
+from likeness.backbones.base import LearnsWords
 from likeness.backbones.folder import PartsOnDemand
 from likeness.backbones.lora import add_loras
 from likeness.backbones.memory import Memory, Offload, Quantise
@@ -45,6 +46,8 @@ def load_fitted(
     backbone: Any = opened.load(folder, device="cpu", dtype=dtype, loras=())
     for lora in loras:
         opened.read_lora(folder, lora)  # refused now, not when the network is first needed
+        if isinstance(backbone, LearnsWords):
+            backbone.add_words(lora)
 
     def fit(network: nn.Module) -> None:
         for lora in loras if memory.merge_lora else ():

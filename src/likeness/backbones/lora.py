@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_NAME",
+    "OURS",
     "adapter_off",
     "adapter_parameters",
     "add_adapter",
@@ -40,12 +41,14 @@ __all__ = [
     "load_adapter",
     "save_adapter",
     "tuned_layers",
+    "write_tensors",
 ]
 
 FILE_NAME = "pytorch_lora_weights.safetensors"
 """The name under which stock loaders look for an adapter in a folder."""
 
-_OURS = "likeness."
+OURS = "likeness."
+"""Before the names of what this package writes into the header of a file."""
 _Number = TypeVar("_Number", int, float)
 
 
@@ -221,12 +224,27 @@ def save_adapter(
 
     adapter_parameters(network, name)
     tensors, prefix = get_peft_model_state_dict(network, adapter_name=name), facts.adapter_prefix
-    packed = {f"{prefix}.{key}": value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
-    header = {"format": "pt", "lora_adapter_metadata": _peft_settings(network.peft_config[name], prefix=prefix)}
-    ours = {"version": __version__, **(metadata or {})}
-    header |= {_OURS + key: v if isinstance(v, str) else canonical_json(v) for key, v in ours.items()}
-    path = Path(folder) / FILE_NAME
-    atomic_write_bytes(path, _ordered_header(save(packed, metadata=header)))
+    packed = {f"{prefix}.{key}": value for key, value in sorted(tensors.items())}
+    header = {"lora_adapter_metadata": _peft_settings(network.peft_config[name], prefix=prefix)}
+    return write_tensors(Path(folder) / FILE_NAME, packed, header=header, metadata=metadata or {})
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    metadata: Mapping[str, Any],
+    header: Mapping[str, str] | None = None,
+) -> Path:
+    """A safetensors file, whole or absent, the same bytes each time; what stands in its header is as `save_adapter`'s.
+
+    Raises: OutputError.
+    """
+    ours = {"version": __version__, **metadata}
+    texts = {OURS + key: v if isinstance(v, str) else canonical_json(v) for key, v in ours.items()}
+    packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    made = save(packed, metadata={"format": "pt", **(header or {}), **texts})
+    atomic_write_bytes(path, _ordered_header(made))
     return path
 
 

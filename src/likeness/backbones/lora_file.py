@@ -105,18 +105,20 @@ class Change:
 class LoraFile(NamedTuple):
     """What the file at `path` does, by layer; `settings` is the adapter_config.json that had its say, if one had.
 
-    `modules` are the names of its pairs of matrices, without the prefixes of tools.
+    `modules` are the names of its pairs of matrices, without the prefixes of tools. `embeddings`: how many tables of
+    token embeddings get rows for words that come with it.
     """
 
     path: Path
     settings: Path | None
     changes: dict[str, Change]
     modules: tuple[str, ...]
+    embeddings: int = 0
 
     @property
     def num_layers(self) -> int:
         """Layers that are other with the file than without it."""
-        return sum(change.acts for change in self.changes.values())
+        return sum(change.acts for change in self.changes.values()) + self.embeddings
 
 
 class _Module(NamedTuple):

@@ -103,8 +103,11 @@ def _next(made: TuneSummary) -> str:
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.train.config import read_train_config
 
+    base = read_train_config(made.folder / "config.toml").model.base
+    if made.trained.name == "unet":
+        weights = made.trained / "diffusion_pytorch_model.safetensors"
+        return f"likeness generate --model {shlex.quote(f'{weights}+{base}')}"
     if made.lora is None:
         return f"likeness report {made.folder} --picture FILE"
-    base = read_train_config(made.folder / "config.toml").generator.base
     model = "" if base == DEFAULT_MODEL else f"--model {shlex.quote(base)} "
     return f"likeness generate {model}--lora {made.lora}"

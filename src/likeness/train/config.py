@@ -371,6 +371,9 @@ def _table(name: str, values: dict[str, Any]) -> list[str]:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        items: Sequence[object] = value
+        return f"[{', '.join(_toml(item) for item in items)}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows a bare DEL, TOML does not
     return repr(value)

@@ -44,7 +44,8 @@ class RowOrder:
 
 def draw_row(backbone: Network, *, seed: int, step: int, position: int, shape: tuple[int, ...], law: str) -> Draw:
     """Noise and time of the row at `position` of the whole batch of `step`; `shape` is (C, h, w) of its latents."""
-    generator = torch.Generator().manual_seed(seed_for(seed, "train", step, position))
+    own = seed_for(seed, "train", step, position)
+    generator = torch.Generator().manual_seed(own)
     side = backbone.facts.latents_per_token
     t = backbone.draw_t(generator, grid=(shape[1] // side, shape[2] // side), law=law)
-    return Draw(torch.randn(shape, generator=generator), t)
+    return Draw(torch.randn(shape, generator=generator), t, own)

@@ -362,11 +362,18 @@ class _RunFolder:
         """The resolved config without what nothing depends on (how often is saved, where); paths by their last part."""
         unused: Any = {"data": {"cache"}, "train": {"save_every", "log_maps_every"}, "samples": True}
         dump = self._resolved().model_dump(exclude=unused)
-        dump["data"] = {key: public_name(v) if isinstance(v, str) else v for key, v in dump["data"].items()}
+        dump["data"] = {key: _public(value) for key, value in dump["data"].items()}
         dump["model"]["base"] = self.identity["model"]["id"]
         if dump["model"].get("lora") is not None:
             dump["model"]["lora"] = public_name(dump["model"]["lora"])
         return dump
+
+
+def _public(value: Any) -> Any:
+    """A value of [data] without the places of paths."""
+    if isinstance(value, list | tuple):
+        return [_public(each) for each in value]
+    return public_name(value) if isinstance(value, str) else value
 
 
 def _append(file: FileIO, line: str, *, path: Path) -> None:

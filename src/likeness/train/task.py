@@ -24,6 +24,9 @@ TASKS: dict[str, str] = {
     "pairs": "likeness.train.pairs.task:PairsTask",
     "local_encoder": "likeness.train.local.task:LocalEncoderTask",
     "relations": "likeness.train.relations.task:RelationTask",
+    "textual_inversion": "likeness.train.subjects.textual_inversion:TextualInversionTask",
+    "dreambooth": "likeness.train.subjects.dreambooth:DreamBoothTask",
+    "custom_diffusion": "likeness.train.subjects.custom_diffusion:CustomDiffusionTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 
@@ -33,10 +36,11 @@ Progress = Callable[[str], Callable[[int, int], None]]
 
 
 class Draw(NamedTuple):
-    """Noise (C, h, w) and time in (0, 1) of one row of a batch."""
+    """Noise (C, h, w) and time in (0, 1) of one row of a batch; what else a task draws for it follows from `seed`."""
 
     eps: "Tensor"
     t: float
+    seed: int = 0
 
 
 class Step(NamedTuple):

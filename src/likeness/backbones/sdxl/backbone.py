@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from jaxtyping import Bool
@@ -18,7 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from likeness.backbones.base import TokenGrid
-from likeness.backbones.lora_file import Find
+from likeness.backbones.lora import add_changes, layer_shapes
+from likeness.backbones.lora_file import Find, LoraFile
+from likeness.backbones.sdxl.concept import concept_file, read_concept
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
 from likeness.backbones.sdxl.lora_names import sdxl_names
@@ -26,6 +28,7 @@ from likeness.backbones.sdxl.settings import DrawingSettings
 from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
 from likeness.backbones.sdxl.unet import ConditionT, OptionsT, UnetBackbone
 from likeness.backbones.sdxl.watch import watched_blocks
+from likeness.backbones.sdxl.words import Words
 
 DrawingT = TypeVar("DrawingT", bound=DrawingSettings)
 
@@ -41,6 +44,7 @@ class SdxlBackbone(
     def __init__(self, parts: SdxlParts[DrawingT]) -> None:
         super().__init__(parts)
         self.settings = parts.settings
+        self.words = Words(parts)
 
     @classmethod
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[DrawingT]:
@@ -56,6 +60,44 @@ class SdxlBackbone(
     def empty_network(cls, folder: Path) -> Any:
         """The U-Net of the folder without its weights. Raises: WeightsError."""
         return empty_unet(folder, cls.adapter_kind)
+
+    @classmethod
+    def load(
+        cls,
+        spec: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        loras: Sequence[str | Path] = (),
+    ) -> Self:
+        """As of a `StockBackbone`; words that come with adapters are known from the first prompt on."""
+        backbone = super().load(spec, device=device, dtype=dtype, loras=loras)
+        for lora in loras:
+            backbone.add_words(lora)
+        return backbone
+
+    @classmethod
+    def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
+        """As of a `StockBackbone`, and what concept.py reads. Raises: WeightsError."""
+        if (concept := read_concept(spec)) is None:
+            return super().read_lora(folder, spec)
+        return concept_file(concept, folder=folder, layers=layer_shapes(cls.empty_network(folder)))
+
+    def add_lora(self, spec: str | Path, *, name: str) -> None:
+        """As of a `StockBackbone`; of what concept.py reads, the words are known and the layers changed."""
+        if (concept := read_concept(spec)) is None:
+            super().add_lora(spec, name=name)
+            return
+        self.add_words(spec)
+        read = concept_file(concept, folder=self.parts.folder, layers=layer_shapes(self.network))
+        if read.changes:
+            add_changes(self.network, read.changes, name=name)
+
+    def add_words(self, spec: str | Path) -> None:
+        """Prompts may hold the words that lie at `spec`, if any do. Raises: WeightsError."""
+        concept = read_concept(spec)
+        for token, rows in () if concept is None else concept.words.items():
+            self.words.add(token, rows)
 
     @classmethod
     def layers_of(cls, folder: Path) -> tuple[str, ...]:
@@ -90,7 +132,14 @@ class SdxlBackbone(
 
     @torch.no_grad()
     def embed_text(self, prompts: Sequence[str]) -> SdxlText:
-        """Both CLIPs' hidden states before the last layer side by side, padded to full length, as the pipeline."""
+        """`read_text` without gradient."""
+        return self.read_text(prompts)
+
+    def read_text(self, prompts: Sequence[str]) -> SdxlText:
+        """Both CLIPs' hidden states before the last layer side by side, padded to full length, as the pipeline.
+
+        With gradient to the rows of learnt words.
+        """
         parts, hidden, pooled = self.parts, list[Tensor](), torch.empty(0)
         for tokenizer, encoder in (
             (parts.tokenizer, parts.text_encoder),
@@ -98,7 +147,11 @@ class SdxlBackbone(
         ):
             length = tokenizer.model_max_length
             read = tokenizer(
-                list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+                [self.words.spelt(prompt) for prompt in prompts],
+                padding="max_length",
+                max_length=length,
+                truncation=True,
+                return_tensors="pt",
             )
             seen = encoder(read.input_ids.to(self.device), output_hidden_states=True)
             hidden.append(seen.hidden_states[-2])
@@ -107,10 +160,10 @@ class SdxlBackbone(
 
     def word_columns(self, prompt: str, words: str) -> Bool[Tensor, " T"]:
         """The tokens of the first encoder, whose places the second one shares, that `words` of the prompt became."""
-        tokenizer = self.parts.tokenizer
+        tokenizer, prompt = self.parts.tokenizer, self.words.spelt(prompt)
         options: Any = {"padding": "max_length", "truncation": True, "return_offsets_mapping": True}
         read = tokenizer(prompt, max_length=tokenizer.model_max_length, **options)
-        return columns_of(read["offset_mapping"], prompt=prompt, words=words)
+        return columns_of(read["offset_mapping"], prompt=prompt, words=self.words.spelt(words))
 
     def text_attention(self, words: Bool[Tensor, "B T"], *, grid: TokenGrid) -> AbstractContextManager[TextAttention]:
         """Within it one `predict` is watched; see text_attention.py."""
@@ -126,7 +179,9 @@ class SdxlBackbone(
     def prompt_is_truncated(self, prompt: str) -> bool:
         """Whether one of the text encoders loses the end of the prompt."""
         tokenizers = (self.parts.tokenizer, self.parts.tokenizer_2)
-        return any(len(each(prompt, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+        return any(
+            len(each(self.words.spelt(prompt), verbose=False).input_ids) > each.model_max_length for each in tokenizers
+        )
 
     def told(self, x: Tensor, text: SdxlText) -> dict[str, Any]:
         """What the U-Net is told beside the prompt's tokens: the pooled text, original size, crop and target size."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any  # a condition of whichever backbone; JSON
 
@@ -13,10 +14,16 @@ ADAPTER = "focus"
 
 
 class LoraAdapter:
-    """A new adapter of a backbone's network, drawn from `init_seed`, that does not change its output yet."""
+    """A new adapter of a backbone's network, drawn from `init_seed`, that does not change its output yet.
 
-    def __init__(self, backbone: Backbone[Any], *, rank: int, alpha: float, init_seed: int) -> None:
-        self._network, self._facts = backbone.network, backbone.facts
+    `targets` matches in full the names of its layers; None for those among the backbone's facts.
+    """
+
+    def __init__(
+        self, backbone: Backbone[Any], *, rank: int, alpha: float, init_seed: int, targets: str | None = None
+    ) -> None:
+        facts = backbone.facts
+        self._network, self._facts = backbone.network, replace(facts, adapter_targets=targets or facts.adapter_targets)
         add_adapter(self._network, facts=self._facts, rank=rank, alpha=alpha, name=ADAPTER, init_seed=init_seed)
         self._layers = tuned_layers(self._network)
         self.named = list(adapter_parameters(self._network, ADAPTER).items())

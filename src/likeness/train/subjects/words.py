@@ -1,0 +1,21 @@
+"""Learnt words as what a run trains: a token for each subject, beginning as a known word."""
+
+from collections.abc import Sequence
+
+import torch
+
+from likeness.backbones.sdxl.backbone import SdxlBackbone
+
+
+def new_words(
+    backbone: SdxlBackbone, tokens: Sequence[str], *, initial_words: Sequence[str], num_vectors: int
+) -> dict[str, torch.nn.Parameter]:
+    """The rows of every token by "token/encoder"; all vectors of a word begin as that of its initial word.
+
+    Raises: ConfigError for an initial word of several tokens, WeightsError for a token that the model has already.
+    """
+    found: dict[str, torch.nn.Parameter] = {}
+    for token, initial in zip(tokens, initial_words, strict=True):
+        rows = {key: row.repeat(num_vectors, 1) for key, row in backbone.words.rows_of(initial).items()}
+        found |= {f"{token}/{key}": parameter for key, parameter in backbone.words.add(token, rows).items()}
+    return found
