@@ -50,7 +50,8 @@ def stock_with(concept: Path, folder: Path) -> Any:
         for key, number in {"clip_l": "", "clip_g": "_2"}.items():
             parts = {part: getattr(pipeline, f"{part}{number}") for part in ("text_encoder", "tokenizer")}
             pipeline.load_textual_inversion(state[key], token=token, **parts)
-    pipeline.unet.load_attn_procs(str(concept), weight_name="pytorch_custom_diffusion_weights.safetensors")
+    file = "pytorch_custom_diffusion_weights.safetensors"
+    pipeline.unet.load_attn_procs(str(concept), weight_name=file, _pipeline=pipeline)  # 0.42 sets nothing without it
     return pipeline
 
 

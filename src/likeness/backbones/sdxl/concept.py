@@ -106,7 +106,7 @@ def save_words(folder: Path, words: Mapping[str, Mapping[str, Tensor]], *, metad
 
 
 def save_keys_values(folder: Path, network: Any, *, metadata: Mapping[str, Any]) -> None:
-    """`folder` has the keys and values of the U-Net's cross-attention, as `load_attn_procs` reads them.
+    """`folder` has the keys and values of the U-Net's cross-attention, as `load_attn_procs(_pipeline=pipe)` reads them.
 
     Self-attention has an empty entry each, without which diffusers counts too few processors. Raises: OutputError.
     """
