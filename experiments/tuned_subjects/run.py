@@ -1,4 +1,4 @@
-"""Does a tuned model draw its subject better than the untrained one? Eight validation subjects of the drawn world.
+"""Does a tuned model draw its subject better than the untrained one? Validation subjects of the drawn world.
 
     python experiments/tuned_subjects/run.py METHOD [METHOD ...] --steps 200 --out FOLDER
 
@@ -23,7 +23,7 @@ from likeness.evaluate.folder import evaluate_folder
 from likeness.train.run import tune
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SUBJECTS, PICTURES, MODEL = 8, 4, "sdxl"
+PICTURES, MODEL = 4, "sdxl"
 TOKENS = {"dreambooth": "sks", "custom_diffusion": "<new1>", "textual_inversion": "<rex>"}
 RATES = {"dreambooth": 1e-3, "custom_diffusion": 4e-4, "textual_inversion": 2e-2}
 """For the embedded model, which is small; chosen once, before anything was measured."""
@@ -62,10 +62,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="+", choices=list(TOKENS))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--subjects", type=int, default=8)
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     out: Path = asked.out
-    cases = benchmark_cases("world-single", folder=out / "cases", limit=SUBJECTS, split="validation").cases
+    cases = benchmark_cases("world-single", folder=out / "cases", limit=asked.subjects, split="validation").cases
     for case in cases:
         draw(case, prompt=case.prompt, loras=[], folder=out / "base")
     for method in asked.methods:

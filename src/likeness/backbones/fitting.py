@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: networks of diffusers, parts of transformers, a condition of any kind
+from typing import TYPE_CHECKING, Any, cast  # Any: stock networks and parts, a condition of any kind
 
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
@@ -46,8 +46,8 @@ def load_fitted(
     backbone: Any = opened.load(folder, device="cpu", dtype=dtype, loras=())
     for lora in loras:
         opened.read_lora(folder, lora)  # refused now, not when the network is first needed
-        if isinstance(backbone, LearnsWords):
-            backbone.add_words(lora)
+        if isinstance(learns := cast(object, backbone), LearnsWords):
+            learns.add_words(lora)
 
     def fit(network: nn.Module) -> None:
         for lora in loras if memory.merge_lora else ():

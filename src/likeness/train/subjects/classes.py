@@ -5,19 +5,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.core.cache import user_cache
 from likeness.core.hash_cache import remembered_sha256
 from likeness.core.hashing import json_sha256, short
 from likeness.core.images import load_image, save_png
 from likeness.core.rng import seed_for
+from likeness.train.subjects.words import Sdxl
 
 VERSION = 1
 AT_ONCE = 8
 """Pictures of a batch; always the same ones together, since rounding depends on the company."""
 
 
-def drawn_folder(prompt: str, *, size: int, seed: int, model: Path, backbone: SdxlBackbone) -> Path:
+def drawn_folder(prompt: str, *, size: int, seed: int, model: Path, backbone: Sdxl) -> Path:
     """Where in the user's cache such pictures lie: of this model, device, precision, prompt, size and seed."""
     place = [backbone.device.type, str(backbone.dtype)]
     key = json_sha256([VERSION, AT_ONCE, remembered_sha256(model), *place, prompt, size, seed])
@@ -31,7 +31,7 @@ def draw_class(
     size: int,
     seed: int,
     folder: Path,
-    backbone: SdxlBackbone,
+    backbone: Sdxl,
     progress: Callable[[int, int], None],
 ) -> None:
     """`folder` has at least `count` pictures of the prompt, each of a seed of its own; those there are kept.

@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal  # Any: JSON
 from pydantic import BeforeValidator, Field
 from torch import nn
 
-from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.concept import save_keys_values, save_words
 from likeness.core.errors import ConfigError
 from likeness.core.rows import list_of_one
@@ -21,7 +20,7 @@ from likeness.core.spec import Spec
 from likeness.train.config import BaseTable
 from likeness.train.subjects.photos import ClassTable
 from likeness.train.subjects.task import PriorObjective, SubjectTask
-from likeness.train.subjects.words import new_words
+from likeness.train.subjects.words import Sdxl, new_words
 from likeness.train.trainable.weights import TunedWeights
 
 
@@ -46,7 +45,7 @@ class CustomDiffusionTask(SubjectTask):
     objectives: ClassVar[Mapping[str, Callable[[], type[Spec]]]] = {"custom_diffusion": lambda: CustomDiffusion}
     label: ClassVar[str] = "Custom Diffusion"
 
-    def make_trainable(self, network: SdxlBackbone, /) -> TunedWeights:
+    def make_trainable(self, network: Sdxl, /) -> TunedWeights:
         """Rows of the tokens, then to_k and to_v of all cross-attention. Raises: ConfigError, WeightsError."""
         table, tokens = self.config.model, [subject.token for subject in self.subjects]
         assert isinstance(table, ModifierTable), "the table was checked"

@@ -13,13 +13,13 @@ import torch
 from pydantic import Field
 
 from likeness.backbones.lora import write_tensors
-from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.core.files import atomic_write_bytes
 from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
 from likeness.train.config import BaseTable, TrainConfig
 from likeness.train.subjects.photos import ClassTable
 from likeness.train.subjects.task import PriorObjective, SubjectTask, require_one
+from likeness.train.subjects.words import Sdxl
 from likeness.train.task import Trainable
 from likeness.train.trainable.lora import LoraAdapter
 from likeness.train.trainable.weights import TunedWeights
@@ -61,18 +61,18 @@ class DreamBoothTask(SubjectTask):
         require_one(self.subjects)
         self._told: dict[str, dict[str, torch.Tensor]] = {}
 
-    def prepare(self, backbone: SdxlBackbone, **others: Any) -> None:
+    def prepare(self, backbone: Sdxl, **others: Any) -> None:
         """As of a `SubjectTask`; the two prompts are encoded, since no text encoder changes."""
         super().prepare(backbone, **others)
         for subject in self.subjects:
             for prompt in (self.prompt(subject, seed=0), self.class_prompt(subject)):
                 self._told[prompt] = {name: tensor.cpu() for name, tensor in backbone.prepare(prompt).items()}
 
-    def condition(self, prompts: Sequence[str], *, backbone: SdxlBackbone) -> Any:
+    def condition(self, prompts: Sequence[str], *, backbone: Sdxl) -> Any:
         """As encoded before the training."""
         return backbone.collate([self._told[prompt] for prompt in prompts])
 
-    def make_trainable(self, network: SdxlBackbone, /) -> Trainable:
+    def make_trainable(self, network: Sdxl, /) -> Trainable:
         """The new LoRA, or all weights of the U-Net but those that read references."""
         unet: Any = network.network
         if self.config.train.gradient_checkpointing:

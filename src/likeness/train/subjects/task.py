@@ -37,6 +37,7 @@ from likeness.train.subjects.photos import (
     folder_pictures,
     square,
 )
+from likeness.train.subjects.words import Sdxl
 from likeness.train.task import Draw, Progress, Step, Trainable
 
 
@@ -139,7 +140,7 @@ class SubjectTask(ABC):
         assert isinstance(self.objective, PriorObjective), "other methods have prompts of their own"
         return self.objective.prompt.format(named)
 
-    def condition(self, prompts: Sequence[str], *, backbone: SdxlBackbone) -> Any:
+    def condition(self, prompts: Sequence[str], *, backbone: Sdxl) -> Any:
         """What the U-Net is told of the prompts: as they are read now, with gradient to learnt words."""
         text = backbone.read_text(prompts)
         rows = [{"embeds": embeds, "pooled": pooled} for embeds, pooled in zip(text.embeds, text.pooled, strict=True)]
@@ -155,7 +156,7 @@ class SubjectTask(ABC):
         told = {"label": self.label, "compares": False, "loss": "noise error of photos of the subject and of its class"}
         return {"data": {**facts(self.table, self.subjects), "num_photos": len(self)}, "objective": told}
 
-    def open_network(self, folder: Path, *, device: str, precision: torch.dtype) -> SdxlBackbone:
+    def open_network(self, folder: Path, *, device: str, precision: torch.dtype) -> Sdxl:
         """The frozen SDXL of the folder. Raises: ConfigError for another model, or a size that it cannot draw."""
         backbone = open_backbone(folder, device=device, dtype=precision)
         if not isinstance(backbone, SdxlBackbone):
@@ -166,7 +167,7 @@ class SubjectTask(ABC):
         backbone.grid(size=self.table.size)
         return backbone
 
-    def prepare(self, backbone: SdxlBackbone, *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
+    def prepare(self, backbone: Sdxl, *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
         """Every process encodes all pictures; the main one draws those of classes. Raises: DataError, OutputError."""
         if self.prior_weight:
             self._classes = [
@@ -180,7 +181,7 @@ class SubjectTask(ABC):
                 self._rows.append(_Row(number, latents, weight))
 
     def _class_pictures(
-        self, backbone: SdxlBackbone, *, is_main: bool, wait: Callable[[], None], progress: Progress
+        self, backbone: Sdxl, *, is_main: bool, wait: Callable[[], None], progress: Progress
     ) -> list[list[Image.Image]]:
         table = cast(ClassTable, self.table)
         if table.class_pictures:
@@ -210,7 +211,7 @@ class SubjectTask(ABC):
 
     # a step ----------------------------------------------------------------------------------------------------------
 
-    def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: SdxlBackbone) -> SubjectBatch:
+    def batch(self, rows: Sequence[int], draws: Sequence[Draw], *, backbone: Sdxl) -> SubjectBatch:
         """The photos with their noise, times and prompts; each with a picture of its class where the prior counts."""
         chosen, device = [self._rows[row] for row in rows], backbone.device
         who = [self.subjects[row.subject] for row in chosen]
@@ -223,7 +224,7 @@ class SubjectTask(ABC):
         )
         return SubjectBatch(photos, self._prior(chosen, draws, backbone=backbone) if self._classes else None)
 
-    def _prior(self, chosen: Sequence[_Row], draws: Sequence[Draw], *, backbone: SdxlBackbone) -> Noised:
+    def _prior(self, chosen: Sequence[_Row], draws: Sequence[Draw], *, backbone: Sdxl) -> Noised:
         law, latents, eps, times = self.config.train.t_sampler or self.time_laws[0], [], [], []
         for row, draw in zip(chosen, draws, strict=True):
             pictures, generator = self._classes[row.subject], torch.Generator()
@@ -238,7 +239,7 @@ class SubjectTask(ABC):
             torch.stack(latents).to(device), torch.stack(eps).to(device), torch.tensor(times, device=device), prompts
         )
 
-    def step(self, batch: SubjectBatch, *, backbone: SdxlBackbone, trainable: Trainable) -> Step:
+    def step(self, batch: SubjectBatch, *, backbone: Sdxl, trainable: Trainable) -> Step:
         """The noise error of the photos, plus prior_weight x that of the class pictures."""
         error = self._errors(batch.photos, backbone=backbone)
         loss, logged = error, {"error": error.detach(), "t": batch.photos.t}
@@ -248,14 +249,14 @@ class SubjectTask(ABC):
             logged["prior"] = prior.detach()
         return Step(loss.mean(), {"loss": loss.detach(), **logged})
 
-    def _errors(self, noised: Noised, *, backbone: SdxlBackbone) -> Float[Tensor, " B"]:
+    def _errors(self, noised: Noised, *, backbone: Sdxl) -> Float[Tensor, " B"]:
         x_t = backbone.noise(noised.x0, noised.eps, noised.t)
         with autocast(backbone, self.precision):
             condition = self.condition(noised.prompts, backbone=backbone)
             prediction = backbone.predict(x_t, noised.t, condition).float()
         return subject_errors(prediction, backbone.target(noised.x0, noised.eps, noised.t), noised.weight)
 
-    def show(self, folder: Path, *, step: int, backbone: SdxlBackbone) -> None:  # noqa: B027 - no method must
+    def show(self, folder: Path, *, step: int, backbone: Sdxl) -> None:  # noqa: B027 - no method must
         """Nothing: the numbers of the log and the pictures say what there is."""
 
 
@@ -267,7 +268,7 @@ def require_one(subjects: Sequence[LearntSubject]) -> None:
 
 
 @torch.no_grad()
-def _latents(backbone: SdxlBackbone, image: Image.Image) -> Float[Tensor, "C h w"]:
+def _latents(backbone: Sdxl, image: Image.Image) -> Float[Tensor, "C h w"]:
     return backbone.encode(to_pixels([image]))[0].float().cpu()
 
 

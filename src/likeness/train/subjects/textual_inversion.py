@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Literal  # Any: JSON
 import torch
 from pydantic import Field
 
-from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.concept import save_words
 from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
 from likeness.train.config import BaseTable, TrainConfig
 from likeness.train.subjects.photos import LearntSubject, PhotoTable
 from likeness.train.subjects.task import SubjectObjective, SubjectTask, require_one
-from likeness.train.subjects.words import new_words
+from likeness.train.subjects.words import Sdxl, new_words
 from likeness.train.trainable.weights import TunedWeights
 
 TEMPLATES = (
@@ -66,7 +65,7 @@ class TextualInversionTask(SubjectTask):
         """One of the templates with the word."""
         return self._templates[seed_for("template", seed) % len(self._templates)].format(subject.token)
 
-    def make_trainable(self, network: SdxlBackbone, /) -> TunedWeights:
+    def make_trainable(self, network: Sdxl, /) -> TunedWeights:
         """The rows of the word. Raises: ConfigError, WeightsError."""
         table, (subject,) = self.config.model, self.subjects
         assert isinstance(table, WordTable), "the table was checked"

@@ -1,14 +1,16 @@
 """Learnt words as what a run trains: a token for each subject, beginning as a known word."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from likeness.backbones.sdxl.backbone import SdxlBackbone
+Sdxl = Any
+"""Either backbone over SDXL: a `Backbone` that is an `SdxlBackbone`, two classes that no type says at once."""
 
 
 def new_words(
-    backbone: SdxlBackbone, tokens: Sequence[str], *, initial_words: Sequence[str], num_vectors: int
+    backbone: Sdxl, tokens: Sequence[str], *, initial_words: Sequence[str], num_vectors: int
 ) -> dict[str, torch.nn.Parameter]:
     """The rows of every token by "token/encoder"; all vectors of a word begin as that of its initial word.
 

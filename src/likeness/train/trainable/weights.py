@@ -3,11 +3,12 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol  # Any: JSON
+from typing import Any, Protocol, runtime_checkable  # Any: JSON
 
 import torch
 
 
+@runtime_checkable
 class Save(Protocol):
     """Writes what was trained into a folder, with `metadata` in the header."""
 
