@@ -147,7 +147,7 @@ def _drawn(place: str, *, size: int, limit: int) -> Iterator[Photo]:
 
 def world_subject(name: str) -> Identity:
     """The subject of world-single with this id. Raises: ConfigError for none."""
-    splits: tuple[Split, ...] = ("validation", "test")
+    splits: tuple[Split, ...] = ("test", "validation")
     for split in splits:
         for index in range(NUM_CASES[BENCHMARK]):
             (who,) = SCENARIOS[BENCHMARK](index, split).identities
