@@ -169,7 +169,7 @@ def write_good(path: Path) -> Path:
 
 def test_a_task_that_is_none_is_refused(recipe: Path) -> None:
     recipe.write_text('task = "pair"\n' + GOOD)
-    wanted = r"task: expected 'pairs', 'local_encoder' or 'relations', got 'pair'; did you mean pairs\."
+    wanted = r"task: expected 'pairs', 'local_encoder', 'relations' or 'stellarnet', got 'pair'; did you mean pairs\."
     with pytest.raises(ConfigError, match=wanted):
         read_train_config(recipe)
 

@@ -103,6 +103,10 @@ def _next(made: TuneSummary) -> str:
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.train.config import read_train_config
 
+    if made.trained.name == "inversion":
+        base = read_train_config(made.folder / "config.toml").model.base
+        prompt = shlex.quote("a photo of a S* person")
+        return f"likeness generate --model {shlex.quote(base)} --lora {made.trained} --prompt {prompt} --ref FILE"
     if made.lora is None:
         return f"likeness report {made.folder} --picture FILE"
     base = read_train_config(made.folder / "config.toml").generator.base

@@ -157,6 +157,7 @@ def pick_precision(wanted: str, *, device: str) -> torch.dtype:
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:
     config, dump = inputs.config, inputs.config.model_dump(exclude=_NO_RESULT_DEPENDS)
     del dump["data"], dump["model"]["base"]
+    dump["model"] = _public(dump["model"])
     dump["model"].pop("lora", None)
     model: dict[str, Any] = weights_facts(config.model.base, inputs.model)
     if inputs.adapter is not None:
@@ -362,11 +363,14 @@ class _RunFolder:
         """The resolved config without what nothing depends on (how often is saved, where); paths by their last part."""
         unused: Any = {"data": {"cache"}, "train": {"save_every", "log_maps_every"}, "samples": True}
         dump = self._resolved().model_dump(exclude=unused)
-        dump["data"] = {key: public_name(v) if isinstance(v, str) else v for key, v in dump["data"].items()}
+        dump["data"], dump["model"] = _public(dump["data"]), _public(dump["model"])
         dump["model"]["base"] = self.identity["model"]["id"]
-        if dump["model"].get("lora") is not None:
-            dump["model"]["lora"] = public_name(dump["model"]["lora"])
         return dump
+
+
+def _public(table: dict[str, Any]) -> dict[str, Any]:
+    """The values of a table, paths by their last part."""
+    return {key: public_name(value) if isinstance(value, str) else value for key, value in table.items()}
 
 
 def _append(file: FileIO, line: str, *, path: Path) -> None:

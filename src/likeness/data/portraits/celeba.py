@@ -13,6 +13,7 @@ Source: Lee et al., CelebAMask-HQ (arXiv:1907.11922); Liu et al., CelebA (arXiv:
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,8 +54,8 @@ class Photo(NamedTuple):
     parts: dict[str, Path]
 
 
-def read_celeba(root: Path) -> list[Photo]:
-    """The photos of test and validation, by number.
+def read_celeba(root: Path, *, splits: Sequence[str] = SPLITS) -> list[Photo]:
+    """The photos of the splits ("test", "validation", "train"), by number.
 
     Raises: DataError naming the file and line of what is absent or cannot be read.
     """
@@ -65,7 +66,7 @@ def read_celeba(root: Path) -> list[Photo]:
     grades = _named(root / GRADES) if (root / GRADES).is_file() else None
     masks = _masks(root / MASKS)
     found: list[Photo] = []
-    for number in sorted(number for number, split in splits.items() if split in SPLITS):
+    for number in sorted(number for number, split in splits.items() if split in splits):
         file = root / IMAGES / f"{number}.jpg"
         for name, table in ((ATTRIBUTES, attributes), (IDENTITIES, identities)):
             if number not in table:
