@@ -69,7 +69,7 @@ class InversionFacts(Frozen):
 
 
 class WordMapper(nn.Module):
-    """The MLPs of a branch, `mapping_k` for the CLS token and `mapping_patch_k` for the patches, as ELITE names them."""
+    """The MLPs of a branch as ELITE names them: `mapping_k` for the CLS token, `mapping_patch_k` for the patches."""
 
     def __init__(self, branch: Branch, *, hidden: int, layers: int) -> None:
         super().__init__()

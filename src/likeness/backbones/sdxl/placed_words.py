@@ -28,7 +28,7 @@ _SLOT = "{}"
 
 
 class PlacedIds(NamedTuple):
-    """Token ids, which of the K words each token is (-1: none), and where the prompt ends with one token for each S*."""
+    """Token ids, which of the K words each is (-1: none), and where the prompt would end with one token for each S*."""
 
     ids: Int[Tensor, " T"]
     which: Int[Tensor, " T"]

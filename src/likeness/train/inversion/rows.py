@@ -3,14 +3,14 @@
     FOLDER/.../NAME.jpg (or .png ...)   a portrait
     FOLDER/.../NAME_bg.png              where the person is: any value but 0, of the picture's shape but of any size
 
-So Stellar's own folders and those of `data stellar-images` are read, too. What cannot be used is left out with a reason.
+So Stellar's folders and those of `data stellar-images` are read, too. What cannot be used is left out with a reason.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol  # Any: identities are JSON
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable  # Any: identities are JSON
 
 import numpy as np
 from jaxtyping import Bool
@@ -66,6 +66,7 @@ class Portrait(NamedTuple):
     mask: Mask
 
 
+@runtime_checkable
 class Portraits(Protocol):
     """Rows by number; `left_out` are those that cannot be used."""
 
