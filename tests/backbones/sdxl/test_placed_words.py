@@ -90,6 +90,10 @@ def test_a_long_prompt_is_cut_as_the_tokenizer_cuts_it(sdxl: SdxlIpAdapter, plai
     embeds, pooled = stock_text(plain, prompt.replace("{}", "cat"))
     torch.testing.assert_close(found.embeds, embeds, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.pooled, pooled, rtol=0, atol=1e-5)
+    tokenizer: Any = sdxl.parts.tokenizer
+    fits, cut = "S*" + " cat" * 21, "S*" + " cat" * 22
+    assert [len(tokenizer(each.replace("S*", "cat")).input_ids) for each in (fits, cut)] == [24, 25]
+    assert [placed_ids(tokenizer, each, count=1).is_cut for each in (fits, cut)] == [False, True]
     with pytest.raises(DataError, match=r"expected every S\* within the 24 tokens"):
         placed_ids(sdxl.parts.tokenizer, "a dog in the snow and " * 8 + "S*", count=1)
 

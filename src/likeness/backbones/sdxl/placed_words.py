@@ -28,11 +28,14 @@ _SLOT = "{}"
 
 
 class PlacedIds(NamedTuple):
-    """Token ids, which of the K words each is (-1: none), and where the prompt would end with one token for each S*."""
+    """Token ids, which of the K words each is (-1: none), where the prompt would end with one token for each S*, and
+    whether its end is cut off.
+    """
 
     ids: Int[Tensor, " T"]
     which: Int[Tensor, " T"]
     short_end: int
+    is_cut: bool
 
 
 def with_place(prompt: str) -> str:
@@ -67,15 +70,15 @@ def placed_ids(tokenizer: Any, prompt: str, *, count: int) -> PlacedIds:
     if max((place for place, word in enumerate(which) if word >= 0), default=0) >= length - 1:
         wanted = f"prompt: expected every {PLACE} within the {length} tokens that are read"
         raise DataError(f"{wanted}, got {prompt!r}; shorten what stands before it.")
-    short = len(ids) - (len(parts) - 1) * (count - 1)
+    short, is_cut = len(ids) - (len(parts) - 1) * (count - 1), len(ids) >= length
     ids, which = [*ids[: length - 1], tokenizer.eos_token_id], [*which[: length - 1], -1]
     padding = length - len(ids)
     ids, which = ids + [tokenizer.pad_token_id] * padding, which + [-1] * padding
-    return PlacedIds(torch.tensor(ids), torch.tensor(which), min(short, length - 1))
+    return PlacedIds(torch.tensor(ids), torch.tensor(which), min(short, length - 1), is_cut)
 
 
 def read_placed(
-    parts: Any, prompts: Sequence[str], words: Sequence[Float[Tensor, "B K E"]], *, legacy: bool = False
+    parts: Any, prompts: Sequence[str], words: Sequence[Float[Tensor, "B K _"]], *, legacy: bool = False
 ) -> SdxlText:
     """The prompts as the U-Net reads them, with the gradient of the words; `words` are those of each text encoder.
 

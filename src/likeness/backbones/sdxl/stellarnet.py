@@ -82,9 +82,7 @@ class StellarNet:
         """Whether the end of a prompt is lost with one word for S*."""
         parts = self._backbone.parts
         coders = (parts.tokenizer, parts.tokenizer_2)
-        placed = [placed_ids(each, with_place(prompt), count=1) for each in coders]
-        lengths = [len(each(prompt, verbose=False).input_ids) for each in coders]
-        return any(n > len(p.ids) for n, p in zip(lengths, placed, strict=True))
+        return any(placed_ids(each, with_place(prompt), count=1).is_cut for each in coders)
 
     @torch.no_grad()
     def generate(
