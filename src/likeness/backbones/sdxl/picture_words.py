@@ -91,9 +91,10 @@ class WordMapper(nn.Module):
 
 def _mlp(width: int, out: int, *, hidden: int, layers: int) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for number in range(layers - 1):
-        parts += [nn.Linear(hidden if number else width, hidden), nn.LayerNorm(hidden), nn.LeakyReLU()]
-    return nn.Sequential(*parts, nn.Linear(hidden, out))
+    for _ in range(layers - 1):
+        parts += [nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.LeakyReLU()]
+        width = hidden
+    return nn.Sequential(*parts, nn.Linear(width, out))
 
 
 class PictureWords(nn.Module):
