@@ -188,7 +188,7 @@ def test_rates_are_shares_of_the_runs(weights: Path, recipe: Path, tmp_path: Pat
     first = Prepared(recipe, weights=weights).trained.words.state_dict()
     saved, lora = (load_file(made.trained / name) for name in ("inversion.safetensors", FILE_NAME))
     moved = torch.cat([(saved[each] - first[each]).abs().flatten() for each in saved])
-    ups = torch.cat([each.abs().flatten() for key, each in lora.items() if "lora_B" in key or ".up" in key])
+    ups = torch.cat([each.abs().flatten() for key, each in lora.items() if "lora_B" in key])
     assert float(moved.max()) == pytest.approx(2e-3, rel=0.02)
     assert float(ups.max()) == pytest.approx(1e-3, rel=0.02)
 
@@ -209,7 +209,7 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def kill_runs(recipe: Path, folder: Path, *, count: int, seed: int) -> None:
-    text = recipe.read_text().replace("steps = 4", "steps = 12").replace("save_every = 2", "save_every = 1")
+    text = recipe.read_text().replace("steps = 4", "steps = 6").replace("save_every = 2", "save_every = 1")
     recipe.write_text(text)
     command = [sys.executable, str(HELPERS / "preference_runs.py"), str(recipe), str(folder), str(count), str(seed)]
     done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
