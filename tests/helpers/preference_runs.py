@@ -121,7 +121,7 @@ def write_recipe(path: Path, *, model: Path, pairs: Path, **tables: dict[str, An
 def results(run: Path) -> dict[str, Any]:
     """Everything in a run folder that must not depend on interruptions."""
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    files = [*run.glob("lora/*"), *run.glob("state/*"), *run.glob("maps/*.json")]
+    files = [*run.glob("lora/*"), *run.glob("inversion/*"), *run.glob("state/*"), *run.glob("maps/*.json")]
     return {
         "log": [{key: value for key, value in row.items() if key != "seconds"} for row in rows],
         **{file.relative_to(run).as_posix(): file.read_bytes() for file in files},

@@ -299,15 +299,16 @@ def _require_usable(asked: _Asked) -> None:
     from likeness.backbones.open import lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
-    from likeness.generate.makers import BACKBONE, read_options
+    from likeness.generate.makers import BACKBONE, maker_for, read_options
 
     device = pick_device(asked.device)
     pick_dtype_name(device, asked.dtype)
     asked.memory.require_usable(device=device, num_loras=len(asked.loras))
-    base = resolve_weights(asked.model)
-    read_options(BACKBONE, asked.options, folder=base)
-    for lora in asked.loras:
-        lora_facts(lora, resolve_adapter(lora), base=base)
+    base, adapters = resolve_weights(asked.model), [resolve_adapter(lora) for lora in asked.loras]
+    load = maker_for(BACKBONE, adapters)
+    read_options(load, asked.options, folder=base)
+    for lora, adapter in zip(asked.loras, adapters, strict=True) if load == BACKBONE else ():
+        lora_facts(lora, adapter, base=base)
 
 
 @contextmanager
@@ -361,5 +362,5 @@ def _tell(made: RunSummary, *, videos: VideoSummary | None, as_json: bool) -> No
 
 
 def _layers(lora: dict[str, object]) -> str:
-    count = lora["layers"]
-    return f"changes {count} layer{'' if count == 1 else 's'}"
+    count = lora.get("layers")
+    return "its own maker reads it" if count is None else f"changes {count} layer{'' if count == 1 else 's'}"

@@ -107,6 +107,9 @@ def _next(made: TuneSummary) -> str:
     if made.trained.name == "unet":
         weights = made.trained / "diffusion_pytorch_model.safetensors"
         return f"likeness generate --model {shlex.quote(f'{weights}+{base}')}"
+    if made.trained.name == "inversion":
+        prompt = shlex.quote("a photo of a S* person")
+        return f"likeness generate --model {shlex.quote(base)} --lora {made.trained} --prompt {prompt} --ref FILE"
     if made.lora is None:
         return f"likeness report {made.folder} --picture FILE"
     model = "" if base == DEFAULT_MODEL else f"--model {shlex.quote(base)} "

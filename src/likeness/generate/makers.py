@@ -22,6 +22,7 @@ __all__ = [
     "MakerSpec",
     "layout_asked",
     "load_maker",
+    "maker_for",
     "maker_name",
     "notes_on",
     "read_options",
@@ -31,6 +32,10 @@ MOST_SIDE, MOST_PIXELS = 8192, 4096 * 4096
 """Far above what any known backbone draws well, and still within the memory of one device."""
 BACKBONE = "likeness.backbones.open:open_backbone"
 """The maker that is whichever backbone the model's folder holds."""
+STELLARNET = "likeness.backbones.sdxl.stellarnet:load_stellarnet"
+"""The maker where an adapter makes words of a portrait."""
+INVERSION = "inversion.safetensors"
+"""The file in a folder by which such an adapter is told."""
 
 
 @runtime_checkable
@@ -83,6 +88,11 @@ def maker_name(load: str | LoadMaker) -> str:
     if "<" in name or _find(f"{module}:{name}") != load:
         raise ConfigError(f"maker: expected a function at the top of a module, got {module}:{name}; move it there.")
     return f"{module}:{name}"
+
+
+def maker_for(load: str, adapters: Sequence[Path]) -> str:
+    """The maker `load`, or for a backbone with such an adapter the one that reads it."""
+    return STELLARNET if load == BACKBONE and any((place / INVERSION).is_file() for place in adapters) else load
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from likeness.core.records import Case
 from likeness.core.rows import LeftOut
 from likeness.core.runs import grow_run, hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
-from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_name, read_options
+from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_for, maker_name, read_options
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import PictureJob, jobs_of, manifest_row, read_notes
 from likeness.generate.workers import Plan, make_pictures
@@ -86,6 +86,7 @@ def generate_run(
     dtype, memory = pick_dtype_name(device, dtype), memory or Memory()
     memory.require_usable(device=device, num_loras=len(loras))
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
+    load = maker_for(load, adapters)
     references = read_references(cases)
     if not references.cases:
         raise _no_case(references.left_out[0].reason)

@@ -6,7 +6,7 @@ only the gradients of what is trained travel between them.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any  # Any: nested optimizer state, JSON rows, batches and conditions of any kind
@@ -55,12 +55,14 @@ class Training:
         self._parameters = [parameter for _, parameter in self.named]
         self._rows_per_step = table.batch_size * table.accumulation * accelerator.num_processes
         self._order = RowOrder(task.shapes, batch_size=self._rows_per_step, seed=table.seed)
+        shares: Mapping[str, float] = getattr(trainable, "rate_shares", {})
         self._optimizer = make_optimizer(
             table.optimizer,
             self._parameters,
             rate=table.rate,
             weight_decay=table.weight_decay,
             shared=shards is not None and shards.optimizer,
+            shares=[shares[name] for name, _ in self.named] if shares else (),
         )
         self.ema = None if table.ema is None else Ema(self.named, decay=table.ema)
         self.guard = SpikeGuard(factor=table.spike_factor)
@@ -112,11 +114,11 @@ class Training:
             parameter.grad = part.view_as(parameter).clone()
 
     def _update(self) -> float:
-        """Applies the gradients and returns the learning rate used."""
+        """Applies the gradients and returns the learning rate used; a group with a share gets that of it."""
         table = self.config.train
         rate = table.rate * min(1.0, (self.step + 1) / max(table.warmup, 1))
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad()
         for average in self._averages.values():

@@ -36,24 +36,40 @@ def check_optimizer(kind: str, *, device: str, shared: bool = False) -> None:
 
 
 def make_optimizer(
-    kind: str, parameters: Sequence[torch.nn.Parameter], *, rate: float, weight_decay: float, shared: bool = False
+    kind: str,
+    parameters: Sequence[torch.nn.Parameter],
+    *,
+    rate: float,
+    weight_decay: float,
+    shared: bool = False,
+    shares: Sequence[float] = (),
 ) -> torch.optim.Optimizer:
     """The optimizer "adamw", "adamw_8bit" or "paged_adamw_8bit" (averages move to main memory when the card is full).
 
-    `shared`: each process keeps the averages of some parameters, updates those and sends them on.
+    `shared`: each process keeps the averages of some parameters, updates those and sends them on. `shares`: the rates
+    of parameters as shares of `rate`, one each; those of one share become a group, which keeps it as "share".
     Raises: ConfigError when bitsandbytes is not there, or for eight bits that are shared.
     """
     check_optimizer(kind, device=parameters[0].device.type, shared=shared)
+    groups: Any = _groups(parameters, shares=shares, rate=rate) if shares else parameters
     if kind == "adamw":
         options: dict[str, Any] = {"lr": rate, "betas": BETAS, "eps": EPS, "weight_decay": weight_decay, "fused": True}
         if not shared:
-            return torch.optim.AdamW(parameters, **options)
+            return torch.optim.AdamW(groups, **options)
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
-        return ZeroRedundancyOptimizer(parameters, optimizer_class=torch.optim.AdamW, **options)
+        return ZeroRedundancyOptimizer(groups, optimizer_class=torch.optim.AdamW, **options)
     optim: Any = import_module("bitsandbytes.optim")  # an extra, which need not be there
     made = optim.AdamW8bit if kind == "adamw_8bit" else optim.PagedAdamW8bit
-    return made(parameters, lr=rate, betas=BETAS, eps=EPS, weight_decay=weight_decay)
+    return made(groups, lr=rate, betas=BETAS, eps=EPS, weight_decay=weight_decay)
+
+
+def _groups(parameters: Sequence[torch.nn.Parameter], *, shares: Sequence[float], rate: float) -> list[dict[str, Any]]:
+    """A group for each share, in the order in which they come first."""
+    groups: dict[float, list[torch.nn.Parameter]] = {}
+    for parameter, share in zip(parameters, shares, strict=True):
+        groups.setdefault(share, []).append(parameter)
+    return [{"params": own, "lr": share * rate, "share": share} for share, own in groups.items()]
 
 
 def state_bytes(kind: str, numels: Sequence[int]) -> int:

@@ -157,6 +157,7 @@ def pick_precision(wanted: str, *, device: str) -> torch.dtype:
 def _identity(inputs: _Inputs, *, device: str, num_processes: int) -> dict[str, Any]:
     config, dump = inputs.config, inputs.config.model_dump(exclude=_NO_RESULT_DEPENDS)
     del dump["data"], dump["model"]["base"]
+    dump["model"] = _public(dump["model"])
     dump["model"].pop("lora", None)
     model: dict[str, Any] = weights_facts(config.model.base, inputs.model)
     if inputs.adapter is not None:
@@ -362,15 +363,15 @@ class _RunFolder:
         """The resolved config without what nothing depends on (how often is saved, where); paths by their last part."""
         unused: Any = {"data": {"cache"}, "train": {"save_every", "log_maps_every"}, "samples": True}
         dump = self._resolved().model_dump(exclude=unused)
-        dump["data"] = {key: _public(value) for key, value in dump["data"].items()}
+        dump["data"], dump["model"] = _public(dump["data"]), _public(dump["model"])
         dump["model"]["base"] = self.identity["model"]["id"]
-        if dump["model"].get("lora") is not None:
-            dump["model"]["lora"] = public_name(dump["model"]["lora"])
         return dump
 
 
 def _public(value: Any) -> Any:
-    """A value of [data] without the places of paths."""
+    """A table or a value of one without the places of paths, which are told by their last part."""
+    if isinstance(value, dict):
+        return {key: _public(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_public(each) for each in value]
     return public_name(value) if isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """What a training task gives the loop: rows, batches, the loss of a step and what to log. The loop knows no task.
 
 A task is a folder of this room and one line in TASKS. `pairs` are preference pairs; `local_encoder` trains no generator
-but an encoder, which it opens itself (`OwnNetwork`). A trainable is what a run changes.
+but an encoder, which it opens itself (`OwnNetwork`), and `stellarnet` more than an adapter. A trainable is what a run
+changes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ TASKS: dict[str, str] = {
     "textual_inversion": "likeness.train.subjects.textual_inversion:TextualInversionTask",
     "dreambooth": "likeness.train.subjects.dreambooth:DreamBoothTask",
     "custom_diffusion": "likeness.train.subjects.custom_diffusion:CustomDiffusionTask",
+    "stellarnet": "likeness.train.inversion.task:StellarNetTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 
@@ -52,7 +54,11 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What a run changes of a network: an adapter, say."""
+    """What a run changes of a network: an adapter, say.
+
+    Where its parameters have learning rates of their own, it also has `rate_shares`: by name, each as a share of the
+    run's.
+    """
 
     named: "list[tuple[str, torch.nn.Parameter]]"
     """Its parameters by name, in a fixed order."""
@@ -166,7 +172,7 @@ class Network(Protocol):
 
 @runtime_checkable
 class OwnNetwork(Protocol):
-    """What a task has besides, whose network is no generator of pictures.
+    """What a task has besides that trains no generator, or more of it than an adapter.
 
     `model` is its table [model], `product` the folder of the run in which the trainable is saved.
     """

@@ -13,6 +13,7 @@ Source: Lee et al., CelebAMask-HQ (arXiv:1907.11922); Liu et al., CelebA (arXiv:
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,26 +54,29 @@ class Photo(NamedTuple):
     parts: dict[str, Path]
 
 
-def read_celeba(root: Path) -> list[Photo]:
-    """The photos of test and validation, by number.
+def read_celeba(root: Path, *, splits: Sequence[str] = SPLITS) -> list[Photo]:
+    """The photos of the splits ("test", "validation", "train"), by number.
 
     Raises: DataError naming the file and line of what is absent or cannot be read.
     """
     if not (root / IMAGES).is_dir():
         raise DataError(f"{root}: expected CelebAMask-HQ with a folder {IMAGES}, got none; see docs/stellar-data.md.")
-    splits, identities = _splits(root), {n: _int(v[0], root / IDENTITIES) for n, v in _table(root / IDENTITIES).items()}
+    split_of, identities = (
+        _splits(root),
+        {n: _int(v[0], root / IDENTITIES) for n, v in _table(root / IDENTITIES).items()},
+    )
     attributes = _named(root / ATTRIBUTES)
     grades = _named(root / GRADES) if (root / GRADES).is_file() else None
     masks = _masks(root / MASKS)
     found: list[Photo] = []
-    for number in sorted(number for number, split in splits.items() if split in SPLITS):
+    for number in sorted(number for number, split in split_of.items() if split in splits):
         file = root / IMAGES / f"{number}.jpg"
         for name, table in ((ATTRIBUTES, attributes), (IDENTITIES, identities)):
             if number not in table:
                 raise DataError(f"{root / name}: expected a line for {number}.jpg, got none; get the file again.")
         own = grades.get(number) if grades else None  # some photos have none
         found.append(
-            Photo(number, file, splits[number], identities[number], attributes[number], own, masks.get(number, {}))
+            Photo(number, file, split_of[number], identities[number], attributes[number], own, masks.get(number, {}))
         )
     return found
 
