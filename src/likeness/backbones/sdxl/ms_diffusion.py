@@ -22,6 +22,7 @@ from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid
 from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.sdxl.attended import attention_to, box_around
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.boxed_attention import Boxed
 from likeness.backbones.sdxl.condition import MsCondition, SdxlText
@@ -100,6 +101,16 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
             return resampler(features).to(self.device)
         boxes = torch.tensor(layout.boxes, device=features.device)
         return resampler(features, boxes, self.embed_phrases(layout.phrases)).to(self.device)
+
+    def attended_layout(
+        self, prompt: str, phrases: tuple[str, ...], *, seed: int, options: MsOptions | None = None
+    ) -> Layout:
+        """A box for each phrase of the prompt where the model attends to it at the beginning (`attended.py`)."""
+        options = options or self.own_options()
+        told = options.drawn(self.settings)
+        grid = self.grid(size=told["size"], width=told["width"])
+        seen = attention_to(self, prompt, phrases, seed=seed, grid=grid, steps=told["steps"])
+        return Layout(boxes=tuple(box_around(each) for each in seen), phrases=phrases)
 
     # conditions ------------------------------------------------------------------------------------------------------
 
