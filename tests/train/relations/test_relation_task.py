@@ -269,6 +269,10 @@ def test_from_the_command_line_to_a_picture(sdxl_folder: Path, examples: Path, t
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert all(row["error"] > 0 and row["attention"] is not None for row in rows)
     assert len(list(out.glob("samples/0*/*.png"))) == 3
+    shown = json.loads((out / "relations" / "000004.json").read_text())
+    assert [row["id"] for row in shown["examples"]] == [each.id for each in read_relations(examples).examples[:2]]
+    assert "Inside the model" in html
+    assert "of the words &#39;hugging&#39;, mean over layers" in html
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from likeness.objectives.relation import keypoint_matching_loss, predicate_atten
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.step import autocast
 from likeness.train.relations.encode import encode_example
+from likeness.train.relations.show import NUM_SHOWN, TIME, example_facts, is_shown, mean_attention, write_step
 from likeness.train.task import Draw, Progress, Step, Trainable
 
 _OWN = ("target", "cells", "shown", "valid", "objects", "words")
@@ -185,7 +186,31 @@ class RelationTask:
         return Step(loss.mean(), {"loss": loss.detach()} | {name: each.detach() for name, each in logged.items()})
 
     def show(self, folder: Path, *, step: int, backbone: Backbone[Any]) -> None:
-        """Nothing beside the sample pictures."""
+        """The first examples seen from inside (`show.py`); a file that is there already is left."""
+        if is_shown(folder, step=step):
+            return
+        found: list[dict[str, Any]] = []
+        for number in range(min(NUM_SHOWN, len(self))):
+            clean, attention = self._seen(number, backbone)
+            sizes: Any = {"size": self._table.size, "multiple": backbone.facts.px_per_token}
+            example, row = self.examples[number], self._rows[number]
+            found.append(example_facts(folder, example, row, **sizes, clean=clean, attention=attention))
+        write_step(folder, found, step=step)
+
+    @torch.no_grad()
+    def _seen(self, number: int, backbone: Backbone[Any]) -> tuple[Tensor, Tensor | None]:
+        """The clean estimate of an example under noise of its own, and the attention to its predicate."""
+        shape, words = self._rows[number]["target"].shape, self._rows[number].get("words")
+        draw = torch.Generator().manual_seed(seed_for(self._config.train.seed, "shown", self.examples[number].id))
+        batch = self.batch([number], [Draw(torch.randn(shape, generator=draw), TIME)], backbone=backbone)
+        grid, x_t = (shape[-2], shape[-1]), backbone.noise(batch.target, batch.eps, batch.t)
+        looks = words is not None and bool(words.any()) and isinstance(backbone, ShowsText)
+        told = cast(Tensor, batch.words)
+        watch = cast(ShowsText, backbone).text_attention(told, grid=TokenGrid(*grid)) if looks else nullcontext()
+        with autocast(backbone, self._precision), watch as seen:
+            prediction = backbone.predict(x_t, batch.t, batch.condition).float()
+        clean = backbone.clean(x_t, prediction, batch.t)[0].float()
+        return clean, None if seen is None else mean_attention(seen.maps(), grid=grid)
 
 
 def _read(table: DataTable) -> tuple[RelationExample, ...]:
