@@ -90,6 +90,7 @@ def answer(backbone: Backbone[Any], condition: Any, watch: Seeing | None = None,
 def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[Any], folder: Path) -> None:
     facts = backbone.facts
     assert facts.kind == folder.name
+    assert BACKBONES[facts.kind].reads_layout == facts.reads_layout == hasattr(backbone, "attended_layout")
     matched = {
         name: module
         for name, module in backbone.network.named_modules()

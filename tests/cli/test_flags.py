@@ -50,9 +50,9 @@ FLAGS = {
     "fetch": ["--all", "--base", "--dry-run", "--from", "--json", "NAME"],
     "generate": [
         "--benchmark", "--cases", "--cfg-scale", "--data", "--device", "--dtype", "--engine", "--guidance", "--json",
-        "--limit", "--lora", "--merge-lora", "--model", "--num-images", "--offload", "--option", "--out", "--prompt",
-        "--quantise", "--ref", "--reference-cfg-scale", "--reference-size", "--schedule", "--seed", "--size", "--steps",
-        "--video", "--video-option", "--width", "--workers", "-n",
+        "--layout", "--limit", "--lora", "--merge-lora", "--model", "--num-images", "--offload", "--option", "--out",
+        "--prompt", "--quantise", "--ref", "--reference-cfg-scale", "--reference-size", "--schedule", "--seed",
+        "--size", "--steps", "--video", "--video-option", "--width", "--workers", "-n",
     ],
     "train": ["--device", "--json", "--out", "--plan", "--set", "--track", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--picture", "--single-file", "--title", "RUN..."],

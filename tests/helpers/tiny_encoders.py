@@ -458,6 +458,14 @@ def write_subjects(folder: Path) -> Path:
     return folder
 
 
+def write_joints(folder: Path) -> Path:
+    from likeness.core.skeletons import AP10K
+
+    write_subjects(folder / "subjects")
+    write_vitpose(folder / "pose", keypoints=AP10K)
+    return folder
+
+
 def write_photo_subjects(folder: Path) -> Path:
     write_owlv2(folder / "detector")
     write_vit(folder / "vit")
@@ -494,6 +502,7 @@ FURTHER: dict[str, Callable[[Path], Path]] = {
     "relations": write_relations,
     "dreamsim": write_dreamsim,
     "subjects": write_subjects,
+    "joints": write_joints,
     "sentence": write_sentence_t5,
 }
 """Small folders of encoders that no default evaluation uses and some metric needs."""

@@ -13,6 +13,7 @@ class BackboneEntry(NamedTuple):
 
     Where several kinds have one pipeline, `holds` is the subfolder by which a folder of this one is told from the rest.
     `load` is the class, whose `load` opens a folder, and `options` the model of what may be asked of one picture.
+    `reads_layout`: as in its facts; such a class finds boxes by `attended_layout`, too.
     """
 
     load: str
@@ -20,6 +21,7 @@ class BackboneEntry(NamedTuple):
     options: str
     summary: str
     holds: str = ""
+    reads_layout: bool = False
 
 
 BACKBONES: dict[str, BackboneEntry] = {
@@ -54,5 +56,6 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.sdxl.options:MsOptions",
         summary="Stable Diffusion XL with MS-Diffusion, which reads each reference inside its box",
         holds="ms_adapter",
+        reads_layout=True,
     ),
 }

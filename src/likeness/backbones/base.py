@@ -65,6 +65,17 @@ class LearnsWords(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsLocalTokens(Protocol):
+    """What a backbone has besides that can read local tokens of references (backbones/local_tokens.py).
+
+    `local_tokens`: whether `prepare` now makes any.
+    """
+
+    reads_local_tokens: ClassVar[bool]
+    local_tokens: bool
+
+
 @dataclass(frozen=True)
 class BackboneFacts:
     """What callers need to know of an open backbone instead of its class.

@@ -18,6 +18,7 @@ from likeness.cli.answer import Json, answer, counted, told_left_out
 from likeness.cli.choices import EngineChoice, choice
 from likeness.cli.record import command_line, record_command
 from likeness.core.errors import ConfigError, DataError, NoCaseError
+from likeness.core.kinds import LAYOUT_MODES, LayoutMode
 from likeness.core.runs import require_free
 
 if TYPE_CHECKING:
@@ -135,6 +136,14 @@ Loras = Annotated[
 ]
 
 
+LayoutChoice = Annotated[
+    LayoutMode | None,
+    choice(
+        LAYOUT_MODES,
+        help="Of a model that reads boxes. given: where the case's layout says. proposed (default): else where the "
+        "subjects of its action stand, or where the model attends to their words. none: the model's own boxes.",
+    ),
+]
 Video = Annotated[
     str | None,
     typer.Option(
@@ -168,6 +177,7 @@ def generate(
     reference_size: ReferenceSize = None,
     schedule: Schedule = None,
     option: ModelOptions = None,
+    layout: LayoutChoice = None,
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = DEFAULT_MODEL,
     loras: Loras = None,
     merge_lora: MergeLora = False,
@@ -189,7 +199,7 @@ def generate(
     video_options = _video_options(video, options=video_option or ())
     options = _options({name: ctx.params[name] for name in DRAWING_FLAGS}, more=option or ())
     memory = Memory(offload or "none", quantise or "none", merge_lora)
-    asked = _Asked(model, tuple(loras or ()), options, device, dtype, memory)
+    asked = _Asked(model, tuple(loras or ()), options, device, dtype, memory, layout)
     source = CaseSource(prompt=prompt, references=tuple(ref or ()), cases=cases, benchmark=benchmark, data=data)
     made = _drawn(asked, source, out=out, limit=limit, seed=seed, num_images=num_images, workers=workers, engine=engine)
     record_command(out, step="generate", line=command_line(ctx, seed=seed or 0 if prompt else None))
@@ -292,19 +302,22 @@ class _Asked(NamedTuple):
     device: str
     dtype: str
     memory: Memory
+    layout: LayoutMode | None
 
 
 def _require_usable(asked: _Asked) -> None:
     """No case is drawn for nothing. Raises: WeightsError, ConfigError for what no picture can be made with."""
-    from likeness.backbones.open import lora_facts
+    from likeness.backbones.open import kind_of, lora_facts
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.weights import resolve_adapter, resolve_weights
     from likeness.generate.makers import BACKBONE, maker_for, read_options
+    from likeness.generate.placing import layout_mode
 
     device = pick_device(asked.device)
     pick_dtype_name(device, asked.dtype)
     asked.memory.require_usable(device=device, num_loras=len(asked.loras))
     base, adapters = resolve_weights(asked.model), [resolve_adapter(lora) for lora in asked.loras]
+    layout_mode(asked.layout, kind=kind_of(base))
     load = maker_for(BACKBONE, adapters)
     read_options(load, asked.options, folder=base)
     for lora, adapter in zip(asked.loras, adapters, strict=True) if load == BACKBONE else ():

@@ -13,3 +13,7 @@ SUBSETS: tuple[Subset, ...] = get_args(Subset)
 Category = Literal["object", "animal", "human"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 """What a subject is; each has its own questions."""
+
+LayoutMode = Literal["none", "proposed", "given"]
+LAYOUT_MODES: tuple[LayoutMode, ...] = get_args(LayoutMode)
+"""Where the subjects of a picture are to be: nowhere, where the case says or a proposal, only where the case says."""

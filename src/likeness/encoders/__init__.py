@@ -35,6 +35,7 @@ class EncoderFacts(NamedTuple):
 
 _CLIP_BIGG14 = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k@743c27bd53dfe508a0ade0f50698f99b39d03bec"
 _OWL = "google/owlv2-large-patch14-ensemble@d638f16c163f70a8b6bd643b2ddbfc8be2c34807"
+_POSE = "usyd-community/vitpose-base-simple@a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45"
 _VLM = "Qwen/Qwen2.5-VL-7B-Instruct@cc594898137f460bfe9f0759e9844b3ce807cfb5"
 
 ENCODERS: dict[str, EncoderFacts] = {
@@ -235,7 +236,7 @@ ENCODERS: dict[str, EncoderFacts] = {
         photo=None,
         world=None,
         licence="Apache-2.0",
-        published="usyd-community/vitpose-base-simple@a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+        published=_POSE,
         embedded="pose",
     ),
     "sam2": EncoderFacts(
@@ -265,6 +266,16 @@ ENCODERS: dict[str, EncoderFacts] = {
         licence="Apache-2.0",
         published=f"{_OWL}+facebook/dino-vits16@refs/pr/1",
         embedded="subjects",
+    ),
+    "joints": EncoderFacts(
+        load="likeness.encoders.joints:JointsEncoder",
+        noun="joints encoder",
+        reads="where the joints of each subject of a picture are",
+        photo=None,
+        world=None,
+        licence="Apache-2.0",
+        published=f"{_OWL}+facebook/dino-vits16@refs/pr/1+{_POSE}",
+        embedded="subjects+pose",
     ),
 }
 PHOTO_ENCODERS: dict[str, str] = {name: facts.photo for name, facts in ENCODERS.items() if facts.photo}

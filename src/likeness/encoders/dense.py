@@ -39,19 +39,26 @@ class _OfWholeClip(CLIPVisionModelWithProjection):
     ]
 
 
+def vision_config(folder: Path) -> CLIPVisionConfig:
+    """The config of the picture tower of a folder that holds it alone or a whole CLIP.
+
+    Raises: ValueError for a model of another kind.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type == "clip":
+        config.vision_config.projection_dim = config.projection_dim
+        return config.vision_config
+    if isinstance(config, CLIPVisionConfig):
+        return config
+    raise ValueError(f"model_type {config.model_type} (known: clip, clip_vision_model)")
+
+
 def load_vision_tower(folder: Path, *, device: str) -> CLIPVisionModelWithProjection:
     """The picture tower with its projection, in float32, of a folder that holds it alone or a whole CLIP.
 
     Raises: ValueError for missing tensors or a model of another kind.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type == "clip":
-        vision = config.vision_config
-        vision.projection_dim = config.projection_dim
-    elif isinstance(config, CLIPVisionConfig):
-        vision = config
-    else:
-        raise ValueError(f"model_type {config.model_type} (known: clip, clip_vision_model)")
+    vision = vision_config(folder)
     read = load_whole(_OfWholeClip, folder, device=device, config=vision)
     with torch.device("meta"):
         tower = CLIPVisionModelWithProjection(vision)

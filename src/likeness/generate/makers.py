@@ -1,5 +1,6 @@
 """What can make pictures: the protocol a backbone fulfils here, and how worker processes find it by name."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -13,7 +14,8 @@ from likeness.backbones.options import Options
 from likeness.core.errors import ConfigError
 from likeness.core.files import read_json
 from likeness.core.layouts import layout_of
-from likeness.core.records import Case
+from likeness.core.records import Case, Layout
+from likeness.generate.placing import ATTENDED, Placed
 
 __all__ = [
     "BACKBONE",
@@ -21,6 +23,7 @@ __all__ = [
     "LoadMaker",
     "MakerSpec",
     "layout_asked",
+    "layout_placed",
     "load_maker",
     "maker_for",
     "maker_name",
@@ -44,7 +47,7 @@ class ImageMaker(Protocol):
 
     A maker may also have `prompt_is_truncated(prompt) -> bool` and `unknown_words(prompt) -> sequence of words`; what
     they report becomes a note in the manifest. One whose `facts.reads_layout` is true is also given the `layout` of a
-    case with subjects (`core.layouts.layout_of`).
+    case with subjects (`placing.py`; a maker of one's own that of `core.layouts.layout_of`).
     """
 
     def generate(
@@ -148,6 +151,17 @@ def layout_asked(case: Case, *, maker: ImageMaker) -> dict[str, Any]:
     """The case's layout as a further argument of `generate`, for a maker that reads one."""
     layout = layout_of(case) if getattr(getattr(maker, "facts", None), "reads_layout", False) else None
     return {} if layout is None else {"layout": layout}
+
+
+def layout_placed(
+    case: Case, placed: Placed, *, maker: Any, seed: int, options: Any
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The picture's layout as a further argument of `generate`, with a note of boxes that the maker found."""
+    if placed.source != ATTENDED:
+        return ({} if placed.layout is None else {"layout": placed.layout}), ()
+    names = tuple(subject.class_name.strip() for subject in case.subjects)
+    layout: Layout = maker.attended_layout(case.prompt, names, seed=seed, options=options)
+    return {"layout": layout}, (f"layout by text attention: {json.dumps([list(box) for box in layout.boxes])}",)
 
 
 def notes_on(prompt: str, *, maker: ImageMaker) -> list[str]:

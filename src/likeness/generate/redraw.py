@@ -24,13 +24,14 @@ from likeness.core.rng import seed_for
 from likeness.core.runs import package_versions, recorded_run
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, MakerSpec, read_options
+from likeness.generate.placing import placing_of
 from likeness.generate.references import copy_references, read_references
 from likeness.generate.samples import PictureJob, jobs_of
 from likeness.generate.workers import Plan, make_pictures
 
 __all__ = ["Redrawing", "Redrawn", "redraw"]
 
-_PLACE = {"device", "dtype", "maker", "quantise", "merge_lora"}
+_PLACE = {"device", "dtype", "maker", "quantise", "merge_lora", "layout"}
 """Settings that say where and by what a picture was drawn; the others are the maker's own options."""
 
 
@@ -149,6 +150,7 @@ def _jobs(run: Path, record: Mapping[str, Any], *, count: int, seed: int) -> lis
             num_images=record["num_images"],
             digests=digests,
             provenance={"model": "+".join(hashes), "settings": record["settings"]},
+            placing=placing_of(record),
         )
         if job.id in drawn
     ]

@@ -14,11 +14,13 @@ from likeness.core.errors import ConfigError, DataError, LikenessError, NoCaseEr
 from likeness.core.files import write_jsonl
 from likeness.core.hashing import beginnings_sha256, json_sha256
 from likeness.core.jobs import Engine, Progress, unseen
+from likeness.core.kinds import LayoutMode
 from likeness.core.records import Case
 from likeness.core.rows import LeftOut
 from likeness.core.runs import grow_run, hold_run, open_run, package_versions
 from likeness.core.weights import resolve_adapter, resolve_weights, weights_facts
 from likeness.generate.makers import BACKBONE, LoadMaker, MakerSpec, maker_for, maker_name, read_options
+from likeness.generate.placing import layout_mode, placing_of
 from likeness.generate.references import References, copy_references, read_references
 from likeness.generate.samples import PictureJob, jobs_of, manifest_row, read_notes
 from likeness.generate.workers import Plan, make_pictures
@@ -65,6 +67,7 @@ def generate_run(
     dtype: str = "auto",
     memory: Memory | None = None,
     maker: str | LoadMaker = BACKBONE,
+    layout: LayoutMode | None = None,
     benchmark: str | None = None,
     left_out: Sequence[LeftOut] = (),
     progress: Progress = unseen,
@@ -76,8 +79,9 @@ def generate_run(
     from the same inputs: a run killed at any moment and started again ends with the same bytes as an uninterrupted one,
     and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
-    folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `benchmark` names what the
-    cases are and stands in run.json. Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out`
+    folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `layout` says where
+    subjects are to be, for a model that reads that (`placing.py`; None: proposed); `benchmark` names what the cases are
+    and stands in run.json. Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out`
     rows passed in, and the others go on. `progress` counts pictures; `notice` hears of words that the model lacks.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
@@ -93,11 +97,9 @@ def generate_run(
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))
     asked = read_options(load, options or {}, folder=weights)
     settings, told = _settings(asked, weights=weights, device=device)
-    place = {
-        "device": device.partition(":")[0],
-        "dtype": dtype,
-        "maker": kind_of(weights) if load == BACKBONE else load,
-    }
+    kind = kind_of(weights) if load == BACKBONE else load
+    mode = layout_mode(layout, kind=kind)
+    place = {"device": device.partition(":")[0], "dtype": dtype, "maker": kind, **({"layout": mode} if mode else {})}
     what = {"model": facts, "settings": {**settings, **place, **memory.settings()}}
     versions = package_versions(*_VERSIONED, *memory.packages)
     identity = _identity(references.cases, **what, num_images=num_images, benchmark=benchmark, versions=versions)
@@ -217,6 +219,7 @@ def _run(
         num_images=identity["num_images"],
         digests=references.digests,
         provenance={"model": "+".join(hashes), "settings": identity["settings"]},
+        placing=placing_of(identity),
     )
     missing = [job for job in jobs if read_notes(job, folder=plan.folder) is None]
     refused = _make_all(missing, making=making, total=len(jobs))

@@ -11,16 +11,21 @@ from likeness.core.errors import DataError
 from likeness.core.files import canonical_json
 from likeness.core.images import png_text, save_png
 from likeness.core.records import Case, Subject
+from likeness.generate.placing import GIVEN, NOWHERE, Placed, Placing
 
 __all__ = ["PictureJob", "jobs_of", "manifest_row", "read_notes", "write_picture"]
 
 
 class PictureJob(NamedTuple):
-    """Picture number `k` of a case; `proof` is the canonical JSON its PNG must carry."""
+    """Picture number `k` of a case; `proof` is the canonical JSON its PNG must carry.
+
+    `placed` says where its subjects are to be; None leaves that to the maker.
+    """
 
     case: Case
     k: int
     proof: str
+    placed: Placed | None = None
 
     @property
     def id(self) -> str:
@@ -39,17 +44,30 @@ class PictureJob(NamedTuple):
 
 
 def jobs_of(
-    cases: Sequence[Case], *, num_images: int, digests: dict[Path, str], provenance: dict[str, Any]
+    cases: Sequence[Case],
+    *,
+    num_images: int,
+    digests: dict[Path, str],
+    provenance: dict[str, Any],
+    placing: Placing | None = None,
 ) -> list[PictureJob]:
     """Every picture of a run, case by case; `provenance` (model, settings) goes into each proof, as a layout does."""
     jobs: list[PictureJob] = []
     for case in cases:
         shown = [_digests_of(subject, digests) for subject in case.subjects]
-        placed = {} if case.layout is None else {"layout": case.layout.model_dump(mode="json")}
+        placed = None if placing is None else placing(case)
+        told = _told(placed, case)
         for k in range(num_images):
             facts = {"case_id": case.id, "k": k, "prompt": case.prompt, "seed": case.seed + k, "references": shown}
-            jobs.append(PictureJob(case, k, canonical_json({**facts, **placed, **provenance})))
+            jobs.append(PictureJob(case, k, canonical_json({**facts, **told, **provenance}), placed))
     return jobs
+
+
+def _told(placed: Placed | None, case: Case) -> dict[str, Any]:
+    """The layout of a picture, and of one that was not given where it comes from."""
+    layout = case.layout if placed is None else placed.layout
+    shown = {} if layout is None else {"layout": layout.model_dump(mode="json")}
+    return shown if placed is None or placed.source in (GIVEN, NOWHERE) else {**shown, "layout_source": placed.source}
 
 
 def _digests_of(subject: Subject, digests: dict[Path, str]) -> str | list[str]:
@@ -93,5 +111,13 @@ def manifest_row(
         "seed": job.seed,
         "references": [shown(subject) for subject in job.case.subjects],
         **{key: identity[key] for key in ("model", "settings", "settings_in_force", "versions")},
+        **_placed_row(job.placed),
         "notes": notes,
     }
+
+
+def _placed_row(placed: Placed | None) -> dict[str, Any]:
+    if placed is None:
+        return {}
+    boxes = {} if placed.layout is None else placed.layout.model_dump(mode="json")
+    return {"layout": {**boxes, "source": placed.source}}

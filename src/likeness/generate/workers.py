@@ -18,7 +18,7 @@ from likeness.core.files import require_shared
 from likeness.core.images import load_image
 from likeness.core.jobs import Engine, run_jobs
 from likeness.core.records import Subject
-from likeness.generate.makers import ImageMaker, MakerSpec, layout_asked, load_maker, notes_on
+from likeness.generate.makers import ImageMaker, MakerSpec, layout_asked, layout_placed, load_maker, notes_on
 from likeness.generate.samples import PictureJob, write_picture
 
 __all__ = ["Outcome", "Plan", "make_pictures"]
@@ -77,6 +77,10 @@ def _make(job: PictureJob, *, maker: ImageMaker, plan: Plan) -> Outcome:
         shown = [_seen(subject, maker=maker, plan=plan) for subject in job.case.subjects]
         notes = notes_on(prompt, maker=maker)
         placed = layout_asked(job.case, maker=maker)
+        if job.placed is not None:
+            asked: Any = {"maker": maker, "seed": job.seed, "options": plan.options}
+            placed, found = layout_placed(job.case, job.placed, **asked)
+            notes += found
         image = maker.generate(prompt, shown, seed=job.seed, options=plan.options, **placed)
     except DataError as error:
         return Outcome(refusal=str(error))

@@ -12,6 +12,7 @@ from likeness.metrics import (
     clip_i,
     clip_n,
     clip_t,
+    contact,
     copy_index,
     copy_paste,
     dino,
@@ -72,5 +73,6 @@ METRICS: dict[str, Metric] = {
         roles.ROLES,
         copy_paste.COPY_PASTE,
         copy_index.COPY_INDEX,
+        *contact.CONTACT_METRICS,
     )
 }

@@ -20,6 +20,7 @@ from likeness.report.findings import LN2, Finding, findings_of, shown
 from likeness.report.focus_figure import pair_figures
 from likeness.report.html import render
 from likeness.report.page import recorded_or
+from likeness.report.relations_figure import relation_figures
 from likeness.report.samples_figure import sample_rows
 from likeness.report.tables import Json, counted
 from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
@@ -93,6 +94,7 @@ def build_training_page(run_folder: Path | str, *, out: Path | None = None, titl
         by_t=_by_t(run),
         figures=pair_figures(run.folder, run.maps),
         features=features_figures(run.folder),
+        relations=relation_figures(run.folder),
         facts=_facts(run),
         command_lines=_command_lines(run),
     )

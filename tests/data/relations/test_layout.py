@@ -8,7 +8,7 @@ import pytest
 from likeness.core.errors import ConfigError
 from likeness.core.files import read_json
 from likeness.data.relations import layout
-from likeness.data.relations.layout import PLACE, mean_boxes, propose_layout
+from likeness.data.relations.layout import PLACE, is_known, mean_boxes, propose_layout
 from likeness.world.actions import ACTIONS
 from likeness.world.identity import sample_identity
 from likeness.world.render import render
@@ -60,6 +60,10 @@ def test_a_predicate_names_its_action_and_what_is_unknown_stands_side_by_side() 
     assert unknown.boxes == propose_layout("together", 2).boxes
     assert unknown.source == "together: mean of 96 drawn pictures; nothing is known of 'high-fiving' with 2 subjects"
     assert propose_layout("hug", 3).boxes == propose_layout("group", 3).boxes
+    assert propose_layout("hugs", 2) == propose_layout("hug", 2)
+    assert [is_known(name, n) for name, n in (("hugging", 2), ("hug", 3), ("sky", 1), (None, 1))] == [True] + [
+        False
+    ] * 3
     assert propose_layout(None, 1).source == "stand: mean of 96 drawn pictures; no action"
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import preference_runs as runs
 import pytest
+import tiny_encoders as tiny
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_ms import build_tiny_ms
 from tiny_sdxl import build_tiny_sdxl
 from typer.testing import CliRunner
@@ -20,9 +22,11 @@ from likeness.backbones.base import TokenGrid
 from likeness.backbones.pixels import to_pixels
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
+from likeness.backbones.sdxl.options import MsOptions
 from likeness.cli import app
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.images import fit_reference, load_image
+from likeness.core.records import Layout
 from likeness.data.relations.read import read_relations
 from likeness.data.relations.records import RelationExample
 from likeness.data.relations.world import make_world_relations
@@ -230,6 +234,29 @@ def test_boxes_of_the_targets_reach_ms_diffusion(examples: Path, example: Relati
     assert (tmp_path / "run" / "lora").is_dir()
 
 
+def test_local_tokens_are_trained_with(examples: Path, example: RelationExample, tmp_path: Path) -> None:
+    """The same first noise with and without them: another error, and the pictures beside the run have them, too."""
+    folder = build_tiny_ms(tmp_path / "ms")
+    tiny.write_clip(folder / "local_encoder")
+    errors: list[float] = []
+    for asked in ("false", "true"):
+        changes = ["train.steps=1", "samples.every=1", "samples.limit=1", f"data.local_tokens={asked}"]
+        out = tmp_path / asked
+        tune(recipe(tmp_path, model=folder, examples=examples), out=out, changes=changes, device="cpu")
+        errors.append(json.loads((out / "log.jsonl").read_text().splitlines()[0])["error"])
+        shown = [load_image(subject.reference.image) for subject in example.subjects]
+        layout = Layout(
+            boxes=tuple(subject.box for subject in example.subjects),
+            phrases=tuple(subject.phrase for subject in example.subjects),
+        )
+        options = MsOptions(local_tokens=asked == "true")
+        row = SdxlMsDiffusion.load(folder).prepare(example.prompt, shown, layout=layout, options=options)
+        kept = load_file(out / "samples" / "conditions.safetensors")
+        for number in range(2):
+            torch.testing.assert_close(kept[f"0/row/reference{number}"], row[f"reference{number}"], rtol=0, atol=1e-5)
+    assert errors[0] != errors[1]
+
+
 def test_from_the_command_line_to_a_picture(sdxl_folder: Path, examples: Path, tmp_path: Path) -> None:
     path, out = recipe(tmp_path, model=sdxl_folder, examples=examples), tmp_path / "run"
     sets = ["samples.every=2", "samples.limit=1"]
@@ -242,6 +269,10 @@ def test_from_the_command_line_to_a_picture(sdxl_folder: Path, examples: Path, t
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert all(row["error"] > 0 and row["attention"] is not None for row in rows)
     assert len(list(out.glob("samples/0*/*.png"))) == 3
+    shown = json.loads((out / "relations" / "000004.json").read_text())
+    assert [row["id"] for row in shown["examples"]] == [each.id for each in read_relations(examples).examples[:2]]
+    assert "Inside the model" in html
+    assert "of the words &#39;hugging&#39;, mean over layers" in html
 
 
 @pytest.mark.parametrize(
@@ -249,6 +280,7 @@ def test_from_the_command_line_to_a_picture(sdxl_folder: Path, examples: Path, t
     [
         (["data.relations=nowhere"], "make one with `likeness data relations`"),
         (["data.split=test"], "data.split: expected examples of test, got only train"),
+        (["data.local_tokens=true"], "data.local_tokens: expected sdxl_ms_diffusion, got SdxlIpAdapter"),
         (["train.gradient_checkpointing=true"], "expected false beside objective.attention_weight"),
     ],
 )

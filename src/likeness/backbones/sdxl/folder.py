@@ -4,6 +4,7 @@
     image_encoder     the adapter's CLIP vision model, where the stock pipeline keeps it too
     ip_adapter        one file, an IP-Adapter-Plus in the published format; or
     ms_adapter        one file, MS-Diffusion's in the published format
+    local_encoder     beside ms_adapter, optional: see local_encoder.py
     feature_extractor how CLIP sees pictures; without it as `load_ip_adapter` does it
 
 All lies in one folder so that its hash, which runs and pictures carry, names all that decides a picture.
@@ -36,6 +37,8 @@ from likeness.backbones.folder import (
 )
 from likeness.backbones.sdxl import adapter, ms_adapter
 from likeness.backbones.sdxl.adapter import Shape, Surroundings, adapter_file, read_shapes, read_tensors
+from likeness.backbones.sdxl.local_encoder import load_local_encoder, sketch_local_encoder
+from likeness.backbones.sdxl.local_settings import has_local_encoder
 from likeness.backbones.sdxl.settings import (
     DrawingSettings,
     MsSettings,
@@ -158,6 +161,11 @@ class SdxlParts(StoredParts, Generic[DrawingT]):
         """What makes the tokens that the image attention reads: IPAdapterPlusImageProjection or GroundingResampler."""
         return self.stored.get("resampler")
 
+    @property
+    def local_encoder(self) -> Any:
+        """LocalEncoder, where the folder has one."""
+        return self.stored.get("local_encoder")
+
 
 def _vision(folder: Path) -> Any:  # CLIPVisionConfig
     """The config of the image encoder, which may be that of a whole CLIP. Raises: WeightsError."""
@@ -236,12 +244,14 @@ def load_parts(folder: Path, kind: AdapterKind[DrawingT], *, device: str, dtype:
         "image_encoder": partial(model, CLIPVisionModelWithProjection, "image_encoder"),
         "resampler": lambda: kind.make_resampler(read_tensors(path)).to(device, dtype),
     }
-    tokenizer, image_px = load_plain(CLIPTokenizer, folder / "tokenizer"), _vision(folder).image_size
+    tokenizer, vision = load_plain(CLIPTokenizer, folder / "tokenizer"), _vision(folder)
+    if kind is MS_ADAPTER and has_local_encoder(folder):
+        readers["local_encoder"] = partial(load_local_encoder, folder, width=vision.hidden_size, device=device)
     return SdxlParts(
         stored=PartsOnDemand(readers),
         tokenizer=tokenizer,
         tokenizer_2=load_plain(CLIPTokenizer, folder / "tokenizer_2"),
-        image_processor=_image_processor(folder, size=image_px),
+        image_processor=_image_processor(folder, size=vision.image_size),
         scheduler=_scheduler(folder),
         settings=kind.settings(folder),
         zeros_for_empty=_zeros_for_empty(folder),
@@ -249,7 +259,7 @@ def load_parts(folder: Path, kind: AdapterKind[DrawingT], *, device: str, dtype:
         cell_px=picture_scale(folder),
         text_tokens=tokenizer.model_max_length,
         image_tokens=kind.num_tokens(shapes),
-        image_px=image_px,
+        image_px=vision.image_size,
         device=torch.device(device),
         dtype=dtype,
     )
@@ -284,6 +294,8 @@ def sketch_parts(folder: Path, kind: AdapterKind[DrawingT], *, dtype: torch.dtyp
         **{part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()},
         "resampler": resampler,
     }
+    if kind is MS_ADAPTER and has_local_encoder(folder):
+        readers["local_encoder"] = lambda: sketch_local_encoder(folder).eval().requires_grad_(False)
     return SdxlParts(
         stored=PartsOnDemand(readers),
         tokenizer=None,

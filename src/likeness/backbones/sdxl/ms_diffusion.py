@@ -22,10 +22,12 @@ from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid
 from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.sdxl.attended import attention_to, box_around
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.boxed_attention import Boxed
 from likeness.backbones.sdxl.condition import MsCondition, SdxlText
 from likeness.backbones.sdxl.folder import MS_ADAPTER, SdxlParts
+from likeness.backbones.sdxl.local_settings import has_local_encoder, uses_local_tokens
 from likeness.backbones.sdxl.ms_adapter import DUMMIES
 from likeness.backbones.sdxl.options import MsOptions
 from likeness.backbones.sdxl.settings import MsSettings
@@ -44,9 +46,11 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
     """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
 
     adapter_kind: ClassVar[Any] = MS_ADAPTER
+    reads_local_tokens: ClassVar[bool] = True
 
     def __init__(self, parts: SdxlParts[MsSettings]) -> None:
         super().__init__(parts)
+        self.local_tokens = has_local_encoder(parts.folder)
         self.facts = BackboneFacts(
             kind="sdxl_ms_diffusion",
             prediction="noise",
@@ -73,7 +77,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
     @torch.no_grad()
     def image_features(self, references: Sequence[Image.Image]) -> Float[Tensor, "n S W"]:
         """What CLIP's last but one layer makes of the squashed pictures, all its tokens."""
-        squashed = [image.convert("RGB").resize((READ_PX, READ_PX)) for image in references]
+        squashed = _squashed(references)
         encoder = self.parts.image_encoder
         pixels = self.parts.image_processor(squashed, return_tensors="pt").pixel_values
         return encoder(pixels.to(self.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]
@@ -87,31 +91,54 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         return encoder(read.input_ids.to(self.device)).pooler_output
 
     @torch.no_grad()
-    def _tokens(self, references: Sequence[Image.Image], layout: Layout | None) -> Float[Tensor, "n N D"]:
+    def _tokens(
+        self, references: Sequence[Image.Image], layout: Layout | None, *, local_tokens: bool
+    ) -> Float[Tensor, "n N D"]:
         features, resampler = self.image_features(references), self.parts.resampler
+        if local_tokens:
+            features = self.parts.local_encoder(features, _squashed(references)).to(features.device)
         if layout is None:
             return resampler(features).to(self.device)
         boxes = torch.tensor(layout.boxes, device=features.device)
         return resampler(features, boxes, self.embed_phrases(layout.phrases)).to(self.device)
 
+    def attended_layout(
+        self, prompt: str, phrases: tuple[str, ...], *, seed: int, options: MsOptions | None = None
+    ) -> Layout:
+        """A box for each phrase of the prompt where the model attends to it at the beginning (`attended.py`)."""
+        options = options or self.own_options()
+        told = options.drawn(self.settings)
+        grid = self.grid(size=told["size"], width=told["width"])
+        seen = attention_to(self, prompt, phrases, seed=seed, grid=grid, steps=told["steps"])
+        return Layout(boxes=tuple(box_around(each) for each in seen), phrases=phrases)
+
     # conditions ------------------------------------------------------------------------------------------------------
 
     def prepare(
-        self, prompt: str, references: Sequence[Image.Image] = (), *, layout: object = None
+        self,
+        prompt: str,
+        references: Sequence[Image.Image] = (),
+        *,
+        layout: object = None,
+        options: MsOptions | None = None,
     ) -> dict[str, Tensor]:
         """The text as "embeds" (T, D) and "pooled" (Dp), image tokens (N, D) as "reference0" ..., "boxes" (n, 4).
 
         `layout` is a `Layout` with a box and a phrase for each reference, in their order. Without one, boxes are
         `core.layouts.proposed_boxes`, and the tokens are made without box and phrase, as in a part of the adapter's
-        training. Raises: DataError for too many references, and for another layout.
+        training. Of the `options` those count that say whether there are local tokens; where they do not, the attribute
+        `local_tokens` does, at first whether the folder has an encoder for them.
+        Raises: DataError for too many references, and for another layout; ConfigError for local tokens of no encoder.
         """
+        asked = None if options is None else options.local_tokens
+        with_local = uses_local_tokens(self.parts.folder, self.local_tokens if asked is None else asked)
         shown = self.fit_references(references)
         given = _fitting(layout, num_references=len(shown))
         text = self.embed_text([prompt])
         prepared = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
         if not shown:
             return prepared
-        tokens = self._tokens(shown, given)
+        tokens = self._tokens(shown, given, local_tokens=with_local)
         boxes = proposed_boxes(len(shown)) if given is None else given.boxes
         named = {f"reference{number}": each.contiguous() for number, each in enumerate(tokens)}
         return {**prepared, **named, "boxes": torch.tensor(boxes)}
@@ -220,7 +247,12 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         layout: object = None,
     ) -> Image.Image:
         """One picture with a CPU generator of the seed. Raises: ConfigError, DataError, WeightsError."""
-        return self.paint(self.prepare(prompt, references, layout=layout), seed=seed, options=options)
+        row = self.prepare(prompt, references, layout=layout, options=options)
+        return self.paint(row, seed=seed, options=options)
+
+
+def _squashed(references: Sequence[Image.Image]) -> list[Image.Image]:
+    return [image.convert("RGB").resize((READ_PX, READ_PX)) for image in references]
 
 
 def _fitting(layout: object, *, num_references: int) -> Layout | None:

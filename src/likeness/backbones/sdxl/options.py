@@ -6,6 +6,7 @@ from typing import Annotated, Any  # Any: JSON
 from pydantic import BeforeValidator, Field
 
 from likeness.backbones.options import Options
+from likeness.backbones.sdxl.local_settings import uses_local_tokens
 from likeness.backbones.sdxl.settings import DrawingSettings, SdxlSettings, read_ms_settings, read_settings
 
 
@@ -77,7 +78,8 @@ class MsOptions(DrawingOptions):
 
     `subject_scales`, one for each reference in order ("0.6,0.8" on a command line), stand in place of `adapter_scale`.
     `legacy`: queries outside every box read the adapter's untrained dummy tokens, as the published code does on its
-    faster path.
+    faster path. `local_tokens`: whether references have those of the model's Local Image Encoder (None: where it has
+    one).
     """
 
     subject_scales: Annotated[
@@ -85,9 +87,11 @@ class MsOptions(DrawingOptions):
     ] = None
     negative_prompt: str | None = None
     legacy: bool = False
+    local_tokens: bool | None = None
 
     def in_force(self, folder: Path) -> dict[str, Any]:
-        """The settings with the folder's own where None stood."""
+        """The settings with the folder's own where None stood. Raises: ConfigError for local tokens of no encoder."""
         scales = None if self.subject_scales is None else list(self.subject_scales)
         more = {"subject_scales": scales, "negative_prompt": self.negative_prompt, "legacy": self.legacy}
+        more["local_tokens"] = uses_local_tokens(folder, self.local_tokens)
         return {**self.drawn(read_ms_settings(folder)), **more}

@@ -19,7 +19,7 @@ from likeness.core.records import MAX_SUBJECTS, Layout
 from likeness.core.rng import seed_for
 from likeness.world.relations import RELATIONS
 
-__all__ = ["ProposedLayout", "layout_statistics", "mean_boxes", "propose_layout"]
+__all__ = ["ProposedLayout", "is_known", "layout_statistics", "mean_boxes", "propose_layout"]
 
 PLACE = Path(__file__).with_name("layouts.json")
 DRAWS, SIDE = 96, 64
@@ -43,7 +43,7 @@ class ProposedLayout(NamedTuple):
 
 
 def propose_layout(action: str | None, n: int, *, aspect: float = 1.0) -> ProposedLayout:
-    """Boxes for the `n` subjects of an action: a name of the world ("hug"), or its predicate ("hugging").
+    """Boxes for the `n` subjects of an action: a name of the world ("hug", "hugs"), or its predicate ("hugging").
 
     They are the mean boxes over drawn pictures. For an action that is not known, or not with `n` subjects, they are
     those of subjects who stand side by side, and `source` says so. `aspect` is the picture's width over its height:
@@ -66,12 +66,20 @@ def propose_layout(action: str | None, n: int, *, aspect: float = 1.0) -> Propos
     return ProposedLayout(tuple(_in_aspect(box, aspect) for box in boxes), source)
 
 
+def is_known(action: str | None, n: int) -> bool:
+    """Whether there are boxes of the action itself with `n` subjects."""
+    return str(n) in _stored()["actions"].get(_action(action) or "", {})
+
+
 def _action(words: str | None) -> str | None:
     """The action of that name or predicate."""
     if words is None or words in RELATIONS or words in STANDING.values():
         return words
     told = words.strip().lower()
-    return next((name for name, relation in RELATIONS.items() if told in (relation.predicate, relation.relation)), None)
+    for name, relation in RELATIONS.items():
+        if told in (relation.predicate, relation.relation, f"{name}s", f"{name}es"):
+            return name
+    return None
 
 
 def _in_aspect(box: list[float], aspect: float) -> tuple[float, float, float, float]:

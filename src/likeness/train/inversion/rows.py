@@ -194,7 +194,7 @@ def any_value(path: Path) -> Mask:
     image = load_image(path)
     with Image.open(path) as raw:
         levels = np.asarray(raw if raw.mode in ("P", "L", "1") else image)
-    return levels > 0 if levels.ndim == 2 else (levels > 0).any(axis=-1)
+    return np.asarray(levels > 0 if levels.ndim == 2 else (levels > 0).any(axis=-1), dtype=bool)
 
 
 def _read(source: _Source) -> Portrait:

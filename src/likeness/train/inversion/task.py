@@ -164,7 +164,7 @@ class StellarNetTask:
         share = float(batch) if table.scale_lr else 1.0
         options: Any = {"rank": table.rank, "alpha": table.alpha, "seed": train.seed}
         rates: Any = {"mapper_share": share, "lora_share": share * table.lora_rate}
-        self._trained = WordsAndLora(backbone, facts, **options, **rates)
+        self._trained = WordsAndLora(cast(Any, backbone), facts, **options, **rates)
         return self._trained
 
     # rows ------------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class StellarNetTask:
         wanted, t = self.objective, batch.t
         words = cast(WordsAndLora, trainable).words(batch.states)
         x_t = backbone.noise(batch.latents, batch.eps, t)
-        with autocast(backbone, self._precision):
+        with autocast(cast(Any, backbone), self._precision):
             text = read_placed(backbone.parts, batch.prompts, words, legacy=wanted.legacy)
             prediction = backbone.predict(x_t, t, condition_of(backbone, text)).float()
         target = backbone.target(batch.latents, batch.eps, t)

@@ -14,8 +14,9 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from likeness.backbones.base import Backbone, ShowsText, TokenGrid
+from likeness.backbones.base import Backbone, ReadsLocalTokens, ShowsText, TokenGrid
 from likeness.backbones.open import backbone_class
+from likeness.backbones.sdxl.local_settings import uses_local_tokens
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import file_sha256, json_sha256
 from likeness.core.kinds import Split
@@ -30,6 +31,7 @@ from likeness.objectives.relation import keypoint_matching_loss, predicate_atten
 from likeness.train.config import TrainConfig
 from likeness.train.pairs.step import autocast
 from likeness.train.relations.encode import encode_example
+from likeness.train.relations.show import NUM_SHOWN, TIME, example_facts, is_shown, mean_attention, write_step
 from likeness.train.task import Draw, Progress, Step, Trainable
 
 _OWN = ("target", "cells", "shown", "valid", "objects", "words")
@@ -38,13 +40,15 @@ _OWN = ("target", "cells", "shown", "valid", "objects", "words")
 class DataTable(Spec):
     """`relations`: folder of `likeness data relations`. `split` names the rows used, `limit` the first of them.
 
-    `size`: long side in px of targets and, for their joints, of references.
+    `size`: long side in px of targets and, for their joints, of references. `local_tokens`: the model also reads those
+    of its Local Image Encoder, which its folder must have.
     """
 
     relations: str = Field(min_length=1)
     split: Split = "train"
     size: int = Field(default=1024, ge=16)
     limit: int | None = Field(default=None, ge=1)
+    local_tokens: bool = False
 
 
 class Relation(Spec):
@@ -92,6 +96,8 @@ class RelationTask:
         self.examples = _read(self._table)
         self._rows: list[dict[str, Tensor]] = []
         self._shapes: list[tuple[tuple[int, ...], ...]] = []
+        if self._table.local_tokens:
+            _require_local_encoder(model)
         if self.objective.attention_weight:
             _require_text_attention(model, config)
 
@@ -108,10 +114,16 @@ class RelationTask:
         rows = [_facts(example) for example in self.examples]
         data = {"id": public_name(self._table.relations), "num_examples": len(rows), "sha256": json_sha256(rows)}
         facts = {"label": "Relation LoRA", "compares": False, "loss": "noise error, joints and the predicate's places"}
-        return {"data": {**data, "split": self._table.split, "size": self._table.size}, "objective": facts}
+        told = {"split": self._table.split, "size": self._table.size, "local_tokens": self._table.local_tokens}
+        return {"data": {**data, **told}, "objective": facts}
 
     def prepare(self, backbone: Backbone[Any], *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
-        """Every process encodes all examples. Raises: DataError naming the example."""
+        """Every process encodes all examples; pictures drawn beside the run have local tokens where the run has them.
+
+        Raises: DataError naming the example.
+        """
+        if isinstance(backbone, ReadsLocalTokens):
+            backbone.local_tokens = self._table.local_tokens
         tell = progress("encoding examples")
         for done, example in enumerate(self.examples, start=1):
             row = encode_example(backbone, example, size=self._table.size, legacy=self.objective.legacy)
@@ -174,7 +186,31 @@ class RelationTask:
         return Step(loss.mean(), {"loss": loss.detach()} | {name: each.detach() for name, each in logged.items()})
 
     def show(self, folder: Path, *, step: int, backbone: Backbone[Any]) -> None:
-        """Nothing beside the sample pictures."""
+        """The first examples seen from inside (`show.py`); a file that is there already is left."""
+        if is_shown(folder, step=step):
+            return
+        found: list[dict[str, Any]] = []
+        for number in range(min(NUM_SHOWN, len(self))):
+            clean, attention = self._seen(number, backbone)
+            sizes: Any = {"size": self._table.size, "multiple": backbone.facts.px_per_token}
+            example, row = self.examples[number], self._rows[number]
+            found.append(example_facts(folder, example, row, **sizes, clean=clean, attention=attention))
+        write_step(folder, found, step=step)
+
+    @torch.no_grad()
+    def _seen(self, number: int, backbone: Backbone[Any]) -> tuple[Tensor, Tensor | None]:
+        """The clean estimate of an example under noise of its own, and the attention to its predicate."""
+        shape, words = self._rows[number]["target"].shape, self._rows[number].get("words")
+        draw = torch.Generator().manual_seed(seed_for(self._config.train.seed, "shown", self.examples[number].id))
+        batch = self.batch([number], [Draw(torch.randn(shape, generator=draw), TIME)], backbone=backbone)
+        grid, x_t = (shape[-2], shape[-1]), backbone.noise(batch.target, batch.eps, batch.t)
+        looks = words is not None and bool(words.any()) and isinstance(backbone, ShowsText)
+        told = cast(Tensor, batch.words)
+        watch = cast(ShowsText, backbone).text_attention(told, grid=TokenGrid(*grid)) if looks else nullcontext()
+        with autocast(backbone, self._precision), watch as seen:
+            prediction = backbone.predict(x_t, batch.t, batch.condition).float()
+        clean = backbone.clean(x_t, prediction, batch.t)[0].float()
+        return clean, None if seen is None else mean_attention(seen.maps(), grid=grid)
 
 
 def _read(table: DataTable) -> tuple[RelationExample, ...]:
@@ -192,6 +228,17 @@ def _read(table: DataTable) -> tuple[RelationExample, ...]:
         splits = ", ".join(sorted({example.split for example in found.examples}))
         raise ConfigError(f"data.split: expected examples of {table.split}, got only {splits}; choose another.")
     return kept
+
+
+def _require_local_encoder(model: Path) -> None:
+    """Raises: ConfigError where the model reads no local tokens, or has no encoder for them."""
+    kind = backbone_class(model)
+    try:
+        if not getattr(kind, "reads_local_tokens", False):
+            raise ConfigError(f"local_tokens: expected sdxl_ms_diffusion, got {kind.__name__}; set it to false.")
+        uses_local_tokens(model, True)
+    except ConfigError as error:
+        raise ConfigError(f"data.{error}") from None
 
 
 def _require_text_attention(model: Path, config: TrainConfig) -> None:
