@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from crew import Crew, do_all
 from lab import Lab
-from tables import write_tables
+from tables import PAGE, write_tables
 from world_runs import ROOT
 
 from likeness.core.errors import WeightsError
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("time is over; the same command continues", flush=True)
         return
     if given.phase in (None, "tables"):
-        write_tables(lab)
+        write_tables(lab, page=PAGE if lab.results == HERE else None)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ NAMES = {
 GAP_COST = 0.008  # of CLIP-T, over which whole curves are compared
 
 
-def write_tables(lab: Lab) -> None:
-    """Everything that the scores allow so far, beside them; the page in docs, where there is one."""
+def write_tables(lab: Lab, *, page: Path | None = None) -> None:
+    """Everything that the scores allow so far, beside them; and the tables of `page`."""
     results = test_results(lab)
     write_json(lab.results / "results.json", results)
     parts = ["# Tables\n\nWritten by `run.py --phase tables` from scores/ and chosen.json. Brackets: 95% intervals."]
@@ -38,8 +38,8 @@ def write_tables(lab: Lab) -> None:
             parts += validation_sections(lab, design, ledger)
     parts += test_sections(results)
     atomic_write_text(lab.results / "tables.md", "\n\n".join(parts) + "\n")
-    if PAGE.is_file():
-        atomic_write_text(PAGE, filled(read_text(PAGE), page_tables(results), where=PAGE))
+    if page is not None:
+        atomic_write_text(page, filled(read_text(page), page_tables(results), where=page))
 
 
 # -- validation ------------------------------------------------------------------------------------------------

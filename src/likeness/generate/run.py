@@ -80,18 +80,17 @@ def generate_run(
     and one of the first cases grows to one of all. No picture depends on `workers`, `engine` or the cases' order.
     `options` are the backbone's own (steps, size ...), checked before any weights are loaded; `loras` are files,
     folders or hub ids of adapters that all act on `model`, which is kept as `memory` says; `layout` says where
-    subjects are to be, for a model that reads that (`placing.py`; None: proposed); `benchmark` names what the cases are
-    and stands in run.json. Cases with unreadable pictures are listed in rejected.jsonl, after the `left_out`
-    rows passed in, and the others go on. `progress` counts pictures; `notice` hears of words that the model lacks.
+    subjects are to be, for a model that reads that (`placing.py`; None: proposed); `benchmark` names the cases in
+    run.json. Cases with unreadable pictures are in rejected.jsonl, after the `left_out` rows passed in, and the others
+    go on. `progress` counts pictures; `notice` hears of words that the model lacks.
     Raises: ConfigError, DataError (no usable case, an id twice, a blank prompt), WeightsError, OutputError.
     """
     _require_sound(cases, num_images=num_images, workers=workers)
-    load, device = maker_name(maker), pick_device(device)
-    dtype, memory = pick_dtype_name(device, dtype), memory or Memory()
+    device, memory = pick_device(device), memory or Memory()
+    dtype = pick_dtype_name(device, dtype)
     memory.require_usable(device=device, num_loras=len(loras))
     weights, adapters = resolve_weights(model), tuple(resolve_adapter(lora) for lora in loras)
-    load = maker_for(load, adapters)
-    references = read_references(cases)
+    load, references = maker_for(maker_name(maker), adapters), read_references(cases)
     if not references.cases:
         raise _no_case(references.left_out[0].reason)
     facts = _model_facts(model, weights, _adapter_facts(loras, adapters, base=weights, load=load))

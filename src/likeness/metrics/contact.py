@@ -186,10 +186,10 @@ def _leaked(evidence: Evidence) -> Measured:
     one, other = touching(evidence.case)
     pair = _pair(evidence)
     if isinstance(pair, Value):
-        return Measured(pair)
+        return Measured(pair, (pair,) * len(evidence.subjects))
     found = nearest(pair, one, other)
     if isinstance(found, Value):
-        return Measured(found)
+        return Measured(found, (found,) * len(evidence.subjects))
     owns = [_own(subject.conditioning) for subject in evidence.subjects]
     seen: list[Value] = []
     for number, joint in enumerate(found.joints):
