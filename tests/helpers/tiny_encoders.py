@@ -357,7 +357,7 @@ def write_vitpose(
     config = VitPoseConfig(backbone_config=backbone, id2label=names, scale_factor=4, use_simple_decoder=True)
     model = VitPoseForPoseEstimation(config)
     with torch.no_grad():
-        model.head.conv.bias.add_(sure)
+        model.head.conv.bias.add_(sure)  # pyright: ignore[reportOptionalMemberAccess] it has one
     model.save_pretrained(folder)
     VitPoseImageProcessorPil(size={"height": 48, "width": 32}).save_pretrained(folder)
     return folder
