@@ -1,5 +1,6 @@
 """Devices and precisions exist before they are promised."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,23 @@ def test_training_and_pretraining_do_without_cudnn_attention(monkeypatch: pytest
     with pytest.raises(ConfigError, match="read"):
         pretrain(Path("none.toml"))
     assert seen == [False, False]
+
+
+FIRST_IMPORT = """
+import os, sys
+from likeness.core.devices import one_thread
+assert "torch" not in sys.modules
+with one_thread():
+    import torch
+    print(torch.get_num_threads())
+print(torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS"))
+with one_thread():
+    print(torch.get_num_threads())
+"""
+
+
+def test_torch_imported_within_has_one_thread_there() -> None:
+    """Else the first job of a worker would be computed on all cores, and round otherwise than the others."""
+    free = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", FIRST_IMPORT], env=free, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", str(len(os.sched_getaffinity(0))), "None", "1"]

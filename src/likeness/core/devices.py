@@ -1,5 +1,6 @@
 """What this machine computes on, and in which precision. torch is imported inside the functions."""
 
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -107,14 +108,35 @@ def pick_dtype(device: str, wanted: str = "auto") -> "torch.dtype":
     return getattr(torch, pick_dtype_name(device, wanted))
 
 
+_THREADS = "OMP_NUM_THREADS"
+
+
+@contextmanager
+def _one_thread_for_new_libraries() -> Generator[None, None, None]:
+    """Within it torch starts with one thread; one that was imported has its usual number afterwards."""
+    before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = before
+        if (torch := sys.modules.get("torch")) is not None:
+            usual = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            torch.set_num_threads(int(before) if before and before.isdigit() else usual)
+
+
 @contextmanager
 def one_thread() -> Generator[None, None, None]:
     """Within it torch computes on one CPU thread: sums split over threads round differently.
 
-    Where torch has not been imported there is nothing to limit, and it stays so.
+    So it does where it is first imported within, as by a worker that loads a model for its first job.
     """
     if "torch" not in sys.modules:
-        yield
+        with _one_thread_for_new_libraries():
+            yield
         return
     import torch
 
