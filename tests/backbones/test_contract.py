@@ -149,12 +149,15 @@ def test_painting_a_prepared_row_is_generating_and_asks_no_encoder(
 
 def test_pictures_painted_at_once_are_those_painted_alone(backbone: Backbone[Any]) -> None:
     """Up to rounding, and in the order of the rows."""
-    if not hasattr(backbone, "paint_batch"):
-        pytest.skip("draws one picture at a time")
     painter: Any = backbone
-    prepared = rows(backbone, count=2)
-    alone = [np.asarray(painter.paint(row, seed=seed)).astype(int) for row, seed in zip(prepared, (3, 4), strict=True)]
-    at_once = [np.asarray(image).astype(int) for image in painter.paint_batch(prepared, seeds=[3, 4])]
+    shown = [picture(1), picture(2)]
+    prepared, empty = [backbone.prepare(text, shown) for text in PROMPTS[:2]], backbone.prepare("", shown)
+    alone = [
+        np.asarray(painter.paint(row, seed=seed, unprompted=empty)).astype(int)
+        for row, seed in zip(prepared, (3, 4), strict=True)
+    ]
+    drawn = painter.paint_batch(prepared, seeds=[3, 4], unprompted=[empty, empty])
+    at_once = [np.asarray(image).astype(int) for image in drawn]
     assert all(np.abs(one - other).max() <= 1 for one, other in zip(alone, at_once, strict=True))
     assert np.abs(alone[0] - alone[1]).max() > 1
 

@@ -145,6 +145,35 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
         """(C, h, w) of the latents of a picture on the grid."""
         ...
 
+    # Any: each backbone has a model of its own options
+    @abstractmethod
+    def paint_batch(
+        self,
+        rows: Sequence[Mapping[str, Tensor]],
+        *,
+        seeds: Sequence[int],
+        options: Any = None,
+        unprompted: Sequence[Mapping[str, Tensor]] | None = None,
+    ) -> list[Image]:
+        """Pictures drawn at once, of rows that can be collated, each with its seed; those of `paint` up to rounding.
+
+        `unprompted` is for each row what `prepare` gave for an empty prompt.
+        Raises: ConfigError, DataError for rows that do not agree, WeightsError.
+        """
+        ...
+
+    def paint(
+        self,
+        row: Mapping[str, Tensor],
+        *,
+        seed: int,
+        options: Any = None,
+        unprompted: Mapping[str, Tensor] | None = None,
+    ) -> Image:
+        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: as `paint_batch`."""
+        empty = None if unprompted is None else [unprompted]
+        return self.paint_batch([row], seeds=[seed], options=options, unprompted=empty)[0]
+
     # the folder --------------------------------------------------------------------------------------------------
 
     @classmethod

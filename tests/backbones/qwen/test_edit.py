@@ -97,7 +97,7 @@ def drawn(qwen: QwenImageEdit, references: list[Image.Image], *, cfg_scale: floa
 
 def latents(qwen: QwenImageEdit, references: list[Image.Image], *, cfg_scale: float) -> Tensor:
     options = QwenOptions(cfg_scale=cfg_scale)
-    guided = qwen.guided(qwen.prepare(PROMPT, references), options, qwen.prepare("", references))
+    guided = qwen.guided([qwen.prepare(PROMPT, references)], options, [qwen.prepare("", references)])
     return pack_latents(qwen.denoise(qwen.initial_noise([3], grid=GRID), guided, steps=3))
 
 

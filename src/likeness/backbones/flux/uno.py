@@ -265,17 +265,6 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         """
         return self.paint(self.prepare(prompt, references, options=options), seed=seed, options=options)
 
-    def paint(
-        self,
-        row: Mapping[str, Tensor],
-        *,
-        seed: int,
-        options: FluxOptions | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
-    ) -> Image:
-        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
-        return self.paint_batch([row], seeds=[seed], options=options, unprompted=unprompted)[0]
-
     @torch.no_grad()
     def paint_batch(
         self,
@@ -283,16 +272,13 @@ class FluxUno(FlowBackbone[FluxParts, FluxSettings]):
         *,
         seeds: Sequence[int],
         options: FluxOptions | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
+        unprompted: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> list[Image]:
-        """Pictures drawn at once, of rows that can be collated and a seed each; `paint` up to rounding.
-
-        Raises: ConfigError, DataError for rows that do not agree, WeightsError.
-        """
+        """As of a `StockBackbone`."""
         options = options or FluxOptions()
         grid = self.grid(size=options.size, width=options.width)
         condition = self.collate(rows, guidance=options.guidance)
-        empty = None if unprompted is None else self.collate([unprompted] * len(rows)).text
+        empty = None if unprompted is None else self.collate(unprompted).text
         guided = self.guided(condition, options, empty=empty)
         noise, mu = self.initial_noise(seeds, grid=grid), self.drawing_shift(grid, options)
         return self.to_images(self.denoise(noise, guided, steps=options.steps, mu=mu))

@@ -236,32 +236,35 @@ class Flux2Klein(FlowBackbone[KleinParts, KleinSettings]):
         """
         return self.paint(self.prepare(prompt, references), seed=seed, options=options)
 
-    def paint(
+    def paint_batch(
         self,
-        row: Mapping[str, Tensor],
+        rows: Sequence[Mapping[str, Tensor]],
         *,
-        seed: int,
+        seeds: Sequence[int],
         options: KleinOptions | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
-    ) -> Image:
-        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
+        unprompted: Sequence[Mapping[str, Tensor]] | None = None,
+    ) -> list[Image]:
+        """As of a `StockBackbone`."""
         options = options or KleinOptions()
-        grid, condition = self.grid(size=options.size, width=options.width), self.guided(row, options, unprompted)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), condition, steps=options.steps))[0]
+        grid, condition = self.grid(size=options.size, width=options.width), self.guided(rows, options, unprompted)
+        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=options.steps))
 
     def drawing(
         self, prompt: str, references: Sequence[Image], options: KleinOptions
     ) -> GuidedCondition[KleinCondition]:
         """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""
-        return self.guided(self.prepare(prompt, references), options, None)
+        return self.guided([self.prepare(prompt, references)], options, None)
 
     def guided(
-        self, row: Mapping[str, Tensor], options: KleinOptions, unprompted: Mapping[str, Tensor] | None
+        self,
+        rows: Sequence[Mapping[str, Tensor]],
+        options: KleinOptions,
+        unprompted: Sequence[Mapping[str, Tensor]] | None,
     ) -> GuidedCondition[KleinCondition]:
-        """The condition of one sample with what guidance needs beside it."""
-        full, empty = self.collate([row]), None
+        """The condition of the rows with what guidance needs beside it."""
+        full, empty = self.collate(rows), None
         scale = options.scale(self.settings.default_cfg_scale, is_distilled=self.parts.is_distilled)
         if scale > 1:
-            text = self.embed_text([""]) if unprompted is None else self.collate([unprompted]).text
+            text = self.embed_text([""] * len(rows)) if unprompted is None else self.collate(unprompted).text
             empty = replace(full, text=text)
         return GuidedCondition(full, None, empty, cfg_scale=scale, reference_cfg_scale=scale)

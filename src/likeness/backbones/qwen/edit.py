@@ -287,7 +287,7 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
     def drawing(self, prompt: str, references: Sequence[Image], options: QwenOptions) -> RescaledCondition:
         """The condition of one picture with what its guidance needs. Raises: DataError as `prepare`."""
         row, unprompted = self._rows(prompt, references, options)
-        return self.guided(row, options, unprompted)
+        return self.guided([row], options, None if unprompted is None else [unprompted])
 
     def _rows(
         self, prompt: str, references: Sequence[Image], options: QwenOptions
@@ -296,31 +296,34 @@ class QwenImageEdit(FlowBackbone[QwenParts, QwenSettings]):
         row = self.prepare(prompt, references)
         return row, {**row, **self._text("", references)} if options.scale(self.settings) > 1 else None
 
-    def paint(
+    def paint_batch(
         self,
-        row: Mapping[str, Tensor],
+        rows: Sequence[Mapping[str, Tensor]],
         *,
-        seed: int,
+        seeds: Sequence[int],
         options: QwenOptions | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
-    ) -> Image:
-        """One picture of what `prepare` gave, `unprompted` for an empty prompt and the same references.
+        unprompted: Sequence[Mapping[str, Tensor]] | None = None,
+    ) -> list[Image]:
+        """As of a `StockBackbone`; `unprompted` is for an empty prompt and the same references.
 
-        Raises: ConfigError for guidance without `unprompted`, which nothing else can give: the text encoder looks at
-        the references there, too. WeightsError.
+        Raises: also ConfigError for guidance without `unprompted`, which nothing else can give: the text encoder looks
+        at the references there, too.
         """
         options = options or QwenOptions()
-        grid, guided = self.grid(size=options.size, width=options.width), self.guided(row, options, unprompted)
-        return self.to_images(self.denoise(self.initial_noise([seed], grid=grid), guided, steps=options.steps))[0]
+        grid, guided = self.grid(size=options.size, width=options.width), self.guided(rows, options, unprompted)
+        return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), guided, steps=options.steps))
 
     def guided(
-        self, row: Mapping[str, Tensor], options: QwenOptions, unprompted: Mapping[str, Tensor] | None
+        self,
+        rows: Sequence[Mapping[str, Tensor]],
+        options: QwenOptions,
+        unprompted: Sequence[Mapping[str, Tensor]] | None,
     ) -> RescaledCondition:
-        """The condition of one sample with what guidance needs beside it. Raises: ConfigError as `paint`."""
-        scale, full = options.scale(self.settings), self.collate([row])
+        """The condition of the rows with what guidance needs beside it. Raises: ConfigError as `paint_batch`."""
+        scale, full = options.scale(self.settings), self.collate(rows)
         if scale == 1:
             return RescaledCondition(full, None, None, cfg_scale=1.0, reference_cfg_scale=1.0)
         if unprompted is None:
             wanted = "what `prepare` gives for an empty prompt and the same references"
             raise ConfigError(f"cfg_scale {scale:g}: expected {wanted}, got none; pass it as `unprompted`, or scale 1.")
-        return RescaledCondition(full, None, self.collate([unprompted]), cfg_scale=scale, reference_cfg_scale=scale)
+        return RescaledCondition(full, None, self.collate(unprompted), cfg_scale=scale, reference_cfg_scale=scale)

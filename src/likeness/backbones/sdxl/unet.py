@@ -169,17 +169,6 @@ class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, 
             x = scheduler.step(condition.prediction(partial(self.answer, scaled, timestep)), timestep, x).prev_sample
         return x
 
-    def paint(
-        self,
-        row: Mapping[str, Tensor],
-        *,
-        seed: int,
-        options: OptionsT | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
-    ) -> Image.Image:
-        """One picture of what `prepare` gave, `unprompted` for an empty prompt. Raises: ConfigError, WeightsError."""
-        return self.paint_batch([row], seeds=[seed], options=options, unprompted=unprompted)[0]
-
     @torch.no_grad()
     def paint_batch(
         self,
@@ -187,14 +176,11 @@ class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, 
         *,
         seeds: Sequence[int],
         options: OptionsT | None = None,
-        unprompted: Mapping[str, Tensor] | None = None,
+        unprompted: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> list[Image.Image]:
-        """Pictures drawn at once, of rows that can be collated and a seed each; `paint` up to rounding.
-
-        Raises: ConfigError, DataError for rows that do not agree, WeightsError.
-        """
+        """As of a `StockBackbone`."""
         options = options or self.own_options()
         grid = self.grid(size=options.size, width=options.width)
-        empty = None if unprompted is None else self.collate([unprompted] * len(rows))
+        empty = None if unprompted is None else self.collate(unprompted)
         condition = self.guided(self.collate(rows), options, empty=empty)
         return self.to_images(self.denoise(self.initial_noise(seeds, grid=grid), condition, steps=options.steps))
