@@ -44,7 +44,9 @@ def draw_class(
         numbers = range(first, first + AT_ONCE)
         if not all(_file(folder, number).is_file() for number in numbers if number < count):
             seeds = [seed_for("class picture", seed, prompt, number) % 2**31 for number in numbers]
-            drawn = backbone.paint_batch([row] * AT_ONCE, seeds=seeds, options=options, unprompted=[unprompted] * AT_ONCE)
+            drawn = backbone.paint_batch(
+                [row] * AT_ONCE, seeds=seeds, options=options, unprompted=[unprompted] * AT_ONCE
+            )
             for number, picture in zip(numbers, drawn, strict=True):
                 save_png(picture, _file(folder, number))
         progress(min(first + AT_ONCE, count), count)
