@@ -29,6 +29,7 @@ TASKS: dict[str, str] = {
     "dreambooth": "likeness.train.subjects.dreambooth:DreamBoothTask",
     "custom_diffusion": "likeness.train.subjects.custom_diffusion:CustomDiffusionTask",
     "stellarnet": "likeness.train.inversion.task:StellarNetTask",
+    "reversion": "likeness.train.reversion.task:ReversionTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from likeness.backbones.base import TokenGrid, Watch
 from likeness.backbones.guided import GuidedCondition
-from likeness.backbones.sdxl.noising import bound_weights, draw_time, steps_of
+from likeness.backbones.sdxl.noising import bound_weights, draw_focal_time, draw_time, steps_of
 from likeness.backbones.sdxl.options import DrawingOptions
 from likeness.backbones.sdxl.watch import FEATURES, watched_blocks, watching
 from likeness.backbones.stock import PartsT, SettingsT, StockBackbone, unknown_weighting
@@ -39,7 +39,7 @@ OptionsT = TypeVar("OptionsT", bound=DrawingOptions)
 class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, ConditionT, OptionsT]):
     """A `StockBackbone` whose `network` is a UNet2DConditionModel; what it is told beside noise, a subclass says."""
 
-    time_laws: ClassVar[tuple[str, ...]] = ("uniform",)
+    time_laws: ClassVar[tuple[str, ...]] = ("uniform", "relation_focal")
     features: ClassVar[tuple[str, ...]] = FEATURES
     network_part: ClassVar[str] = "unet"
 
@@ -115,10 +115,14 @@ class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, 
         return (x_t - noise * prediction) / signal
 
     def draw_t(self, generator: torch.Generator, *, grid: tuple[int, int], law: str) -> float:
-        """The time of a training step drawn uniformly, whatever the grid. Raises: ConfigError for another law."""
+        """The time of a training step, whatever the grid: drawn uniformly, or as `draw_focal_time` says.
+
+        Raises: ConfigError for another law.
+        """
         if law not in self.time_laws:
             raise ConfigError(f"law of times: expected one of {', '.join(self.time_laws)}, got {law!r}; choose one.")
-        return draw_time(generator, count=len(self._alphas))
+        draw = draw_focal_time if law == "relation_focal" else draw_time
+        return draw(generator, count=len(self._alphas))
 
     def error_weight(self, t: Float[Tensor, " B"], kind: str) -> Float[Tensor, " B"]:
         """What a squared error of the noise counts: 1, also for "eps", since that is what it is; `bound_weights`.

@@ -93,7 +93,7 @@ class RelationTask:
     def __init__(self, config: TrainConfig, *, model: Path, precision: torch.dtype) -> None:
         self._config, self._precision = config, precision
         self._table, self.objective = cast(DataTable, config.data), cast(Relation, config.objective)
-        self.examples = _read(self._table)
+        self.examples = find_examples(self._table.relations, split=self._table.split, limit=self._table.limit)
         self._rows: list[dict[str, Tensor]] = []
         self._shapes: list[tuple[tuple[int, ...], ...]] = []
         if self._table.local_tokens:
@@ -213,20 +213,22 @@ class RelationTask:
         return clean, None if seen is None else mean_attention(seen.maps(), grid=grid)
 
 
-def _read(table: DataTable) -> tuple[RelationExample, ...]:
-    """The examples of the split. Raises: ConfigError, DataError."""
-    place = Path(table.relations).expanduser()
+def find_examples(
+    folder: str, *, split: Split, limit: int | None, key: str = "relations"
+) -> tuple[RelationExample, ...]:
+    """The examples of the split in a folder that stands at data.`key`. Raises: ConfigError, DataError."""
+    place = Path(folder).expanduser()
     if not (place / RELATIONS_NAME).is_file() and not place.is_file():
-        wanted = f"data.relations: expected a folder with {RELATIONS_NAME}, got nothing at {place}"
+        wanted = f"data.{key}: expected a folder with {RELATIONS_NAME}, got nothing at {place}"
         raise ConfigError(f"{wanted}; make one with `likeness data relations`.")
     found = read_relations(place)
     if found.left_out:
         got = f"{len(found.left_out)} bad; first: {found.left_out[0].reason}"
         raise DataError(f"{place}: expected sound rows only, got {got}; see `likeness data lint {place}`.")
-    kept = tuple(example for example in found.examples if example.split == table.split)[: table.limit]
+    kept = tuple(example for example in found.examples if example.split == split)[:limit]
     if not kept:
         splits = ", ".join(sorted({example.split for example in found.examples}))
-        raise ConfigError(f"data.split: expected examples of {table.split}, got only {splits}; choose another.")
+        raise ConfigError(f"data.split: expected examples of {split}, got only {splits}; choose another.")
     return kept
 
 

@@ -106,9 +106,8 @@ class SubjectTask(ABC):
     def __init__(self, config: TrainConfig, *, model: Path, precision: torch.dtype) -> None:
         self.config, self.folder, self.precision = config, model, precision
         self.table, self.objective = cast(PhotoTable, config.data), cast(SubjectObjective, config.objective)
-        if config.samples.every and not self.draws_samples:
-            wanted = "samples.every: expected 0 for a method that learns words, or all weights, whose prompts change"
-            raise ConfigError(f"{wanted}, got {config.samples.every}; set it to 0.")
+        if not self.draws_samples:
+            require_no_samples(config)
         self.prior_weight = self.objective.prior_weight if isinstance(self.objective, PriorObjective) else 0.0
         self.subjects: tuple[LearntSubject, ...] = find_subjects(self.table)
         if self.objective.masked and any(photo.mask is None for each in self.subjects for photo in each.photos):
@@ -142,9 +141,7 @@ class SubjectTask(ABC):
 
     def condition(self, prompts: Sequence[str], *, backbone: Sdxl) -> Any:
         """What the U-Net is told of the prompts: as they are read now, with gradient to learnt words."""
-        text = backbone.read_text(prompts)
-        rows = [{"embeds": embeds, "pooled": pooled} for embeds, pooled in zip(text.embeds, text.pooled, strict=True)]
-        return backbone.collate(rows)
+        return read_prompts(prompts, backbone=backbone)
 
     # rows ------------------------------------------------------------------------------------------------------------
 
@@ -158,25 +155,18 @@ class SubjectTask(ABC):
 
     def open_network(self, folder: Path, *, device: str, precision: torch.dtype) -> Sdxl:
         """The frozen SDXL of the folder. Raises: ConfigError for another model, or a size that it cannot draw."""
-        backbone = open_backbone(folder, device=device, dtype=precision)
-        if not isinstance(backbone, SdxlBackbone):
-            raise ConfigError(
-                f"model.base: expected SDXL, whose text and U-Net these methods tune, got {type(backbone).__name__}; "
-                "name sdxl or a folder of it."
-            )
-        backbone.grid(size=self.table.size)
-        return backbone
+        return open_sdxl(folder, size=self.table.size, device=device, precision=precision)
 
     def prepare(self, backbone: Sdxl, *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
         """Every process encodes all pictures; the main one draws those of classes. Raises: DataError, OutputError."""
         if self.prior_weight:
             self._classes = [
-                [_latents(backbone, square(image, size=self.table.size)) for image in images]
+                [picture_latents(backbone, square(image, size=self.table.size)) for image in images]
                 for images in self._class_pictures(backbone, is_main=is_main, wait=wait, progress=progress)
             ]
         for number, subject in enumerate(self.subjects):
             for photo in subject.photos:
-                latents = _latents(backbone, photo.image)
+                latents = picture_latents(backbone, photo.image)
                 weight = _weight(photo.mask, latents) if self.objective.masked and photo.mask is not None else None
                 self._rows.append(_Row(number, latents, weight))
 
@@ -250,11 +240,7 @@ class SubjectTask(ABC):
         return Step(loss.mean(), {"loss": loss.detach(), **logged})
 
     def _errors(self, noised: Noised, *, backbone: Sdxl) -> Float[Tensor, " B"]:
-        x_t = backbone.noise(noised.x0, noised.eps, noised.t)
-        with autocast(backbone, self.precision):
-            condition = self.condition(noised.prompts, backbone=backbone)
-            prediction = backbone.predict(x_t, noised.t, condition).float()
-        return subject_errors(prediction, backbone.target(noised.x0, noised.eps, noised.t), noised.weight)
+        return noise_errors(noised, backbone=backbone, precision=self.precision, read=self.condition)
 
     def show(self, folder: Path, *, step: int, backbone: Sdxl) -> None:  # noqa: B027 - no method must
         """Nothing: the numbers of the log and the pictures say what there is."""
@@ -267,8 +253,46 @@ def require_one(subjects: Sequence[LearntSubject]) -> None:
         raise ConfigError(f"{wanted}; train each alone, or use custom_diffusion.")
 
 
+def require_no_samples(config: TrainConfig) -> None:
+    """Raises: ConfigError where a method whose prompts change is to draw pictures on the way."""
+    if config.samples.every:
+        wanted = "samples.every: expected 0 for a method that learns words, or all weights, whose prompts change"
+        raise ConfigError(f"{wanted}, got {config.samples.every}; set it to 0.")
+
+
+def open_sdxl(folder: Path, *, size: int, device: str, precision: torch.dtype) -> Sdxl:
+    """The frozen SDXL of the folder. Raises: ConfigError for another model, or a size that it cannot draw."""
+    backbone = open_backbone(folder, device=device, dtype=precision)
+    if not isinstance(backbone, SdxlBackbone):
+        raise ConfigError(
+            f"model.base: expected SDXL, whose text and U-Net these methods tune, got {type(backbone).__name__}; "
+            "name sdxl or a folder of it."
+        )
+    backbone.grid(size=size)
+    return backbone
+
+
+def read_prompts(prompts: Sequence[str], *, backbone: Sdxl) -> Any:
+    """The condition of the prompts as they are read now, with gradient to learnt words."""
+    text = backbone.read_text(prompts)
+    rows = [{"embeds": embeds, "pooled": pooled} for embeds, pooled in zip(text.embeds, text.pooled, strict=True)]
+    return backbone.collate(rows)
+
+
+def noise_errors(
+    noised: Noised, *, backbone: Sdxl, precision: torch.dtype, read: Callable[..., Any] = read_prompts
+) -> Float[Tensor, " B"]:
+    """The noise error of each picture, where `read(prompts, backbone=...)` gives the condition."""
+    x_t = backbone.noise(noised.x0, noised.eps, noised.t)
+    with autocast(backbone, precision):
+        condition = read(noised.prompts, backbone=backbone)
+        prediction = backbone.predict(x_t, noised.t, condition).float()
+    return subject_errors(prediction, backbone.target(noised.x0, noised.eps, noised.t), noised.weight)
+
+
 @torch.no_grad()
-def _latents(backbone: Sdxl, image: Image.Image) -> Float[Tensor, "C h w"]:
+def picture_latents(backbone: Sdxl, image: Image.Image) -> Float[Tensor, "C h w"]:
+    """The picture as the autoencoder has it, fp32, in main memory."""
     return backbone.encode(to_pixels([image]))[0].float().cpu()
 
 

@@ -7,18 +7,17 @@ Differs: photos are not flipped.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal  # Any: JSON
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from likeness.backbones.sdxl.concept import save_words
 from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
 from likeness.train.config import BaseTable, TrainConfig
 from likeness.train.subjects.photos import LearntSubject, PhotoTable
 from likeness.train.subjects.task import SubjectObjective, SubjectTask, require_one
-from likeness.train.subjects.words import Sdxl, new_words
+from likeness.train.subjects.words import Sdxl, words_alone
 from likeness.train.trainable.weights import TunedWeights
 
 TEMPLATES = (
@@ -72,9 +71,4 @@ class TextualInversionTask(SubjectTask):
         if self.config.train.gradient_checkpointing:
             network.network.enable_gradient_checkpointing()
         initial = table.initial_word or subject.class_word
-        rows = new_words(network, [subject.token], initial_words=[initial], num_vectors=table.num_vectors)
-
-        def save(folder: Path, /, *, metadata: Mapping[str, Any]) -> None:
-            save_words(folder, network.words.rows, metadata=metadata)
-
-        return TunedWeights(rows, save=save)
+        return words_alone(network, [subject.token], initial_words=[initial], num_vectors=table.num_vectors)
