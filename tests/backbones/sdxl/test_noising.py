@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler
 from tiny_sdxl import SCHEDULER
 
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
-from likeness.backbones.sdxl.noising import bound_weights, draw_time, steps_of
+from likeness.backbones.sdxl.noising import bound_weights, draw_focal_time, draw_time, focal_shares, steps_of
 from likeness.core.errors import ConfigError
 
 
@@ -27,6 +27,23 @@ def test_every_step_is_drawn_alike() -> None:
     counts = Counter(math.floor(draw_time(generator, count=10) * 10) for _ in range(5000))
     assert sorted(counts) == list(range(10))
     assert max(abs(count - 500) for count in counts.values()) < 5 * math.sqrt(500)
+
+
+def test_noisy_steps_are_drawn_three_times_as_often() -> None:
+    """p(t) of ReVersion, by a loop; its ratio of the ends and its share of the cleaner half."""
+    shares = focal_shares(1000)
+    raw = [1 - 0.5 * math.cos(math.pi * k / 1000) for k in range(1000)]
+    torch.testing.assert_close(shares, torch.tensor(raw, dtype=torch.float64) / sum(raw), rtol=1e-12, atol=0)
+    assert float(shares[999] / shares[0]) == pytest.approx(3.0, abs=1e-4)
+    assert float(shares[:500].sum()) == pytest.approx(0.341, abs=5e-4)
+
+
+def test_steps_are_drawn_by_their_shares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    counts = Counter(round(draw_focal_time(generator, count=10) * 10 - 0.5) for _ in range(5000))
+    for step, share in enumerate(focal_shares(10).tolist()):
+        assert abs(counts[step] - 5000 * share) < 5 * math.sqrt(5000 * share)
+    assert sum(counts.values()) == sum(counts[step] for step in range(10))
 
 
 def test_the_bound_is_the_divergence_of_the_posteriors() -> None:
