@@ -45,11 +45,11 @@ def write_exemplars(folder: Path) -> Path:
 
 
 def recipe(path: Path, *, model: Path, exemplars: Path, steps: int = 4) -> Path:
-    """Four steps of two exemplars; the tiny model has two prepositions as one token, "in" and "on"."""
+    """Four steps of two exemplars; the tiny model has three prepositions as one token: "at", "in" and "on"."""
     path.write_text(
         f'task = "reversion"\n[model]\nbase = {json.dumps(str(model))}\ninitial_word = "is"\n'
         f"[data]\nexemplars = {json.dumps(str(exemplars))}\nsize = {SIZE}\n"
-        '[objective]\nkind = "reversion"\nnum_prepositions = 2\n'
+        '[objective]\nkind = "reversion"\nnum_prepositions = 3\n'
         f"[train]\nsteps = {steps}\nbatch_size = 2\nlearning_rate = 1e-2\nweight_decay = 0.1\n"
         'warmup = 0\nsave_every = 2\nprecision = "fp32"\n'
     )

@@ -58,7 +58,7 @@ def test_the_word_alone_is_steered_and_to_the_prepositions() -> None:
     prepositions, entities = drawn(3, 8, seed=1).requires_grad_(), drawn(3, 8, seed=2).requires_grad_()
 
     def cosines(rows: Tensor) -> float:
-        return float(torch.nn.functional.cosine_similarity(rows, word[None]).max())
+        return float(torch.nn.functional.cosine_similarity(rows, word[None]).detach().max())
 
     before = cosines(prepositions), cosines(entities)
     for _ in range(50):

@@ -75,7 +75,8 @@ class Words:
         for key, (tokenizer, encoder) in ENCODERS.items():
             reader = getattr(self._parts, tokenizer)
             first = len(reader)
-            if reader.add_tokens(names) != len(names):
+            reader.add_tokens(names)
+            if reader.convert_tokens_to_ids(names) != list(range(first, first + len(names))):
                 wanted = f"word {token}: expected tokens that the model does not have, got one of {', '.join(names)}"
                 raise WeightsError(f"{wanted}; choose another token, say <{token.strip('<>')}-1>.")
             made[key] = nn.Parameter(rows[key].detach().float().to(self._parts.device, copy=True), requires_grad=False)

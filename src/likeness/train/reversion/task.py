@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from likeness.core.errors import DataError
+from likeness.core.errors import ConfigError, DataError
 from likeness.core.records import Case
 from likeness.core.rng import seed_for
 from likeness.core.spec import Spec
@@ -69,6 +69,7 @@ class ReversionTask:
         self.table, self.objective = cast(ExemplarTable, config.data), cast(Reversion, config.objective)
         require_no_samples(config)
         self.exemplars: tuple[Exemplar, ...] = find_exemplars(self.table)
+        _require_new(self.table.token, self.exemplars)
         if self.objective.steering_weight:
             _require_entities(self.exemplars)
         self._latents: list[Float[Tensor, "C h w"]] = []
@@ -168,6 +169,15 @@ class ReversionTask:
 
     def show(self, folder: Path, *, step: int, backbone: Sdxl) -> None:
         """Nothing: the numbers of the log and the pictures say what there is."""
+
+
+def _require_new(token: str, exemplars: Sequence[Exemplar]) -> None:
+    """Raises: ConfigError for a token that a text holds already, where it would be the relation as well."""
+    for exemplar in exemplars:
+        for text in exemplar.texts:
+            if token.lower() in text.lower():
+                wanted = f"data.token: expected a word that no text holds, got {token!r}, which {exemplar.id} has"
+                raise ConfigError(f"{wanted} in {text!r}; choose another.")
 
 
 def _require_entities(exemplars: Sequence[Exemplar]) -> None:
