@@ -1,5 +1,6 @@
 """The comparison of relations without references: what each method is told, what is right, and the sums."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ def test_shares_and_paired_differences(run: Any) -> None:
     assert found["differences"]["lora - verb"]["interval"]["mean"] == pytest.approx(-1 / 8)
 
 
+def test_what_cannot_be_computed_is_null(run: Any) -> None:
+    asked = [run.Asked("p", "", "", ("cat", "dog"), frozenset({"a", "b"}), Path("p.png"))]
+    found = run.summary({name: {"p": True} for name in (*run.METHODS, "truth")}, asked, relations={"p": "hug"})
+    assert found["differences"]["word - verb"]["interval"]["ci_low"] is None
+    json.dumps(found, allow_nan=False)
+
+
 def test_what_was_judged_is_kept(run: Any, tmp_path: Path) -> None:
     class Scorer:
         asked: list[list[str]] = []  # noqa: RUF012 - of one test
@@ -62,4 +70,5 @@ def test_what_was_judged_is_kept(run: Any, tmp_path: Path) -> None:
     lines = text.split("\n")
     assert lines[0].endswith(asked[0].classes[0])
     assert lines[1:3] == [asked[0].classes[1], "hugging"]
-    assert len(lines) == 2 + 9
+    assert len(lines) == len(set(lines)) == 2 + len(run.TWO_SUBJECT_ACTIONS) + 1
+    assert lines[-1] == "next to"
