@@ -55,11 +55,11 @@ def test_the_change_is_numpy_s_least_squares(dimensions: int) -> None:
     """Where inputs do not span everything, the solution that is closest to the mean of all changes."""
     changes = {0: a_change(1), 1: a_change(2, alpha=1.0)}
     xs = [inputs(3, count=20, dimensions=dimensions), inputs(4, count=30, dimensions=dimensions)]
-    found = matrix(fused_change(changes, seen_of(changes, xs), count=2, ridge=1e-11))
+    found = matrix(fused_change(changes, seen_of(changes, xs), count=2, ridge=1e-9))
     mean = (matrix(changes[0]) + matrix(changes[1])) / 2
     answers = np.concatenate([x.numpy() @ (matrix(changes[i]) - mean).T for i, x in enumerate(xs)])
     expected = mean + np.linalg.lstsq(torch.cat(xs).numpy(), answers, rcond=1e-8)[0].T
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_one_alone_stays_as_it_is() -> None:
@@ -75,7 +75,7 @@ def test_disjoint_inputs_are_answered_exactly_and_the_mean_answers_none() -> Non
         inputs(4, count=9) * torch.tensor([0.0] * 4 + [1.0] * 4),
     ]
     seen = seen_of(changes, xs)
-    made, mean = fused_change(changes, seen, count=2, ridge=1e-11), mean_change(changes, count=2)
+    made, mean = fused_change(changes, seen, count=2, ridge=1e-9), mean_change(changes, count=2)
     for i, x in enumerate(xs):
         np.testing.assert_allclose(matrix(made) @ x.T.numpy(), matrix(changes[i]) @ x.T.numpy(), atol=1e-4)
     everything = squared_error(changes, seen, None)
@@ -150,7 +150,7 @@ def test_fused_loras_know_both_words_and_lose_less_than_their_mean(
         assert lost["fused"] < 0.8 * lost["mean"] < 0.8
     read = SdxlIpAdapter.read_lora(sdxl_folder, tmp_path / "both")
     assert {change.rank for change in read.changes.values()} == {4}
-    assert read.num_layers == len(made.changes) + 4
+    assert read.num_layers == len(made.changes) + 2  # and two tables of embeddings
     loaded = SdxlIpAdapter.load(sdxl_folder, loras=[tmp_path / "both"])
     assert loaded.words.layers == {"<rex>": LAYERS, "<tom>": LAYERS}
     loaded.generate("a <rex> hugs a <tom>", seed=1)
@@ -193,7 +193,7 @@ def test_what_cannot_be_fused_is_told(two: list[Path], sdxl_folder: Path, tmp_pa
     both, model = [str(each) for each in two], str(sdxl_folder)
     with pytest.raises(ConfigError, match="LORA: expected two or more, got 1"):
         fuse_loras(model, both[:1], out=tmp_path)
-    with pytest.raises(ConfigError, match="expected a text with one {} for the word"):
+    with pytest.raises(ConfigError, match="--prompt: expected a text with one"):
         fuse_loras(model, both, out=tmp_path, drawing=Drawing(("a cat",)))
     with pytest.raises(WeightsError, match="expected a LoRA with the word of its subject"):
         fuse_loras(model, [both[0], str(two[1] / "pytorch_lora_weights.safetensors")], out=tmp_path)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from stock_sdxl import stock_pipeline
 from torch import Tensor
 
-from likeness.backbones.lora import add_adapter, adapter_parameters, save_adapters
+from likeness.backbones.lora import adapter_parameters, add_adapter, save_adapters
 from likeness.backbones.sdxl.concept import save_words
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.layered_text import text_layers
@@ -45,12 +45,10 @@ def test_every_layer_reads_the_words_of_its_own(sdxl_folder: Path) -> None:
     """What layer 3 is told is what a plain word of its two rows says; the pooled text is the mean."""
     ours, own = SdxlIpAdapter.load(sdxl_folder), rows(1, count=2 * LAYERS)
     ours.learn_word("<rex>", own, layers=LAYERS)
-    told, texts = ours.prepare(PROMPT), list[dict[str, Tensor]]()
+    told, texts, plain = ours.prepare(PROMPT), list[dict[str, Tensor]](), SdxlIpAdapter.load(sdxl_folder)
     for layer in range(LAYERS):
-        plain = SdxlIpAdapter.load(sdxl_folder)
-        plain.words.add("<rex>", {key: each[2 * layer : 2 * layer + 2] for key, each in own.items()})
-        # the stock model reads the pooled text at the largest id, that of the last new token
-        texts.append(plain.prepare(PROMPT))
+        plain.words.add(f"<{layer}>", {key: each[2 * layer : 2 * layer + 2] for key, each in own.items()})
+        texts.append(plain.prepare(PROMPT.replace("<rex>", f"<{layer}>")))
     expected = torch.cat([text["embeds"] for text in texts])
     torch.testing.assert_close(told["embeds"], expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(told["pooled"], torch.stack([t["pooled"] for t in texts]).mean(dim=0), rtol=0, atol=1e-5)

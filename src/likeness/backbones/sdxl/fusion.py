@@ -1,7 +1,7 @@
 """Gradient fusion: LoRAs that were learnt apart become one LoRA, which answers each one's inputs as that one did.
 
 For each layer: W = argmin sum_i ||(W0 + dW_i) X_i - W X_i||^2 + ridge ||W - W0 - mean_i dW_i||^2, where X_i are the
-layer's inputs when the model draws with LoRA i by its own prompts. Solved exactly: with dW_i = U_i D_i, G_i = X_i X_i^T,
+layer's inputs when the model draws with LoRA i by its own prompts. Solved exactly: with dW_i = U_i D_i, X_i X_i^T = G_i
 W - W0 = sum_i U_i D_i (G_i + ridge / n) (sum_i G_i + ridge)^-1, so the result is again a LoRA, of the sum of the ranks.
 Inputs are not kept, only sum_i G_i and D_i G_i: for SDXL 6 GB in main memory or on the device.
 Source: Mix-of-Show (arXiv:2305.18292), 3.3 and its public code: text encoders first, then keys and values of
