@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from likeness.backbones.lora import adapter_parameters, add_adapter, save_adapters
 from likeness.backbones.lora_file import Change
@@ -18,6 +20,7 @@ from likeness.backbones.sdxl.concept import save_words
 from likeness.backbones.sdxl.fusion import Drawing, Seen, fuse, fuse_loras, fused_change, mean_change, squared_error
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.text_lora import text_targets
+from likeness.cli import app
 from likeness.core.errors import ConfigError, WeightsError
 
 OUT, IN, RANK, LAYERS, WIDTH = 5, 8, 2, 7, 32
@@ -151,12 +154,26 @@ def test_fused_loras_know_both_words_and_lose_less_than_their_mean(
     read = SdxlIpAdapter.read_lora(sdxl_folder, tmp_path / "both")
     assert {change.rank for change in read.changes.values()} == {4}
     assert read.num_layers == len(made.changes) + 2  # and two tables of embeddings
-    loaded = SdxlIpAdapter.load(sdxl_folder, loras=[tmp_path / "both"])
-    assert loaded.words.layers == {"<rex>": LAYERS, "<tom>": LAYERS}
-    loaded.generate("a <rex> hugs a <tom>", seed=1)
-    fuse_loras(str(sdxl_folder), [str(each) for each in two], out=tmp_path / "again", drawing=QUICK, device="cpu")
-    name = "pytorch_lora_weights.safetensors"
-    assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert [made.lost[stage].keys() for stage in made.lost] == [{"fused", "mean"}] * 3
+
+
+def test_from_the_command_line_to_a_picture_of_both(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:
+    """The command writes the same bytes as the function."""
+    fuse_loras(str(sdxl_folder), [str(each) for each in two], out=tmp_path / "both", drawing=QUICK, device="cpu")
+    told = ["--model", str(sdxl_folder), "--device", "cpu", "--steps", "2"]
+    fused = ["loras", "fuse", *map(str, two), *told, "--size", "64", "--out", str(tmp_path / "again"), "--json"]
+    done = CliRunner().invoke(app, fused)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["words"] == ["<rex>", "<tom>"]
+    assert facts["lost"]["keys"]["fused"] < facts["lost"]["keys"]["mean"]
+    for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "learned_embeds_1.safetensors"):
+        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    drawn = ["generate", *told, "--lora", str(tmp_path / "again"), "--prompt", "a <rex> hugs a <tom>"]
+    done = CliRunner().invoke(app, [*drawn, "--out", str(tmp_path / "hug"), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["loras"][0]["layers"] == facts["layers"] + 2
+    assert len(list((tmp_path / "hug" / "images").glob("*.png"))) == 1
 
 
 def test_one_lora_fused_is_that_lora(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:
