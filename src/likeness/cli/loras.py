@@ -37,7 +37,7 @@ def fuse(
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal LoRAs.")] = 0,
     ridge: Annotated[
         float, typer.Option(help="How much the mean of all counts against the inputs, as a share of those.")
-    ] = 1e-6,
+    ] = 0.1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     as_json: Json = False,

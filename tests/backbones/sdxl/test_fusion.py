@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from likeness.backbones.lora import adapter_parameters, add_adapter, save_adapters
+from likeness.backbones.lora import FILE_NAME, adapter_parameters, add_adapter, save_adapters, write_tensors
 from likeness.backbones.lora_file import Change
 from likeness.backbones.sdxl.concept import save_words
 from likeness.backbones.sdxl.fusion import Drawing, Seen, fuse, fuse_loras, fused_change, mean_change, squared_error
@@ -174,6 +175,34 @@ def test_from_the_command_line_to_a_picture_of_both(two: list[Path], sdxl_folder
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["loras"][0]["layers"] == facts["layers"] + 2
     assert len(list((tmp_path / "hug" / "images").glob("*.png"))) == 1
+
+
+def test_the_model_answers_each_word_nearer_to_its_own_lora_than_the_mean_does(
+    two: list[Path], sdxl_folder: Path, tmp_path: Path
+) -> None:
+    """The U-Net's noise for a prompt that was drawn and one that was not; the mean is both LoRAs at half strength."""
+    for place in two:
+        shutil.copytree(place, tmp_path / place.name)
+        tensors = load_file(place / FILE_NAME)
+        halved = {name: each * (0.5 if "lora_B" in name else 1.0) for name, each in tensors.items()}
+        write_tensors(tmp_path / place.name / FILE_NAME, halved, metadata={})
+    fuse(SdxlIpAdapter.load(sdxl_folder), two, out=tmp_path / "both", drawing=QUICK)
+    fused, mean = (
+        SdxlIpAdapter.load(sdxl_folder, loras=loras)
+        for loras in ([tmp_path / "both"], [tmp_path / place.name for place in two])
+    )
+    for place, token in zip(two, ("<rex>", "<tom>"), strict=True):
+        own = SdxlIpAdapter.load(sdxl_folder, loras=[place])
+        for prompt in (f"a photo of a {token}", f"a {token} hugs a dog"):
+            found = {name: noise(model, prompt) for name, model in {"own": own, "fused": fused, "mean": mean}.items()}
+            errors = {name: float((found[name] - found["own"]).square().mean()) for name in ("fused", "mean")}
+            assert errors["fused"] < 0.9 * errors["mean"], errors
+
+
+def noise(model: SdxlIpAdapter, prompt: str) -> Tensor:
+    x_t = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return model.predict(x_t, torch.tensor(0.6), model.collate([model.prepare(prompt)]))
 
 
 def test_one_lora_fused_is_that_lora(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from stock_sdxl import stock_pipeline
+from tiny_sdxl import FULL_SIZE
 from torch import Tensor
 
-from likeness.backbones.lora import adapter_parameters, add_adapter, save_adapters
+from likeness.backbones.lora import adapter_parameters, add_adapter, layer_shapes, save_adapters
 from likeness.backbones.sdxl.concept import save_words
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.layered_text import text_layers
@@ -140,3 +142,28 @@ def test_names_with_and_without_the_level_mean_the_same(text_lora: Path, sdxl_fo
     layer = "encoder.layers.0.self_attn.q_proj"
     assert torch.equal(found[0].text["text_encoder"][layer].down, found[1].text["text_encoder"][layer].down)
     assert {change.alpha / change.rank for change in found[0].changes.values()} == {2.0}
+
+
+def test_published_sdxl_has_eleven_layers_and_so_many_parameters() -> None:
+    """Counted on the meta device: a word of two vectors, LoRAs of rank 4 on U-Net and text encoders."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    from likeness.train.subjects.dreambooth import TARGETS
+
+    sizes = {"text_encoder": (CLIPTextModel, 768, 12), "text_encoder_2": (CLIPTextModelWithProjection, 1280, 32)}
+    counts: dict[str, int] = {}
+    with torch.device("meta"):
+        networks: dict[str, Any] = {"unet": UNet2DConditionModel(**FULL_SIZE)}
+        for part, (kind, width, depth) in sizes.items():
+            config = CLIPTextConfig(hidden_size=width, num_hidden_layers=depth, num_attention_heads=width // 64)
+            networks[part] = kind(config)
+    for part, network in networks.items():
+        targets = TARGETS if part == "unet" else text_targets(network, part=part)
+        shapes = [shape for name, shape in layer_shapes(network).items() if re.fullmatch(targets, name)]
+        counts[part] = 4 * sum(rows + columns for rows, columns in shapes)
+    layers = text_layers(networks["unet"])
+    assert len(layers) == 11
+    assert sum(len(layer.transformer_blocks) for layer in layers.values()) == 70
+    assert 2 * len(layers) * (768 + 1280) == 45_056
+    assert counts == {"unet": 5_806_080, "text_encoder": 270_336, "text_encoder_2": 1_310_720}
