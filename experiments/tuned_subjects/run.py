@@ -3,8 +3,9 @@
     python experiments/tuned_subjects/run.py METHOD [METHOD ...] --steps 200 --out FOLDER
 
 METHOD is the name of a recipe: dreambooth, custom_diffusion, textual_inversion or ed_lora. For every subject of the
-first cases of world-single (validation) the recipe is run on its three photos. Then four pictures of its case are drawn,
-by the tuned model with the token in the prompt, and by the untrained one ("base") with the class word, no references.
+first cases of world-single (validation) the recipe is run on its three photos. Then four pictures of its case are
+drawn, by the tuned model with the token in the prompt, and by the untrained model ("base") with the class word, without
+references.
 FOLDER/METHOD.json compares both, paired by picture, with intervals by subject (`compare_runs`).
 """
 

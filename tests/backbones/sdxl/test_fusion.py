@@ -18,7 +18,16 @@ from typer.testing import CliRunner
 from likeness.backbones.lora import FILE_NAME, adapter_parameters, add_adapter, save_adapters, write_tensors
 from likeness.backbones.lora_file import Change
 from likeness.backbones.sdxl.concept import save_words
-from likeness.backbones.sdxl.fusion import Drawing, Seen, fuse, fuse_loras, fused_change, mean_change, squared_error
+from likeness.backbones.sdxl.fusion import (
+    Drawing,
+    Fused,
+    Seen,
+    fuse,
+    fuse_loras,
+    fused_change,
+    mean_change,
+    squared_error,
+)
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.text_lora import text_targets
 from likeness.cli import app
@@ -145,23 +154,30 @@ def two(sdxl_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pat
 QUICK = Drawing(steps=2, size=64)
 
 
-def test_fused_loras_know_both_words_and_lose_less_than_their_mean(
-    two: list[Path], sdxl_folder: Path, tmp_path: Path
-) -> None:
-    made = fuse_loras(str(sdxl_folder), [str(each) for each in two], out=tmp_path / "both", drawing=QUICK, device="cpu")
+@pytest.fixture(scope="module")
+def both(two: list[Path], sdxl_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fused]:
+    """Both of them fused."""
+    out = tmp_path_factory.mktemp("both")
+    told: Any = {"drawing": QUICK, "device": "cpu", "dtype": "float32"}
+    return out, fuse_loras(str(sdxl_folder), [str(each) for each in two], out=out, **told)
+
+
+def test_fused_loras_know_both_words_and_lose_less_than_their_mean(both: tuple[Path, Fused], sdxl_folder: Path) -> None:
+    place, made = both
     assert made.words == ("<rex>", "<tom>")
     for lost in made.lost.values():
         assert lost["fused"] < 0.8 * lost["mean"] < 0.8
-    read = SdxlIpAdapter.read_lora(sdxl_folder, tmp_path / "both")
+    read = SdxlIpAdapter.read_lora(sdxl_folder, place)
     assert {change.rank for change in read.changes.values()} == {4}
     assert read.num_layers == len(made.changes) + 2  # and two tables of embeddings
     assert [made.lost[stage].keys() for stage in made.lost] == [{"fused", "mean"}] * 3
 
 
-def test_from_the_command_line_to_a_picture_of_both(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:
+def test_from_the_command_line_to_a_picture_of_both(
+    two: list[Path], both: tuple[Path, Fused], sdxl_folder: Path, tmp_path: Path
+) -> None:
     """The command writes the same bytes as the function."""
-    fuse_loras(str(sdxl_folder), [str(each) for each in two], out=tmp_path / "both", drawing=QUICK, device="cpu")
-    told = ["--model", str(sdxl_folder), "--device", "cpu", "--steps", "2"]
+    told = ["--model", str(sdxl_folder), "--device", "cpu", "--dtype", "float32", "--steps", "2"]
     fused = ["loras", "fuse", *map(str, two), *told, "--size", "64", "--out", str(tmp_path / "again"), "--json"]
     done = CliRunner().invoke(app, fused)
     assert done.exit_code == 0, done.output
@@ -169,7 +185,7 @@ def test_from_the_command_line_to_a_picture_of_both(two: list[Path], sdxl_folder
     assert facts["words"] == ["<rex>", "<tom>"]
     assert facts["lost"]["keys"]["fused"] < facts["lost"]["keys"]["mean"]
     for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors", "learned_embeds_1.safetensors"):
-        assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+        assert (both[0] / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     drawn = ["generate", *told, "--lora", str(tmp_path / "again"), "--prompt", "a <rex> hugs a <tom>"]
     done = CliRunner().invoke(app, [*drawn, "--out", str(tmp_path / "hug"), "--json"])
     assert done.exit_code == 0, done.output
@@ -178,7 +194,7 @@ def test_from_the_command_line_to_a_picture_of_both(two: list[Path], sdxl_folder
 
 
 def test_the_model_answers_each_word_nearer_to_its_own_lora_than_the_mean_does(
-    two: list[Path], sdxl_folder: Path, tmp_path: Path
+    two: list[Path], both: tuple[Path, Fused], sdxl_folder: Path, tmp_path: Path
 ) -> None:
     """The U-Net's noise for a prompt that was drawn and one that was not; the mean is both LoRAs at half strength."""
     for place in two:
@@ -186,10 +202,8 @@ def test_the_model_answers_each_word_nearer_to_its_own_lora_than_the_mean_does(
         tensors = load_file(place / FILE_NAME)
         halved = {name: each * (0.5 if "lora_B" in name else 1.0) for name, each in tensors.items()}
         write_tensors(tmp_path / place.name / FILE_NAME, halved, metadata={})
-    fuse(SdxlIpAdapter.load(sdxl_folder), two, out=tmp_path / "both", drawing=QUICK)
     fused, mean = (
-        SdxlIpAdapter.load(sdxl_folder, loras=loras)
-        for loras in ([tmp_path / "both"], [tmp_path / place.name for place in two])
+        SdxlIpAdapter.load(sdxl_folder, loras=loras) for loras in ([both[0]], [tmp_path / place.name for place in two])
     )
     for place, token in zip(two, ("<rex>", "<tom>"), strict=True):
         own = SdxlIpAdapter.load(sdxl_folder, loras=[place])
@@ -214,25 +228,23 @@ def test_one_lora_fused_is_that_lora(two: list[Path], sdxl_folder: Path, tmp_pat
         torch.testing.assert_close(change.up @ change.down, expected, rtol=0, atol=1e-4)
 
 
-def test_inputs_are_those_of_each_lora_s_own_pass(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:
-    """The totals of a text layer, gathered anew in a plain loop over both models."""
-    name, total = "encoder.layers.1.self_attn.q_proj", np.zeros((WIDTH, WIDTH))
-    answers = np.zeros((WIDTH, WIDTH))
+def test_inputs_are_those_of_each_lora_s_own_pass(two: list[Path], both: tuple[Path, Fused], sdxl_folder: Path) -> None:
+    """A text layer, with its inputs gathered anew in a plain loop over both models and the system solved by numpy."""
+    name, totals, changes = "encoder.layers.1.self_attn.q_proj", list[np.ndarray](), list[np.ndarray]()
     for place, token in zip(two, ("<rex>", "<tom>"), strict=True):
         alone: Any = SdxlIpAdapter.load(sdxl_folder, loras=[place])
         kept: list[Tensor] = []
         layer = alone.parts.text_encoder.get_submodule(name)
-        layer.register_forward_pre_hook(
-            lambda _, args, kept=kept: kept.append(args[0].detach().flatten(0, -2).double())
-        )
+        layer.register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0].flatten(0, -2).double()))
         for template in ("a photo of a {}", "{}"):
             alone.embed_text([template.format(token)])
-        x, (change) = torch.cat(kept).numpy(), SdxlIpAdapter.read_lora(sdxl_folder, place).text["text_encoder"][name]
-        total += x.T @ x
-        answers += matrix(change) @ (x.T @ x)
-    made = fuse(SdxlIpAdapter.load(sdxl_folder), two, out=tmp_path, drawing=QUICK, ridge=1e-12)
-    found = made.changes[f"text_encoder.{name}"]
-    np.testing.assert_allclose(matrix(found) @ total, answers, rtol=1e-3, atol=1e-3 * np.abs(answers).max())
+        x = torch.cat(kept).numpy()
+        totals.append(x.T @ x)
+        changes.append(matrix(SdxlIpAdapter.read_lora(sdxl_folder, place).text["text_encoder"][name]))
+    level = 0.1 * np.trace(totals[0] + totals[1]) / WIDTH * np.eye(WIDTH)
+    answers = changes[0] @ (totals[0] + level / 2) + changes[1] @ (totals[1] + level / 2)
+    expected = np.linalg.solve((totals[0] + totals[1] + level).T, answers.T).T
+    np.testing.assert_allclose(matrix(both[1].changes[f"text_encoder.{name}"]), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_what_cannot_be_fused_is_told(two: list[Path], sdxl_folder: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ W - W0 = sum_i U_i D_i (G_i + ridge / n) (sum_i G_i + ridge)^-1, so the result i
 Inputs are not kept, only sum_i G_i and D_i G_i of a stage's layers: for SDXL at most 3.3 GB, on the device.
 Source: Mix-of-Show (arXiv:2305.18292), 3.3 and its public code: text encoders first, then keys and values of
 cross-attention on what the fused encoders give, then the rest of the U-Net while it draws with both.
-Differs: closed form for L-BFGS, and a ridge for its early end; where no LoRA has inputs W is the mean of all instead of W0, so that one LoRA alone
-stays itself; keys and values learn from all tokens of a prompt, not from those of the word alone.
+Differs: closed form for L-BFGS, and a ridge for its early end; where no LoRA has inputs W is the mean of all instead of
+W0, so that one LoRA alone stays itself; keys and values learn from all tokens of a prompt, not from the word's alone.
 
 Shapes: n LoRAs, N inputs of a layer, D their width, r rank.
 """
@@ -36,7 +36,7 @@ from likeness.core.weights import public_name, resolve_weights
 PROMPTS = ("a photo of a {}", "{}")
 """Source: Mix-of-Show's code, its two templates."""
 RIDGE = 0.1
-"""As a share of the mean eigenvalue of sum_i G_i. With 1e-6 few inputs are answered exactly and others wrong (log.md)."""
+"""As a share of the mean eigenvalue of sum_i G_i. With 1e-6 few inputs are answered exactly, others wrong (log.md)."""
 FUSED = "fused"
 PARTS = (*TEXT_PARTS, "unet")
 STAGES = {
