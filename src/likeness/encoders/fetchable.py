@@ -34,6 +34,7 @@ _HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
 _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
 _MS = "https://huggingface.co/doge1516/MS-Diffusion"
+_SSR = "https://drive.google.com/drive/folders/1pMwzGRA8QzHjEH5Hc4zDwdsSDwjwQKMW"
 _DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
@@ -113,5 +114,16 @@ FETCHABLE: dict[str, Fetchable] = {
         licence="weights unstated; code MIT",
         base="",
         convert="likeness.backbones.sdxl.ms_adapter:convert_ms_adapter",
+    ),
+    "ssr_encoder": Fetchable(
+        what="SSR-Encoder: pytorch_model.bin and pytorch_model_1.bin in one folder, references by phrase for SD 1.5",
+        page=_SSR,
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="unstated, of weights and code",
+        base="",
+        convert="likeness.backbones.sd15.ssr_adapter:convert_ssr_encoder",
+        parts=("pytorch_model.bin", "pytorch_model_1.bin"),
     ),
 }
