@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 with SSR-Encoder: of each reference, what a phrase names becomes tokens that are read beside text.
+"""Stable Diffusion 1.5 with SSR-Encoder: what a phrase names in a reference becomes tokens, read beside the text.
 
 DreamRelation's second base (arXiv:2410.23280, supplement, table 1). Sampling equals diffusers 0.42
 `StableDiffusionPipeline` that is given the tokens (`stock_arguments`), without references plain SD 1.5.
