@@ -67,13 +67,14 @@ def build_tiny_ssr(folder: Path, *, unet: dict[str, Any] | None = None) -> Path:
     ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     clip: dict[str, Any] = {"num_attention_heads": 2, "intermediate_size": 48, "projection_dim": 32}
     text: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": TEXT_WIDTH, "max_position_embeddings": TEXT_LENGTH}
+    vae: dict[str, Any] = {**VAE, "scaling_factor": 0.18215}
     vision: dict[str, Any] = {"num_hidden_layers": 24, "hidden_size": IMAGE_WIDTH, "image_size": 32, "patch_size": 8}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network: Any = UNet2DConditionModel(**{**UNET, **(unet or {})})
         kind: Any = StableDiffusionPipeline
         pipeline = kind(
-            vae=AutoencoderKL(**{**VAE, "scaling_factor": 0.18215}),
+            vae=AutoencoderKL(**vae),
             text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=len(tokenizer), **ids, **clip, **text)),
             tokenizer=tokenizer,
             unet=network,

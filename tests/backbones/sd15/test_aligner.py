@@ -103,7 +103,7 @@ def run(processor: Any, hidden: Tensor, row: Tensor | None, **more: Any) -> Tens
 def test_equals_the_explicit_form_with_scales_of_each_picture(scales: tuple[list[float], ...]) -> None:
     num = len(scales[0])
     hidden, row = 2 * normal(2, 12, WIDTH, seed=7), 2 * normal(2, TEXT + num * TOKENS, CONTEXT, seed=8)
-    found = run(ours(), hidden, row, subjects=Subjects(torch.tensor(scales).double(), TOKENS))
+    found = run(ours(), hidden, row, subjects=Subjects(torch.tensor(scales, dtype=torch.float64), TOKENS))
     reference = ReferenceAttention(weights(), num_tokens=TOKENS)
     for picture, own in enumerate(scales):
         expected = run(reference, hidden[[picture]], row[[picture]], subject_scales=own)
