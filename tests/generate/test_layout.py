@@ -151,7 +151,8 @@ def test_a_model_that_finds_no_boxes_gets_proposed_ones_with_the_names() -> None
 
 def test_a_mode_for_a_model_that_reads_no_layout_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"--layout: expected a model that reads one \(sdxl_ms_diffusion, sd15_ssr_encoder\), got flux_uno"
+        ConfigError,
+        match=r"--layout: expected a model that reads one \(sdxl_ms_diffusion, sd15_ssr_encoder\), got flux_uno",
     ):
         layout_mode("given", kind="flux_uno")
     assert layout_mode(None, kind="flux_uno") is None

@@ -90,6 +90,11 @@ def ours() -> SubjectAttention:
     return made
 
 
+def subjects(*scales: list[float]) -> Subjects:
+    """Scales of each picture's references."""
+    return Subjects(torch.tensor(scales, dtype=torch.float64), TOKENS, some_absent=any(0 in own for own in scales))
+
+
 def run(processor: Any, hidden: Tensor, row: Tensor | None, **more: Any) -> Tensor:
     attention = layer()
     attention.set_processor(processor)
@@ -103,7 +108,7 @@ def run(processor: Any, hidden: Tensor, row: Tensor | None, **more: Any) -> Tens
 def test_equals_the_explicit_form_with_scales_of_each_picture(scales: tuple[list[float], ...]) -> None:
     num = len(scales[0])
     hidden, row = 2 * normal(2, 12, WIDTH, seed=7), 2 * normal(2, TEXT + num * TOKENS, CONTEXT, seed=8)
-    found = run(ours(), hidden, row, subjects=Subjects(torch.tensor(scales, dtype=torch.float64), TOKENS))
+    found = run(ours(), hidden, row, subjects=subjects(*scales))
     reference = ReferenceAttention(weights(), num_tokens=TOKENS)
     for picture, own in enumerate(scales):
         expected = run(reference, hidden[[picture]], row[[picture]], subject_scales=own)
@@ -112,10 +117,10 @@ def test_equals_the_explicit_form_with_scales_of_each_picture(scales: tuple[list
 
 def test_a_reference_of_scale_zero_is_absent() -> None:
     hidden, row = normal(1, 12, WIDTH, seed=7), normal(1, TEXT + 2 * TOKENS, CONTEXT, seed=8)
-    with_both = run(ours(), hidden, row, subjects=Subjects(torch.tensor([[0.7, 0.0]]).double(), TOKENS))
-    alone = run(ours(), hidden, row[:, :-TOKENS], subjects=Subjects(torch.tensor([[0.7]]).double(), TOKENS))
+    with_both = run(ours(), hidden, row, subjects=subjects([0.7, 0.0]))
+    alone = run(ours(), hidden, row[:, :-TOKENS], subjects=subjects([0.7]))
     torch.testing.assert_close(with_both, alone, rtol=0, atol=1e-12)
-    none = run(ours(), hidden, row, subjects=Subjects(torch.zeros(1, 2).double(), TOKENS))
+    none = run(ours(), hidden, row, subjects=subjects([0.0, 0.0]))
     torch.testing.assert_close(none, run(AttnProcessor2_0(), hidden, row[:, :TEXT]), rtol=0, atol=1e-12)
     assert (alone - none).abs().max() > 0.01
 
@@ -123,10 +128,9 @@ def test_a_reference_of_scale_zero_is_absent() -> None:
 def test_without_subjects_it_is_diffusers_own() -> None:
     hidden, row = normal(2, 12, WIDTH, seed=7), normal(2, TEXT, CONTEXT, seed=8)
     assert torch.equal(run(ours(), hidden, row), run(AttnProcessor2_0(), hidden, row))
-    subjects = Subjects(torch.ones(2, 1).double(), TOKENS)
     self_attention: Any = Attention(WIDTH, heads=2, dim_head=16).double().eval()
     self_attention.set_processor(SelfAttention())
     with torch.no_grad():
-        told = self_attention(hidden, subjects=subjects)
+        told = self_attention(hidden, subjects=subjects([1.0], [1.0]))
         self_attention.set_processor(AttnProcessor2_0())
         assert torch.equal(told, self_attention(hidden))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from likeness.backbones.sd15.options import SsrOptions
 from likeness.backbones.sd15.ssr_encoder import Sd15SsrEncoder
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.records import Layout
+from likeness.objectives import objective_of
+from likeness.train.plan.step import PairShape, StepSettings, step_cost
 
 PROMPT = "A cat is hugging a duck."
 HEIGHT, WIDTH, STEPS = 48, 64, 3
@@ -206,9 +210,9 @@ def test_other_layouts_and_numbers_of_scales_are_refused(ssr: Sd15SsrEncoder) ->
 def test_each_picture_of_a_batch_has_phrases_and_scales_of_its_own(ssr: Sd15SsrEncoder) -> None:
     shown = [picture(0), picture(1)]
     other = Layout(boxes=BOXES[:2], phrases=PHRASES[2:])
-    condition = ssr.collate([ssr.prepare(PROMPT, shown, layout=each) for each in (layout(2), other)])
-    assert condition.scales is not None
-    condition.scales[:] = torch.tensor([[0.5, 0.0], [1.0, 0.3]])
+    rows = [ssr.prepare(PROMPT, shown, layout=each) for each in (layout(2), other)]
+    scales = torch.tensor([[0.5, 0.0], [1.0, 0.3]])
+    condition = replace(ssr.collate(rows), scales=scales, some_absent=True)
     x_t, t = torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0.3, 0.7])
     with torch.no_grad():
         both = ssr.predict(x_t, t, condition)
@@ -250,6 +254,22 @@ def test_pndm_becomes_unipc_and_others_stay(ssr: Sd15SsrEncoder, ssr_folder: Pat
     config.write_text('{"_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}')
     with pytest.raises(WeightsError, match="expected a model that predicts epsilon, got v_prediction"):
         Sd15SsrEncoder.load(folder)
+
+
+# planned -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_step_is_planned_without_weights(ssr_folder: Path) -> None:
+    """Twice the references, twice their tokens: more is left for the backward pass."""
+    objective = objective_of("dpo").model_validate({"kind": "dpo", "beta": 1.0})
+    settings = StepSettings(objective, 4, 0, torch.float32, 1, gradient_checkpointing=False)
+    one, two = (
+        step_cost(partial(Sd15SsrEncoder.sketch, ssr_folder, dtype=torch.float32), PairShape((64, 64), sizes), settings)
+        for sizes in (((40, 40),), ((40, 40),) * 2)
+    )
+    assert 0 < one.saved < two.saved
+    assert 0 < one.flops < two.flops
 
 
 # the LoRA of a relation ----------------------------------------------------------------------------------------------

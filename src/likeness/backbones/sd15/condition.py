@@ -17,12 +17,13 @@ from torch import Tensor
 class SsrCondition:
     """The prompt's hidden states, tokens of each reference and its scale; None without references.
 
-    `legacy` is the option of that name.
+    `some_absent`: one of the scales is 0. `legacy` is the option of that name.
     """
 
     text: Float[Tensor, "B T D"]
     references: tuple[Float[Tensor, "B N D"], ...] = ()
     scales: Float[Tensor, "B n"] | None = None
+    some_absent: bool = False
     legacy: bool = False
 
     @property

@@ -179,8 +179,9 @@ class Sd15SsrEncoder(UnetBackbone[SsrParts, SsrSettings, SsrCondition, SsrOption
         """The condition with the scales that the options ask for."""
         if condition.scales is None:
             return condition
-        each = condition.scales.new_tensor(options.scales(self.settings, count=len(condition.references)))
-        return replace(condition, scales=each.expand_as(condition.scales), legacy=options.legacy)
+        wanted = options.scales(self.settings, count=len(condition.references))
+        each = condition.scales.new_tensor(wanted).expand_as(condition.scales)
+        return replace(condition, scales=each, some_absent=0 in wanted, legacy=options.legacy)
 
     # the network -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,8 @@ class Sd15SsrEncoder(UnetBackbone[SsrParts, SsrSettings, SsrCondition, SsrOption
         if condition.legacy:
             references = [tokens * scales[:, [i], None].to(tokens) for i, tokens in enumerate(references)]
             scales = torch.ones_like(scales)
-        return torch.cat([condition.text, *references], dim=1), Subjects(scales, references[0].shape[1])
+        subjects = Subjects(scales, references[0].shape[1], condition.some_absent and not condition.legacy)
+        return torch.cat([condition.text, *references], dim=1), subjects
 
     def answer(self, x: Tensor, timestep: Tensor, condition: SsrCondition) -> Tensor:
         """The U-Net at latents scaled as its scheduler scales them, and at a time of the scheduler."""
@@ -225,7 +227,7 @@ class Sd15SsrEncoder(UnetBackbone[SsrParts, SsrSettings, SsrCondition, SsrOption
             scales = [*([] if poorer is None else [poorer.scales]), *scales]
         if subjects is not None:
             each = torch.cat(scales).repeat_interleave(num_images, dim=0)
-            arguments["cross_attention_kwargs"] = {"subjects": Subjects(each, subjects.num_tokens)}
+            arguments["cross_attention_kwargs"] = {"subjects": replace(subjects, scales=each)}
         return arguments
 
     # sampling --------------------------------------------------------------------------------------------------------

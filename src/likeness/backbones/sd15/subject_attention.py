@@ -26,10 +26,14 @@ from likeness.backbones.sdxl.boxed_attention import CLOSED, in_heads
 
 @dataclass(frozen=True)
 class Subjects:
-    """What the layers must know of a row of tokens, whose last n N are references with these `scales`."""
+    """What the layers must know of a row of tokens, whose last n N are references with these `scales`.
+
+    `some_absent`: one of the scales is 0, which the values of a tensor that has none (`train --plan`) cannot say.
+    """
 
     scales: Float[Tensor, "B n"]
     num_tokens: int
+    some_absent: bool = False
 
     @property
     def num_images(self) -> int:
@@ -44,8 +48,7 @@ class Subjects:
     @cached_property
     def bias(self) -> Float[Tensor, "B 1 1 tokens"] | None:
         """What is added to logits, None where every reference is there."""
-        absent = self.weights.mT[:, None] == 0
-        return torch.where(absent, CLOSED, 0.0) if bool(absent.any()) else None
+        return torch.where(self.weights.mT[:, None] == 0, CLOSED, 0.0) if self.some_absent else None
 
 
 class SubjectAttention(nn.Module):
