@@ -30,6 +30,7 @@ from likeness.backbones.sd15.ssr_adapter import (
 )
 from likeness.backbones.sd15.ssr_encoder import Sd15SsrEncoder
 from likeness.backbones.sdxl.adapter import image_attention
+from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.ms_diffusion import RELATION_TARGETS
 from likeness.backbones.sdxl.text_attention import watching_text
 from likeness.backbones.sdxl.watch import watched_blocks
@@ -78,6 +79,31 @@ def test_the_lora_of_a_relation_at_full_size(full: Any) -> None:
     layers = {name: shape for name, shape in layer_shapes(full[0]).items() if re.fullmatch(RELATION_TARGETS, name)}
     assert len(layers) == 4 * 16
     assert sum(4 * (rows + columns) for rows, columns in layers.values()) == 397_824
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        (
+            "input_blocks.1.1.transformer_blocks.0.attn2.to_k",
+            "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k",
+        ),
+        (
+            "input_blocks.8.1.transformer_blocks.0.attn1.to_q",
+            "down_blocks.2.attentions.1.transformer_blocks.0.attn1.to_q",
+        ),
+        ("middle_block.1.transformer_blocks.0.attn2.to_v", "mid_block.attentions.0.transformer_blocks.0.attn2.to_v"),
+        (
+            "output_blocks.11.1.transformer_blocks.0.attn2.to_q",
+            "up_blocks.3.attentions.2.transformer_blocks.0.attn2.to_q",
+        ),
+    ],
+)
+def test_names_of_the_original_code_in_loras(full: Any, name: str, layer: str) -> None:
+    """Source of the places: diffusers' conversion script for SD 1.x."""
+    find = sdxl_names(layer_shapes(full[0]))
+    for spelt in (name, name.replace(".", "_"), layer, layer.replace(".", "_")):
+        assert [target.layer for target in find(spelt)] == [layer]
 
 
 def test_the_predicates_attention_is_seen_below_the_first_level(full: Any) -> None:
