@@ -245,10 +245,12 @@ def test_options_in_force(ssr_folder: Path, tmp_path: Path) -> None:
 def test_pndm_becomes_unipc_and_others_stay(ssr: Sd15SsrEncoder, ssr_folder: Path, tmp_path: Path) -> None:
     pndm: Any = PNDMScheduler.from_pretrained(ssr_folder / "scheduler")
     assert isinstance(ssr.parts.scheduler, UniPCMultistepScheduler)
-    assert ssr.parts.scheduler.config == UniPCMultistepScheduler.from_config(pndm.config).config
+    unipc: Any = UniPCMultistepScheduler.from_config(pndm.config)
+    assert ssr.parts.scheduler.config == unipc.config
     folder = tmp_path / "ddim"
     shutil.copytree(ssr_folder, folder)
-    DDIMScheduler.from_config(pndm.config).save_pretrained(folder / "scheduler")
+    ddim: Any = DDIMScheduler.from_config(pndm.config)
+    ddim.save_pretrained(folder / "scheduler")
     assert isinstance(Sd15SsrEncoder.load(folder).parts.scheduler, DDIMScheduler)
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text('{"_class_name": "PNDMScheduler", "prediction_type": "v_prediction"}')
