@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_sdxl import num_parameters
 from tiny_ssr import FULL_SIZE, NUM_LAYERS, UNET, published_pickles, write_pickles
@@ -73,6 +75,36 @@ def test_names_and_counts_at_full_size(full: Any) -> None:
             width = unet.get_submodule(named[number]).to_k_ip[0].out_features
             assert shapes[f"SSR_layers.{number}.to_k_SSR.weight"] == (width, 768)
     assert sum(len(numbers) for numbers in STAGES.values()) == 16 == len(watched_blocks(unet))
+
+
+def test_a_sketch_of_the_published_configs_has_the_published_counts(tmp_path: Path) -> None:
+    """Without any file of weights; the adapter is taken to be the published one."""
+    levels: dict[str, Any] = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    text = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 77}
+    vision = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    configs: dict[str, dict[str, Any]] = {
+        "unet": {"_class_name": "UNet2DConditionModel", **FULL_SIZE},
+        "vae": {"_class_name": "AutoencoderKL", **levels, **kinds},
+        "text_encoder": {"model_type": "clip_text_model", "intermediate_size": 3072, "vocab_size": 49408, **text},
+        "image_encoder": {
+            "model_type": "clip",
+            "projection_dim": 768,
+            "vision_config": {"model_type": "clip_vision_model", "patch_size": 14, "projection_dim": 768, **vision},
+        },
+    }
+    for part, config in configs.items():
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    sketch = Sd15SsrEncoder.sketch(tmp_path, dtype=torch.float32)
+    counts = {name: num_parameters(part) for name, part in sketch.encoders().items()}
+    adapter = {"aligner": 6_424_064}
+    assert counts == {"vae": 83_653_863, "text_encoder": 123_060_480, "image_encoder": 303_966_208, **adapter}
+    assert num_parameters(sketch.network) == 859_520_964 + 19_169_280
+    blank = sketch.blank((512, 512), [Image.new("RGB", (40, 40))])
+    shapes = {name: tuple(tensor.shape) for name, tensor in blank.items()}
+    assert shapes == {"latents": (4, 64, 64), "embeds": (77, 768), "reference0": (462, 768)}
 
 
 def test_the_lora_of_a_relation_at_full_size(full: Any) -> None:
