@@ -34,6 +34,7 @@ _HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
 _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
 _MS = "https://huggingface.co/doge1516/MS-Diffusion"
+_RELATION = "https://huggingface.co/QingyuShi/DreamRelation"
 _DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
@@ -113,5 +114,15 @@ FETCHABLE: dict[str, Fetchable] = {
         licence="weights unstated; code MIT",
         base="",
         convert="likeness.backbones.sdxl.ms_adapter:convert_ms_adapter",
+    ),
+    "local_image_encoder": Fetchable(
+        what="DreamRelation's Local Image Encoder: epoch_6.pt, CLIP ViT-bigG/14 tuned by CLIPSelf",
+        page=_RELATION,
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="unstated",
+        base="",
+        convert="likeness.backbones.sdxl.local_encoder:convert_local_encoder",
     ),
 }
