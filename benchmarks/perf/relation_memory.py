@@ -2,8 +2,8 @@
 
     python benchmarks/perf/relation_memory.py [STEPS] [EVERY]
 
-One process, the embedded SDXL, drawn examples at 128 px, batches of four, joints and the predicate's attention in every
-step, as in relations_step.py. The published code keeps the attention maps of every step (ten layers of the large
+One process, the embedded SDXL, drawn examples at 128 px, one in each step as in the published code, joints and the
+predicate's attention in every step. The published code keeps the attention maps of every step (ten layers of the large
 grid), so that it grows without end. The first EVERY steps warm up: optimizer, caches and the allocator's pools are made
 there. The slope is the mean of the increases between readings, with Student's 95% interval: unlike a fitted line it
 stays honest where one increase moves all later readings. Half as many steps more, each of which leaks LEAK bytes on
@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ def slope(readings: Sequence[int], *, every: int) -> Slope:
 
     if len(readings) < 3:
         raise ValueError(f"readings: expected 3 or more, got {len(readings)}; run more steps.")
-    rises = [(after - before) / every for before, after in zip(readings, readings[1:], strict=False)]
+    rises = [(after - before) / every for before, after in pairwise(readings)]
     mean, n = statistics.fmean(rises), len(rises)
     half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(rises) / math.sqrt(n)
     return Slope(mean, mean - half, mean + half, n)
@@ -94,7 +95,7 @@ def main(steps: int, every: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         examples = Path(folder) / "relations"
         make_world_relations(EXAMPLES, out=examples, actions=["hug"], size=SIZE)
-        step = prepare(examples, keypoint_weight=0.1, attention_weight=0.001, shared=shared)
+        step = prepare(examples, keypoint_weight=0.1, attention_weight=0.001, shared=shared, batch_size=1)
         readings = {"relation step": read_while(step, steps=steps, every=every, what="relation step")}
         control = f"the same with {LEAK} bytes leaked"
         readings[control] = read_while(leaking(step), steps=steps // 2, every=every, what="control")

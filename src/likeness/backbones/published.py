@@ -32,7 +32,9 @@ def published_backbones() -> dict[str, Published]:
         "flux2_klein": _pipeline(
             "black-forest-labs/FLUX.2-klein-4B", what="FLUX.2 klein in four steps", licence="Apache-2.0"
         ),
-        "ms_diffusion": _converted("ms_diffusion", "ms_adapter.bin", "--model SDXL-FOLDER, whose ms_adapter it goes into"),
+        "ms_diffusion": _converted(
+            "ms_diffusion", "ms_adapter.bin", "--model SDXL-FOLDER, whose ms_adapter it goes into"
+        ),
         "local_image_encoder": _converted(
             "local_image_encoder", "epoch_6.pt", "--model SDXL-FOLDER, whose local_encoder it becomes"
         ),
@@ -67,7 +69,9 @@ def _part_of_sdxl(hub_id: str, what: str, files: tuple[str, ...], *, licence: st
 def _converted(name: str, file: str, needed_by: str) -> Published:
     facts, place = FETCHABLE[name], str(fetched_folder(name))
     note = UNPINNED if facts.url else "by hand, then --from FILE"
-    return Published(facts.what, "convert", facts.url or facts.page, (file,), needed_by, facts.licence, place, note=note)
+    return Published(
+        facts.what, "convert", facts.url or facts.page, (file,), needed_by, facts.licence, place, note=note
+    )
 
 
 def _pipeline(hub_id: str, *, what: str, licence: str) -> Published:
