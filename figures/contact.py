@@ -1,0 +1,247 @@
+"""How well the three failures where subjects touch are told: thresholds chosen on validation, error rates on test.
+
+    python figures/contact.py --pairs 96 --out runs/contact --write
+
+A pair is two drawn subjects with a photo each, in one of the six relations that touch. `touching` is the true picture
+of the relation, `apart` the same subjects beside each other, `mixed` the true picture in which each has the other's
+looks within a disc around the joints that touch. `grown` is the true picture of subjects whose photos are drawn without
+arms and legs, `limbless` the picture without them. The limit of each failure is the one with the best mean of both
+shares that are told right, among those half-way between two values of the validation pairs; its error rates are those
+of the test pairs, which are other people. Interrupted? The same command again continues.
+"""
+
+import argparse
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple  # Any: what an encoder sees is its own type; JSON
+from unittest.mock import patch
+
+import numpy as np
+from blocks import fill_block
+from numpy.typing import NDArray
+from PIL import Image
+
+from likeness.core.files import json_line, read_jsonl, write_json
+from likeness.core.kinds import Split
+from likeness.core.records import Case, Labels, Subject
+from likeness.core.stats.intervals import Interval, wilson
+from likeness.encoders import load_encoder
+from likeness.metrics import METRICS
+from likeness.metrics.base import Evidence, Seen, SubjectEvidence
+from likeness.metrics.contact import touching
+from likeness.metrics.failures import FAILURES
+from likeness.world import character
+from likeness.world.render import render, render_image, render_reference
+from likeness.world.scenario import Scenario, sample_scenario
+
+SIZE = 128
+RELATIONS = ("shake_hands", "hold_hands", "high_five", "hug", "kiss", "back_to_back")
+SPLITS: tuple[Split, ...] = ("validation", "test")
+MIXED_RADIUS = 0.1
+"""Of the disc, in shares of the picture's side."""
+Pixels = NDArray[np.uint8]
+
+
+class Kind(NamedTuple):
+    """The pictures that have a failure, and those that do not."""
+
+    failed: str
+    sound: str
+
+
+KINDS = {
+    "limb_growth": Kind("grown", "limbless"),
+    "no_contact": Kind("apart", "touching"),
+    "confusion": Kind("mixed", "touching"),
+}
+
+
+# -- pictures --------------------------------------------------------------------------------------------------
+@contextmanager
+def without_limbs() -> Generator[None]:
+    """Characters are drawn without arms and legs."""
+    with patch.object(character, "arms", lambda _: ()), patch.object(character, "legs", lambda _: ()):
+        yield
+
+
+def scenario_of(number: int, split: Split) -> Scenario:
+    """The pair in its relation."""
+    drawn = sample_scenario(number, split=split, num_subjects=2, dressed=False)
+    return replace(drawn, action=RELATIONS[number % len(RELATIONS)], zoom=1.0, crowd=1.0)
+
+
+def case_of(scenario: Scenario) -> Case:
+    """What the pair is asked for."""
+    names = [who.class_name for who in scenario.identities]
+    subjects = [Subject(id=f"{i}", class_name=name, reference_image=Path("x")) for i, name in enumerate(names)]
+    return Case(id="a", prompt="a", subjects=tuple(subjects), labels=Labels(action=scenario.action))
+
+
+def pictures(scenario: Scenario) -> dict[str, Pixels]:
+    """By kind."""
+    found = {
+        "touching": render_image(scenario, size=SIZE),
+        "apart": render_image(replace(scenario, action="together"), size=SIZE),
+        "mixed": mixed(scenario),
+    }
+    with without_limbs():
+        return found | {"limbless": render_image(scenario, size=SIZE)}
+
+
+def mixed(scenario: Scenario) -> Pixels:
+    """The true picture, around the joints that touch as if both had changed places."""
+    picture, other = render(scenario, size=SIZE), replace(scenario, identities=scenario.identities[::-1])
+    one, two = (subject.keypoints[:, :2] for subject in picture.labels.subjects)
+    pairs = [(one[i], two[j]) for first, second in _both_ways(scenario) for i in first for j in second]
+    x, y = np.mean(min(pairs, key=lambda pair: float(np.linalg.norm(pair[0] - pair[1]))), axis=0) * SIZE
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    disc = (columns - x) ** 2 + (rows - y) ** 2 <= (MIXED_RADIUS * SIZE) ** 2
+    return np.where(disc[..., None], render_image(other, size=SIZE), picture.image)
+
+
+def _both_ways(scenario: Scenario) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    one, other = (choose("ap10k") for choose in touching(case_of(scenario)))
+    return [(one, other), (other, one)]
+
+
+def photos(scenario: Scenario, number: int) -> list[Pixels]:
+    """One of each subject."""
+    return [render_reference(who, seed=10 * number, size=SIZE) for who in scenario.identities]
+
+
+# -- readings --------------------------------------------------------------------------------------------------
+def readings(number: int, split: Split, encoders: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """By failure and kind of picture, the reading or why there is none; and the limbs of the photos."""
+    scenario = scenario_of(number, split)
+    drawn, usual = pictures(scenario), photos(scenario, number)
+    with without_limbs():
+        bare = photos(scenario, number)
+    images = [Image.fromarray(each) for each in (*drawn.values(), *usual, *bare)]
+    looks = {name: encoder.look(images) for name, encoder in encoders}
+    sights: list[Seen] = [{name: some[i] for name, some in looks.items()} for i in range(len(images))]
+    seen = dict(zip(drawn, sights, strict=False))
+    with_limbs, without = sights[len(drawn) : len(drawn) + 2], sights[len(drawn) + 2 :]
+    case, row = case_of(scenario), {"split": split, "number": number, "relation": scenario.action}
+    for failure in FAILURES:
+        is_growth = failure.name == "limb_growth"
+        of_kind = {"grown": seen["touching"]} | seen
+        for kind in KINDS[failure.name]:
+            given = evidence(case, of_kind[kind], without if is_growth else with_limbs)
+            row[f"{failure.name}.{kind}"] = told(failure.reading(METRICS[failure.metric].measure(given)))
+    for name, own in (("with_limbs", with_limbs), ("without_limbs", without)):
+        grown = METRICS["limb_growth"].measure(evidence(case, seen["touching"], own)).per_subject
+        row[name] = [value.parts.get("reference") for value in grown]
+    return row
+
+
+def evidence(case: Case, picture: Seen, own: Sequence[Seen]) -> Evidence:
+    """A picture of the case, whose subjects have one photo each."""
+    subjects = zip(case.subjects, own, strict=True)
+    return Evidence(case, picture, {}, tuple(SubjectEvidence(who, (photo,), photo) for who, photo in subjects))
+
+
+def told(value: Any) -> float | str:
+    """The reading, or why there is none."""
+    return value.value if value.measured else value.note
+
+
+def read_all(pairs: int, *, out: Path) -> list[dict[str, Any]]:
+    """The rows of all pairs of both splits, those that are kept in OUT/rows.jsonl and the others."""
+    path = out / "rows.jsonl"
+    out.mkdir(parents=True, exist_ok=True)
+    rows = read_jsonl(path) if path.is_file() else []
+    done = {(row["split"], row["number"]) for row in rows}
+    encoders = [("subjects", load_encoder("subjects", "subjects")), ("joints", load_encoder("joints", "subjects+pose"))]
+    with path.open("a", encoding="utf-8") as file:
+        for number in range(pairs):
+            for split in SPLITS:
+                if (split, number) not in done:
+                    rows.append(readings(number, split, encoders))
+                    file.write(json_line(rows[-1]))
+                    file.flush()
+    return [row for row in rows if row["number"] < pairs]
+
+
+# -- limits and errors -----------------------------------------------------------------------------------------
+def values(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
+    """The readings of a kind that were measured."""
+    return np.array([row[key] for row in rows if not isinstance(row[key], str)], dtype=np.float64)
+
+
+def best_limit(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
+    """Half-way between two readings: where the mean of both shares told right is largest; the middle of equals."""
+    known = np.unique([*failed, *sound])
+    limits = (known[:-1] + known[1:]) / 2
+    right = np.array([((failed >= limit).mean() + (sound < limit).mean()) / 2 for limit in limits])
+    return float(np.median(limits[right == right.max()]))
+
+
+def share(wrong: NDArray[np.bool_]) -> Interval:
+    """Of how many; NaN of none."""
+    return wilson(float(wrong.mean()), len(wrong)) if len(wrong) else Interval(*[np.nan] * 3, 0, 0)
+
+
+def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """By failure: the limit that validation gives, the one in force, and the errors of both on test."""
+    found: dict[str, Any] = {}
+    for failure in FAILURES:
+        kind = KINDS[failure.name]
+        failed, sound = (
+            {split: values([r for r in rows if r["split"] == split], f"{failure.name}.{each}") for split in SPLITS}
+            for each in kind
+        )
+        limit = best_limit(failed["validation"], sound["validation"])
+        errors = {
+            name: {"missed": share(failed["test"] < at)._asdict(), "false_alarm": share(sound["test"] >= at)._asdict()}
+            for name, at in (("at_best", limit), ("in_force", failure.limit))
+        }
+        total = sum(row["split"] == "test" for row in rows)
+        unread = {name: total - len(some["test"]) for name, some in zip(kind, (failed, sound), strict=True)}
+        found[failure.name] = {"best_limit": limit, "limit": failure.limit, **errors, "not_measured": unread}
+    return found
+
+
+# -- what is written -------------------------------------------------------------------------------------------
+def table(found: dict[str, Any]) -> str:
+    """The numbers in Markdown, a failure a line."""
+    lines = [
+        "| failure | limit in force | missed | false alarms | limit of validation | missed | false alarms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for failure in FAILURES:
+        own = found[failure.name]
+        cells = [f"{failure.limit:g}", *_cells(own["in_force"]), f"{own['best_limit']:.3f}", *_cells(own["at_best"])]
+        lines.append(f"| {failure.label.lower()} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cells(errors: dict[str, Any]) -> list[str]:
+    return [_cell(errors[name]) for name in ("missed", "false_alarm")]
+
+
+def _cell(one: dict[str, Any]) -> str:
+    if not one["n"]:
+        return "not measured"
+    return f"{one['mean']:.3f} [{one['ci_low']:.3f}, {one['ci_high']:.3f}] n {one['n']}"
+
+
+def main() -> None:
+    """Draws, measures, prints; writes the page and the numbers beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=96, help="of each split")
+    parser.add_argument("--out", type=Path, default=Path("runs/contact"))
+    parser.add_argument("--write", action="store_true", help="docs/contact.json and the block of its page")
+    options = parser.parse_args()
+    found = numbers(read_all(options.pairs, out=options.out))
+    print(json.dumps(found, indent=1))
+    if options.write:
+        docs = Path(__file__).resolve().parent.parent / "docs"
+        write_json(docs / "contact.json", found)
+        fill_block(docs / "metrics" / "several-subjects.md", "contact", f"{table(found)}\n")
+
+
+if __name__ == "__main__":
+    main()
