@@ -45,6 +45,8 @@ def _hands(case: Case) -> None:
 
 def _of_limbless(measured: Measured) -> Value:
     """The most limbs that a subject without limbs has grown; not measured while one that was not seen may be such."""
+    if not measured.per_subject:
+        return measured.value
     grown = [v.value for v in measured.per_subject if v.measured and v.parts["reference"] <= LIMBLESS]
     unseen = [value for value in measured.per_subject if not value.measured]
     if unseen and max(grown, default=0.0) < GROWN:
