@@ -7,7 +7,8 @@ of the relation, `apart` the same subjects beside each other, `mixed` the true p
 looks within a disc around the joints that touch. `grown` is the true picture of subjects whose photos are drawn without
 arms and legs, `limbless` the picture without them. The limit of each failure is the one with the best mean of both
 shares that are told right, among those half-way between two values of the validation pairs; its error rates are those
-of the test pairs, which are other people. Interrupted? The same command again continues.
+of the test pairs, which are other people. Interrupted? The same command again continues;
+two with `--split validation` and `--split test` share the work.
 """
 
 import argparse
@@ -27,12 +28,13 @@ from PIL import Image
 from likeness.core.files import json_line, read_jsonl, write_json
 from likeness.core.kinds import Split
 from likeness.core.records import Case, Labels, Subject
+from likeness.core.skeletons import LIMBS
 from likeness.core.stats.intervals import Interval, wilson
 from likeness.encoders import load_encoder
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Seen, SubjectEvidence
-from likeness.metrics.contact import touching
-from likeness.metrics.failures import FAILURES
+from likeness.metrics.contact import MIXED, NO_CONTACT, touching
+from likeness.metrics.failures import FAILURES, GROWN, Failure
 from likeness.world import character
 from likeness.world.render import render, render_image, render_reference
 from likeness.world.scenario import Scenario, sample_scenario
@@ -40,6 +42,7 @@ from likeness.world.scenario import Scenario, sample_scenario
 SIZE = 128
 RELATIONS = ("shake_hands", "hold_hands", "high_five", "hug", "kiss", "back_to_back")
 SPLITS: tuple[Split, ...] = ("validation", "test")
+ENCODERS = {"subjects": "subjects", "joints": "subjects+pose"}
 MIXED_RADIUS = 0.1
 """Of the disc, in shares of the picture's side."""
 Pixels = NDArray[np.uint8]
@@ -57,6 +60,22 @@ KINDS = {
     "no_contact": Kind("apart", "touching"),
     "confusion": Kind("mixed", "touching"),
 }
+
+
+class Line(NamedTuple):
+    """A line of the table: a failure, of the relations that have these joints touch or of all, and its limit."""
+
+    label: str
+    failure: str
+    touch: str
+    limit: float
+
+
+LINES = (
+    Line("limbs grew", "limb_growth", "", GROWN),
+    *(Line(f"no contact: {kind}", "no_contact", kind, limit) for kind, limit in NO_CONTACT.items()),
+    Line("mixed where they touch", "confusion", "", MIXED),
+)
 
 
 # -- pictures --------------------------------------------------------------------------------------------------
@@ -103,7 +122,8 @@ def mixed(scenario: Scenario) -> Pixels:
 
 
 def _both_ways(scenario: Scenario) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    one, other = (choose("ap10k") for choose in touching(case_of(scenario)))
+    touch = touching(case_of(scenario))
+    one, other = touch.one("ap10k"), touch.other("ap10k")
     return [(one, other), (other, one)]
 
 
@@ -124,17 +144,23 @@ def readings(number: int, split: Split, encoders: Sequence[tuple[str, Any]]) -> 
     sights: list[Seen] = [{name: some[i] for name, some in looks.items()} for i in range(len(images))]
     seen = dict(zip(drawn, sights, strict=False))
     with_limbs, without = sights[len(drawn) : len(drawn) + 2], sights[len(drawn) + 2 :]
-    case, row = case_of(scenario), {"split": split, "number": number, "relation": scenario.action}
+    case = case_of(scenario)
+    row = {"split": split, "number": number, "relation": scenario.action, "touch": touching(case).kind}
     for failure in FAILURES:
         is_growth = failure.name == "limb_growth"
         of_kind = {"grown": seen["touching"]} | seen
         for kind in KINDS[failure.name]:
             given = evidence(case, of_kind[kind], without if is_growth else with_limbs)
-            row[f"{failure.name}.{kind}"] = told(failure.reading(METRICS[failure.metric].measure(given)))
+            row[f"{failure.name}.{kind}"] = read(failure, given)
     for name, own in (("with_limbs", with_limbs), ("without_limbs", without)):
-        grown = METRICS["limb_growth"].measure(evidence(case, seen["touching"], own)).per_subject
-        row[name] = [value.parts.get("reference") for value in grown]
+        row[name] = [limb_scores(photo) for photo in own]
     return row
+
+
+def limb_scores(photo: Seen) -> list[float]:
+    """Of the surest body of a photo, the least score of root, joint and end of each limb."""
+    bodies = photo["joints"].bodies
+    return [float(bodies[0].scores[list(limb)].min()) for limb in LIMBS["ap10k"]] if bodies else []
 
 
 def evidence(case: Case, picture: Seen, own: Sequence[Seen]) -> Evidence:
@@ -143,26 +169,25 @@ def evidence(case: Case, picture: Seen, own: Sequence[Seen]) -> Evidence:
     return Evidence(case, picture, {}, tuple(SubjectEvidence(who, (photo,), photo) for who, photo in subjects))
 
 
-def told(value: Any) -> float | str:
-    """The reading, or why there is none."""
+def read(failure: Failure, given: Evidence) -> float | str:
+    """The distance in bodies, or the reading of another failure; or why there is none."""
+    measured = METRICS[failure.metric].measure(given)
+    value = measured.value if failure.name == "no_contact" else failure.reading(measured, given.case)
     return value.value if value.measured else value.note
 
 
-def read_all(pairs: int, *, out: Path) -> list[dict[str, Any]]:
-    """The rows of all pairs of both splits, those that are kept in OUT/rows.jsonl and the others."""
-    path = out / "rows.jsonl"
+def read_all(pairs: int, splits: Sequence[Split], *, out: Path) -> list[dict[str, Any]]:
+    """The rows of all pairs of the splits, those that are kept in OUT/SPLIT.jsonl and the others."""
     out.mkdir(parents=True, exist_ok=True)
-    rows = read_jsonl(path) if path.is_file() else []
-    done = {(row["split"], row["number"]) for row in rows}
-    encoders = [("subjects", load_encoder("subjects", "subjects")), ("joints", load_encoder("joints", "subjects+pose"))]
-    with path.open("a", encoding="utf-8") as file:
-        for number in range(pairs):
-            for split in SPLITS:
-                if (split, number) not in done:
-                    rows.append(readings(number, split, encoders))
-                    file.write(json_line(rows[-1]))
-                    file.flush()
-    return [row for row in rows if row["number"] < pairs]
+    paths = {split: out / f"{split}.jsonl" for split in splits}
+    rows = {split: read_jsonl(path) if path.is_file() else [] for split, path in paths.items()}
+    missing = [(split, number) for split in splits for number in range(len(rows[split]), pairs)]
+    encoders = [(name, load_encoder(name, weights)) for name, weights in ENCODERS.items()] if missing else []
+    for split, number in missing:
+        rows[split].append(readings(number, split, encoders))
+        with paths[split].open("a", encoding="utf-8") as file:
+            file.write(json_line(rows[split][-1]))
+    return [row for some in rows.values() for row in some[:pairs]]
 
 
 # -- limits and errors -----------------------------------------------------------------------------------------
@@ -185,41 +210,45 @@ def share(wrong: NDArray[np.bool_]) -> Interval:
 
 
 def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """By failure: the limit that validation gives, the one in force, and the errors of both on test."""
-    found: dict[str, Any] = {}
-    for failure in FAILURES:
-        kind = KINDS[failure.name]
-        failed, sound = (
-            {split: values([r for r in rows if r["split"] == split], f"{failure.name}.{each}") for split in SPLITS}
-            for each in kind
-        )
-        limit = best_limit(failed["validation"], sound["validation"])
-        errors = {
-            name: {"missed": share(failed["test"] < at)._asdict(), "false_alarm": share(sound["test"] >= at)._asdict()}
-            for name, at in (("at_best", limit), ("in_force", failure.limit))
-        }
-        total = sum(row["split"] == "test" for row in rows)
-        unread = {name: total - len(some["test"]) for name, some in zip(kind, (failed, sound), strict=True)}
-        found[failure.name] = {"best_limit": limit, "limit": failure.limit, **errors, "not_measured": unread}
-    return found
+    """By line: the limit that validation gives, the one in force, and the errors of both on test."""
+    return {line.label: _numbers(line, [row for row in rows if line.touch in ("", row["touch"])]) for line in LINES}
+
+
+def _numbers(line: Line, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    failed, sound = (
+        {split: values([r for r in rows if r["split"] == split], f"{line.failure}.{each}") for split in SPLITS}
+        for each in KINDS[line.failure]
+    )
+    found: dict[str, Any] = {"limit": line.limit, "best_limit": None}
+    limits = {"in_force": line.limit}
+    if len(failed["validation"]) and len(sound["validation"]):
+        found["best_limit"] = limits["at_best"] = best_limit(failed["validation"], sound["validation"])
+    for name, at in limits.items():
+        missed, alarms = share(failed["test"] < at), share(sound["test"] >= at)
+        found[name] = {"missed": told(missed), "false_alarm": told(alarms)}
+    total = sum(row["split"] == "test" for row in rows)
+    kinds = zip(KINDS[line.failure], (failed, sound), strict=True)
+    return found | {"not_measured": {name: [total - len(some["test"]), total] for name, some in kinds}}
+
+
+def told(interval: Interval) -> dict[str, Any]:
+    """For JSON: null in place of NaN."""
+    return {k: v if v == v else None for k, v in interval._asdict().items() if k in ("mean", "ci_low", "ci_high", "n")}
 
 
 # -- what is written -------------------------------------------------------------------------------------------
 def table(found: dict[str, Any]) -> str:
-    """The numbers in Markdown, a failure a line."""
+    """The numbers in Markdown, a line each."""
     lines = [
-        "| failure | limit in force | missed | false alarms | limit of validation | missed | false alarms |",
-        "|---|---|---|---|---|---|---|",
+        "| failure | limit | missed | false alarms | not measured: failed, sound | limit of validation |",
+        "|---|---|---|---|---|---|",
     ]
-    for failure in FAILURES:
-        own = found[failure.name]
-        cells = [f"{failure.limit:g}", *_cells(own["in_force"]), f"{own['best_limit']:.3f}", *_cells(own["at_best"])]
-        lines.append(f"| {failure.label.lower()} | {' | '.join(cells)} |")
+    for label, own in found.items():
+        unread = ", ".join(f"{count} of {total}" for count, total in own["not_measured"].values())
+        errors = [_cell(own["in_force"][name]) for name in ("missed", "false_alarm")]
+        best = "none" if own["best_limit"] is None else f"{own['best_limit']:.3f}"
+        lines.append(f"| {label} | {own['limit']:g} | {' | '.join(errors)} | {unread} | {best} |")
     return "\n".join(lines)
-
-
-def _cells(errors: dict[str, Any]) -> list[str]:
-    return [_cell(errors[name]) for name in ("missed", "false_alarm")]
 
 
 def _cell(one: dict[str, Any]) -> str:
@@ -233,9 +262,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=96, help="of each split")
     parser.add_argument("--out", type=Path, default=Path("runs/contact"))
+    parser.add_argument("--split", choices=SPLITS, help="only measure the pairs of this one")
     parser.add_argument("--write", action="store_true", help="docs/contact.json and the block of its page")
     options = parser.parse_args()
-    found = numbers(read_all(options.pairs, out=options.out))
+    rows = read_all(options.pairs, [options.split] if options.split else SPLITS, out=options.out)
+    if options.split:
+        return
+    found = numbers(rows)
     print(json.dumps(found, indent=1))
     if options.write:
         docs = Path(__file__).resolve().parent.parent / "docs"

@@ -36,15 +36,17 @@ def by_name(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]
 
 
 def test_shares_have_wilsons_interval_and_the_worst_come_first() -> None:
-    distances = [0.0, NO_CONTACT - 1e-6, NO_CONTACT, 0.9, 2.0, 0.8, 1.0, 0.0, 0.7, 0.1]
+    limit = NO_CONTACT["hand and trunk"]
+    distances = [0.0, limit - 1e-6, limit, 0.9, 2.0, 0.8, 1.0, 0.0, 0.7, 0.1]
     rows = [row("a", k, contact_distance=Value(gap)) for k, gap in enumerate(distances)]
     found = by_name(failures_of(rows, cases=[case("a")]))["no_contact"]
     assert (found["n"], found["failed"], found["share"]) == (10, 6, 0.6)
     # Wilson (1927), 6 of 10
     assert (found["ci_low"], found["ci_high"]) == (pytest.approx(0.3127, abs=1e-4), pytest.approx(0.8318, abs=1e-4))
+    assert found["worst"][0]["value"] == pytest.approx(2.0 / limit)
     assert [one["id"] for one in found["worst"]] == ["a-4", "a-6", "a-3", "a-5"]
     assert len(found["worst"]) == NUM_WORST
-    assert (found["limit"], found["unit"]) == (NO_CONTACT, "bodies")
+    assert (found["limit"], found["unit"]) == (1.0, "times its limit")
 
 
 def test_what_was_not_measured_is_told_and_never_counts() -> None:

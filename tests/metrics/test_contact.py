@@ -34,7 +34,7 @@ def body(box: tuple[float, float, float, float], *, paw: tuple[float, float], li
     points[AP10K.index("right_front_paw")] = (x, 0.65)
     scores = np.ones(17, dtype=np.float32)
     for limb in ((14, 15, 16), (11, 12, 13), (8, 9, 10), (5, 6, 7))[: 4 - limbs]:
-        scores[list(limb)] = 0.1
+        scores[list(limb)] = 0.05
     return Body(box, points, scores, "ap10k")
 
 
@@ -98,6 +98,13 @@ def test_a_kiss_is_of_noses_and_a_hug_of_a_hand_and_a_trunk() -> None:
 def test_a_relation_without_contact_has_none() -> None:
     with pytest.raises(NotApplicableError, match="names no joints that touch"):
         measured("contact_distance", evidence(action="chase"))
+
+
+def test_hands_that_the_other_hides_count_with_a_low_score() -> None:
+    given = evidence(paws=((0.4, 0.5), (0.4, 0.5)))
+    hidden = given.picture["joints"].bodies[0]
+    hidden.scores[PAW] = 0.15
+    assert measured("contact_distance", given).value.value == pytest.approx(0.0, abs=1e-6)
 
 
 def test_hands_that_were_not_seen_are_told() -> None:

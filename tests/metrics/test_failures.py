@@ -10,6 +10,7 @@ import pytest
 from likeness.core.records import Case, Labels, Subject
 from likeness.metrics import METRICS
 from likeness.metrics.base import Measured, NotApplicableError, Value, not_measured
+from likeness.metrics.contact import NO_CONTACT
 from likeness.metrics.failures import FAILURES, GROWN, LIMBLESS
 
 BY_NAME = {failure.name: failure for failure in FAILURES}
@@ -31,6 +32,16 @@ def test_every_failure_reads_a_metric_of_which_more_is_worse() -> None:
         facts = METRICS[failure.metric].facts
         assert not facts.higher_is_better
         assert facts.range[0] < failure.limit <= facts.range[1]
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [("hug", "hand and trunk"), ("kiss", "noses"), ("back_to_back", "trunks"), ("high_five", "hands")],
+)
+def test_a_distance_is_held_against_the_limit_of_its_joints(action: str, kind: str) -> None:
+    found = BY_NAME["no_contact"].reading(Measured(Value(1.5 * NO_CONTACT[kind])), case(action))
+    assert found.value == pytest.approx(1.5)
+    assert not BY_NAME["no_contact"].reading(Measured(UNSEEN), case(action)).measured
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,7 @@ def test_three_subjects_have_no_pair_that_touches() -> None:
     ],
 )
 def test_limbs_grow_on_subjects_without_them(each: Any, expected: float) -> None:
-    found = BY_NAME["limb_growth"].reading(Measured(Value(9.0), each))
+    found = BY_NAME["limb_growth"].reading(Measured(Value(9.0), each), case("hug"))
     assert found.value == expected
     assert (found.value >= BY_NAME["limb_growth"].limit) == (expected >= GROWN)
 
@@ -84,6 +95,6 @@ def test_limbs_grow_on_subjects_without_them(each: Any, expected: float) -> None
     ],
 )
 def test_nobody_without_limbs_and_somebody_unseen_are_told_apart(each: Any, status: str) -> None:
-    found = BY_NAME["limb_growth"].reading(Measured(Value(9.0), each))
+    found = BY_NAME["limb_growth"].reading(Measured(Value(9.0), each), case("hug"))
     assert not found.measured
     assert found.status == status

@@ -10,7 +10,6 @@ from typing import Any  # rows of scores.jsonl and summary.json are JSON
 
 from likeness.core.records import Case
 from likeness.core.stats.intervals import wilson
-from likeness.metrics import METRICS
 from likeness.metrics.base import Measured, NotApplicableError, Value, not_measured
 from likeness.metrics.failures import FAILURES, Failure
 from likeness.metrics.relations import relation_words
@@ -45,8 +44,7 @@ def _counted(failure: Failure, rows: Sequence[Row], *, cases: Mapping[str, Case]
         why["not_measured"]["no picture of the case"] = absent
     share = wilson(len(failed) / n, n) if n else None
     return {
-        **{key: getattr(failure, key) for key in ("name", "label", "metric", "limit", "definition")},
-        "unit": METRICS[failure.metric].facts.unit,
+        **{key: getattr(failure, key) for key in ("name", "label", "metric", "limit", "unit", "definition")},
         **{"n": n, "failed": len(failed), "share": share and share.mean},
         **{"ci_low": share and share.ci_low, "ci_high": share and share.ci_high},
         **{name: dict(reasons.most_common()) for name, reasons in why.items()},
@@ -66,4 +64,4 @@ def _reading(failure: Failure, row: Row, case: Case) -> Value:
         return not_measured(f"not asked for; likeness evaluate RUN --metric {failure.metric}")
     subjects = [subject["values"] for subject in row["per_subject"]]
     each = tuple(Value.from_json(values[failure.metric]) for values in subjects if failure.metric in values)
-    return failure.reading(Measured(Value.from_json(row["values"][failure.metric]), each))
+    return failure.reading(Measured(Value.from_json(row["values"][failure.metric]), each), case)

@@ -20,7 +20,7 @@ GROWN = 1.0
 
 @dataclass(frozen=True)
 class Failure:
-    """One category: a picture has it where `reading` is at least `limit`, in the unit of the `metric` (METRICS' key).
+    """One category: a picture has it where `reading`, of the `metric` (METRICS' key), is at least `limit` in `unit`.
 
     `require` says which cases can fail so. Raises: NotApplicableError for the others.
     """
@@ -29,21 +29,28 @@ class Failure:
     label: str
     metric: str
     limit: float
+    unit: str
     definition: str
     require: Callable[[Case], object]
-    reading: Callable[[Measured], Value]
+    reading: Callable[[Measured, Case], Value]
 
 
-def _whole(measured: Measured) -> Value:
+def _whole(measured: Measured, case: Case) -> Value:
     return measured.value
 
 
+def _in_limits(measured: Measured, case: Case) -> Value:
+    """The distance over the limit of the case's relation."""
+    found = measured.value
+    return Value(found.value / touching(case).limit) if found.measured else found
+
+
 def _hands(case: Case) -> None:
-    if hands not in touching(case):
+    if hands not in (touching(case).one, touching(case).other):
         raise NotApplicableError("the relation needs no hands")
 
 
-def _of_limbless(measured: Measured) -> Value:
+def _of_limbless(measured: Measured, case: Case) -> Value:
     """The most limbs that a subject without limbs has grown; not measured while one that was not seen may be such."""
     if not measured.per_subject:
         return measured.value
@@ -56,12 +63,14 @@ def _of_limbless(measured: Measured) -> Value:
     return Value(max(grown))
 
 
+_LIMITS = ", ".join(f"{kind} {limit:g}" for kind, limit in NO_CONTACT.items())
 FAILURES = (
     Failure(
         "limb_growth",
         "Limbs grew",
         "limb_growth",
         GROWN,
+        "limbs",
         f"A subject that has at most {LIMBLESS:g} whole limbs in its photos is asked for a relation of hands, and has "
         "this many more in the picture",
         _hands,
@@ -71,16 +80,19 @@ FAILURES = (
         "no_contact",
         "No contact",
         "contact_distance",
-        NO_CONTACT,
-        "The nearest two joints that the relation has touch are this far apart, in mean sizes of both bodies",
+        1.0,
+        "times its limit",
+        "The nearest two joints that the relation has touch are as far apart as its limit, in mean sizes of both "
+        f"bodies: {_LIMITS}",
         touching,
-        _whole,
+        _in_limits,
     ),
     Failure(
         "confusion",
         "Mixed where they touch",
         "contact_leakage",
         MIXED,
+        "of the way to the other",
         "Where they touch, the mean colour is this near to the other subject's (0 its own, 1 the other's)",
         touching,
         _whole,
