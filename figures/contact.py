@@ -74,7 +74,7 @@ class Line(NamedTuple):
 LINES = (
     Line("limbs grew", "limb_growth", "", GROWN),
     *(Line(f"no contact: {kind}", "no_contact", kind, limit) for kind, limit in NO_CONTACT.items()),
-    Line("mixed where they touch", "confusion", "", MIXED),
+    *(Line(f"mixed: {kind}", "confusion", kind, limit) for kind, limit in MIXED.items()),
 )
 
 
@@ -152,15 +152,14 @@ def readings(number: int, split: Split, encoders: Sequence[tuple[str, Any]]) -> 
         for kind in KINDS[failure.name]:
             given = evidence(case, of_kind[kind], without if is_growth else with_limbs)
             row[f"{failure.name}.{kind}"] = read(failure, given)
-    for name, own in (("with_limbs", with_limbs), ("without_limbs", without)):
-        row[name] = [limb_scores(photo) for photo in own]
+    row["photos"] = {name: list(map(limb_scores, own)) for name, own in (("with", with_limbs), ("without", without))}
+    row["scenes"] = {"with": limb_scores(seen["touching"]), "without": limb_scores(seen["limbless"])}
     return row
 
 
-def limb_scores(photo: Seen) -> list[float]:
-    """Of the surest body of a photo, the least score of root, joint and end of each limb."""
-    bodies = photo["joints"].bodies
-    return [float(bodies[0].scores[list(limb)].min()) for limb in LIMBS["ap10k"]] if bodies else []
+def limb_scores(sight: Seen) -> list[list[float]]:
+    """Of each body, the least score of root, joint and end of each limb."""
+    return [[float(b.scores[list(limb)].min()) for limb in LIMBS["ap10k"]] for b in sight["joints"].bodies]
 
 
 def evidence(case: Case, picture: Seen, own: Sequence[Seen]) -> Evidence:
@@ -170,9 +169,9 @@ def evidence(case: Case, picture: Seen, own: Sequence[Seen]) -> Evidence:
 
 
 def read(failure: Failure, given: Evidence) -> float | str:
-    """The distance in bodies, or the reading of another failure; or why there is none."""
+    """The distance, the share of the colour or the limbs that grew; or why there is none."""
     measured = METRICS[failure.metric].measure(given)
-    value = measured.value if failure.name == "no_contact" else failure.reading(measured, given.case)
+    value = failure.reading(measured, given.case) if failure.name == "limb_growth" else measured.value
     return value.value if value.measured else value.note
 
 

@@ -52,7 +52,7 @@ def test_shares_have_wilsons_interval_and_the_worst_come_first() -> None:
 def test_what_was_not_measured_is_told_and_never_counts() -> None:
     gone = not_measured("a subject was not found", status="nothing_found")
     rows = [
-        row("a", contact_distance=gone, contact_leakage=Value(MIXED)),
+        row("a", contact_distance=gone, contact_leakage=Value(MIXED["hand and trunk"])),
         row("b", contact_distance=Value(0.0), contact_leakage=gone),
         row("c"),
         row("d", contact_distance=Value(5.0)),
@@ -67,7 +67,7 @@ def test_what_was_not_measured_is_told_and_never_counts() -> None:
         "no picture of the case": 1,
     }
     assert contact["not_applicable"] == {"the relation names no joints that touch": 1}
-    assert found["confusion"]["worst"] == [{"id": "a-0", "case_id": "a", "value": MIXED}]
+    assert found["confusion"]["worst"] == [{"id": "a-0", "case_id": "a", "value": 1.0}]
     assert found["limb_growth"]["n"] == 0
     assert [found["limb_growth"][key] for key in ("share", "ci_low", "ci_high")] == [None] * 3
 

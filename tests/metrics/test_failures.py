@@ -10,7 +10,7 @@ import pytest
 from likeness.core.records import Case, Labels, Subject
 from likeness.metrics import METRICS
 from likeness.metrics.base import Measured, NotApplicableError, Value, not_measured
-from likeness.metrics.contact import NO_CONTACT
+from likeness.metrics.contact import MIXED, NO_CONTACT
 from likeness.metrics.failures import FAILURES, GROWN, LIMBLESS
 
 BY_NAME = {failure.name: failure for failure in FAILURES}
@@ -38,10 +38,11 @@ def test_every_failure_reads_a_metric_of_which_more_is_worse() -> None:
     ("action", "kind"),
     [("hug", "hand and trunk"), ("kiss", "noses"), ("back_to_back", "trunks"), ("high_five", "hands")],
 )
-def test_a_distance_is_held_against_the_limit_of_its_joints(action: str, kind: str) -> None:
-    found = BY_NAME["no_contact"].reading(Measured(Value(1.5 * NO_CONTACT[kind])), case(action))
-    assert found.value == pytest.approx(1.5)
-    assert not BY_NAME["no_contact"].reading(Measured(UNSEEN), case(action)).measured
+def test_a_value_is_held_against_the_limit_of_its_joints(action: str, kind: str) -> None:
+    for name, limits in (("no_contact", NO_CONTACT), ("confusion", MIXED)):
+        found = BY_NAME[name].reading(Measured(Value(1.5 * limits[kind])), case(action))
+        assert found.value == pytest.approx(1.5)
+        assert not BY_NAME[name].reading(Measured(UNSEEN), case(action)).measured
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_three_subjects_have_no_pair_that_touches() -> None:
         # a teapot without limbs has four in the picture; the cat, who had four, has five and does not count
         ((subject(picture=4, reference=0.0), subject(picture=4, reference=3.0)), 4.0),
         ((subject(picture=0, reference=0.0), subject(picture=4, reference=4.0)), 0.0),
-        ((subject(picture=1, reference=LIMBLESS), subject(picture=2, reference=0.0)), 2.0),
+        ((subject(picture=4, reference=LIMBLESS), subject(picture=2, reference=0.0)), 3.0),
         ((subject(picture=2, reference=0.0), UNSEEN), 2.0),
     ],
 )

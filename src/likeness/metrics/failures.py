@@ -5,16 +5,16 @@ hands grows arms; hands that do not meet; looks that mix at the contact. Categor
 chosen on the drawn world (figures/contact.py, docs/metrics/several-subjects.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from likeness.core.records import Case
 from likeness.metrics.base import Measured, NotApplicableError, Value, not_measured
 from likeness.metrics.contact import MIXED, NO_CONTACT, hands, touching
 
-LIMBLESS = 0.5
-"""At most so many whole limbs, a mean over its photos, has a subject without limbs."""
-GROWN = 1.0
+LIMBLESS = 1.0
+"""At most so many limbs, a mean over its photos, has a subject without limbs: where none is, one may be seen."""
+GROWN = 2.0
 """From so many limbs more than in its photos on, a subject without limbs has grown some."""
 
 
@@ -35,14 +35,9 @@ class Failure:
     reading: Callable[[Measured, Case], Value]
 
 
-def _whole(measured: Measured, case: Case) -> Value:
-    return measured.value
-
-
-def _in_limits(measured: Measured, case: Case) -> Value:
-    """The distance over the limit of the case's relation."""
-    found = measured.value
-    return Value(found.value / touching(case).limit) if found.measured else found
+def _over(measured: Measured, limit: float) -> Value:
+    """The value as a multiple of the limit."""
+    return Value(measured.value.value / limit) if measured.value.measured else measured.value
 
 
 def _hands(case: Case) -> None:
@@ -63,7 +58,10 @@ def _of_limbless(measured: Measured, case: Case) -> Value:
     return Value(max(grown))
 
 
-_LIMITS = ", ".join(f"{kind} {limit:g}" for kind, limit in NO_CONTACT.items())
+def _told(limits: Mapping[str, float]) -> str:
+    return ", ".join(f"{kind} {limit:g}" for kind, limit in limits.items())
+
+
 FAILURES = (
     Failure(
         "limb_growth",
@@ -71,8 +69,8 @@ FAILURES = (
         "limb_growth",
         GROWN,
         "limbs",
-        f"A subject that has at most {LIMBLESS:g} whole limbs in its photos is asked for a relation of hands, and has "
-        "this many more in the picture",
+        f"A subject with at most {LIMBLESS:g} limb in its photos is asked for a relation of hands, and has more in the "
+        "picture",
         _hands,
         _of_limbless,
     ),
@@ -82,20 +80,21 @@ FAILURES = (
         "contact_distance",
         1.0,
         "times its limit",
-        "The nearest two joints that the relation has touch are as far apart as its limit, in mean sizes of both "
-        f"bodies: {_LIMITS}",
+        "The nearest two joints that the relation has touch are apart; limits in mean sizes of both bodies: "
+        f"{_told(NO_CONTACT)}",
         touching,
-        _in_limits,
+        lambda measured, case: _over(measured, touching(case).limit),
     ),
     Failure(
         "confusion",
         "Mixed where they touch",
         "contact_leakage",
-        MIXED,
-        "of the way to the other",
-        "Where they touch, the mean colour is this near to the other subject's (0 its own, 1 the other's)",
+        1.0,
+        "times its limit",
+        "Where they touch, the mean colour is near to the other subject's (0 its own, 1 the other's); limits: "
+        f"{_told(MIXED)}",
         touching,
-        _whole,
+        lambda measured, case: _over(measured, touching(case).mixed),
     ),
 )
 """In the order of the paper's supplement."""
