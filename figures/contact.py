@@ -33,7 +33,7 @@ from likeness.core.stats.intervals import Interval, wilson
 from likeness.encoders import load_encoder
 from likeness.metrics import METRICS
 from likeness.metrics.base import Evidence, Seen, SubjectEvidence
-from likeness.metrics.contact import MIXED, NO_CONTACT, touching
+from likeness.metrics.contact import CONTACTS, MIXED, NO_CONTACT, touching
 from likeness.metrics.failures import FAILURES, GROWN, Failure
 from likeness.world import character
 from likeness.world.render import render, render_image, render_reference
@@ -63,18 +63,19 @@ KINDS = {
 
 
 class Line(NamedTuple):
-    """A line of the table: a failure, of the relations that have these joints touch or of all, and its limit."""
+    """A line of the table: a failure, of the relations that have these joints touch or of all, and its limit if any."""
 
     label: str
     failure: str
     touch: str
-    limit: float
+    limit: float | None
 
 
+TOUCHES = tuple(dict.fromkeys(touch.kind for touch in CONTACTS))
 LINES = (
     Line("limbs grew", "limb_growth", "", GROWN),
-    *(Line(f"no contact: {kind}", "no_contact", kind, limit) for kind, limit in NO_CONTACT.items()),
-    *(Line(f"mixed: {kind}", "confusion", kind, limit) for kind, limit in MIXED.items()),
+    *(Line(f"no contact: {kind}", "no_contact", kind, NO_CONTACT.get(kind)) for kind in TOUCHES),
+    *(Line(f"mixed: {kind}", "confusion", kind, MIXED.get(kind)) for kind in TOUCHES),
 )
 
 
@@ -145,7 +146,7 @@ def readings(number: int, split: Split, encoders: Sequence[tuple[str, Any]]) -> 
     seen = dict(zip(drawn, sights, strict=False))
     with_limbs, without = sights[len(drawn) : len(drawn) + 2], sights[len(drawn) + 2 :]
     case = case_of(scenario)
-    row = {"split": split, "number": number, "relation": scenario.action, "touch": touching(case).kind}
+    row: dict[str, Any] = {"split": split, "number": number, "relation": scenario.action}
     for failure in FAILURES:
         is_growth = failure.name == "limb_growth"
         of_kind = {"grown": seen["touching"]} | seen
@@ -203,6 +204,12 @@ def best_limit(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float
     return float(np.median(limits[right == right.max()]))
 
 
+def auc(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
+    """The share of (failed, sound) pairs in which the failed one reads higher; ties count half."""
+    gaps = failed[:, None] - sound[None]
+    return float(((gaps > 0) + 0.5 * (gaps == 0)).mean())
+
+
 def share(wrong: NDArray[np.bool_]) -> Interval:
     """Of how many; NaN of none."""
     return wilson(float(wrong.mean()), len(wrong)) if len(wrong) else Interval(*[np.nan] * 3, 0, 0)
@@ -210,7 +217,11 @@ def share(wrong: NDArray[np.bool_]) -> Interval:
 
 def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """By line: the limit that validation gives, the one in force, and the errors of both on test."""
-    return {line.label: _numbers(line, [row for row in rows if line.touch in ("", row["touch"])]) for line in LINES}
+    kinds = {action: touching(case_of(scenario_of(i, "test"))).kind for i, action in enumerate(RELATIONS)}
+    return {
+        line.label: _numbers(line, [row for row in rows if line.touch in ("", kinds[row["relation"]])])
+        for line in LINES
+    }
 
 
 def _numbers(line: Line, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -219,12 +230,14 @@ def _numbers(line: Line, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for each in KINDS[line.failure]
     )
     found: dict[str, Any] = {"limit": line.limit, "best_limit": None}
-    limits = {"in_force": line.limit}
+    limits = {} if line.limit is None else {"in_force": line.limit}
     if len(failed["validation"]) and len(sound["validation"]):
         found["best_limit"] = limits["at_best"] = best_limit(failed["validation"], sound["validation"])
     for name, at in limits.items():
         missed, alarms = share(failed["test"] < at), share(sound["test"] >= at)
         found[name] = {"missed": told(missed), "false_alarm": told(alarms)}
+    if len(failed["test"]) and len(sound["test"]):
+        found["auc"] = auc(failed["test"], sound["test"])
     total = sum(row["split"] == "test" for row in rows)
     kinds = zip(KINDS[line.failure], (failed, sound), strict=True)
     return found | {"not_measured": {name: [total - len(some["test"]), total] for name, some in kinds}}
@@ -237,17 +250,22 @@ def told(interval: Interval) -> dict[str, Any]:
 
 # -- what is written -------------------------------------------------------------------------------------------
 def table(found: dict[str, Any]) -> str:
-    """The numbers in Markdown, a line each."""
+    """The numbers in Markdown, a line each; errors are of the limit in force, else of that of validation."""
     lines = [
-        "| failure | limit | missed | false alarms | not measured: failed, sound | limit of validation |",
-        "|---|---|---|---|---|---|",
+        "| failure | limit | limit of validation | AUC | missed | false alarms | not measured: failed, sound |",
+        "|---|---|---|---|---|---|---|",
     ]
     for label, own in found.items():
         unread = ", ".join(f"{count} of {total}" for count, total in own["not_measured"].values())
-        errors = [_cell(own["in_force"][name]) for name in ("missed", "false_alarm")]
-        best = "none" if own["best_limit"] is None else f"{own['best_limit']:.3f}"
-        lines.append(f"| {label} | {own['limit']:g} | {' | '.join(errors)} | {unread} | {best} |")
+        errors = own.get("in_force") or own.get("at_best") or {}
+        cells = [_cell(errors[name]) if errors else "not measured" for name in ("missed", "false_alarm")]
+        limits = [_number(own["limit"], "g"), _number(own["best_limit"], ".3f"), _number(own.get("auc"), ".3f")]
+        lines.append(f"| {label} | {' | '.join([*limits, *cells])} | {unread} |")
     return "\n".join(lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
 
 
 def _cell(one: dict[str, Any]) -> str:

@@ -135,7 +135,15 @@ def test_the_share_of_the_others_colour_where_they_touch(colors: Any, expected: 
     found = measured("contact_leakage", evidence(colors=colors))
     assert found.value.value == pytest.approx(expected, abs=1e-9)
     assert len(found.per_subject) == 2
-    assert found.value.note == ("mixed" if expected >= 0.5 else "")
+    assert found.value.note == "", "hands have no limit"
+
+
+@pytest.mark.parametrize(("colors", "note"), [((RED, BLUE), ""), ((BLUE, RED), "mixed")])
+def test_trunks_are_noted_as_mixed(colors: Any, note: str) -> None:
+    given = evidence(colors=colors, paws=((0.25, 0.5), (0.75, 0.5)), action="back_to_back")
+    for subject, color in zip(given.subjects, (RED, BLUE), strict=True):
+        subject.conditioning["subjects"].small[:] = color
+    assert measured("contact_leakage", given).value.note == note
 
 
 def test_subjects_of_one_colour_cannot_be_told_apart() -> None:

@@ -57,7 +57,7 @@ def test_numbers_limits_and_reasons_stand_on_the_page(run_maker: RunMaker) -> No
     assert "The joints are this far apart. A picture fails from 0.25 bodies on (contact_distance)." in html
     assert 'title="0.5">0.500</td><td data-label="95% interval">0.150 to 0.850</td>' in html
     assert "1 not measured: a subject was not found" in html
-    assert "3 cannot fail so: the relation names no joints that touch" in html
+    assert "3 not counted: the relation names no joints that touch" in html
     assert "not measured</td><td></td>" in html, "a failure without a reading has no share"
 
 

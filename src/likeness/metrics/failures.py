@@ -7,6 +7,7 @@ chosen on the drawn world (figures/contact.py, docs/metrics/several-subjects.md)
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from likeness.core.records import Case
 from likeness.metrics.base import Measured, NotApplicableError, Value, not_measured
@@ -33,6 +34,13 @@ class Failure:
     definition: str
     require: Callable[[Case], object]
     reading: Callable[[Measured, Case], Value]
+
+
+def _limit(limits: Mapping[str, float], case: Case) -> float:
+    kind = touching(case).kind
+    if kind not in limits:
+        raise NotApplicableError(f"no limit tells it for {kind}")
+    return limits[kind]
 
 
 def _over(measured: Measured, limit: float) -> Value:
@@ -82,8 +90,8 @@ FAILURES = (
         "times its limit",
         "The nearest two joints that the relation has touch are apart; limits in mean sizes of both bodies: "
         f"{_told(NO_CONTACT)}",
-        touching,
-        lambda measured, case: _over(measured, touching(case).limit),
+        partial(_limit, NO_CONTACT),
+        lambda measured, case: _over(measured, _limit(NO_CONTACT, case)),
     ),
     Failure(
         "confusion",
@@ -93,8 +101,8 @@ FAILURES = (
         "times its limit",
         "Where they touch, the mean colour is near to the other subject's (0 its own, 1 the other's); limits: "
         f"{_told(MIXED)}",
-        touching,
-        lambda measured, case: _over(measured, touching(case).mixed),
+        partial(_limit, MIXED),
+        lambda measured, case: _over(measured, _limit(MIXED, case)),
     ),
 )
 """In the order of the paper's supplement."""

@@ -41,7 +41,7 @@ class FailurePart:
     def reasons(self) -> list[str]:
         """Why pictures do not count, each reason with its count."""
         unmeasured = [f"{count} not measured: {reason}" for reason, count in self.row["not_measured"].items()]
-        return unmeasured + [f"{count} cannot fail so: {why}" for why, count in self.row["not_applicable"].items()]
+        return unmeasured + [f"{count} not counted: {why}" for why, count in self.row["not_applicable"].items()]
 
 
 def failure_parts(run: Run, *, anchor: str, album: Album) -> list[FailurePart]:
