@@ -76,7 +76,7 @@ PARTS = (
     Part("planted failures", "figures/planted.py --pairs 200 --write docs/metrics/several-subjects.md",
          "figures/planted.py --pairs 4 --write docs/metrics/several-subjects.md",
          ("docs/metrics/several-subjects.md#planted",), "10 minutes"),
-    Part("contact", "figures/contact.py --pairs 48 --out {out}/contact --write",
+    Part("contact", "figures/contact.py --pairs 96 --out {out}/contact --write",
          "figures/contact.py --pairs 6 --out {out}/contact --write",
          ("docs/contact.json", "docs/metrics/several-subjects.md#contact"), "5 minutes"),
     Part("metric failures", "figures/metric_failures.py", "figures/metric_failures.py",
