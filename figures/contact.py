@@ -32,7 +32,7 @@ from likeness.core.skeletons import LIMBS
 from likeness.core.stats.intervals import Interval, wilson
 from likeness.encoders import load_encoder
 from likeness.metrics import METRICS
-from likeness.metrics.base import Evidence, Seen, SubjectEvidence
+from likeness.metrics.base import Evidence, NotApplicableError, Seen, SubjectEvidence
 from likeness.metrics.contact import CONTACTS, MIXED, NO_CONTACT, touching
 from likeness.metrics.failures import FAILURES, GROWN, Failure
 from likeness.world import character
@@ -196,12 +196,17 @@ def values(rows: Sequence[dict[str, Any]], key: str) -> NDArray[np.float64]:
     return np.array([row[key] for row in rows if not isinstance(row[key], str)], dtype=np.float64)
 
 
+def right(failed: NDArray[np.float64], sound: NDArray[np.float64], *, limit: float) -> float:
+    """The mean of both shares that are told right."""
+    return float(((failed >= limit).mean() + (sound < limit).mean()) / 2)
+
+
 def best_limit(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
     """Half-way between two readings: where the mean of both shares told right is largest; the middle of equals."""
     known = np.unique([*failed, *sound])
     limits = (known[:-1] + known[1:]) / 2
-    right = np.array([((failed >= limit).mean() + (sound < limit).mean()) / 2 for limit in limits])
-    return float(np.median(limits[right == right.max()]))
+    shares = np.array([right(failed, sound, limit=limit) for limit in limits])
+    return float(np.median(limits[shares == shares.max()]))
 
 
 def auc(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
@@ -217,11 +222,19 @@ def share(wrong: NDArray[np.bool_]) -> Interval:
 
 def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """By line: the limit that validation gives, the one in force, and the errors of both on test."""
-    kinds = {action: touching(case_of(scenario_of(i, "test"))).kind for i, action in enumerate(RELATIONS)}
-    return {
-        line.label: _numbers(line, [row for row in rows if line.touch in ("", kinds[row["relation"]])])
-        for line in LINES
-    }
+    cases = {action: case_of(scenario_of(number, "test")) for number, action in enumerate(RELATIONS)}
+    return {line.label: _numbers(line, [row for row in rows if _is_of(line, cases[row["relation"]])]) for line in LINES}
+
+
+def _is_of(line: Line, case: Case) -> bool:
+    """Whether the case has the joints of the line touch; of a line for all joints, whether it can fail so."""
+    if line.touch:
+        return touching(case).kind == line.touch
+    try:
+        next(failure for failure in FAILURES if failure.name == line.failure).require(case)
+    except NotApplicableError:
+        return False
+    return True
 
 
 def _numbers(line: Line, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -229,10 +242,11 @@ def _numbers(line: Line, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         {split: values([r for r in rows if r["split"] == split], f"{line.failure}.{each}") for split in SPLITS}
         for each in KINDS[line.failure]
     )
-    found: dict[str, Any] = {"limit": line.limit, "best_limit": None}
+    found: dict[str, Any] = {"limit": line.limit, "best_limit": None, "right": None}
     limits = {} if line.limit is None else {"in_force": line.limit}
     if len(failed["validation"]) and len(sound["validation"]):
-        found["best_limit"] = limits["at_best"] = best_limit(failed["validation"], sound["validation"])
+        at = found["best_limit"] = limits["at_best"] = best_limit(failed["validation"], sound["validation"])
+        found["right"] = right(failed["validation"], sound["validation"], limit=at)
     for name, at in limits.items():
         missed, alarms = share(failed["test"] < at), share(sound["test"] >= at)
         found[name] = {"missed": told(missed), "false_alarm": told(alarms)}
@@ -252,14 +266,14 @@ def told(interval: Interval) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """The numbers in Markdown, a line each; errors are of the limit in force, else of that of validation."""
     lines = [
-        "| failure | limit | limit of validation | AUC | missed | false alarms | not measured: failed, sound |",
-        "|---|---|---|---|---|---|---|",
+        "| failure | limit | validation: limit | right | test: AUC | missed | false alarms | not measured: failed, sound |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for label, own in found.items():
         unread = ", ".join(f"{count} of {total}" for count, total in own["not_measured"].values())
         errors = own.get("in_force") or own.get("at_best") or {}
         cells = [_cell(errors[name]) if errors else "not measured" for name in ("missed", "false_alarm")]
-        limits = [_number(own["limit"], "g"), _number(own["best_limit"], ".3f"), _number(own.get("auc"), ".3f")]
+        limits = [_number(own["limit"], "g"), *(_number(own.get(k), ".3f") for k in ("best_limit", "right", "auc"))]
         lines.append(f"| {label} | {' | '.join([*limits, *cells])} | {unread} |")
     return "\n".join(lines)
 

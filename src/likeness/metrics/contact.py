@@ -57,11 +57,11 @@ def nose(skeleton: Skeleton) -> tuple[int, ...]:
 Choice = Callable[[Skeleton], tuple[int, ...]]
 
 
-NO_CONTACT = {"hands": 0.3, "hand and trunk": 0.27, "noses": 0.73, "trunks": 0.5}
+NO_CONTACT = {"hands": 0.28, "hand and trunk": 0.29, "noses": 0.78, "trunks": 0.49}
 """From these distances on, in bodies, a picture is noted as one without contact, by the joints that are to touch. Drawn
-noses are half a body apart in a kiss, since heads are large. Chosen on validation pairs (figures/contact.py); held
-hands have no limit, since there they were not told from hands at the sides."""
-MIXED = {"hand and trunk": 0.42, "trunks": 0.27}
+noses are half a body apart in a kiss, since heads are large. Chosen on validation pairs (figures/contact.py); joints
+of which the best limit there tells less than 0.75 right, such as held hands, have none."""
+MIXED = {"hand and trunk": 0.42, "trunks": 0.4}
 """From these shares on a picture is noted as mixed, likewise; around hands and noses colours tell next to nothing."""
 
 
