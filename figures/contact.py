@@ -266,7 +266,8 @@ def told(interval: Interval) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """The numbers in Markdown, a line each; errors are of the limit in force, else of that of validation."""
     lines = [
-        "| failure | limit | validation: limit | right | test: AUC | missed | false alarms | not measured: failed, sound |",
+        "| failure | limit | validation: limit | right | test: AUC | missed | false alarms "
+        "| not measured: failed, sound |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for label, own in found.items():
