@@ -46,7 +46,7 @@ def test_shares_have_wilsons_interval_and_the_worst_come_first() -> None:
     assert found["worst"][0]["value"] == pytest.approx(2.0 / limit)
     assert [one["id"] for one in found["worst"]] == ["a-4", "a-6", "a-3", "a-5"]
     assert len(found["worst"]) == NUM_WORST
-    assert (found["limit"], found["unit"]) == (1.0, "times its limit")
+    assert (found["limit"], found["unit"]) == (1.0, "x limit")
 
 
 def test_what_was_not_measured_is_told_and_never_counts() -> None:

@@ -87,7 +87,7 @@ FAILURES = (
         "No contact",
         "contact_distance",
         1.0,
-        "times its limit",
+        "x limit",
         "The nearest two joints that the relation has touch are apart; limits in mean sizes of both bodies: "
         f"{_told(NO_CONTACT)}",
         partial(_limit, NO_CONTACT),
@@ -98,7 +98,7 @@ FAILURES = (
         "Mixed where they touch",
         "contact_leakage",
         1.0,
-        "times its limit",
+        "x limit",
         "Where they touch, the mean colour is near to the other subject's (0 its own, 1 the other's); limits: "
         f"{_told(MIXED)}",
         partial(_limit, MIXED),
