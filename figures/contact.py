@@ -181,7 +181,9 @@ def read_all(pairs: int, splits: Sequence[Split], *, out: Path) -> list[dict[str
     out.mkdir(parents=True, exist_ok=True)
     paths = {split: out / f"{split}.jsonl" for split in splits}
     rows = {split: read_jsonl(path) if path.is_file() else [] for split, path in paths.items()}
-    missing = [(split, number) for split in splits for number in range(len(rows[split]), pairs)]
+    missing: list[tuple[Split, int]] = [
+        (split, number) for split in splits for number in range(len(rows[split]), pairs)
+    ]
     encoders = [(name, load_encoder(name, weights)) for name, weights in ENCODERS.items()] if missing else []
     for split, number in missing:
         rows[split].append(readings(number, split, encoders))
@@ -217,7 +219,7 @@ def auc(failed: NDArray[np.float64], sound: NDArray[np.float64]) -> float:
 
 def share(wrong: NDArray[np.bool_]) -> Interval:
     """Of how many; NaN of none."""
-    return wilson(float(wrong.mean()), len(wrong)) if len(wrong) else Interval(*[np.nan] * 3, 0, 0)
+    return wilson(float(wrong.mean()) if len(wrong) else np.nan, len(wrong))
 
 
 def numbers(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
