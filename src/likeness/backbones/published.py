@@ -40,6 +40,9 @@ def published_backbones() -> dict[str, Published]:
         "ms_diffusion": _converted(
             "ms_diffusion", ("ms_adapter.bin",), needed_by="--model SDXL-FOLDER, whose ms_adapter it goes into"
         ),
+        "local_image_encoder": _converted(
+            "local_image_encoder", ("epoch_6.pt",), needed_by="--model SDXL-FOLDER, whose local_encoder it becomes"
+        ),
         "qwen_image_edit": _pipeline(
             "Qwen/Qwen-Image-Edit-2511", what="Qwen-Image-Edit with up to three references", licence="Apache-2.0"
         ),
@@ -82,8 +85,8 @@ def _part_of(hub_id: str, what: str, files: tuple[str, ...], *, licence: str, fo
 
 def _converted(name: str, files: tuple[str, ...], *, needed_by: str) -> Published:
     facts, place = FETCHABLE[name], str(fetched_folder(name))
-    source = facts.url or facts.page
-    return Published(facts.what, "convert", source, files, needed_by, facts.licence, place, note=UNPINNED)
+    source, note = facts.url or facts.page, UNPINNED if facts.url else "by hand, then --from FILE"
+    return Published(facts.what, "convert", source, files, needed_by, facts.licence, place, note=note)
 
 
 def _pipeline(hub_id: str, *, what: str, licence: str) -> Published:

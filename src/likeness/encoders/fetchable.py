@@ -35,6 +35,7 @@ _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
 _MS = "https://huggingface.co/doge1516/MS-Diffusion"
 _SSR = "https://drive.google.com/drive/folders/1pMwzGRA8QzHjEH5Hc4zDwdsSDwjwQKMW"
+_RELATION = "https://huggingface.co/QingyuShi/DreamRelation"
 _DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
@@ -125,5 +126,15 @@ FETCHABLE: dict[str, Fetchable] = {
         base="",
         convert="likeness.backbones.sd15.ssr_adapter:convert_ssr_encoder",
         parts=("pytorch_model.bin", "pytorch_model_1.bin"),
+    ),
+    "local_image_encoder": Fetchable(
+        what="DreamRelation's Local Image Encoder: epoch_6.pt, CLIP ViT-bigG/14 tuned by CLIPSelf",
+        page=_RELATION,
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="unstated",
+        base="",
+        convert="likeness.backbones.sdxl.local_encoder:convert_local_encoder",
     ),
 }
