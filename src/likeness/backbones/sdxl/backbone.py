@@ -8,29 +8,24 @@ Shapes: B pictures, T text tokens, h x w latent grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from jaxtyping import Bool
-from PIL import Image
 from torch import Tensor, nn
 
-from likeness.backbones.base import TokenGrid
 from likeness.backbones.lora import add_changes, layer_shapes
-from likeness.backbones.lora_file import TEXT_PARTS, Find, LoraFile, read_lora
+from likeness.backbones.lora_file import TEXT_PARTS, LoraFile, read_lora
 from likeness.backbones.sdxl.concept import concept_file, read_concept
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
 from likeness.backbones.sdxl.layered_text import behind_each_other, give_own_texts, require_layers
-from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.settings import DrawingSettings
-from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
+from likeness.backbones.sdxl.text_attention import columns_in
 from likeness.backbones.sdxl.text_lora import change_encoder, text_changes
 from likeness.backbones.sdxl.unet import ConditionT, OptionsT, UnetBackbone
-from likeness.backbones.sdxl.watch import watched_blocks
 from likeness.backbones.sdxl.words import Words
 from likeness.core.errors import WeightsError
 from likeness.core.weights import resolve_adapter
@@ -141,24 +136,6 @@ class SdxlBackbone(
                 self.parts.stored.always("unet", partial(give_own_texts, tokens=tokens))
         return self.words.add(token, rows, layers=layers)
 
-    @classmethod
-    def layers_of(cls, folder: Path) -> tuple[str, ...]:
-        """Names of the blocks with cross-attention, on the way down, in the middle, on the way up."""
-        return tuple(watched_blocks(cls.empty_network(folder)))
-
-    @classmethod
-    def names(cls, layers: Mapping[str, object]) -> Find:
-        """Names of diffusers and of SDXL's own code."""
-        return sdxl_names(layers)
-
-    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
-        """References as they are: `prepare` scales them, and no place in them has a token of its own.
-
-        Raises: DataError for too many.
-        """
-        self.require_few(references)
-        return list(references)
-
     # text ------------------------------------------------------------------------------------------------------------
 
     def blank_text(self) -> dict[str, Tensor]:
@@ -204,14 +181,7 @@ class SdxlBackbone(
 
     def word_columns(self, prompt: str, words: str) -> Bool[Tensor, " T"]:
         """The tokens of the first encoder, whose places the second one shares, that `words` of the prompt became."""
-        tokenizer, prompt = self.parts.tokenizer, self.words.spelt(prompt)
-        options: Any = {"padding": "max_length", "truncation": True, "return_offsets_mapping": True}
-        read = tokenizer(prompt, max_length=tokenizer.model_max_length, **options)
-        return columns_of(read["offset_mapping"], prompt=prompt, words=self.words.spelt(words))
-
-    def text_attention(self, words: Bool[Tensor, "B T"], *, grid: TokenGrid) -> AbstractContextManager[TextAttention]:
-        """Within it one `predict` is watched; see text_attention.py."""
-        return watching_text(self._blocks, words, grid=grid)
+        return columns_in(self.words.spelt(prompt), self.words.spelt(words), tokenizer=self.parts.tokenizer)
 
     def empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
         """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
