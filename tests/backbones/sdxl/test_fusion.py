@@ -193,6 +193,7 @@ def test_from_the_command_line_to_a_picture_of_both(
     assert len(list((tmp_path / "hug" / "images").glob("*.png"))) == 1
 
 
+@pytest.mark.slow
 def test_the_model_answers_each_word_nearer_to_its_own_lora_than_the_mean_does(
     two: list[Path], both: tuple[Path, Fused], sdxl_folder: Path, tmp_path: Path
 ) -> None:

@@ -203,6 +203,7 @@ def _file_shapes(folder: Path, kind: AdapterKind[Any], unet: Any) -> dict[str, S
 
 
 def bare_unet(folder: Path) -> Any:
+    """The folder's U-Net without weights and without image attention. Raises: WeightsError."""
     from diffusers import UNet2DConditionModel
 
     return empty_model(UNet2DConditionModel, folder / "unet" / CONFIG)
