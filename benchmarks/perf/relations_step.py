@@ -27,7 +27,9 @@ LEFT_BEHIND = {"python": 1_000, "resident": 20_000}
 """Most bytes a step; the maps that the published code keeps are megabytes."""
 
 
-def prepare(examples: Path, *, keypoint_weight: float, attention_weight: float, shared: dict[str, Any]) -> Any:
+def prepare(
+    examples: Path, *, keypoint_weight: float, attention_weight: float, shared: dict[str, Any], batch_size: int = BATCH
+) -> Any:
     """A step (forward, backward, optimizer) of a task with these weights; tasks share the model and its adapter."""
     import torch
 
@@ -48,7 +50,7 @@ def prepare(examples: Path, *, keypoint_weight: float, attention_weight: float, 
     optimizer = torch.optim.AdamW([parameter for _, parameter in trainable.named], lr=1e-6)
     noise = torch.Generator().manual_seed(0)
     shape = task.shapes[0][0]
-    rows = alike(task.shapes)[:BATCH]
+    rows = alike(task.shapes)[:batch_size]
 
     def step() -> None:
         draws = [Draw(torch.randn(shape, generator=noise), TIME) for _ in rows]

@@ -2,9 +2,10 @@
 
     python experiments/tuned_subjects/run.py METHOD [METHOD ...] --steps 200 --out FOLDER
 
-METHOD is the name of a recipe: dreambooth, custom_diffusion or textual_inversion. For every subject of the first cases
-of world-single (validation) the recipe is run on its three photos. Then four pictures of its case are drawn, by the
-tuned model with the token in the prompt, and by the untrained model ("base") with the class word, without references.
+METHOD is the name of a recipe: dreambooth, custom_diffusion, textual_inversion or ed_lora. For every subject of the
+first cases of world-single (validation) the recipe is run on its three photos. Then four pictures of its case are
+drawn, by the tuned model with the token in the prompt, and by the untrained model ("base") with the class word, without
+references.
 FOLDER/METHOD.json compares both, paired by picture, with intervals by subject (`compare_runs`).
 """
 
@@ -24,15 +25,17 @@ from likeness.train.run import tune
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PICTURES, MODEL = 4, "sdxl"
-TOKENS = {"dreambooth": "sks", "custom_diffusion": "<new1>", "textual_inversion": "<rex>"}
-RATES = {"dreambooth": 1e-3, "custom_diffusion": 4e-4, "textual_inversion": 2e-2}
+TOKENS = {"dreambooth": "sks", "custom_diffusion": "<new1>", "textual_inversion": "<rex>", "ed_lora": "<rex>"}
+WORDS = ("textual_inversion", "ed_lora")
+"""Methods whose token stands in place of the class word, and that have no class pictures."""
+RATES = {"dreambooth": 1e-3, "custom_diffusion": 4e-4, "textual_inversion": 2e-2, "ed_lora": 1e-2}
 """For the embedded model, which is small; chosen once, before anything was measured."""
 
 
 def named(case: Case, *, method: str) -> str:
     """The prompt with the token before the class word, or in its place."""
     word, token = case.subjects[0].class_name, TOKENS[method]
-    called = token if method == "textual_inversion" else f"{token} {word}"
+    called = token if method in WORDS else f"{token} {word}"
     prompt, count = re.subn(rf"\ban? {word}\b", f"a {called}", case.prompt, count=1, flags=re.IGNORECASE)
     assert count == 1, case.prompt
     return prompt
@@ -53,7 +56,7 @@ def learn(case: Case, *, method: str, steps: int, folder: Path) -> Path:
     who = case.subjects[0]
     table = [f'data.photos=["world:{who.id}"]', f'data.class_words=["{who.class_name}"]']
     loop = [f"train.steps={steps}", f"train.learning_rate={RATES[method]}", "train.batch_size=2", "train.save_every=50"]
-    more = [] if method == "textual_inversion" else ["data.num_class_pictures=16"]
+    more = [] if method in WORDS else ["data.num_class_pictures=16"]
     return tune(RECIPES / f"{method}.toml", out=folder, changes=[*table, *loop, *more], device="cpu").trained
 
 

@@ -15,6 +15,7 @@ from tiny_klein import build_tiny_klein
 from tiny_ms import build_tiny_ms
 from tiny_qwen import build_tiny_qwen
 from tiny_sdxl import build_tiny_sdxl
+from tiny_ssr import build_tiny_ssr
 from torch import Tensor, nn
 
 from likeness.backbones import BACKBONES
@@ -40,6 +41,7 @@ TINY: dict[str, Callable[[Path], Path]] = {
     "qwen_image_edit": build_tiny_qwen,
     "sdxl_ip_adapter": build_tiny_sdxl,
     "sdxl_ms_diffusion": build_tiny_ms,
+    "sd15_ssr_encoder": build_tiny_ssr,
 }
 """A small folder of each kind, whose own options draw a picture in a second."""
 
@@ -90,7 +92,8 @@ def answer(backbone: Backbone[Any], condition: Any, watch: Seeing | None = None,
 def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[Any], folder: Path) -> None:
     facts = backbone.facts
     assert facts.kind == folder.name
-    assert BACKBONES[facts.kind].reads_layout == facts.reads_layout == hasattr(backbone, "attended_layout")
+    assert BACKBONES[facts.kind].reads_layout == facts.reads_layout
+    assert BACKBONES[facts.kind].finds_boxes == hasattr(backbone, "attended_layout")
     matched = {
         name: module
         for name, module in backbone.network.named_modules()
@@ -103,8 +106,11 @@ def test_the_facts_are_those_of_the_table_and_of_the_network(backbone: Backbone[
     assert not any(parameter.requires_grad for parameter in backbone.network.parameters())
 
 
-HALVED = {kind: {(1, 2), (1, 1)} for kind in ("sdxl_ip_adapter", "sdxl_ms_diffusion")}
-"""The grids of a U-Net, whose layers with cross-attention start one step down."""
+HALVED: dict[str, set[tuple[int, int]]] = {
+    **{kind: {(1, 2), (1, 1)} for kind in ("sdxl_ip_adapter", "sdxl_ms_diffusion")},
+    "sd15_ssr_encoder": {(ROWS, COLUMNS), (1, 2), (1, 1)},
+}
+"""The grids of a U-Net, whose layers with cross-attention start one step down in SDXL, at the top in SD 1.5."""
 
 
 @pytest.mark.parametrize("features", FEATURES)

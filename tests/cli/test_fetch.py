@@ -58,6 +58,7 @@ def test_every_default_of_an_encoder_and_every_line_of_a_table_is_listed() -> No
         "flux_dev",
         "uno",
         "ms_diffusion",
+        "ssr_encoder",
         "dreambench",
         "celebamask_hq",
         "relationbench",

@@ -54,6 +54,11 @@ FLAGS = {
         "--prompt", "--quantise", "--ref", "--reference-cfg-scale", "--reference-size", "--schedule", "--seed",
         "--size", "--steps", "--video", "--video-option", "--width", "--workers", "-n",
     ],
+    "loras": [],
+    "loras fuse": [
+        "--device", "--dtype", "--json", "--model", "--num-images", "--out", "--prompt", "--ridge", "--seed", "--size",
+        "--steps", "-n", "LORA...",
+    ],
     "train": ["--device", "--json", "--out", "--plan", "--set", "--track", "RUN.toml"],
     "report": ["--cases", "--json", "--out", "--picture", "--single-file", "--title", "RUN..."],
     "study": [],
@@ -109,7 +114,7 @@ def test_the_flags_are_the_frozen_ones(words: str) -> None:
     assert flags(commands()[words]) == FLAGS[words]
 
 
-@pytest.mark.parametrize("words", [words for words in FLAGS if words not in {"", "data", "study", "world"}])
+@pytest.mark.parametrize("words", [words for words in FLAGS if words not in {"", "data", "loras", "study", "world"}])
 def test_every_flag_is_explained_and_every_command_has_examples(words: str) -> None:
     command = commands()[words]
     assert all(item.help for item in command.params)

@@ -23,7 +23,7 @@ from likeness.core.images import load_image, png_text
 from likeness.core.records import Case, Layout, read_cases
 from likeness.data.relations.layout import propose_layout
 from likeness.generate.makers import layout_asked
-from likeness.generate.placing import Placing, layout_mode
+from likeness.generate.placing import Placing, layout_mode, placing_of
 from likeness.generate.redraw import redraw
 
 PROMPT = "a cat hugs a dog"
@@ -137,9 +137,22 @@ def test_subjects_get_the_place_of_their_word_in_the_sentence() -> None:
     assert twins.layout.boxes == propose_layout(None, 2).boxes
 
 
+def test_a_model_that_finds_no_boxes_gets_proposed_ones_with_the_names() -> None:
+    subjects = [{"id": name, "class_name": name, "reference_image": f"{name}.png"} for name in ("cat", "dog")]
+    case = Case.model_validate({"id": "a", "prompt": "a cat in the snow, a dog", "subjects": subjects})
+    sides = {"settings_in_force": {"width": 64, "size": 64}}
+    for maker, source in (("sdxl_ms_diffusion", "text attention"), ("sd15_ssr_encoder", "together: mean of")):
+        placing = placing_of({"settings": {"layout": "proposed", "maker": maker}, **sides})
+        assert placing is not None
+        placed = placing(case)
+        assert placed.source.startswith(source)
+        assert placed.layout is None or placed.layout.phrases == ("cat", "dog")
+
+
 def test_a_mode_for_a_model_that_reads_no_layout_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"--layout: expected a model that reads one \(sdxl_ms_diffusion\), got flux_uno"
+        ConfigError,
+        match=r"--layout: expected a model that reads one \(sdxl_ms_diffusion, sd15_ssr_encoder\), got flux_uno",
     ):
         layout_mode("given", kind="flux_uno")
     assert layout_mode(None, kind="flux_uno") is None

@@ -34,7 +34,7 @@ def body(box: tuple[float, float, float, float], *, paw: tuple[float, float], li
     points[AP10K.index("right_front_paw")] = (x, 0.65)
     scores = np.ones(17, dtype=np.float32)
     for limb in ((14, 15, 16), (11, 12, 13), (8, 9, 10), (5, 6, 7))[: 4 - limbs]:
-        scores[list(limb)] = 0.1
+        scores[list(limb)] = 0.05
     return Body(box, points, scores, "ap10k")
 
 
@@ -100,6 +100,13 @@ def test_a_relation_without_contact_has_none() -> None:
         measured("contact_distance", evidence(action="chase"))
 
 
+def test_hands_that_the_other_hides_count_with_a_low_score() -> None:
+    given = evidence(paws=((0.4, 0.5), (0.4, 0.5)))
+    hidden = given.picture["joints"].bodies[0]
+    hidden.scores[PAW] = 0.15
+    assert measured("contact_distance", given).value.value == pytest.approx(0.0, abs=1e-6)
+
+
 def test_hands_that_were_not_seen_are_told() -> None:
     found = measured("contact_distance", evidence(limbs=(0, 4))).value
     assert (found.measured, found.status) == (False, "nothing_found")
@@ -128,7 +135,15 @@ def test_the_share_of_the_others_colour_where_they_touch(colors: Any, expected: 
     found = measured("contact_leakage", evidence(colors=colors))
     assert found.value.value == pytest.approx(expected, abs=1e-9)
     assert len(found.per_subject) == 2
-    assert found.value.note == ("mixed" if expected >= 0.5 else "")
+    assert found.value.note == "", "hands have no limit"
+
+
+@pytest.mark.parametrize(("colors", "note"), [((RED, BLUE), ""), ((BLUE, RED), "mixed")])
+def test_trunks_are_noted_as_mixed(colors: Any, note: str) -> None:
+    given = evidence(colors=colors, paws=((0.25, 0.5), (0.75, 0.5)), action="back_to_back")
+    for subject, color in zip(given.subjects, (RED, BLUE), strict=True):
+        subject.conditioning["subjects"].small[:] = color
+    assert measured("contact_leakage", given).value.note == note
 
 
 def test_subjects_of_one_colour_cannot_be_told_apart() -> None:

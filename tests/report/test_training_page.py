@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 from likeness.cli import app
 from likeness.core.errors import DataError
 from likeness.core.files import write_json, write_jsonl
+from likeness.core.stats.intervals import wilson
 from likeness.report import build_training_page, is_training_run
 from likeness.report.curves import Ends, running_mean, ticks
 from likeness.report.findings import findings_of
 from likeness.report.focus_figure import heat_uri
 from likeness.report.samples_figure import sample_rows
-from likeness.report.training import read_training_run, wilson
+from likeness.report.training import read_training_run
 
 Row = dict[str, Any]
 RunMaker = Callable[..., Path]

@@ -13,7 +13,7 @@ class BackboneEntry(NamedTuple):
 
     Where several kinds have one pipeline, `holds` is the subfolder by which a folder of this one is told from the rest.
     `load` is the class, whose `load` opens a folder, and `options` the model of what may be asked of one picture.
-    `reads_layout`: as in its facts; such a class finds boxes by `attended_layout`, too.
+    `reads_layout`: as in its facts. `finds_boxes`: the class finds boxes for phrases, by `attended_layout`.
     """
 
     load: str
@@ -22,6 +22,7 @@ class BackboneEntry(NamedTuple):
     summary: str
     holds: str = ""
     reads_layout: bool = False
+    finds_boxes: bool = False
 
 
 BACKBONES: dict[str, BackboneEntry] = {
@@ -56,6 +57,15 @@ BACKBONES: dict[str, BackboneEntry] = {
         options="likeness.backbones.sdxl.options:MsOptions",
         summary="Stable Diffusion XL with MS-Diffusion, which reads each reference inside its box",
         holds="ms_adapter",
+        reads_layout=True,
+        finds_boxes=True,
+    ),
+    "sd15_ssr_encoder": BackboneEntry(
+        load="likeness.backbones.sd15.ssr_encoder:Sd15SsrEncoder",
+        pipeline="StableDiffusionPipeline",
+        options="likeness.backbones.sd15.options:SsrOptions",
+        summary="Stable Diffusion 1.5 with SSR-Encoder, which takes of each reference what a phrase names",
+        holds="ssr_encoder",
         reads_layout=True,
     ),
 }

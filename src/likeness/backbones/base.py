@@ -85,7 +85,7 @@ class BackboneFacts:
     the names of the layers that a LoRA tunes, `adapter_prefix` stands before them in stock LoRA files.
     `tokens_per_reference` is how many tokens a reference has that lie nowhere in its picture (a resampler's); None for
     one token per `px_per_token` square of it. `reads_layout`: `prepare` and `generate` take a layout with a box and a
-    phrase for each reference (`core.records.Layout`), and do without one.
+    phrase for each reference (`core.records.Layout`), read one or both, and do without one.
     """
 
     kind: str

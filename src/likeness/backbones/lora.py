@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_NAME",
     "OURS",
+    "activate",
     "adapter_off",
     "adapter_parameters",
     "add_adapter",
@@ -40,6 +41,7 @@ __all__ = [
     "layers_off",
     "load_adapter",
     "save_adapter",
+    "save_adapters",
     "tuned_layers",
     "write_tensors",
 ]
@@ -86,12 +88,26 @@ def add_adapter(
     config = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=facts.adapter_targets)  # pyright: ignore[reportArgumentType] alpha may be a fraction
     with torch.random.fork_rng(devices=[]), _several_are_meant():
         torch.manual_seed(init_seed)
-        network.add_adapter(config, adapter_name=name)
-    _activate(network, [*present, name])
+        _inject(network, config, name=name)
+    activate(network, [*present, name])
     network.requires_grad_(False)
     for parameter in adapter_parameters(network, name).values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(True)
+
+
+def _inject(network: Any, config: Any, *, name: str) -> None:
+    """What `add_adapter` of diffusers does; that of transformers 5 refuses peft before 0.22, without need.
+
+    Source: diffusers' own `add_adapter`.
+    """
+    from peft import inject_adapter_in_model
+    from transformers import PreTrainedModel
+
+    if isinstance(network, PreTrainedModel):
+        inject_adapter_in_model(config, network, name)
+    else:
+        network.add_adapter(config, adapter_name=name)
 
 
 def layer_shapes(network: torch.nn.Module) -> dict[str, tuple[int, int]]:
@@ -125,7 +141,7 @@ def add_changes(network: Any, changes: Mapping[str, Change], *, name: str) -> No
         target_modules=_any_of(changes),
     )
     with torch.random.fork_rng(devices=[]), _several_are_meant():
-        network.add_adapter(config, adapter_name=name)
+        _inject(network, config, name=name)
     for layer, change in changes.items():
         tuned = network.get_submodule(layer)
         tuned.lora_A[name].weight.data.copy_(change.down)
@@ -201,7 +217,7 @@ def tuned_layers(network: torch.nn.Module) -> list[Any]:
     return [module for module in network.modules() if isinstance(module, BaseTunerLayer)]
 
 
-def _activate(network: torch.nn.Module, names: list[str]) -> None:
+def activate(network: torch.nn.Module, names: list[str]) -> None:
     """All of `names` are active; unlike peft's `set_adapter` this leaves requires_grad as it is."""
     for layer in tuned_layers(network):
         layer._active_adapter = [name for name in names if name in layer.lora_A]
@@ -220,12 +236,22 @@ def save_adapter(
     `metadata` (JSON values: base model, hashes, config) goes into the header under "likeness.<key>", beside this
     version of likeness and peft's settings, which carry alpha. Raises: OutputError, WeightsError.
     """
+    return save_adapters({facts.adapter_prefix: network}, folder, name=name, metadata=metadata)
+
+
+def save_adapters(
+    networks: Mapping[str, Any], folder: Path | str, *, name: str, metadata: Mapping[str, Any] | None = None
+) -> Path:
+    """As `save_adapter`, the adapters `name` of several networks in one file, each behind its prefix."""
     from peft.utils import get_peft_model_state_dict
 
-    adapter_parameters(network, name)
-    tensors, prefix = get_peft_model_state_dict(network, adapter_name=name), facts.adapter_prefix
-    packed = {f"{prefix}.{key}": value for key, value in sorted(tensors.items())}
-    header = {"lora_adapter_metadata": _peft_settings(network.peft_config[name], prefix=prefix)}
+    packed, settings = dict[str, torch.Tensor](), dict[str, Any]()
+    for prefix, network in networks.items():
+        adapter_parameters(network, name)
+        tensors = get_peft_model_state_dict(network, adapter_name=name)
+        packed |= {f"{prefix}.{key}": value for key, value in sorted(tensors.items())}
+        settings |= _peft_settings(network.peft_config[name], prefix=prefix)
+    header = {"lora_adapter_metadata": json.dumps(settings, indent=2, sort_keys=True)}
     return write_tensors(Path(folder) / FILE_NAME, packed, header=header, metadata=metadata or {})
 
 
@@ -259,10 +285,10 @@ def _ordered_header(data: bytes) -> bytes:
 
 
 # Any: LoraConfig, whose dictionary holds sets and enums
-def _peft_settings(config: Any, *, prefix: str) -> str:
-    """peft's settings as the JSON that diffusers expects in the header, keys prefixed as the tensors are."""
+def _peft_settings(config: Any, *, prefix: str) -> dict[str, Any]:
+    """peft's settings as diffusers expects them in the header as JSON, keys prefixed as the tensors are."""
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
-    return json.dumps({f"{prefix}.{key}": value for key, value in plain.items()}, indent=2, sort_keys=True)
+    return {f"{prefix}.{key}": value for key, value in plain.items()}
 
 
 def add_loras(backbone: TakesLoras, specs: Sequence[Path | str]) -> None:
@@ -276,7 +302,7 @@ def add_loras(backbone: TakesLoras, specs: Sequence[Path | str]) -> None:
         for name, spec in zip(names, specs, strict=True):
             backbone.add_lora(spec, name=name)
     if names:
-        _activate(backbone.network, names)
+        activate(backbone.network, names)
 
 
 def load_adapter(backbone: TakesLoras, path: Path | str, *, name: str = "focus", trainable: bool = False) -> None:
@@ -287,7 +313,7 @@ def load_adapter(backbone: TakesLoras, path: Path | str, *, name: str = "focus",
     present = list(getattr(backbone.network, "peft_config", {}))
     with _several_are_meant():
         backbone.add_lora(path, name=name)
-    _activate(backbone.network, [*present, name])
+    activate(backbone.network, [*present, name])
     for parameter in adapter_parameters(backbone.network, name).values():
         parameter.data = parameter.data.float()
         parameter.requires_grad_(trainable)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from likeness.backbones.lora_settings import LoraSettings, header_settings, peft_settings
@@ -21,7 +22,7 @@ from likeness.core.weights import check_safetensors, resolve_adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Change", "Find", "LoraFile", "Target", "found_by", "read_lora", "swap_halves"]
+__all__ = ["TEXT_PARTS", "Change", "Find", "LoraFile", "Target", "found_by", "read_lora", "swap_halves", "text_parts"]
 
 _FILE_NAMES = ("dit_lora.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_PREFIX = "base_model.model."
@@ -33,6 +34,8 @@ _MATRIX = re.compile(
     r"(?P<module>.+?)\.(?:lora_(?P<letter>[AB])(?:\.(?P<adapter>\w+))?"
     r"|(?:lora_|lora\.|lora_linear_layer\.|)(?P<way>down|up))\.weight"
 )
+TEXT_PARTS = ("text_encoder", "text_encoder_2")
+"""Text encoders as diffusers calls them in files, which a backbone may read beside its network."""
 _TEXT = re.compile(r"(?:base_model\.model\.)?(?:text_encoders?(?:_\d)?\.|lora_te\d?_|text_model\.)")
 _OTHER_KINDS = {
     "DoRA": re.compile(r"dora_scale|lora_magnitude_vector"),
@@ -106,7 +109,7 @@ class LoraFile(NamedTuple):
     """What the file at `path` does, by layer; `settings` is the adapter_config.json that had its say, if one had.
 
     `modules` are the names of its pairs of matrices, without the prefixes of tools. `embeddings`: how many tables of
-    token embeddings get rows for words that come with it.
+    token embeddings get rows for words that come with it. `text`: what it does to text encoders, by part and layer.
     """
 
     path: Path
@@ -114,11 +117,13 @@ class LoraFile(NamedTuple):
     changes: dict[str, Change]
     modules: tuple[str, ...]
     embeddings: int = 0
+    text: Mapping[str, Mapping[str, Change]] = MappingProxyType({})
 
     @property
     def num_layers(self) -> int:
         """Layers that are other with the file than without it."""
-        return sum(change.acts for change in self.changes.values()) + self.embeddings
+        networks = (self.changes, *self.text.values())
+        return sum(change.acts for changes in networks for change in changes.values()) + self.embeddings
 
 
 class _Module(NamedTuple):
@@ -134,16 +139,35 @@ class _Module(NamedTuple):
         return next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)
 
 
-def read_lora(spec: str | Path, *, layers: Mapping[str, tuple[int, int]], find: Find) -> LoraFile:
+def text_parts(spec: str | Path) -> tuple[str, ...]:
+    """Those of TEXT_PARTS that a LoRA changes, by the names of its tensors. Raises: WeightsError."""
+    from safetensors import safe_open
+
+    path = _lora_path(spec)
+    check_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        keys = list(file.keys())
+    return tuple(part for part in TEXT_PARTS if any(key.startswith(f"{part}.") for key in keys))
+
+
+def read_lora(
+    spec: str | Path,
+    *,
+    layers: Mapping[str, tuple[int, int]],
+    find: Find,
+    part: str | None = None,
+    beside: Sequence[str] = (),
+) -> LoraFile:
     """What a LoRA (a file, a folder or a hub id) does to a network with `layers`: name -> (out, in) of its weight.
 
+    `part`: only the tensors of that part, a text encoder; those of the parts `beside` are for other calls.
     Raises: WeightsError naming file and key for anything that cannot be applied exactly, and for a LoRA that would
     leave every layer as it is.
     """
     path = _lora_path(spec)
-    tensors, metadata = _read(path)
+    tensors, metadata = _read(path, part=part, beside=beside)
     modules = _modules(path, tensors)
-    settings = header_settings(path, metadata)
+    settings = header_settings(path, metadata, part=part)
     if settings is None and (path.name == _FILE_NAMES[-1] or any(name.startswith(_PEFT_PREFIX) for name in modules)):
         settings = peft_settings(path)
     changes: dict[str, Change] = {}
@@ -175,24 +199,28 @@ def _lora_path(spec: str | Path) -> Path:
 # the file ------------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """All tensors, sound and in fp32, and the header's texts."""
+def _read(path: Path, *, part: str | None, beside: Sequence[str]) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of the part, or all but those beside, sound and in fp32, and the header's texts."""
     from safetensors import SafetensorError, safe_open
 
     check_safetensors(path)
     try:
         with safe_open(path, framework="pt") as file:
-            keys = sorted(file.keys())
-            _require_lora_keys(path, keys)
-            return {key: _sound(path, key, file.get_tensor(key)) for key in keys}, file.metadata() or {}
+            others = tuple(f"{name}." for name in beside)
+            held: list[str] = sorted(file.keys())
+            keys = [key for key in held if (key.startswith(f"{part}.") if part else not key.startswith(others))]
+            _require_lora_keys(path, keys, is_text=part is not None)
+            start = f"{part}." if part else ""
+            found = {key.removeprefix(start): _sound(path, key, file.get_tensor(key)) for key in keys}
+            return found, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{path}: expected a safetensors file, got {reason}; download it again.") from error
 
 
-def _require_lora_keys(path: Path, keys: Sequence[str]) -> None:
+def _require_lora_keys(path: Path, keys: Sequence[str], *, is_text: bool) -> None:
     """Raises: WeightsError naming the kind of adapter when it is another than LoRA on the network."""
-    if text := [key for key in keys if _TEXT.match(key)]:
+    if text := [] if is_text else [key for key in keys if _TEXT.match(key)]:
         got = f"a part for the text encoder ({len(text)} of {len(keys)} tensors, first {text[0]})"
         raise WeightsError(
             f"{path}: expected a LoRA of the transformer alone, got {got}; "

@@ -82,8 +82,11 @@ def _matching(pattern: Mapping[str, _Number], module: str, *, where: Path, other
     return pattern.get(key, otherwise)
 
 
-def header_settings(path: Path, metadata: Mapping[str, str]) -> LoraSettings | None:
-    """The settings that diffusers writes into a file's header, if it did. Raises: WeightsError for other content."""
+def header_settings(path: Path, metadata: Mapping[str, str], *, part: str | None = None) -> LoraSettings | None:
+    """The settings that diffusers writes into a file's header, if it did; those of the network, or of another `part`.
+
+    Raises: WeightsError for other content.
+    """
     if _HEADER_KEY not in metadata:
         return None
     try:
@@ -91,7 +94,8 @@ def header_settings(path: Path, metadata: Mapping[str, str]) -> LoraSettings | N
     except (ValueError, RecursionError) as error:
         wanted = f"{path}: expected JSON as {_HEADER_KEY} in the header"
         raise WeightsError(f"{wanted}, got {error}; save it again.") from error
-    return _settings(path, found, at=f"{path}: {_HEADER_KEY} in the header", prefixes=_PREFIXES)
+    prefixes = _PREFIXES if part is None else (f"{part}.",)
+    return _settings(path, found, at=f"{path}: {_HEADER_KEY} in the header", prefixes=prefixes)
 
 
 def peft_settings(path: Path) -> LoraSettings | None:

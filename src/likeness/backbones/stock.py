@@ -23,6 +23,7 @@ from likeness.backbones.folder import PartsOnDemand
 from likeness.backbones.lora import add_changes, add_loras, layer_shapes
 from likeness.backbones.lora_file import Find, LoraFile, read_lora
 from likeness.core.errors import ConfigError, DataError, WeightsError
+from likeness.core.records import Layout
 from likeness.core.weights import resolve_weights
 
 
@@ -66,6 +67,17 @@ def require_one_shape(references: Sequence[Sequence[Tensor]]) -> None:
     sizes = {tuple(tuple(latents.shape) for latents in row) for row in references}
     if len(sizes) != 1:
         raise DataError(f"collate: expected samples whose references have one set of sizes, got {sorted(sizes)}.")
+
+
+def fitting_layout(layout: object, *, num_references: int) -> Layout | None:
+    """The layout if it has a box for each reference. Raises: DataError."""
+    if layout is None:
+        return None
+    if not isinstance(layout, Layout) or len(layout.boxes) != num_references:
+        got = f"{len(layout.boxes)} boxes" if isinstance(layout, Layout) else type(layout).__name__
+        wanted = f"layout: expected a box and a phrase for each of {num_references} references, got {got}"
+        raise DataError(f"{wanted}; give them in the order of the references.")
+    return layout
 
 
 def unknown_weighting(kind: str) -> ConfigError:

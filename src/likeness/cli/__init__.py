@@ -23,6 +23,7 @@ from likeness.cli import (
     export,
     fetch,
     generate,
+    loras,
     report,
     study,
     train,
@@ -59,6 +60,7 @@ app = typer.Typer(
 for _name, (_command, _examples) in COMMANDS.items():
     app.command(_name, epilog=_examples)(_command)
 app.add_typer(data.app, name="data")
+app.add_typer(loras.app, name="loras")
 app.add_typer(study.app, name="study")
 app.add_typer(world.app, name="world")
 

@@ -34,6 +34,8 @@ _HPS_FILES = f"{_HPS}/resolve/697403c78157020a1ae59d23f111aa58ced35b0a"
 _REWARD = "https://huggingface.co/zai-org/ImageReward"
 _AESTHETIC = "https://github.com/christophschuhmann/improved-aesthetic-predictor"
 _MS = "https://huggingface.co/doge1516/MS-Diffusion"
+_SSR = "https://drive.google.com/drive/folders/1pMwzGRA8QzHjEH5Hc4zDwdsSDwjwQKMW"
+_RELATION = "https://huggingface.co/QingyuShi/DreamRelation"
 _DREAMSIM = "https://github.com/ssundaram21/dreamsim/releases"
 
 FETCHABLE: dict[str, Fetchable] = {
@@ -113,5 +115,26 @@ FETCHABLE: dict[str, Fetchable] = {
         licence="weights unstated; code MIT",
         base="",
         convert="likeness.backbones.sdxl.ms_adapter:convert_ms_adapter",
+    ),
+    "ssr_encoder": Fetchable(
+        what="SSR-Encoder: pytorch_model.bin and pytorch_model_1.bin in one folder, references by phrase for SD 1.5",
+        page=_SSR,
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="unstated, of weights and code",
+        base="",
+        convert="likeness.backbones.sd15.ssr_adapter:convert_ssr_encoder",
+        parts=("pytorch_model.bin", "pytorch_model_1.bin"),
+    ),
+    "local_image_encoder": Fetchable(
+        what="DreamRelation's Local Image Encoder: epoch_6.pt, CLIP ViT-bigG/14 tuned by CLIPSelf",
+        page=_RELATION,
+        url=None,
+        num_bytes=None,
+        sha256=None,
+        licence="unstated",
+        base="",
+        convert="likeness.backbones.sdxl.local_encoder:convert_local_encoder",
     ),
 }

@@ -1,4 +1,9 @@
-"""The joints of every subject of a picture: the detector of `subjects` finds them, a pose model looks at each box."""
+"""The joints of every subject of a picture: the detector of `subjects` finds them, a pose model looks at each.
+
+Where the detector's boxes tell poorly how large a subject is, as those around drawn heads do, the pose model looks at
+each of its windows, and the one in which it is surest counts. Measured on 12 validation photos: share of joints within
+a tenth of the body 0.57 in the box of fixed side, 0.94 so; on 24 subjects of scenes 0.90 and 0.89.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +20,7 @@ from likeness.encoders.joints_seen import Body, JointsSeen
 from likeness.encoders.photo_subjects import AnySubjects
 from likeness.encoders.pose import PoseEncoder, box_text
 from likeness.encoders.relations import JOINT
-from likeness.encoders.subjects import Detector
+from likeness.encoders.subjects import Detection, Detector
 
 PARTS = ("subjects", "pose")
 
@@ -31,7 +36,7 @@ class JointsEncoder:
             wanted = "expected the keypoints of AP-10K or COCO"
             raise WeightsError(f"pose: {wanted}, got {', '.join(pose.names[:5])} ...; name another model.")
         self.detector, self.pose, self.skeleton = detector, pose, skeleton
-        self.id = f"joints [{detector.id}] + [{pose.id}]"
+        self.id = f"joints [{detector.id}] + [{pose.id}]; of several windows the pose with the largest mean score"
 
     @classmethod
     def load(cls, spec: str | Path, *, device: str = "cpu") -> Self:
@@ -53,14 +58,22 @@ class JointsEncoder:
         """The bodies of each picture, independent of the other pictures."""
         pictures = [image.convert("RGB") for image in images]
         found = self.detector.find(pictures)
-        return [self._of(picture, [each.box for each in some]) for picture, some in zip(pictures, found, strict=True)]
+        return [
+            JointsSeen(tuple(self._body(each, picture) for each in some))
+            for picture, some in zip(pictures, found, strict=True)
+        ]
 
-    def _of(self, picture: Image.Image, boxes: Sequence[tuple[float, float, float, float]]) -> JointsSeen:
-        sides = picture.size * 2
-        texts = [box_text((b[0] * sides[0], b[1] * sides[1], b[2] * sides[2], b[3] * sides[3])) for b in boxes]
-        poses = self.pose.ask([picture] * len(texts), texts) if texts else []
-        return JointsSeen(tuple(self._body(box, pose, picture) for box, pose in zip(boxes, poses, strict=True)))
-
-    def _body(self, box: tuple[float, float, float, float], pose: Pose, picture: Image.Image) -> Body:
+    def _body(self, found: Detection, picture: Image.Image) -> Body:
+        """Seen in the window where the pose is surest, the first of equals; it goes by the find's own box."""
+        width, height = picture.size
+        texts = [
+            box_text((left * width, top * height, right * width, bottom * height))
+            for left, top, right, bottom in found.windows or (found.box,)
+        ]
+        pose = max(self.pose.ask([picture] * len(texts), texts), key=_mean_score)
         points = (pose.points / np.array(picture.size)).astype(np.float32)
-        return Body(box, points, pose.scores, self.skeleton)
+        return Body(found.box, points, pose.scores, self.skeleton)
+
+
+def _mean_score(pose: Pose) -> float:
+    return float(pose.scores.mean(dtype=np.float64))

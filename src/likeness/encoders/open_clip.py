@@ -4,13 +4,14 @@ Both public formats name their tensors alike; query, key and value stand in one 
 applied from the right. What they do not hold is in `ClipHeads`: the number of attention heads, and which GELU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: stock classes
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from likeness.core.errors import WeightsError
@@ -60,6 +61,7 @@ class ClipHeads(NamedTuple):
 
 VIT_L_14 = ClipHeads(vision=16, text=12, activation="quick_gelu")  # OpenAI's
 VIT_H_14 = ClipHeads(vision=16, text=16, activation="gelu")  # open_clip's: heads of 80 in the vision tower
+VIT_BIG_G_14 = ClipHeads(vision=16, text=20, activation="gelu")  # open_clip's: heads of 104 in the vision tower
 
 
 def clip_tensors(tensors: Tensors) -> dict[str, Tensor]:
@@ -104,31 +106,39 @@ def clip_config(tensors: Tensors, *, heads: ClipHeads) -> CLIPConfig:
 
     Beginning and end of a text are the last two tokens of the vocabulary, as in every public CLIP.
     """
+    with _told(tensors):
+        vocabulary = tensors["token_embedding.weight"].shape[0]
+        embedding: int = tensors["text_projection"].shape[1]
+        text = _tower(tensors, "transformer.", heads=heads.text) | {
+            "hidden_act": heads.activation,
+            "projection_dim": embedding,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": tensors["positional_embedding"].shape[0],
+            "bos_token_id": vocabulary - 2,
+            "eos_token_id": vocabulary - 1,
+            "pad_token_id": vocabulary - 1,
+        }
+        return CLIPConfig(vision_config=_vision(tensors, heads), text_config=text, projection_dim=embedding)
+
+
+@contextmanager
+def _told(tensors: Tensors) -> Generator[None]:
+    """Raises: WeightsError naming a tensor that was looked for and is absent."""
     try:
-        return _config(tensors, heads=heads)
+        yield
     except KeyError as error:
         what = f"expected a tensor {error.args[0]}, got {len(tensors)} others"
         raise WeightsError(f"CLIP weights: {what}; give a file of open_clip or OpenAI's CLIP.") from None
 
 
-def _config(tensors: Tensors, *, heads: ClipHeads) -> CLIPConfig:
+def _vision(tensors: Tensors, heads: ClipHeads) -> dict[str, Any]:
     patches, conv = tensors["visual.positional_embedding"].shape[0] - 1, tensors["visual.conv1.weight"]
-    vocabulary = tensors["token_embedding.weight"].shape[0]
-    embedding: int = tensors["text_projection"].shape[1]
-    vision = _tower(tensors, "visual.transformer.", heads=heads.vision) | {
+    return _tower(tensors, "visual.transformer.", heads=heads.vision) | {
+        "hidden_act": heads.activation,
+        "projection_dim": tensors["visual.proj"].shape[1],
         "patch_size": conv.shape[-1],
         "image_size": round(patches**0.5) * conv.shape[-1],
     }
-    text = _tower(tensors, "transformer.", heads=heads.text) | {
-        "vocab_size": vocabulary,
-        "max_position_embeddings": tensors["positional_embedding"].shape[0],
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "pad_token_id": vocabulary - 1,
-    }
-    for tower in (vision, text):
-        tower |= {"hidden_act": heads.activation, "projection_dim": embedding}
-    return CLIPConfig(vision_config=vision, text_config=text, projection_dim=embedding)
 
 
 def _tower(tensors: Tensors, tower: str, *, heads: int) -> dict[str, object]:
@@ -153,6 +163,20 @@ def write_clip(tensors: Tensors, *, folder: Path, heads: ClipHeads, base: str) -
     write_model(CLIPModel, config, clip_tensors(tensors), folder=folder)
     write_preprocessing(config.vision_config, folder=folder)
     tokenizer.save_pretrained(folder)
+
+
+def write_vision_tower(tensors: Tensors, *, folder: Path, heads: ClipHeads) -> None:
+    """`folder` is a stock CLIPVisionModelWithProjection with its preprocessing, of the picture tower of these weights.
+
+    `tensors` have open_clip's names and may be a whole CLIP's: its text tower is left. Raises: WeightsError for other
+    tensors than a CLIP's.
+    """
+    named = clip_tensors(tensors)
+    own = {name: named[name] for name in named if name.startswith(("vision_model.", "visual_projection."))}
+    with _told(tensors):
+        config = CLIPVisionConfig(**_vision(tensors, heads))
+    write_model(CLIPVisionModelWithProjection, config, own, folder=folder)
+    write_preprocessing(config, folder=folder)
 
 
 def write_preprocessing(vision: Any, *, folder: Path) -> None:

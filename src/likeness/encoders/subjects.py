@@ -26,13 +26,15 @@ Box = tuple[float, float, float, float]
 class Detection:
     """A box (left, top, right, bottom in shares of the sides), its score in [0, 1], class name or "", and traits.
 
-    `traits` is a unit vector of what the detector reads of the subject, or empty.
+    `traits` is a unit vector of what the detector reads of the subject, or empty. `windows` are boxes of which one
+    holds the whole body, where the box tells poorly how large it is; none where the box does.
     """
 
     box: Box
     score: float
     class_name: str
     traits: Float[np.ndarray, " T"]
+    windows: tuple[Box, ...] = ()
 
 
 @runtime_checkable

@@ -25,6 +25,7 @@ from likeness.evaluate.bounds import BoundEvidence, Pool, gather_bounds, make_po
 from likeness.evaluate.cards import under_cards
 from likeness.evaluate.exports.table import parquet_bytes
 from likeness.evaluate.eyes import Encoders, Eyes, Observer, Wishes, file_digests, see
+from likeness.evaluate.failures import failures_of
 from likeness.evaluate.features import FeatureStore, user_features
 from likeness.evaluate.measure import Panel, derived, has_world_labels, to_row
 from likeness.evaluate.samples import Found, Sample, find_samples, without_samples
@@ -410,4 +411,5 @@ def _summary(
         **under_cards(kinds, cases=plan.cases, benchmark=plan.benchmark, encoders=plan.encoders),
         "versions": package_versions(*PACKAGES),
         **tallies(kinds["generated"]),
+        **failures_of(kinds["generated"], cases=plan.cases),
     }

@@ -28,17 +28,21 @@ class Placed(NamedTuple):
 
 
 class Placing(NamedTuple):
-    """How the cases of a run are placed; `aspect` is width over height of its pictures."""
+    """How the cases of a run are placed; `aspect` is width over height of its pictures.
+
+    `finds_boxes`: its model finds boxes itself.
+    """
 
     mode: LayoutMode
     aspect: float
+    finds_boxes: bool = True
 
     def __call__(self, case: Case) -> Placed:
         """The case's own layout unless the mode is "none"; else, where the mode asks for it, a proposal.
 
         A known action (the case's, or what the prompt says between its first two subjects) stands where its subjects
-        stand on average; of others the model's text attention says it, if the prompt has a word of its own for
-        every subject; else they stand side by side.
+        stand on average; of others the model's text attention says it, if it can be asked and the prompt has a word of
+        its own for every subject; else they stand side by side.
         """
         own = layout_of(case) if box_numbers(case) is not None else None
         if not case.subjects or self.mode == "none" or (own is None and self.mode == "given"):
@@ -47,7 +51,7 @@ class Placing(NamedTuple):
             return Placed(own, GIVEN)
         names = tuple(subject.class_name.strip() or "subject" for subject in case.subjects)
         action, count = _action(case, names), len(names)
-        if not is_known(action, count) and _are_told_apart(case.prompt, names):
+        if self.finds_boxes and not is_known(action, count) and _are_told_apart(case.prompt, names):
             return Placed(None, ATTENDED)
         proposed = propose_layout(action, count, aspect=self.aspect)
         boxes = tuple(proposed.boxes[rank] for rank in _ranks(case.prompt, names))
@@ -94,4 +98,6 @@ def placing_of(record: Mapping[str, Any]) -> Placing | None:
     mode, sides = record["settings"].get("layout"), record.get("settings_in_force") or {}
     if mode is None:
         return None
-    return Placing(mode, aspect=float(sides["width"]) / float(sides["size"]))
+    entry = BACKBONES.get(record["settings"].get("maker"))
+    finds_boxes = entry is None or entry.finds_boxes
+    return Placing(mode, aspect=float(sides["width"]) / float(sides["size"]), finds_boxes=finds_boxes)

@@ -215,6 +215,16 @@ CARD = record(
     {"title": text, "rows": listed(CARD_ROW)},
     {"sha256": maybe(text), "cases": maybe(text), "published": listed(_PUBLISHED)},
 )
+_REASONS = named(count)
+FAILURE = record(
+    {
+        **dict.fromkeys(("name", "label", "metric", "unit", "definition"), text),
+        **{"limit": number, "n": count, "failed": count},
+        **dict.fromkeys(("share", "ci_low", "ci_high"), maybe(number)),
+        **{"not_measured": _REASONS, "not_applicable": _REASONS},
+        "worst": listed(record({"id": text, "case_id": text, "value": number})),
+    }
+)
 SUMMARY = record(
     {"rows": listed(SUMMARY_ROW)},
     {
@@ -222,6 +232,7 @@ SUMMARY = record(
         "metrics": maybe(named(METRIC)),
         "attributes": maybe(named(record({"share_right": number, "n": count}))),
         "cards": maybe(named(CARD)),
+        "failures": maybe(listed(FAILURE)),
         "missing_images": listed(text),
         "extra_images": listed(text),
     },

@@ -21,6 +21,7 @@ from likeness.core.jobs import Progress, unseen
 from likeness.core.records import Case
 from likeness.core.runs import told_path
 from likeness.report.cards import MARKS, Card, pictures_of
+from likeness.report.failures import failure_parts, pictures_of_failures
 from likeness.report.figures import scales
 from likeness.report.html import render
 from likeness.report.methods_page import Compared, MethodsCard, MethodsPart
@@ -88,6 +89,7 @@ class Section:
         self.choices = [choice for place, name in enumerate(sortable) for choice in _choices(run, name, place)]
         counts = Counter(mark for card in self.cards for mark in card.marks)
         self.marks = [(mark, text, counts[mark]) for mark, text in MARKS.items() if counts[mark]]
+        self.failures = failure_parts(run, anchor=self.anchor, album=album)
         self.facts, self.command_lines = _facts(run), _command_lines(run)
 
     def _place(self, case: Case, metric: str | None) -> Place:
@@ -171,7 +173,7 @@ def build_index(
 
 def _num_pictured(run: Run, *, share: int) -> int:
     """How many of the first cases of a run have their pictures in a single file that `share` runs share."""
-    room, number = SINGLE_FILE_PICTURES // share, 0
+    room, number = SINGLE_FILE_PICTURES // share - len(pictures_of_failures(run)), 0
     for case in run.cases:
         room -= len(pictures_of(run, case).all)
         if room < 0:
@@ -185,7 +187,8 @@ def _uses(runs: Sequence[Run], pictured: Sequence[int], *, has_hero: bool) -> li
     each = _num_hero(len(runs)) if has_hero else 0
     cases = [run.cases[:number] for run, number in zip(runs, pictured, strict=True)]
     some = [(run, case) for run, few in zip(runs, cases, strict=True) for case in [*few[:each], *few]]
-    return [path for run, case in some for path in pictures_of(run, case).all]
+    failed = [path for run in runs for path in pictures_of_failures(run)]
+    return [*failed, *(path for run, case in some for path in pictures_of(run, case).all)]
 
 
 def _num_hero(num_runs: int) -> int:

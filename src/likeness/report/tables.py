@@ -35,6 +35,7 @@ class ScoredSample:
     """
 
     image: Path
+    id: str = ""
     values: Mapping[str, float | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -142,6 +143,11 @@ class Run:
     def metrics(self) -> Json:
         """Key of a sample's values -> what summary.json says of the metric; empty where it says nothing."""
         return self.summary.get("metrics") or {}
+
+    @property
+    def failures(self) -> list[Json]:
+        """What summary.json says of the failures where subjects touch; empty where it says nothing."""
+        return self.summary.get("failures") or []
 
     @property
     def headlines(self) -> list[ScoreLine]:
@@ -334,6 +340,7 @@ def _samples(folder: Path, manifest: Sequence[Json], *, scores: Sequence[Json]) 
         by_case[row["case_id"]].append(
             ScoredSample(
                 folder / row["image"],
+                id=row["id"],
                 values=values,
                 notes=tuple(row.get("notes") or ()),
                 reasons={n: item.get("note") or "" for n, item in absent.items() if item.get("status") != NOT_ASKED},

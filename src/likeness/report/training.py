@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from likeness.core.errors import DataError
 from likeness.core.files import read_json, read_text
 from likeness.core.runs import recorded_run
-from likeness.core.stats.intervals import Interval, mean_interval
+from likeness.core.stats.intervals import Interval, mean_interval, wilson
 from likeness.report import check
 from likeness.report.check import Json, read_object, require
 
@@ -244,18 +244,6 @@ def _deciles(rows: Sequence[Sequence[float] | None]) -> NDArray[np.float64]:
 def _mean_of(values: Column) -> Interval:
     """Mean of the measured steps with an interval by step."""
     return mean_interval(values, range(len(values)))
-
-
-def wilson(share: float, n: int, *, z: float = 1.959964) -> Interval:
-    """A share of n independent pairs with its 95% interval, which has a width at 0 and 1 too.
-
-    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
-    """
-    if not n or math.isnan(share):
-        return Interval(math.nan, math.nan, math.nan, n, n)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), n, n)
 
 
 def ratio_means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> list[Interval]:

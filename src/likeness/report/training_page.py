@@ -14,6 +14,7 @@ from pathlib import Path
 
 from likeness.core.files import atomic_write_text
 from likeness.core.runs import told_path
+from likeness.core.stats.intervals import wilson
 from likeness.report.curves import Chart, Ends, Line, Place, Rule, RulePlace, line_over_steps, measured_mean
 from likeness.report.features_figure import features_figures
 from likeness.report.findings import LN2, Finding, findings_of, shown
@@ -23,7 +24,7 @@ from likeness.report.page import recorded_or
 from likeness.report.relations_figure import relation_figures
 from likeness.report.samples_figure import sample_rows
 from likeness.report.tables import Json, counted
-from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run, wilson
+from likeness.report.training import NUM_DECILES, TrainingLog, TrainingRun, ratio_means, read_training_run
 
 MAX_BINS = 24  # of the implicit accuracy: each must hold enough pairs for an interval
 BIN_PAIRS = 20

@@ -28,6 +28,7 @@ TASKS: dict[str, str] = {
     "textual_inversion": "likeness.train.subjects.textual_inversion:TextualInversionTask",
     "dreambooth": "likeness.train.subjects.dreambooth:DreamBoothTask",
     "custom_diffusion": "likeness.train.subjects.custom_diffusion:CustomDiffusionTask",
+    "ed_lora": "likeness.train.subjects.ed_lora:EdLoraTask",
     "stellarnet": "likeness.train.inversion.task:StellarNetTask",
     "reversion": "likeness.train.reversion.task:ReversionTask",
 }

@@ -16,10 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_ms import build_tiny_ms
 from tiny_sdxl import build_tiny_sdxl
+from tiny_ssr import NUM_LAYERS, build_tiny_ssr
 from typer.testing import CliRunner
 
 from likeness.backbones.base import TokenGrid
 from likeness.backbones.pixels import to_pixels
+from likeness.backbones.sd15.ssr_encoder import Sd15SsrEncoder
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
 from likeness.backbones.sdxl.options import MsOptions
@@ -232,6 +234,26 @@ def test_boxes_of_the_targets_reach_ms_diffusion(examples: Path, example: Relati
         recipe(tmp_path, model=folder, examples=examples), out=tmp_path / "run", changes=["train.steps=1"], device="cpu"
     )
     assert (tmp_path / "run" / "lora").is_dir()
+
+
+def test_phrases_of_the_subjects_reach_ssr_encoder(examples: Path, example: RelationExample, tmp_path: Path) -> None:
+    """DreamRelation's second base: the phrases are the queries, and the predicate's attention is seen."""
+    folder = build_tiny_ssr(tmp_path / "ssr")
+    ssr = Sd15SsrEncoder.load(folder)
+    row = encode_example(ssr, example, size=SIZE, legacy=False)
+    shown = [load_image(subject.reference.image) for subject in example.subjects]
+    phrases = tuple(subject.phrase for subject in example.subjects)
+    told = ssr.prepare(example.prompt, shown, layout=Layout(boxes=((0.0, 0.0, 1.0, 1.0),) * 2, phrases=phrases))
+    for number in range(2):
+        torch.testing.assert_close(row[f"reference{number}"], told[f"reference{number}"], rtol=0, atol=1e-5)
+    assert row["words"].any()
+    changes = ["train.steps=1", "objective.attention_weight=0.1"]
+    tune(recipe(tmp_path, model=folder, examples=examples), out=tmp_path / "run", changes=changes, device="cpu")
+    (step,) = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert step["error"] > 0
+    assert step["attention"] is not None
+    lora = load_file(tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors")
+    assert len(lora) == 2 * 4 * NUM_LAYERS
 
 
 def test_local_tokens_are_trained_with(examples: Path, example: RelationExample, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Textual inversion, DreamBooth and Custom Diffusion: photos, the loss of a step, what moves, and runs."""
+"""Textual inversion, DreamBooth, Custom Diffusion and ED-LoRA: photos, the loss of a step, what moves, and runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from likeness.train.task import Draw, task_of
 from likeness.world.render import render_reference
 
 SIZE = 64
-TASKS = ("textual_inversion", "dreambooth", "custom_diffusion")
-TOKENS = {"textual_inversion": "<rex>", "dreambooth": "blurry", "custom_diffusion": "<new1>"}
+TASKS = ("textual_inversion", "dreambooth", "custom_diffusion", "ed_lora")
+TOKENS = {"textual_inversion": "<rex>", "dreambooth": "blurry", "custom_diffusion": "<new1>", "ed_lora": "<rex>"}
+WITHOUT_PRIOR = ("textual_inversion", "ed_lora")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(path: Path, *, task: str, model: Path, photos: Path, steps: int = 4) -> Path:
     """Four steps of two photos."""
-    classes = "" if task == "textual_inversion" else "num_class_pictures = 2\n"
+    classes = "" if task in WITHOUT_PRIOR else "num_class_pictures = 2\n"
     path.write_text(
         f'task = "{task}"\n[model]\nbase = {json.dumps(str(model))}\n'
         f'[data]\nphotos = {json.dumps(str(photos))}\nclass_words = "cat"\ntokens = "{TOKENS[task]}"\nsize = {SIZE}\n'
@@ -142,14 +143,14 @@ def errors_by_hand(backbone: Any, noised: Any) -> torch.Tensor:
 def test_a_step_is_the_subject_s_error_and_lambda_times_the_prior(
     sdxl_folder: Path, photos: Path, tmp_path: Path, task: str
 ) -> None:
-    changes = [] if task == "textual_inversion" else ["objective.prior_weight=0.3"]
+    changes = [] if task in WITHOUT_PRIOR else ["objective.prior_weight=0.3"]
     made, backbone = prepared(tmp_path, task=task, model=sdxl_folder, photos=photos, changes=changes)
     trainable = made.make_trainable(backbone)
     batch = made.batch([0, 2], draws(made.shapes[0][0]), backbone=backbone)
     step = made.step(batch, backbone=backbone, trainable=trainable)
     expected = errors_by_hand(backbone, batch.photos)
     assert all(TOKENS[task] in prompt for prompt in batch.photos.prompts)
-    if task != "textual_inversion":
+    if task not in WITHOUT_PRIOR:
         assert all(TOKENS[task] not in prompt and "cat" in prompt for prompt in batch.prior.prompts)
         assert not torch.equal(batch.prior.eps, batch.photos.eps)
         expected = expected + 0.3 * errors_by_hand(backbone, batch.prior)
@@ -181,6 +182,7 @@ def test_lambda_of_zero_is_plain_tuning(sdxl_folder: Path, photos: Path, tmp_pat
         ("textual_inversion", "model.num_vectors=2", ("<rex>/",)),
         ("dreambooth", "model.tune=lora", (".lora_A.", ".lora_B.")),
         ("dreambooth", "model.tune=unet", ("down_blocks", "mid_block", "up_blocks", "conv_", "time_", "add_")),
+        ("ed_lora", "model.rank=2", ("<rex>/", ".lora_A.", ".lora_B.")),
         ("custom_diffusion", "objective.masked=true", ("<new1>/", "attn2.to_k.weight", "attn2.to_v.weight")),
     ],
 )
@@ -315,6 +317,7 @@ def test_several_subjects_are_learnt_together(sdxl_folder: Path, photos: Path, t
         ("textual_inversion", ["samples.every=2"], "samples.every: expected 0"),
         ("textual_inversion", ["data.size=60"], "size: expected multiples of 8"),
         ("textual_inversion", ["model.initial_word=xylophone"], "expected one token of tokenizer"),
+        ("ed_lora", ["samples.every=2"], "samples.every: expected 0"),
         ("custom_diffusion", ['model.initial_words=["cat", "dog"]'], "expected one for each of 1 subjects, got 2"),
         ("custom_diffusion", ["data.class_pictures=nowhere"], "data.class_pictures: expected a folder"),
     ],

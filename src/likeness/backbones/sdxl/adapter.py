@@ -80,14 +80,16 @@ def _opened(path: Path) -> Any:
 
 
 # Any, here and below: a UNet2DConditionModel, whose config diffusers types as a dict
-def attention_shapes(unet: Any, *, group: str = "ip_adapter") -> dict[str, Shape]:
+def attention_shapes(
+    unet: Any, *, group: str = "ip_adapter", matrices: tuple[str, str] = ("to_k_ip", "to_v_ip")
+) -> dict[str, Shape]:
     """(out, in) of the image attention of every cross-attention layer of the U-Net, by its name in the file."""
     shapes: dict[str, Shape] = {}
     for number, name in enumerate(unet.attn_processors):
         layer = name.removesuffix(".processor")
         if layer.endswith("attn2"):
             to_k = unet.get_submodule(layer).to_k
-            for matrix in ("to_k_ip", "to_v_ip"):
+            for matrix in matrices:
                 shapes[f"{group}.{number}.{matrix}.weight"] = (to_k.out_features, to_k.in_features)
     return shapes
 

@@ -8,27 +8,27 @@ Shapes: B pictures, T text tokens, h x w latent grid.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
 from jaxtyping import Bool
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from likeness.backbones.base import TokenGrid
 from likeness.backbones.lora import add_changes, layer_shapes
-from likeness.backbones.lora_file import Find, LoraFile
+from likeness.backbones.lora_file import TEXT_PARTS, LoraFile, read_lora
 from likeness.backbones.sdxl.concept import concept_file, read_concept
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
-from likeness.backbones.sdxl.lora_names import sdxl_names
+from likeness.backbones.sdxl.layered_text import behind_each_other, give_own_texts, require_layers
 from likeness.backbones.sdxl.settings import DrawingSettings
-from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
+from likeness.backbones.sdxl.text_attention import columns_in
+from likeness.backbones.sdxl.text_lora import change_encoder, text_changes
 from likeness.backbones.sdxl.unet import ConditionT, OptionsT, UnetBackbone
-from likeness.backbones.sdxl.watch import watched_blocks
 from likeness.backbones.sdxl.words import Words
+from likeness.core.errors import WeightsError
+from likeness.core.weights import resolve_adapter
 
 DrawingT = TypeVar("DrawingT", bound=DrawingSettings)
 
@@ -40,11 +40,14 @@ class SdxlBackbone(
 
     adapter_kind: ClassVar[Any]
     """The `AdapterKind` of a subclass."""
+    reads_layered_words: ClassVar[bool] = False
+    """Whether its U-Net is told the text alone, which then may differ from layer to layer (layered_text.py)."""
 
     def __init__(self, parts: SdxlParts[DrawingT]) -> None:
         super().__init__(parts)
         self.settings = parts.settings
         self.words = Words(parts)
+        self._read_before: set[Path] = set()
 
     @classmethod
     def load_parts(cls, folder: Path, *, device: str, dtype: torch.dtype) -> SdxlParts[DrawingT]:
@@ -78,44 +81,60 @@ class SdxlBackbone(
 
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """As of a `StockBackbone`, and what concept.py reads. Raises: WeightsError."""
-        if (concept := read_concept(spec)) is None:
-            return super().read_lora(folder, spec)
-        return concept_file(concept, folder=folder, layers=layer_shapes(cls.empty_network(folder)))
+        """As of a `StockBackbone`, also of text encoders, and what concept.py reads. Raises: WeightsError."""
+        return cls._read_file(folder, spec, network=cls.empty_network(folder))
+
+    @classmethod
+    def _read_file(cls, folder: Path, spec: str | Path, *, network: Any) -> LoraFile:
+        concept, layers = read_concept(spec), layer_shapes(network)
+        if concept is None:
+            return cls._read_matrices(folder, spec, layers=layers)
+        require_layers(concept.layers, network, where=concept.path)
+        found = concept_file(concept, folder=folder, layers=layers)
+        if not concept.has_lora:
+            return found
+        return cls._read_matrices(folder, spec, layers=layers)._replace(embeddings=found.embeddings)
+
+    @classmethod
+    def _read_matrices(cls, folder: Path, spec: str | Path, *, layers: Mapping[str, tuple[int, int]]) -> LoraFile:
+        found = read_lora(spec, layers=layers, find=cls.names(layers), beside=TEXT_PARTS)
+        return found._replace(text=text_changes(folder, spec))
 
     def add_lora(self, spec: str | Path, *, name: str) -> None:
-        """As of a `StockBackbone`; of what concept.py reads, the words are known and the layers changed."""
-        if (concept := read_concept(spec)) is None:
-            super().add_lora(spec, name=name)
-            return
+        """As of a `StockBackbone`; the words that lie there are known, text encoders and layers changed."""
         self.add_words(spec)
-        read = concept_file(concept, folder=self.parts.folder, layers=layer_shapes(self.network))
+        read = self._read_file(self.parts.folder, spec, network=self.network)
         if read.changes:
             add_changes(self.network, read.changes, name=name)
 
     def add_words(self, spec: str | Path) -> None:
-        """Prompts may hold the words that lie at `spec`, if any do. Raises: WeightsError."""
-        concept = read_concept(spec)
-        for token, rows in () if concept is None else concept.words.items():
-            self.words.add(token, rows)
+        """Prompts may hold the words that lie at `spec`, and are read by text encoders with its changes, if it has any.
 
-    @classmethod
-    def layers_of(cls, folder: Path) -> tuple[str, ...]:
-        """Names of the blocks with cross-attention, on the way down, in the middle, on the way up."""
-        return tuple(watched_blocks(cls.empty_network(folder)))
-
-    @classmethod
-    def names(cls, layers: Mapping[str, object]) -> Find:
-        """Names of diffusers and of SDXL's own code."""
-        return sdxl_names(layers)
-
-    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
-        """References as they are: `prepare` scales them, and no place in them has a token of its own.
-
-        Raises: DataError for too many.
+        The same place is read once. Raises: WeightsError.
         """
-        self.require_few(references)
-        return list(references)
+        place, concept = resolve_adapter(spec).resolve(), read_concept(spec)
+        if place in self._read_before:
+            return
+        if concept is not None:
+            for token, rows in concept.words.items():
+                self.learn_word(token, rows, layers=concept.layers[token])
+        if concept is None or concept.has_lora:
+            for part, changes in text_changes(self.parts.folder, spec).items():
+                name = f"text_{len(self._read_before) + 1}"
+                self.parts.stored.always(part, partial(change_encoder, changes=changes, name=name))
+        self._read_before.add(place)
+
+    def learn_word(self, token: str, rows: Mapping[str, Tensor], *, layers: int = 1) -> dict[str, nn.Parameter]:
+        """The word's rows as parameters; see `Words.add`. Raises: WeightsError, also for other layers."""
+        if layers > 1:
+            if not self.reads_layered_words:
+                wanted = f"word {token}: expected a model that reads a text for each layer, got {type(self).__name__}"
+                raise WeightsError(f"{wanted}; use SDXL with IP-Adapter-Plus.")
+            require_layers({token: layers}, self.empty_network(self.parts.folder), where=f"word {token}")
+            if max(self.words.layers.values(), default=1) == 1:
+                tokens = self.parts.text_tokens
+                self.parts.stored.always("unet", partial(give_own_texts, tokens=tokens))
+        return self.words.add(token, rows, layers=layers)
 
     # text ------------------------------------------------------------------------------------------------------------
 
@@ -138,16 +157,17 @@ class SdxlBackbone(
     def read_text(self, prompts: Sequence[str]) -> SdxlText:
         """Both CLIPs' hidden states before the last layer side by side, padded to full length, as the pipeline.
 
-        With gradient to the rows of learnt words.
+        With gradient to the rows of learnt words. Prompts with layered words have a text for each layer.
         """
         parts, hidden, pooled = self.parts, list[Tensor](), torch.empty(0)
+        layers = self.words.layers_in(prompts)
         for tokenizer, encoder in (
             (parts.tokenizer, parts.text_encoder),
             (parts.tokenizer_2, parts.text_encoder_2),
         ):
             length = tokenizer.model_max_length
             read = tokenizer(
-                [self.words.spelt(prompt) for prompt in prompts],
+                [self.words.spelt(prompt, layer=layer) for prompt in prompts for layer in range(layers)],
                 padding="max_length",
                 max_length=length,
                 truncation=True,
@@ -156,25 +176,19 @@ class SdxlBackbone(
             seen = encoder(read.input_ids.to(self.device), output_hidden_states=True)
             hidden.append(seen.hidden_states[-2])
             pooled = seen[0]  # of the second encoder, which has a projection
-        return SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
+        text = SdxlText(torch.cat(hidden, dim=-1).to(self.device), pooled.to(self.device))
+        return behind_each_other(text, layers=layers)
 
     def word_columns(self, prompt: str, words: str) -> Bool[Tensor, " T"]:
         """The tokens of the first encoder, whose places the second one shares, that `words` of the prompt became."""
-        tokenizer, prompt = self.parts.tokenizer, self.words.spelt(prompt)
-        options: Any = {"padding": "max_length", "truncation": True, "return_offsets_mapping": True}
-        read = tokenizer(prompt, max_length=tokenizer.model_max_length, **options)
-        return columns_of(read["offset_mapping"], prompt=prompt, words=self.words.spelt(words))
-
-    def text_attention(self, words: Bool[Tensor, "B T"], *, grid: TokenGrid) -> AbstractContextManager[TextAttention]:
-        """Within it one `predict` is watched; see text_attention.py."""
-        return watching_text(self._blocks, words, grid=grid)
+        return columns_in(self.words.spelt(prompt), self.words.spelt(words), tokenizer=self.parts.tokenizer)
 
     def empty_text(self, text: SdxlText, negative_prompt: str | None, *, empty: SdxlText | None) -> SdxlText:
         """What guidance leads away from, for each row of `text`; `empty` spares encoding an empty prompt."""
         if negative_prompt is None and self.parts.zeros_for_empty:
             return SdxlText(torch.zeros_like(text.embeds), torch.zeros_like(text.pooled))
         found = empty if empty is not None and not negative_prompt else self.embed_text([negative_prompt or ""])
-        return SdxlText(found.embeds.expand_as(text.embeds), found.pooled.expand_as(text.pooled))
+        return SdxlText(found.embeds.expand(len(text.embeds), -1, -1), found.pooled.expand_as(text.pooled))
 
     def prompt_is_truncated(self, prompt: str) -> bool:
         """Whether one of the text encoders loses the end of the prompt."""

@@ -25,7 +25,7 @@ from likeness.backbones.base import TokenGrid
 from likeness.backbones.sdxl.boxes import inside_boxes
 from likeness.backbones.sdxl.watch import layer_grid
 
-_CLOSED = -10000.0
+CLOSED = -10000.0
 """Added to the logit of a token outside its box; finite, so that a row of these alone is no NaN."""
 
 
@@ -66,7 +66,7 @@ class Boxed:
             if self.legacy:
                 opened = torch.cat([(~anywhere).expand(-1, -1, -1, self.num_dummies), opened], dim=-1)
                 anywhere = torch.ones_like(anywhere)
-            self._seen[num_queries] = (torch.where(opened, 0.0, _CLOSED), anywhere.float())
+            self._seen[num_queries] = (torch.where(opened, 0.0, CLOSED), anywhere.float())
         return self._seen[num_queries]
 
     def weights(self) -> Float[Tensor, "B tokens"]:
@@ -99,9 +99,9 @@ class BoxedAttention(nn.Module):
     ) -> Float[Tensor, "B Q C"]:
         """What cross-attention adds; without `boxed` all tokens are text, and the result is diffusers' own."""
         text = encoder_hidden_states if boxed is None else encoder_hidden_states[:, : -boxed.num_text]
-        query = _heads(attn, attn.to_q(hidden_states))
+        query = in_heads(attn, attn.to_q(hidden_states))
         found = functional.scaled_dot_product_attention(
-            query, _heads(attn, attn.to_k(text)), _heads(attn, attn.to_v(text))
+            query, in_heads(attn, attn.to_k(text)), in_heads(attn, attn.to_v(text))
         )
         if boxed is not None:
             found = found + self._images(attn, query, encoder_hidden_states, boxed)
@@ -114,11 +114,12 @@ class BoxedAttention(nn.Module):
         shown = tokens[:, -count:]
         bias, inside = (part.to(query.dtype) for part in boxed.places(query.shape[2]))
         value = self.to_v_ip[0](shown) * boxed.weights()[..., None].to(query.dtype)
-        key = _heads(attn, self.to_k_ip[0](shown))
-        return functional.scaled_dot_product_attention(query, key, _heads(attn, value), attn_mask=bias) * inside
+        key = in_heads(attn, self.to_k_ip[0](shown))
+        return functional.scaled_dot_product_attention(query, key, in_heads(attn, value), attn_mask=bias) * inside
 
 
-def _heads(attn: Any, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B heads L c"]:
+def in_heads(attn: Any, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B heads L c"]:
+    """The tokens as the heads of an Attention of diffusers share them."""
     return tokens.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
 
 

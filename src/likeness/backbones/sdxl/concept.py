@@ -1,9 +1,11 @@
-"""What textual inversion and Custom Diffusion leave behind, in diffusers' files, read like a LoRA.
+"""What textual inversion, Custom Diffusion and ED-LoRA leave behind, in diffusers' files, read like a LoRA.
 
     learned_embeds.safetensors, learned_embeds_1.safetensors ...    a word each: "clip_l" and "clip_g" (n, D)
     pytorch_custom_diffusion_weights.safetensors                    keys and values of cross-attention, in full
+    pytorch_lora_weights.safetensors                                a LoRA, beside words or alone
 
-A folder may hold both. The token of a word stands in the header; that of a file from elsewhere is its name.
+A folder may hold words and one of the others. The token of a word stands in the header, with the number of its layers
+where it is layered (layered_text.py); that of a file from elsewhere is its name.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from likeness.backbones.lora import OURS, write_tensors
+from likeness.backbones.lora import FILE_NAME, OURS, write_tensors
 from likeness.backbones.lora_file import Change, LoraFile
 from likeness.backbones.sdxl.words import ENCODERS
 from likeness.core.errors import WeightsError
@@ -28,11 +30,16 @@ _MARK = "_custom_diffusion.weight"
 
 
 class Concept(NamedTuple):
-    """Words by their tokens, with rows by the keys of ENCODERS, and new weights of layers by their names."""
+    """Words by their tokens, with rows by the keys of ENCODERS, and new weights of layers by their names.
+
+    `layers`: of each word. `has_lora`: whether a LoRA lies beside them.
+    """
 
     path: Path
     words: dict[str, dict[str, Tensor]]
     weights: dict[str, Tensor]
+    layers: dict[str, int]
+    has_lora: bool
 
 
 def read_concept(spec: str | Path) -> Concept | None:
@@ -44,7 +51,7 @@ def read_concept(spec: str | Path) -> Concept | None:
     files = (
         [place] if place.is_file() else sorted(place.glob(f"{WORDS}*.safetensors")) + sorted(place.glob(KEYS_VALUES))
     )
-    concept = Concept(place, {}, {})
+    concept = Concept(place, {}, {}, {}, has_lora=place.is_dir() and (place / FILE_NAME).is_file())
     for file in files:
         check_safetensors(file)
         with safe_open(file, framework="pt") as opened:
@@ -52,8 +59,18 @@ def read_concept(spec: str | Path) -> Concept | None:
             if set(names) == set(ENCODERS):
                 token = header.get(f"{OURS}token", file.stem)
                 concept.words[token] = {name: opened.get_tensor(name) for name in names}
+                concept.layers[token] = _layers(header.get(f"{OURS}layers", "1"), file=file)
             concept.weights.update(_weights({name: opened.get_tensor(name) for name in names if _MARK in name}))
+    if concept.weights and concept.has_lora:
+        wanted = f"{place}: expected keys and values ({KEYS_VALUES}) or a LoRA ({FILE_NAME})"
+        raise WeightsError(f"{wanted}, got both; keep one of them.")
     return concept if concept.words or concept.weights else None
+
+
+def _layers(text: str, *, file: Path) -> int:
+    if not text.isdecimal() or not int(text):
+        raise WeightsError(f"{file}: expected a number of layers in its header, got {text!r}; save it again.")
+    return int(text)
 
 
 def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,11 +115,18 @@ def _change(difference: Tensor) -> Change:
     return Change(down.contiguous(), up.contiguous(), float(rank))
 
 
-def save_words(folder: Path, words: Mapping[str, Mapping[str, Tensor]], *, metadata: Mapping[str, Any]) -> None:
-    """`folder` has a file per word. Raises: OutputError."""
+def save_words(
+    folder: Path,
+    words: Mapping[str, Mapping[str, Tensor]],
+    *,
+    metadata: Mapping[str, Any],
+    layers: Mapping[str, int] | None = None,
+) -> None:
+    """`folder` has a file per word; `layers`: of those that are layered. Raises: OutputError."""
     for number, (token, rows) in enumerate(words.items()):
-        name = f"{WORDS}_{number}" if number else WORDS
-        write_tensors(folder / f"{name}.safetensors", rows, metadata={**metadata, "token": token})
+        name, own = f"{WORDS}_{number}" if number else WORDS, (layers or {}).get(token, 1)
+        told = {**metadata, "token": token, **({"layers": str(own)} if own > 1 else {})}
+        write_tensors(folder / f"{name}.safetensors", rows, metadata=told)
 
 
 def save_keys_values(folder: Path, network: Any, *, metadata: Mapping[str, Any]) -> None:

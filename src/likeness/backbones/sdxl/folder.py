@@ -167,7 +167,7 @@ class SdxlParts(StoredParts, Generic[DrawingT]):
         return self.stored.get("local_encoder")
 
 
-def _vision(folder: Path) -> Any:  # CLIPVisionConfig
+def vision_config(folder: Path) -> Any:  # CLIPVisionConfig
     """The config of the image encoder, which may be that of a whole CLIP. Raises: WeightsError."""
     from transformers import CLIPVisionConfig
 
@@ -185,13 +185,13 @@ def _around(folder: Path, unet: Any) -> Surroundings:
     width = read_json(path).get("hidden_size")
     if not isinstance(width, int):
         raise WeightsError(f"{path}: expected a CLIP text model's config, got no hidden_size; download it again.")
-    return Surroundings(unet, image_width=_vision(folder).hidden_size, phrase_width=width)
+    return Surroundings(unet, image_width=vision_config(folder).hidden_size, phrase_width=width)
 
 
 def empty_unet(folder: Path, kind: AdapterKind[Any]) -> Any:  # UNet2DConditionModel
     """The U-Net of the folder with its image attention, without weights. Raises: WeightsError."""
     check_folder(folder, FOLDER)
-    return _with_attention(unet := _bare_unet(folder), kind, _file_shapes(folder, kind, unet))
+    return _with_attention(unet := bare_unet(folder), kind, _file_shapes(folder, kind, unet))
 
 
 def _file_shapes(folder: Path, kind: AdapterKind[Any], unet: Any) -> dict[str, Shape]:
@@ -202,7 +202,8 @@ def _file_shapes(folder: Path, kind: AdapterKind[Any], unet: Any) -> dict[str, S
     return shapes
 
 
-def _bare_unet(folder: Path) -> Any:
+def bare_unet(folder: Path) -> Any:
+    """The folder's U-Net without weights and without image attention. Raises: WeightsError."""
     from diffusers import UNet2DConditionModel
 
     return empty_model(UNet2DConditionModel, folder / "unet" / CONFIG)
@@ -225,8 +226,8 @@ def load_parts(folder: Path, kind: AdapterKind[DrawingT], *, device: str, dtype:
     )
 
     check_folder(folder, FOLDER)
-    shapes = _file_shapes(folder, kind, _bare_unet(folder))  # it fits, which is said before anything is read
-    path, vae_precision = adapter_file(folder / kind.place, advice=kind.advice), _vae_precision(folder, dtype)
+    shapes = _file_shapes(folder, kind, bare_unet(folder))  # it fits, which is said before anything is read
+    path, precise = adapter_file(folder / kind.place, advice=kind.advice), vae_precision(folder, dtype)
 
     def model(cls: Any, part: str, *, dtype_name: str = "dtype", precision: torch.dtype = dtype) -> Any:
         return load_model(cls, folder / part, dtype=precision, dtype_name=dtype_name).to(device)
@@ -238,21 +239,21 @@ def load_parts(folder: Path, kind: AdapterKind[DrawingT], *, device: str, dtype:
 
     readers = {
         "unet": unet,
-        "vae": partial(model, AutoencoderKL, "vae", dtype_name="torch_dtype", precision=vae_precision),
+        "vae": partial(model, AutoencoderKL, "vae", dtype_name="torch_dtype", precision=precise),
         "text_encoder": partial(model, CLIPTextModel, "text_encoder"),
         "text_encoder_2": partial(model, CLIPTextModelWithProjection, "text_encoder_2"),
         "image_encoder": partial(model, CLIPVisionModelWithProjection, "image_encoder"),
         "resampler": lambda: kind.make_resampler(read_tensors(path)).to(device, dtype),
     }
-    tokenizer, vision = load_plain(CLIPTokenizer, folder / "tokenizer"), _vision(folder)
+    tokenizer, vision = load_plain(CLIPTokenizer, folder / "tokenizer"), vision_config(folder)
     if kind is MS_ADAPTER and has_local_encoder(folder):
         readers["local_encoder"] = partial(load_local_encoder, folder, width=vision.hidden_size, device=device)
     return SdxlParts(
         stored=PartsOnDemand(readers),
         tokenizer=tokenizer,
         tokenizer_2=load_plain(CLIPTokenizer, folder / "tokenizer_2"),
-        image_processor=_image_processor(folder, size=vision.image_size),
-        scheduler=_scheduler(folder),
+        image_processor=image_processor(folder, size=vision.image_size),
+        scheduler=noise_scheduler(folder),
         settings=kind.settings(folder),
         zeros_for_empty=_zeros_for_empty(folder),
         folder=folder,
@@ -274,7 +275,7 @@ def sketch_parts(folder: Path, kind: AdapterKind[DrawingT], *, dtype: torch.dtyp
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
     check_folder(folder, FOLDER, configs_only=True)
-    shapes, vision = _adapter_shapes(folder, kind), _vision(folder)
+    shapes, vision = _adapter_shapes(folder, kind), vision_config(folder)
     classes = {
         "vae": AutoencoderKL,
         "text_encoder": CLIPTextModel,
@@ -290,7 +291,7 @@ def sketch_parts(folder: Path, kind: AdapterKind[DrawingT], *, dtype: torch.dtyp
             return frozen(kind.make_resampler({name: torch.empty(shape) for name, shape in shapes.items()}))
 
     readers = {
-        "unet": lambda: frozen(_with_attention(_bare_unet(folder), kind, shapes)),
+        "unet": lambda: frozen(_with_attention(bare_unet(folder), kind, shapes)),
         **{part: partial(empty_part, cls, folder / part, dtype=dtype) for part, cls in classes.items()},
         "resampler": resampler,
     }
@@ -316,7 +317,7 @@ def sketch_parts(folder: Path, kind: AdapterKind[DrawingT], *, dtype: torch.dtyp
 
 def _adapter_shapes(folder: Path, kind: AdapterKind[Any]) -> dict[str, Shape]:
     """Of the tensors of the folder's adapter, or of the published one. Raises: WeightsError."""
-    unet = _bare_unet(folder)
+    unet = bare_unet(folder)
     if any((folder / kind.place).glob("*.safetensors")):
         return _file_shapes(folder, kind, unet)
     return kind.published(_around(folder, unet))
@@ -326,16 +327,18 @@ def _zeros_for_empty(folder: Path) -> bool:
     return bool(read_json(folder / "model_index.json").get("force_zeros_for_empty_prompt", True))
 
 
-def _vae_precision(folder: Path, dtype: torch.dtype) -> torch.dtype:
+def vae_precision(folder: Path, dtype: torch.dtype) -> torch.dtype:
     """fp32 for the published VAE in fp16, in which it overflows. Raises: WeightsError for statistics per channel."""
     path = folder / "vae" / CONFIG
     config = read_json(path)
     if config.get("latents_mean") is not None:
-        raise WeightsError(f"{path}: expected one scaling_factor, got latents_mean per channel; use SDXL's own VAE.")
+        raise WeightsError(
+            f"{path}: expected one scaling_factor, got latents_mean per channel; use the model's own VAE."
+        )
     return torch.float32 if dtype == torch.float16 and config.get("force_upcast", True) else dtype
 
 
-def _image_processor(folder: Path, *, size: int) -> Any:
+def image_processor(folder: Path, *, size: int) -> Any:
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     if (folder / "feature_extractor").is_dir():
@@ -343,16 +346,21 @@ def _image_processor(folder: Path, *, size: int) -> Any:
     return CLIPImageProcessorPil(size=size, crop_size=size)  # pyright: ignore[reportArgumentType] the short side
 
 
-def _scheduler(folder: Path) -> Any:
-    """The folder's scheduler. Raises: WeightsError for one that draws noise, and for a model that predicts no noise."""
+def noise_scheduler(folder: Path, *, replaced: Mapping[str, str] | None = None) -> Any:
+    """The folder's scheduler; one that `replaced` names becomes the other, by the same config.
+
+    Raises: WeightsError for one that draws noise, and for a model that predicts no noise.
+    """
     import diffusers
 
     path = folder / "scheduler" / SCHEDULER
     config = read_json(path)
     name, kind = config.get("_class_name"), config.get("prediction_type", "epsilon")
-    if name not in SCHEDULERS or "sde" in config.get("algorithm_type", ""):
+    drawn = (replaced or {}).get(name, name)
+    if drawn not in SCHEDULERS or "sde" in config.get("algorithm_type", ""):
         wanted = f"{path}: expected one of {', '.join(SCHEDULERS)} without noise of its own"
         raise WeightsError(f"{wanted}, got {name}; put the config of one of them there.")
     if kind != "epsilon":
         raise WeightsError(f"{path}: expected a model that predicts epsilon, got {kind}; name another folder.")
-    return load_plain(getattr(diffusers, name), folder / "scheduler")
+    read = load_plain(getattr(diffusers, name), folder / "scheduler")
+    return read if drawn == name else getattr(diffusers, drawn).from_config(read.config)

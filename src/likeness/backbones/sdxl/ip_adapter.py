@@ -38,6 +38,7 @@ class SdxlIpAdapter(SdxlBackbone[SdxlSettings, SdxlCondition, SdxlOptions]):
     """A `Backbone` over the parts of a folder as sdxl/folder.py describes it; its `network` is the U-Net."""
 
     adapter_kind: ClassVar[Any] = IP_ADAPTER
+    reads_layered_words: ClassVar[bool] = True
 
     def __init__(self, parts: SdxlParts[SdxlSettings]) -> None:
         super().__init__(parts)

@@ -1,6 +1,7 @@
 """The Local Image Encoder in an SDXL folder with MS-Diffusion: local tokens join what CLIP makes of each reference.
 
-    local_encoder                        a CLIP or DINO in stock format: what `likeness train local_encoder.toml` saves
+    local_encoder                        a CLIP or DINO in stock format: what `likeness train local_encoder.toml` saves,
+                                         or `likeness fetch local_image_encoder` makes of the published checkpoint
     local_encoder/local_tokens.json      optional, `LocalSettings`
     local_encoder/injection.safetensors  the tensors of `LocalTokens`, where the injection has any
 
@@ -14,7 +15,7 @@ Shapes: n references, S image tokens of each, W their width, K tokens of each af
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: stock models
 
@@ -113,3 +114,15 @@ def _load_injection(tokens: LocalTokens, path: Path, *, is_trained: bool) -> Non
     except RuntimeError as error:
         wanted = f"{path}: expected {', '.join(tokens.state_dict()) or 'no tensor'} of this injection"
         raise WeightsError(f"{wanted}, got {error}; take the file that was trained with it.") from error
+
+
+def convert_local_encoder(tensors: Mapping[str, Tensor], folder: Path, base: str) -> None:
+    """`folder` has the picture tower of the published checkpoint, a CLIP ViT-bigG/14; its text tower is left.
+
+    The published code reads patches by the value path of the last block, as `encoder = "local"` does; `base` is not
+    needed. Source: the layout of CLIPSelf's checkpoints (design note dreamrelation.md, 2.2).
+    Raises: WeightsError for tensors that no CLIP has, and for a picture tower with more or fewer than its own.
+    """
+    from likeness.encoders.open_clip import VIT_BIG_G_14, write_vision_tower
+
+    write_vision_tower(tensors, folder=folder, heads=VIT_BIG_G_14)

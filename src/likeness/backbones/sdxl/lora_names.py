@@ -1,4 +1,4 @@
-"""What the names in an SDXL LoRA mean: those of diffusers, and those of SDXL's own code, dotted or flattened by kohya.
+"""What the names in a LoRA of SDXL or SD 1.5 mean: those of diffusers and of the original code, dotted or flattened.
 
 There a block is numbered across all levels: input_blocks 1, 2 are the first level's, 3 its downsampling, and so on.
 Also read is "attn2.to_k_ip.0" for "attn2.processor.to_k_ip.0": diffusers' `save_lora_weights` leaves the word out, and

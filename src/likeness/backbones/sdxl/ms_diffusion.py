@@ -31,8 +31,7 @@ from likeness.backbones.sdxl.local_settings import has_local_encoder, uses_local
 from likeness.backbones.sdxl.ms_adapter import DUMMIES
 from likeness.backbones.sdxl.options import MsOptions
 from likeness.backbones.sdxl.settings import MsSettings
-from likeness.backbones.stock import require_one_shape, stored_references
-from likeness.core.errors import ConfigError, DataError
+from likeness.backbones.stock import fitting_layout, require_one_shape, stored_references
 from likeness.core.layouts import proposed_boxes
 from likeness.core.records import MAX_SUBJECTS, Layout
 
@@ -133,7 +132,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         asked = None if options is None else options.local_tokens
         with_local = uses_local_tokens(self.parts.folder, self.local_tokens if asked is None else asked)
         shown = self.fit_references(references)
-        given = _fitting(layout, num_references=len(shown))
+        given = fitting_layout(layout, num_references=len(shown))
         text = self.embed_text([prompt])
         prepared = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
         if not shown:
@@ -176,11 +175,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         """The condition with the scales that the options ask for."""
         if condition.boxes is None or condition.scales is None:
             return condition
-        wanted, num = options.subject_scales, len(condition.references)
-        if wanted is not None and len(wanted) != num:
-            got = f"{len(wanted)} for {num} references"
-            raise ConfigError(f"subject_scales: expected a number for each reference, got {got}; give {num}.")
-        each = condition.scales.new_tensor(wanted or [options.strength(self.settings)] * num)
+        each = condition.scales.new_tensor(options.scales(self.settings, count=len(condition.references)))
         return replace(condition, scales=each.expand_as(condition.scales), legacy=options.legacy)
 
     # the network -----------------------------------------------------------------------------------------------------
@@ -253,17 +248,6 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
 
 def _squashed(references: Sequence[Image.Image]) -> list[Image.Image]:
     return [image.convert("RGB").resize((READ_PX, READ_PX)) for image in references]
-
-
-def _fitting(layout: object, *, num_references: int) -> Layout | None:
-    """The layout if it has a box for each reference. Raises: DataError."""
-    if layout is None:
-        return None
-    if not isinstance(layout, Layout) or len(layout.boxes) != num_references:
-        got = f"{len(layout.boxes)} boxes" if isinstance(layout, Layout) else type(layout).__name__
-        wanted = f"layout: expected a box and a phrase for each of {num_references} references, got {got}"
-        raise DataError(f"{wanted}; give them in the order of the references.")
-    return layout
 
 
 def _repeated(boxed: Boxed, count: int, *, is_guided: bool) -> Boxed:

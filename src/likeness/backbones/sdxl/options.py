@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from likeness.backbones.options import Options
 from likeness.backbones.sdxl.local_settings import uses_local_tokens
 from likeness.backbones.sdxl.settings import DrawingSettings, SdxlSettings, read_ms_settings, read_settings
+from likeness.core.errors import ConfigError
 
 
 class DrawingOptions(Options):
@@ -73,13 +74,10 @@ def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
 
 
-class MsOptions(DrawingOptions):
-    """Guidance leads away from `negative_prompt` (None: what the folder has for an empty one) and from no references.
+class SubjectOptions(DrawingOptions):
+    """`subject_scales`, one for each reference in order ("0.6,0.8" on a command line), stand for `adapter_scale`.
 
-    `subject_scales`, one for each reference in order ("0.6,0.8" on a command line), stand in place of `adapter_scale`.
-    `legacy`: queries outside every box read the adapter's untrained dummy tokens, as the published code does on its
-    faster path. `local_tokens`: whether references have those of the model's Local Image Encoder (None: where it has
-    one).
+    `negative_prompt` is what guidance leads away from, `legacy` a fault of the published code, as a subclass says.
     """
 
     subject_scales: Annotated[
@@ -87,11 +85,32 @@ class MsOptions(DrawingOptions):
     ] = None
     negative_prompt: str | None = None
     legacy: bool = False
+
+    def scales(self, own: DrawingSettings, *, count: int) -> list[float]:
+        """The scale in force of each of `count` references. Raises: ConfigError for another number of them."""
+        wanted = self.subject_scales
+        if wanted is not None and len(wanted) != count:
+            got = f"{len(wanted)} for {count} references"
+            raise ConfigError(f"subject_scales: expected a number for each reference, got {got}; give {count}.")
+        return list(wanted or [self.strength(own)] * count)
+
+    def told_of_subjects(self) -> dict[str, Any]:
+        """The settings above, as JSON."""
+        scales = None if self.subject_scales is None else list(self.subject_scales)
+        return {"subject_scales": scales, "negative_prompt": self.negative_prompt, "legacy": self.legacy}
+
+
+class MsOptions(SubjectOptions):
+    """Guidance leads away from `negative_prompt` (None: what the folder has for an empty one) and from no references.
+
+    `legacy`: queries outside every box read the adapter's untrained dummy tokens, as the published code does on its
+    faster path. `local_tokens`: whether references have those of the model's Local Image Encoder (None: where it has
+    one).
+    """
+
     local_tokens: bool | None = None
 
     def in_force(self, folder: Path) -> dict[str, Any]:
         """The settings with the folder's own where None stood. Raises: ConfigError for local tokens of no encoder."""
-        scales = None if self.subject_scales is None else list(self.subject_scales)
-        more = {"subject_scales": scales, "negative_prompt": self.negative_prompt, "legacy": self.legacy}
-        more["local_tokens"] = uses_local_tokens(folder, self.local_tokens)
+        more = {**self.told_of_subjects(), "local_tokens": uses_local_tokens(folder, self.local_tokens)}
         return {**self.drawn(read_ms_settings(folder)), **more}

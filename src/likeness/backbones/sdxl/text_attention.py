@@ -78,6 +78,14 @@ def watching_text(
             hook.remove()
 
 
+# Any: a CLIPTokenizer
+def columns_in(prompt: str, words: str, *, tokenizer: Any) -> Bool[Tensor, " T"]:
+    """The tokens of the padded prompt that `words` of it became; none where it does not hold them."""
+    options: Any = {"padding": "max_length", "truncation": True, "return_offsets_mapping": True}
+    read = tokenizer(prompt, max_length=tokenizer.model_max_length, **options)
+    return columns_of(read["offset_mapping"], prompt=prompt, words=words)
+
+
 def columns_of(offsets: Sequence[tuple[int, int]], *, prompt: str, words: str) -> Bool[Tensor, " T"]:
     """Tokens whose characters (start, end) overlap the first place of the prompt that holds `words` as whole words."""
     found = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", prompt, re.IGNORECASE) if words else None

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
 from likeness.backbones.base import TokenGrid, Watch
 from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.lora_file import Find
+from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.noising import bound_weights, draw_focal_time, draw_time, steps_of
 from likeness.backbones.sdxl.options import DrawingOptions
+from likeness.backbones.sdxl.text_attention import TextAttention, watching_text
 from likeness.backbones.sdxl.watch import FEATURES, watched_blocks, watching
 from likeness.backbones.stock import PartsT, SettingsT, StockBackbone, unknown_weighting
 from likeness.core.errors import ConfigError
@@ -77,6 +82,28 @@ class UnetBackbone(StockBackbone[PartsT, SettingsT], Generic[PartsT, SettingsT, 
         ...
 
     # the network -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def layers_of(cls, folder: Path) -> tuple[str, ...]:
+        """Names of the blocks with cross-attention, on the way down, in the middle, on the way up."""
+        return tuple(watched_blocks(cls.empty_network(folder)))
+
+    @classmethod
+    def names(cls, layers: Mapping[str, object]) -> Find:
+        """Names of diffusers and of the original code."""
+        return sdxl_names(layers)
+
+    def fit_references(self, references: Sequence[Image.Image]) -> list[Image.Image]:
+        """References as they are: `prepare` scales them, and no place in them has a token of its own.
+
+        Raises: DataError for too many.
+        """
+        self.require_few(references)
+        return list(references)
+
+    def text_attention(self, words: Bool[Tensor, "B T"], *, grid: TokenGrid) -> AbstractContextManager[TextAttention]:
+        """Within it one `predict` is watched; see text_attention.py."""
+        return watching_text(self._blocks, words, grid=grid)
 
     def predict(
         self, x_t: Float[Tensor, "B C h w"], t: Tensor, condition: ConditionT, watch: Watch | None = None

@@ -1,6 +1,7 @@
 """Words that were learnt: rows beside the token embeddings of both text encoders of SDXL, named by new tokens.
 
 A word of n vectors is n tokens, `<rex>`, `<rex>_1` ..., and stands in prompts by the first of them, as in diffusers.
+A layered word has n / layers of them for each of several layers, those of the first layer first (layered_text.py).
 
 Shapes: n vectors of a word, D width of a text encoder.
 """
@@ -8,7 +9,7 @@ Shapes: n vectors of a word, D width of a text encoder.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,8 +58,10 @@ class Words:
     def __init__(self, parts: TakesWords) -> None:
         self._parts: Any = parts
         self.rows: dict[str, dict[str, nn.Parameter]] = {}
+        self.layers: dict[str, int] = {}
+        """Of every word; 1 for one that is the same in all layers."""
 
-    def add(self, token: str, rows: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+    def add(self, token: str, rows: Mapping[str, Tensor], *, layers: int = 1) -> dict[str, nn.Parameter]:
         """The word `token` has these rows (n, D) for each key of ENCODERS, from now on; returns them as parameters.
 
         The same word with equal rows is left as it is.
@@ -69,7 +72,7 @@ class Words:
             if same:
                 return self.rows[token]
             raise WeightsError(f"word {token}: expected each word once, got two that differ; leave one out.")
-        self._require_fit(token, rows)
+        self._require_fit(token, rows, layers=layers)
         names = _names(token, count=len(rows["clip_l"]))
         made: dict[str, nn.Parameter] = {}
         for key, (tokenizer, encoder) in ENCODERS.items():
@@ -81,10 +84,10 @@ class Words:
                 raise WeightsError(f"{wanted}; choose another token, say <{token.strip('<>')}-1>.")
             made[key] = nn.Parameter(rows[key].detach().float().to(self._parts.device, copy=True), requires_grad=False)
             self._parts.stored.always(encoder, partial(_install, rows=made[key], first=first))
-        self.rows[token] = made
+        self.rows[token], self.layers[token] = made, layers
         return made
 
-    def _require_fit(self, token: str, rows: Mapping[str, Tensor]) -> None:
+    def _require_fit(self, token: str, rows: Mapping[str, Tensor], *, layers: int) -> None:
         for key, (_, encoder) in ENCODERS.items():
             width = self._parts.stored.get(encoder).config.hidden_size
             shape = tuple(rows[key].shape) if key in rows else None
@@ -92,6 +95,9 @@ class Words:
                 raise WeightsError(
                     f"word {token}: expected {key} of n rows of {width}, got {shape}; it is of another model."
                 )
+            if shape[0] % layers:
+                wanted = f"word {token}: expected as many rows of {key} for each of {layers} layers"
+                raise WeightsError(f"{wanted}, got {shape[0]} in all; save it again.")
 
     def rows_of(self, word: str) -> dict[str, Float[Tensor, "1 D"]]:
         """The rows of a word that each tokenizer has as one token. Raises: ConfigError for one that it cuts up."""
@@ -105,12 +111,22 @@ class Words:
             found[key] = table.weight.detach()[ids].clone()
         return found
 
-    def spelt(self, prompt: str) -> str:
-        """The prompt with all tokens of each word in the place of its first. Source: diffusers' TextualInversion."""
+    def spelt(self, prompt: str, *, layer: int = 0) -> str:
+        """The prompt with all tokens of each word in the place of its first. Source: diffusers' TextualInversion.
+
+        Of a layered word those of `layer`, whose number is the same for all layers.
+        """
         for token, rows in self.rows.items():
-            names = _names(token, count=len(rows["clip_l"]))
-            prompt = re.sub(re.escape(token) + r"(?!_\d)", lambda _, names=names: " ".join(names), prompt)
+            names, layers = _names(token, count=len(rows["clip_l"])), self.layers[token]
+            share = len(names) // layers
+            own = " ".join(names[layer * share : (layer + 1) * share] if layers > 1 else names)
+            prompt = re.sub(re.escape(token) + r"(?!_\d)", lambda _, own=own: own, prompt)
         return prompt
+
+    def layers_in(self, prompts: Iterable[str]) -> int:
+        """How many layers read the prompts each in their own way; 1 without a layered word."""
+        said = [layers for token, layers in self.layers.items() if any(token in prompt for prompt in prompts)]
+        return max(said, default=1)
 
 
 def _names(token: str, *, count: int) -> list[str]:

@@ -102,6 +102,18 @@ def mean_and_spread(
     return Interval(rows.mean, low, high, n, num_subjects, missing), spread
 
 
+def wilson(share: float, n: int, *, z: float = 1.959964) -> Interval:
+    """A share of n independent cases with its 95% interval, which has a width at 0 and 1 too.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    if not n or math.isnan(share):
+        return Interval(math.nan, math.nan, math.nan, n, n)
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)), n, n)
+
+
 def _require_measurable(array: NDArray[np.float64], *, lengths: Sequence[int], level: float) -> None:
     if any(length != len(array) for length in lengths):
         got = f"{len(array)} values, {lengths[0]} groups, {lengths[1]} prompts"

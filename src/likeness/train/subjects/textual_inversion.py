@@ -39,30 +39,40 @@ class WordTable(BaseTable):
     initial_word: str | None = Field(default=None, min_length=1)
 
 
-class TextualInversion(SubjectObjective):
+class TemplateObjective(SubjectObjective):
     """`templates`: texts in which {} is the word, one drawn for each photo of a step; none: the paper's 27."""
 
-    kind: Literal["textual_inversion"] = "textual_inversion"
     templates: list[str] = Field(default_factory=list[str])
 
 
-class TextualInversionTask(SubjectTask):
-    """One subject."""
+class TextualInversion(TemplateObjective):
+    """As a `TemplateObjective`."""
 
-    model: ClassVar[type[BaseTable]] = WordTable
+    kind: Literal["textual_inversion"] = "textual_inversion"
+
+
+class WordTask(SubjectTask):
+    """One subject, called by a word in drawn templates."""
+
     data: ClassVar[type[Spec]] = PhotoTable
-    objectives: ClassVar[Mapping[str, Callable[[], type[Spec]]]] = {"textual_inversion": lambda: TextualInversion}
-    label: ClassVar[str] = "Textual inversion"
 
     def __init__(self, config: TrainConfig, *, model: Path, precision: torch.dtype) -> None:
         super().__init__(config, model=model, precision=precision)
         require_one(self.subjects)
-        assert isinstance(config.objective, TextualInversion), "the table was checked"
+        assert isinstance(config.objective, TemplateObjective), "the table was checked"
         self._templates = tuple(config.objective.templates) or TEMPLATES
 
     def prompt(self, subject: LearntSubject, *, seed: int) -> str:
         """One of the templates with the word."""
         return self._templates[seed_for("template", seed) % len(self._templates)].format(subject.token)
+
+
+class TextualInversionTask(WordTask):
+    """One subject."""
+
+    model: ClassVar[type[BaseTable]] = WordTable
+    objectives: ClassVar[Mapping[str, Callable[[], type[Spec]]]] = {"textual_inversion": lambda: TextualInversion}
+    label: ClassVar[str] = "Textual inversion"
 
     def make_trainable(self, network: Sdxl, /) -> TunedWeights:
         """The rows of the word. Raises: ConfigError, WeightsError."""

@@ -1,4 +1,4 @@
-"""Learnt words as what a run trains: a token for each subject, beginning as a known word."""
+"""Learnt words as what a run trains: a token for each subject, beginning as a known word, or in part as noise."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any  # Any: either SDXL; JSON
 import torch
 
 from likeness.backbones.sdxl.concept import save_words
+from likeness.backbones.sdxl.words import ENCODERS
+from likeness.core.rng import seed_for
 from likeness.train.trainable.weights import TunedWeights
 
 Sdxl = Any
@@ -37,3 +39,21 @@ def words_alone(
         save_words(folder, backbone.words.rows, metadata=metadata)
 
     return TunedWeights(rows, save=save)
+
+
+def new_layered_word(
+    backbone: Sdxl, token: str, *, initial_word: str, layers: int, seed: int
+) -> dict[str, torch.nn.Parameter]:
+    """The rows of a word of two vectors for each layer, as "token/encoder": noise, then that of the initial word.
+
+    All layers begin alike; the noise is as large as the encoder's own embeddings.
+    Source: Mix-of-Show (arXiv:2305.18292), 3.2: V_rand and V_class; its settings: deviation 0.013, that of CLIP's.
+    Raises: ConfigError for an initial word of several tokens, WeightsError for a token that the model has already.
+    """
+    known, rows = backbone.words.rows_of(initial_word), dict[str, torch.Tensor]()
+    for key, (_, encoder) in ENCODERS.items():
+        table = backbone.parts.stored.get(encoder).get_input_embeddings().weight
+        draw = torch.Generator().manual_seed(seed_for(seed, "word", key) % 2**63)
+        noise = torch.randn(known[key].shape, generator=draw).to(known[key]) * table.detach().float().std()
+        rows[key] = torch.cat([noise, known[key]]).repeat(layers, 1)
+    return {f"{token}/{key}": each for key, each in backbone.learn_word(token, rows, layers=layers).items()}

@@ -16,10 +16,20 @@ class Save(Protocol):
 
 
 class TunedWeights:
-    """Parameters of a network in fp32, and their values before training in main memory."""
+    """Parameters of a network in fp32, and their values before training in main memory.
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], *, save: Save) -> None:
+    `rate_shares`: learning rates by name as shares of the run's, where they differ.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, torch.nn.Parameter],
+        *,
+        save: Save,
+        rate_shares: Mapping[str, float] | None = None,
+    ) -> None:
         self.named = list(parameters.items())
+        self.rate_shares = dict(rate_shares or {})
         self._before = {name: p.detach().to("cpu", copy=True) for name, p in self.named}
         self._save = save
         for _, parameter in self.named:
