@@ -166,6 +166,20 @@ def cache_latents(config: PretrainConfig, backbone: FluxUno) -> Path:
     return folder
 
 
+def write_shards(
+    folder: Path, encode: Callable[[list[Scenario]], Shard], *, num_shards: int, size: int, log: Path
+) -> Path:
+    """Writes the shards of `size` training pictures that are missing and returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [index for index in range(num_shards) if not (folder / f"{index:05d}.safetensors").exists()]
+    written = TrainLog(log, total=len(missing) * size, start=0)
+    for done, index in enumerate(missing, start=1):
+        shard = encode(shard_scenarios(index, size=size, split="train"))
+        atomic_write_bytes(folder / f"{index:05d}.safetensors", save(vars(shard)))
+        written.write(done * size)
+    return folder
+
+
 class LatentPool(Generic[ShardT]):
     """All shards in memory, grouped by subject count; batch number i is the same whatever was asked before.
 
