@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -129,6 +129,7 @@ def encoder_sha256(path: Path, *, prefix: str = "encoder.") -> str:
     return digest.hexdigest()
 
 
+@cache
 def pictures_sha256() -> str:
     """Changes when drawing, posing, sampling or wording change: a hash over 200 training pictures and captions."""
     digest = hashlib.sha256()

@@ -38,8 +38,8 @@ from likeness.pretrain.transformer import weighted_mean
 from likeness.train.schedule import Ema
 from likeness.world.scenario import sample_scenario
 
-SAVE_EVERY_BATCHES = 50
-NUM_VALIDATION = 48
+SAVE_EVERY_BATCHES = 10
+NUM_VALIDATION = 24
 PLACE = "sdxl_ms_diffusion"
 """The folder of what is added to `sdxl`, which lies beside it."""
 SETTINGS = {"default_steps": 12, "default_cfg_scale": 2.0, "adapter_scale": 1.0}

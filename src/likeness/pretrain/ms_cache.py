@@ -82,10 +82,10 @@ def encode_examples(scenarios: list[Scenario], *, backbone: SdxlMsDiffusion, con
     found: dict[str, list[Tensor]] = {name: [] for name in MsShard.__annotations__ if name != "subject"}
     for chunk, drawn in zip(chunks, drawn_ahead(draw, chunks, workers=config.workers), strict=True):
         count = len(chunk)
+        portraits = [Image.fromarray(portrait) for portrait in drawn.portraits]
         with torch.autocast(backbone.device.type, torch.bfloat16):
             found["target"].append(backbone.encode(to_pixels(drawn.pictures)))
-        portraits = [Image.fromarray(portrait) for portrait in drawn.portraits]
-        seen = backbone.all_features(portraits, local_tokens=True)
+            seen = backbone.all_features(portraits, local_tokens=True)
         found["references"].append(seen.unflatten(0, (count, -1)))
         words = [phrase for scenario in chunk for phrase in phrases_of(scenario)]
         found["phrases"].append(backbone.embed_phrases(words).unflatten(0, (count, -1)))
