@@ -89,13 +89,18 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         read = tokenizer(list(phrases), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return encoder(read.input_ids.to(self.device)).pooler_output
 
+    def all_features(self, references: Sequence[Image.Image], *, local_tokens: bool) -> Float[Tensor, "n K W"]:
+        """What the resampler reads: `image_features`, joined by local tokens where they are asked for."""
+        features = self.image_features(references)
+        if not local_tokens:
+            return features
+        return self.parts.local_encoder(features, _squashed(references)).to(features.device)
+
     @torch.no_grad()
     def _tokens(
         self, references: Sequence[Image.Image], layout: Layout | None, *, local_tokens: bool
     ) -> Float[Tensor, "n N D"]:
-        features, resampler = self.image_features(references), self.parts.resampler
-        if local_tokens:
-            features = self.parts.local_encoder(features, _squashed(references)).to(features.device)
+        features, resampler = self.all_features(references, local_tokens=local_tokens), self.parts.resampler
         if layout is None:
             return resampler(features).to(self.device)
         boxes = torch.tensor(layout.boxes, device=features.device)
