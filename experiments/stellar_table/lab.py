@@ -100,19 +100,21 @@ def _references(wanted: Wanted, lab: Lab, run: Path) -> dict[str, Any]:
     return {}
 
 
-def _stellarnet(wanted: Wanted, lab: Lab, run: Path) -> dict[str, Any]:
-    from likeness.backbones.sdxl.stellarnet import StellarOptions, load_stellarnet
+def _trained_once(wanted: Wanted, lab: Lab, run: Path) -> dict[str, Any]:
+    """One training for all people, whose maker is shown the photo before black."""
     from likeness.core.weights import resolve_weights
+    from likeness.generate.makers import BACKBONE, MakerSpec, load_maker, maker_for, read_options
 
     table = lab.method(wanted.name)
     changes = {**table["changes"], "model.base": table["base"]}
     learnt, cost = learn(table["recipe"], changes=changes, out=lab.out / wanted.name / "run")
-    maker = load_stellarnet(resolve_weights(table["base"]), device="cpu", dtype="float32", loras=[learnt])
-    options = StellarOptions(steps=lab.plan["steps"], **wanted.options)
+    load, folder = maker_for(BACKBONE, [learnt]), resolve_weights(table["base"])
+    options = read_options(load, {"steps": lab.plan["steps"], **wanted.options}, folder=folder)
+    maker: Any = load_maker(MakerSpec(load, folder, "cpu", "float32", (learnt,)))
     for case in read_cases(wanted.cases).cases:
         file = run / "images" / f"{case.id}.png"
         if not file.is_file():
-            shown = maker.crop_reference(*portrait(case))
+            shown = maker.crop_reference(*portrait(case), options=options)
             save_png(maker.generate(case.prompt, [shown], seed=case.seed, options=options), file)
             lab.check_time()
     return {"all": cost._asdict()}
@@ -150,7 +152,7 @@ def _learn_and_draw(wanted: Wanted, cases: Sequence[Case], *, lab: Lab, run: Pat
 KINDS: Mapping[str, Callable[[Wanted, Lab, Path], dict[str, Any]]] = {
     "prompts": _prompts,
     "references": _references,
-    "stellarnet": _stellarnet,
+    "trained_once": _trained_once,
     "tuned": _tuned,
 }
 """How methods draw. A method of a new kind is a function here and a table in plan.toml."""

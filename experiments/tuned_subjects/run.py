@@ -111,7 +111,7 @@ def attempt(one: Try, lab: Lab, *, subjects: int) -> None:
 
 def learnt_by(one: Try, lab: Lab, *, photos: str, word: str) -> tuple[Path, Cost]:
     """What the recipe of a try makes of some photos."""
-    data = {"data.photos": [photos], "data.class_words": [word]}
+    data = {"data.photos": [photos], "data.class_words": [word], "model.base": MODEL}
     folder = lab.out / "runs" / one.name / photos.replace(":", "-")
     return learn(one.table["recipe"], changes={**one.changes, **data}, out=folder)
 

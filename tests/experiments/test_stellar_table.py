@@ -229,6 +229,7 @@ def test_two_cases_end_to_end_on_a_tiny_sdxl(tmp_path: Path, monkeypatch: pytest
     plan = copy.deepcopy(PLAN) | {"steps": 1, "people": {"test": 2, "validation": 2}, "turns": {"test": 1}}
     plan["methods"] = {name: {**PLAN["methods"][name], "base": model} for name in ("base", "ip_adapter", "dreambooth")}
     plan["encoders"] = ["faces", "face_attributes"]
+    plan["failures"] = PLAN["failures"] | {"people": 2, "methods": ["ip_adapter"]}
     plan["metrics"] = [m for m in PLAN["metrics"] if m[:3] not in ("goa", "rfs")]
     changes = {"train.steps": 1, "train.batch_size": 1, "objective.prior_weight": 0.0, "data.size": 32}
     tuned = {"recipe": "dreambooth", "named": "sks {}", "changes": changes}
@@ -244,6 +245,13 @@ def test_two_cases_end_to_end_on_a_tiny_sdxl(tmp_path: Path, monkeypatch: pytest
     run.write_tables(lab)
     costs = {row["method"]: row for row in read_json(lab.results / "results.json")["costs"]}
     assert (costs["dreambooth"]["people"], costs["dreambooth"]["steps_each"]) == (2, 1)
+    monkeypatch.undo()
+    run.failures(lab, ["ip_adapter"])
+    rows = failures["rate_rows"](lab)
+    assert {(row["method"], row["category"]) for row in rows} == {
+        (method, category) for method in ("truth", "ip_adapter") for category in failures["CATEGORIES"]
+    }
+    assert (lab.results / "failures-truth.png").is_file()
     late = lab._replace(results=tmp_path / "late", until=0.0)
     with pytest.raises(lab_module["TimeIsOverError"]):
         run.test(late, ["base"])

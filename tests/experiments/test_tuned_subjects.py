@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from scripts import ROOT, load_script
+from tiny_sdxl import build_tiny_sdxl
 
+from likeness.core.files import read_json
 from likeness.core.records import Case
 from likeness.train.config import read_train_config
 
@@ -66,3 +68,23 @@ def test_the_best_try_keeps_the_prompt_and_ties_go_to_the_first() -> None:
     rows = {one.name: run.compared(scores(0.5, n), scores(0.1, 1), prompts=2) for n, one in enumerate(tries)}
     assert run.chosen_of(rows, tries).number == 1
     assert run.chosen_of(dict.fromkeys(rows, rows[tries[0].name]), tries).number == 0
+
+
+@pytest.mark.slow
+def test_a_search_on_a_tiny_sdxl_keeps_every_try_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "MODEL", str(build_tiny_sdxl(tmp_path / "sdxl")))
+    changes = {"train.batch_size": 1, "objective.prior_weight": 0.0, "data.size": 32}
+    tries = [{"train.steps": 1, "train.learning_rate": rate} for rate in (1e-4, 1e-3)]
+    table = {"recipe": "dreambooth", "named": "sks {}", "changes": changes, "tries": tries}
+    plan = PLAN | {"subjects": 2, "search": 1, "prompts": 2, "steps": 1, "methods": {"dreambooth": table}}
+    lab = run.Lab(plan, tmp_path / "out", tmp_path / "results")
+    run.base(lab, subjects=2)
+    run.search("dreambooth", lab)
+    told = read_json(lab.results / "dreambooth.json")
+    assert sorted(row["subjects"] for row in told.values()) == [1, 2]
+    (best,) = [row for row in told.values() if row["chosen"]]
+    assert (best["subjects"], best["cost"]["steps"]) == (2, 1)
+    before = (lab.results / "dreambooth.json").read_bytes()
+    monkeypatch.setattr(run, "draw_prompts", None)
+    run.search("dreambooth", lab)
+    assert (lab.results / "dreambooth.json").read_bytes() == before
