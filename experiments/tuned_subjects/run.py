@@ -160,6 +160,12 @@ def compared(one: Scores, with_base: Scores, *, prompts: int) -> dict[str, Any]:
     return found
 
 
+def of_first(scores: Scores, *, subjects: int) -> Scores:
+    """The scores of the first subjects alone, so that tries are compared on the same ones."""
+    kept = {key: cells for key, cells in scores.rows.items() if int(key[0].split("-")[1]) < subjects}
+    return Scores(scores.meta, kept)
+
+
 def by_metric(scores: Scores) -> dict[str, dict[str, float]]:
     """Metric -> case -> value, `KEPT` among them."""
     rows = {case: {name: number(cell) for name, cell in cells.items()} for (case, _), cells in scores.rows.items()}
@@ -179,8 +185,8 @@ def search(method: str, lab: Lab) -> None:
     tries, file = lab.tries(method), lab.results / f"{method}.json"
     told: dict[str, Any] = read_json(file) if file.is_file() else {}
 
-    def tell(one: Try) -> dict[str, Any]:
-        scores = read_scores(lab.scores_file(one.name))
+    def tell(one: Try, *, subjects: int) -> dict[str, Any]:
+        scores = of_first(read_scores(lab.scores_file(one.name)), subjects=subjects)
         row = compared(scores, read_scores(lab.scores_file(BASE)), prompts=lab.plan["prompts"])
         costs = list(scores.meta["costs"].values())
         mean = {key: sum(cost[key] for cost in costs) / len(costs) for key in Cost._fields}
@@ -188,12 +194,12 @@ def search(method: str, lab: Lab) -> None:
 
     for one in tries:
         attempt(one, lab, subjects=lab.plan["search"])
-        told[one.name] = {**tell(one), "chosen": False}
+        told[one.name] = {**tell(one, subjects=lab.plan["search"]), "chosen": False}
         write_json(file, told)
         print(one.name, {key: told[one.name][key]["difference"] for key in ("dino", KEPT)}, flush=True)
     best = chosen_of(told, tries)
     attempt(best, lab, subjects=lab.plan["subjects"])
-    told[best.name] = {**tell(best), "chosen": True}
+    told[best.name] = {**tell(best, subjects=lab.plan["subjects"]), "chosen": True}
     write_json(file, told)
 
 
@@ -203,10 +209,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=", ".join(plan["methods"]))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", type=Path, default=HERE)
     asked_for = parser.parse_args()
     if unknown := [name for name in asked_for.methods if name not in plan["methods"]]:
         parser.error(f"METHOD: expected some of {', '.join(plan['methods'])}, got {unknown[0]}")
-    lab = Lab(plan, asked_for.out, HERE)
+    lab = Lab(plan, asked_for.out.resolve(), asked_for.results.resolve())
     base(lab, subjects=plan["subjects"])
     for method in asked_for.methods or plan["methods"]:
         search(method, lab)

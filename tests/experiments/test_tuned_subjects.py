@@ -62,6 +62,10 @@ def test_a_try_is_compared_picture_by_picture() -> None:
     assert row[run.KEPT]["after"] == pytest.approx((0.5 + 0 + 0.6 + 0) / 4)
 
 
+def test_tries_are_compared_on_the_same_subjects() -> None:
+    assert {case for case, _ in run.of_first(scores(0.5, 1), subjects=1).rows} == {"subject-0-0", "subject-0-1"}
+
+
 def test_the_best_try_keeps_the_prompt_and_ties_go_to_the_first() -> None:
     lab = run.Lab(PLAN, Path(), Path())
     tries = lab.tries("dreambooth")
