@@ -14,7 +14,7 @@ from subject_runs import Cost, draw_prompts, learn, with_words
 
 from likeness.benchmarks.stellar_world import NUM_PEOPLE
 from likeness.core.errors import ConfigError
-from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.files import read_json, write_jsonl
 from likeness.core.images import load_image, save_png
 from likeness.core.jobs import run_jobs
 from likeness.core.masks import load_mask
@@ -226,22 +226,3 @@ def measure(wanted: Wanted, lab: Lab) -> None:
 def _changes(wanted: Wanted, lab: Lab) -> Mapping[str, Any]:
     table = lab.method(wanted.name)
     return settings(table["tuned"])["changes"] if table["kind"] == "tuned" else table.get("changes", {})
-
-
-def choose(lab: Lab, name: str) -> Mapping[str, Any]:
-    """The options of the best try of a method on validation people, drawn where they are not; {} without tries."""
-    from analysis import mean_of, read
-
-    tries = lab.method(name).get("tries", [])
-    path = lab.results / "chosen.json"
-    known: dict[str, Any] = read_json(path) if path.is_file() else {}
-    if not tries or name in known:
-        return known.get(name, {}).get("options", {})
-    values: list[float] = []
-    for number, options in enumerate(tries):
-        wanted = Wanted(name, "validation", lab.case_file("validation"), options, str(number))
-        measure(wanted, lab)
-        values.append(mean_of(read(lab, "validation", wanted.title), lab.plan["analysis"]["choose"]))
-    best = max(range(len(tries)), key=lambda i: (values[i], -i))
-    write_json(path, {**known, name: {"options": tries[best], "by": lab.plan["analysis"]["choose"], "tries": values}})
-    return tries[best]

@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from choice import choose
 from failures import PHASE, TRUTH, draw_sheet, look_at
-from lab import Lab, TimeIsOverError, Wanted, choose, measure
+from lab import Lab, TimeIsOverError, Wanted, measure
 from tables import write_tables
 from world_runs import ROOT
 
