@@ -226,8 +226,15 @@ def test_a_rate_has_wilsons_interval() -> None:
 def test_two_cases_end_to_end_on_a_tiny_sdxl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Untrained, with references and tuned; a second call draws nothing; the tables follow from the scores."""
     model = str(build_tiny_sdxl(tmp_path / "sdxl"))
-    plan = copy.deepcopy(PLAN) | {"steps": 1, "people": {"test": 2, "validation": 2}, "turns": {"test": 1}}
+    plan = copy.deepcopy(PLAN) | {
+        "steps": 1,
+        "people": {"test": 2, "validation": 2},
+        "turns": {"test": 1, "validation": 1},
+    }
     plan["methods"] = {name: {**PLAN["methods"][name], "base": model} for name in ("base", "ip_adapter", "dreambooth")}
+    once = {"train.steps": 1, "train.warmup": 0, "train.batch_size": 1, "data.count": 2, "data.size": 32}
+    tries = [{"word": word, "lora_scale": 1.0} for word in ("0", "full")]
+    plan["methods"]["stellarnet"] = PLAN["methods"]["stellarnet"] | {"base": model, "changes": once, "tries": tries}
     plan["encoders"] = ["faces", "face_attributes"]
     plan["failures"] = PLAN["failures"] | {"people": 2, "methods": ["ip_adapter"]}
     plan["metrics"] = [m for m in PLAN["metrics"] if m[:3] not in ("goa", "rfs")]
@@ -245,6 +252,8 @@ def test_two_cases_end_to_end_on_a_tiny_sdxl(tmp_path: Path, monkeypatch: pytest
     run.write_tables(lab)
     costs = {row["method"]: row for row in read_json(lab.results / "results.json")["costs"]}
     assert (costs["dreambooth"]["people"], costs["dreambooth"]["steps_each"]) == (2, 1)
+    assert (costs["stellarnet"]["people"], costs["stellarnet"]["steps_once"]) == (0, 1)
+    assert len(read_json(lab.results / "chosen.json")["stellarnet"]["tries"]) == 2
     monkeypatch.undo()
     run.failures(lab, ["ip_adapter"])
     rows = failures["rate_rows"](lab)
