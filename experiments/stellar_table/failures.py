@@ -7,11 +7,13 @@ carried    What the person wears in the photo is there although an outfit of the
 changed    The beard, as it is read of the largest face, is another one in an outfit than in a plain prompt. Stellar's
            gender is what this stands for: the drawn world has none. Not measured where a picture has no face.
 
-The rates of the true pictures are those of the encoders' mistakes.
+The rates of the true pictures are those of the encoders' mistakes; "planted" are pictures of the world in which every
+failure was drawn, so that their rates say how many are found.
 """
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple  # TOML and JSON; what encoders saw
 
@@ -29,11 +31,11 @@ from likeness.core.rng import seed_for
 from likeness.encoders.reading import best_answer
 from likeness.report.training import wilson
 from likeness.world.face_attributes import face_attributes
-from likeness.world.identity import NOT_APPLICABLE
+from likeness.world.identity import ATTRIBUTES, NOT_APPLICABLE
 from likeness.world.render import render_image
 from likeness.world.scenario import Scenario, caption
 
-TRUTH, PHASE = "truth", "failures"
+TRUTH, PLANTED, PHASE = "truth", "planted", "failures"
 BEARDED = "Bearded"
 SHOWN = 4
 SIDE = 128
@@ -66,6 +68,20 @@ def scenarios(plan: Mapping[str, Any]) -> Iterator[tuple[str, int, Scenario]]:
             yield f"dressed-{outfit}-{person:03d}", person, scenario
 
 
+def failing(scenario: Scenario) -> Scenario:
+    """The same with a failure: the second person is the first, or one in an outfit wears their own.
+
+    That one also has another beard. Plain pictures stay as they are.
+    """
+    who = scenario.identities[0]
+    if len(scenario.identities) > 1:
+        return replace(scenario, identities=(who, who))
+    if not scenario.outfits:
+        return scenario
+    other = next(each for each in ATTRIBUTES["beard"] if each != who.beard)
+    return replace(scenario, outfits=(), identities=(replace(who, beard=other),))
+
+
 def _seed(person: int, name: str) -> int:
     return seed_for("stellar failures", person, name) % 2**31
 
@@ -82,7 +98,8 @@ def case_file(lab: Lab) -> Path:
         subject = known.model_copy(update={"reference_image": known.photos[0]})
         case = Case(id=name, prompt=caption(scenario), seed=scenario.seed, subjects=(subject,))
         rows.append(case.model_dump(mode="json"))
-        save_png(Image.fromarray(render_image(scenario)), _pictures(lab, TRUTH) / f"{name}.png")
+        for drawn, shown in ((TRUTH, scenario), (PLANTED, failing(scenario))):
+            save_png(Image.fromarray(render_image(shown)), _pictures(lab, drawn) / f"{name}.png")
     write_jsonl(path, rows)
     return path
 
@@ -97,7 +114,7 @@ def look_at(method: str, lab: Lab) -> None:
     path, cases = lab.scores_file(PHASE, method), case_file(lab)
     if path.is_file():
         return
-    if method != TRUTH:
+    if method not in (TRUTH, PLANTED):
         draw(Wanted(method, PHASE, cases, choose(lab, method)), lab)
     encoders = world_runs.world_encoders(*lab.plan["encoders"])
     named = [case.id for case in read_cases(cases).cases]
@@ -164,7 +181,7 @@ CATEGORIES: Mapping[str, Callable[[Scores, Mapping[str, Any]], Iterator[Judged]]
 def rate_rows(lab: Lab) -> list[Row]:
     """The rate of each category by method, with Wilson's interval over the pictures that were measured."""
     rows: list[Row] = []
-    for method in (TRUTH, *lab.plan["failures"]["methods"]):
+    for method in (TRUTH, PLANTED, *lab.plan["failures"]["methods"]):
         if not lab.scores_file(PHASE, method).is_file():
             continue
         scores = read_scores(lab.scores_file(PHASE, method))

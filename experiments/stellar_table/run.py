@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from choice import choose
-from failures import PHASE, TRUTH, draw_sheet, look_at
+from failures import PHASE, PLANTED, TRUTH, draw_sheet, look_at
 from lab import Lab, TimeIsOverError, Wanted, measure
 from tables import write_tables
 from world_runs import ROOT
@@ -38,7 +38,7 @@ def test(lab: Lab, names: Sequence[str]) -> None:
 
 def failures(lab: Lab, names: Sequence[str]) -> None:
     """The looks at pictures made for each way to fail, and a sheet of the worst. Raises: as `test`."""
-    for name in (TRUTH, *(each for each in lab.plan["failures"]["methods"] if each in names)):
+    for name in (TRUTH, PLANTED, *(each for each in lab.plan["failures"]["methods"] if each in names)):
         lab.check_time()
         if not lab.scores_file(PHASE, name).is_file():
             look_at(name, lab)

@@ -48,7 +48,10 @@ def write_tables(lab: Lab) -> None:
     correlations = correlation_map(methods)
     map_rows = [{"metric": a, "other": b, **row} for (a, b), row in correlations.items()]
     write_json(lab.results / "results.json", _nulls({**found, "correlations": map_rows}))
-    titles = {name: table["title"] for name, table in lab.plan["methods"].items()} | {"truth": "true pictures"}
+    titles = {name: table["title"] for name, table in lab.plan["methods"].items()} | {
+        "truth": "true pictures",
+        "planted": "planted failures",
+    }
     parts = [
         "# Tables\n\nWritten by `run.py --phase tables` from scores/. Brackets: 95% intervals.",
         _main(methods, found["means"], titles=titles, absent=lab.plan["absent"]),

@@ -181,8 +181,14 @@ def test_the_cases_of_failures_ask_for_two_people_an_outfit_and_nothing_else() -
     one = found["together-hug-003"]
     assert failures["caption"](one).startswith("A person is hugging a person")
     assert one.identities[0] != one.identities[1]
-    assert "in a chef outfit" in failures["caption"](found["dressed-chef-003"])
-    assert found["dressed-chef-003"].action == found["plain-wave-003"].action
+    assert "in a police outfit" in failures["caption"](found["dressed-police-003"])
+    assert found["dressed-police-003"].action == found["plain-wave-003"].action
+    both = failures["failing"](one)
+    assert both.identities == (one.identities[0],) * 2
+    dressed = found["dressed-police-003"]
+    bare = failures["failing"](dressed)
+    assert (bare.outfits, bare.identities[0].beard != dressed.identities[0].beard) == ((), True)
+    assert failures["failing"](found["plain-wave-003"]) == found["plain-wave-003"]
 
 
 def test_rates_of_failures_by_hand() -> None:
@@ -199,9 +205,9 @@ def test_rates_of_failures_by_hand() -> None:
         add("together-hug", person, alike=alike)
     reads = (who(wearing[0], "test").accessory, "none", "")
     for person, accessory in zip(wearing, reads, strict=True):
-        add("dressed-chef", person, accessory=accessory, bearded="yes")
+        add("dressed-police", person, accessory=accessory, bearded="yes")
         add("plain-wave", person, bearded="yes")
-    add("dressed-chef", bare, accessory="cap", bearded="no")
+    add("dressed-police", bare, accessory="cap", bearded="no")
     add("plain-wave", bare, bearded="yes")
     scores = Scores({"same_person": 0.5}, rows)
     judged = {name: list(judge(scores, PLAN)) for name, judge in failures["CATEGORIES"].items()}
@@ -258,7 +264,7 @@ def test_two_cases_end_to_end_on_a_tiny_sdxl(tmp_path: Path, monkeypatch: pytest
     run.failures(lab, ["ip_adapter"])
     rows = failures["rate_rows"](lab)
     assert {(row["method"], row["category"]) for row in rows} == {
-        (method, category) for method in ("truth", "ip_adapter") for category in failures["CATEGORIES"]
+        (method, category) for method in ("truth", "planted", "ip_adapter") for category in failures["CATEGORIES"]
     }
     assert (lab.results / "failures-truth.png").is_file()
     late = lab._replace(results=tmp_path / "late", until=0.0)
