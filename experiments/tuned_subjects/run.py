@@ -1,88 +1,222 @@
-"""Does a tuned model draw its subject better than the untrained one? Validation subjects of the drawn world.
+"""Does a tuned model draw its subject better than the untrained one, and at which rate? On the drawn world.
 
-    python experiments/tuned_subjects/run.py METHOD [METHOD ...] --steps 200 --out FOLDER
+    python experiments/tuned_subjects/run.py [METHOD ...] --out FOLDER
 
-METHOD is the name of a recipe: dreambooth, custom_diffusion, textual_inversion or ed_lora. For every subject of the
-first cases of world-single (validation) the recipe is run on its three photos. Then four pictures of its case are
-drawn, by the tuned model with the token in the prompt, and by the untrained model ("base") with the class word, without
-references.
-FOLDER/METHOD.json compares both, paired by picture, with intervals by subject (`compare_runs`).
+METHOD is a key of [methods] in plan.toml, all of them without any. Every try is trained on the first subjects, the
+chosen one on all. The pictures of a subject answer several prompts; the untrained model ("base") draws them by the
+class word. METHOD.json beside this file holds every try with its differences to base; an interrupted run goes on.
 """
 
 import argparse
-import re
-import time
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple  # TOML and JSON
 
-from likeness.backbones.open import open_backbone
-from likeness.benchmarks import benchmark_cases
-from likeness.core.files import write_json
-from likeness.core.images import save_png
-from likeness.core.records import Case
-from likeness.evaluate.compare import compare_runs
-from likeness.evaluate.folder import evaluate_folder
-from likeness.train.run import tune
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-PICTURES, MODEL = 4, "sdxl"
-TOKENS = {"dreambooth": "sks", "custom_diffusion": "<new1>", "textual_inversion": "<rex>", "ed_lora": "<rex>"}
-WORDS = ("textual_inversion", "ed_lora")
-"""Methods whose token stands in place of the class word, and that have no class pictures."""
-RATES = {"dreambooth": 1e-3, "custom_diffusion": 4e-4, "textual_inversion": 2e-2, "ed_lora": 1e-2}
-"""For the embedded model, which is small; chosen once, before anything was measured."""
+import world_runs
+from focusdpo_two_backbones.scores import Scores, number, read_run, read_scores, write_scores
+from subject_runs import Cost, draw_prompts, learn, with_words
 
+from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.records import Case, read_cases
+from likeness.core.stats.paired import joined
+from likeness.evaluate import evaluate_run
+from likeness.evaluate.aggregate import to_json
 
-def named(case: Case, *, method: str) -> str:
-    """The prompt with the token before the class word, or in its place."""
-    word, token = case.subjects[0].class_name, TOKENS[method]
-    called = token if method in WORDS else f"{token} {word}"
-    prompt, count = re.subn(rf"\ban? {word}\b", f"a {called}", case.prompt, count=1, flags=re.IGNORECASE)
-    assert count == 1, case.prompt
-    return prompt
+HERE = Path(__file__).parent
+MODEL, BASE = "sdxl", "base"
+KEPT = "dino_where_right"
+"""DINO of the pictures whose action is recognised, 0 of the others: what a try is chosen by."""
 
 
-def draw(case: Case, *, prompt: str, loras: list[Path], folder: Path) -> None:
-    """Four pictures of the case, each of its own seed; those there already are kept."""
-    files = [folder / "images" / f"{case.id}-{number}.png" for number in range(PICTURES)]
-    if all(file.is_file() for file in files):
+class Try(NamedTuple):
+    """A method with the settings of one try."""
+
+    method: str
+    number: int
+    table: Mapping[str, Any]
+    changes: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its folders and files."""
+        return f"{self.method}-{self.number}"
+
+
+class Lab(NamedTuple):
+    """The plan, the folder of working files, and where results are kept."""
+
+    plan: Mapping[str, Any]
+    out: Path
+    results: Path
+
+    def tries(self, method: str) -> list[Try]:
+        """The tries of a method in the plan's order."""
+        table = self.plan["methods"][method]
+        return [Try(method, i, table, {**table["changes"], **own}) for i, own in enumerate(table["tries"])]
+
+    def scores_file(self, name: str) -> Path:
+        """Where the scores of a try are kept."""
+        return self.results / "scores" / f"{name}.csv.gz"
+
+
+# -- cases -----------------------------------------------------------------------------------------------------
+def case_file(lab: Lab) -> Path:
+    """Every subject in the prompts of its own case and of the next ones, drawn once."""
+    plan = lab.plan
+    path, count = lab.out / "cases.jsonl", max(plan["subjects"], plan["prompts"])
+    if path.is_file():
+        return path
+    own = read_cases(
+        world_runs.build_cases(plan["benchmark"], folder=lab.out / "cases", limit=count, split=plan["split"])
+    ).cases
+    cases = [
+        asked(case, own[(place + turn) % count], place=place, turn=turn)
+        for place, case in enumerate(own[: plan["subjects"]])
+        for turn in range(plan["prompts"])
+    ]
+    write_jsonl(path, [case.model_dump(mode="json") for case in cases])
+    return path
+
+
+def asked(case: Case, other: Case, *, place: int, turn: int) -> Case:
+    """The subject of `case` in what `other` asks for, by its own class word."""
+    prompt = with_words(other, case.subjects[0].class_name)
+    told = {"id": f"subject-{place}-{turn}", "prompt": prompt, "seed": other.seed, "subjects": case.subjects}
+    return other.model_copy(update=told)
+
+
+# -- a try -----------------------------------------------------------------------------------------------------
+def attempt(one: Try, lab: Lab, *, subjects: int) -> None:
+    """The scores of a try on the first subjects are kept; those there are left alone."""
+    cases = read_cases(case_file(lab)).cases[: subjects * lab.plan["prompts"]]
+    path = lab.scores_file(one.name)
+    known = read_scores(path) if path.is_file() else Scores({}, {})
+    costs: dict[str, Any] = dict(known.meta.get("costs", {}))
+    if known.has([case.id for case in cases], strength=1.0):
         return
-    backbone = open_backbone(MODEL, device="cpu", dtype="float32", loras=loras)
-    for number, file in enumerate(files):
-        save_png(backbone.generate(prompt, seed=case.seed + number), file)
+    run = lab.out / "pictures" / one.name
+    for first in range(0, len(cases), lab.plan["prompts"]):
+        some = cases[first : first + lab.plan["prompts"]]
+        who = some[0].subjects[0]
+        learnt, cost = learnt_by(one, lab, photos=f"world:{who.id}", word=who.class_name)
+        costs[who.id] = cost._asdict()
+        named = [with_words(case, one.table["named"].format(who.class_name)) for case in some]
+        draw_prompts(some, named, model=MODEL, learnt=learnt, steps=lab.plan["steps"], run=run)
+    keep(run, cases, lab, name=one.name, meta={"changes": dict(one.changes), "costs": costs})
 
 
-def learn(case: Case, *, method: str, steps: int, folder: Path) -> Path:
-    """The run of the recipe on the subject of the case; returns what `--lora` takes."""
-    who = case.subjects[0]
-    table = [f'data.photos=["world:{who.id}"]', f'data.class_words=["{who.class_name}"]']
-    loop = [f"train.steps={steps}", f"train.learning_rate={RATES[method]}", "train.batch_size=2", "train.save_every=50"]
-    more = [] if method in WORDS else ["data.num_class_pictures=16"]
-    return tune(RECIPES / f"{method}.toml", out=folder, changes=[*table, *loop, *more], device="cpu").trained
+def learnt_by(one: Try, lab: Lab, *, photos: str, word: str) -> tuple[Path, Cost]:
+    """What the recipe of a try makes of some photos."""
+    data = {"data.photos": [photos], "data.class_words": [word], "model.base": MODEL}
+    folder = lab.out / "runs" / one.name / photos.replace(":", "-")
+    return learn(one.table["recipe"], changes={**one.changes, **data}, out=folder)
+
+
+def base(lab: Lab, *, subjects: int) -> None:
+    """The scores of the untrained model, which is told the class word."""
+    cases = read_cases(case_file(lab)).cases[: subjects * lab.plan["prompts"]]
+    path = lab.scores_file(BASE)
+    if path.is_file() and read_scores(path).has([case.id for case in cases], strength=1.0):
+        return
+    run = lab.out / "pictures" / BASE
+    draw_prompts(cases, [c.prompt for c in cases], model=MODEL, learnt=None, steps=lab.plan["steps"], run=run)
+    keep(run, cases, lab, name=BASE, meta={})
+
+
+def keep(run: Path, cases: Sequence[Case], lab: Lab, *, name: str, meta: Mapping[str, Any]) -> None:
+    """The pictures are measured and their scores kept."""
+    file = run / "cases.jsonl"
+    write_jsonl(file, [case.model_dump(mode="json") for case in cases])
+    metrics = lab.plan["metrics"]
+    options: dict[str, Any] = {"bounds": False, "metrics": metrics, "features": lab.out / "features"}
+    summary = evaluate_run(
+        run, benchmark=name, encoders=world_runs.world_encoders(), cases=file, allow_missing=True, **options
+    )
+    write_scores(
+        lab.scores_file(name),
+        Scores({**meta, "encoders": summary["encoders"]}, read_run(run, metrics=metrics, strength=1.0)),
+    )
+
+
+# -- what came out ---------------------------------------------------------------------------------------------
+def compared(one: Scores, with_base: Scores, *, prompts: int) -> dict[str, Any]:
+    """Metric -> mean of both and the paired difference, by subject; `KEPT` beside the plan's metrics."""
+    mine, theirs = (by_metric(each) for each in (one, with_base))
+    found: dict[str, Any] = {"pictures": len(one.rows), "subjects": len(one.rows) // prompts}
+    for metric, values in mine.items():
+        ids = list(values)
+        old = {name: theirs[metric][name] for name in ids}
+        subjects = {name: name.rsplit("-", 1)[0] for name in ids}
+        pairs = joined(values, old, subjects)
+        found[metric] = {
+            "before": sum(old.values()) / len(ids),
+            "after": sum(values.values()) / len(ids),
+            "difference": to_json(pairs.interval),
+        }
+    return found
+
+
+def of_first(scores: Scores, *, subjects: int) -> Scores:
+    """The scores of the first subjects alone, so that tries are compared on the same ones."""
+    kept = {key: cells for key, cells in scores.rows.items() if int(key[0].split("-")[1]) < subjects}
+    return Scores(scores.meta, kept)
+
+
+def by_metric(scores: Scores) -> dict[str, dict[str, float]]:
+    """Metric -> case -> value, `KEPT` among them."""
+    rows = {case: {name: number(cell) for name, cell in cells.items()} for (case, _), cells in scores.rows.items()}
+    found = {name: {case: row[name] for case, row in rows.items()} for name in next(iter(rows.values()))}
+    if {"dino", "action_recognised"} <= found.keys():
+        found[KEPT] = {case: row["dino"] * row["action_recognised"] for case, row in rows.items()}
+    return found
+
+
+def chosen_of(rows: Mapping[str, Mapping[str, Any]], tries: Sequence[Try]) -> Try:
+    """The try with the best mean of `KEPT`, of equal ones the first."""
+    return max(tries, key=lambda one: (rows[one.name][KEPT]["after"], -one.number))
+
+
+def search(method: str, lab: Lab) -> None:
+    """All tries of a method, then the chosen one on all subjects; METHOD.json beside this file is up to date."""
+    tries, file = lab.tries(method), lab.results / f"{method}.json"
+    told: dict[str, Any] = read_json(file) if file.is_file() else {}
+
+    def tell(one: Try, *, subjects: int) -> dict[str, Any]:
+        scores = of_first(read_scores(lab.scores_file(one.name)), subjects=subjects)
+        row = compared(scores, read_scores(lab.scores_file(BASE)), prompts=lab.plan["prompts"])
+        costs = list(scores.meta["costs"].values())
+        mean = {key: sum(cost[key] for cost in costs) / len(costs) for key in Cost._fields}
+        return {"method": method, "changes": dict(one.changes), "cost": mean, **row}
+
+    for one in tries:
+        attempt(one, lab, subjects=lab.plan["search"])
+        told[one.name] = {**tell(one, subjects=lab.plan["search"]), "chosen": False}
+        write_json(file, told)
+        print(one.name, {key: told[one.name][key]["difference"] for key in ("dino", KEPT)}, flush=True)
+    best = chosen_of(told, tries)
+    attempt(best, lab, subjects=lab.plan["subjects"])
+    told[best.name] = {**tell(best, subjects=lab.plan["subjects"]), "chosen": True}
+    write_json(file, told)
 
 
 def main() -> None:
-    """The comparison of each method."""
+    """The search of each method."""
+    plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="+", choices=list(TOKENS))
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help=", ".join(plan["methods"]))
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
-    out: Path = asked.out
-    cases = benchmark_cases("world-single", folder=out / "cases", limit=asked.subjects, split="validation").cases
-    for case in cases:
-        draw(case, prompt=case.prompt, loras=[], folder=out / "base")
-    for method in asked.methods:
-        began = time.process_time()
-        for case in cases:
-            learnt = learn(case, method=method, steps=asked.steps, folder=out / "runs" / f"{method}-{case.id}")
-            draw(case, prompt=named(case, method=method), loras=[learnt], folder=out / method)
-        for name in ("base", method):
-            evaluate_folder(out / name, cases=out / "cases" / "cases.jsonl", metrics=["dino", "attribute_accuracy"])
-        comparison = compare_runs([out / "base"], [out / method], out=out / f"{method}.json")
-        write_json(out / f"{method}-cost.json", {"cpu_seconds": time.process_time() - began, "steps": asked.steps})
-        for row in comparison["rows"]:
-            print(method, row["label"], row["before"], row["after"], row["difference"])
+    parser.add_argument("--results", type=Path, default=HERE)
+    asked_for = parser.parse_args()
+    if unknown := [name for name in asked_for.methods if name not in plan["methods"]]:
+        parser.error(f"METHOD: expected some of {', '.join(plan['methods'])}, got {unknown[0]}")
+    lab = Lab(plan, asked_for.out.resolve(), asked_for.results.resolve())
+    base(lab, subjects=plan["subjects"])
+    for method in asked_for.methods or plan["methods"]:
+        search(method, lab)
 
 
 if __name__ == "__main__":
