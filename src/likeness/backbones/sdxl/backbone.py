@@ -23,6 +23,7 @@ from likeness.backbones.lora_file import Find, LoraFile
 from likeness.backbones.sdxl.concept import concept_file, read_concept
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
+from likeness.backbones.sdxl.local_encoder import injection_beside, require_place
 from likeness.backbones.sdxl.lora_names import sdxl_names
 from likeness.backbones.sdxl.settings import DrawingSettings
 from likeness.backbones.sdxl.text_attention import TextAttention, columns_of, watching_text
@@ -40,6 +41,7 @@ class SdxlBackbone(
 
     adapter_kind: ClassVar[Any]
     """The `AdapterKind` of a subclass."""
+    reads_local_tokens: ClassVar[bool] = False
 
     def __init__(self, parts: SdxlParts[DrawingT]) -> None:
         super().__init__(parts)
@@ -78,7 +80,12 @@ class SdxlBackbone(
 
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """As of a `StockBackbone`, and what concept.py reads. Raises: WeightsError."""
+        """As of a `StockBackbone`, and what concept.py reads.
+
+        Raises: WeightsError, too, for an injection of local tokens beside it that the model has no place for.
+        """
+        if injection := injection_beside(spec):
+            require_place(injection, folder, taken=cls.reads_local_tokens)
         if (concept := read_concept(spec)) is None:
             return super().read_lora(folder, spec)
         return concept_file(concept, folder=folder, layers=layer_shapes(cls.empty_network(folder)))
