@@ -1,7 +1,7 @@
 """Whether subjects take the pose that the relation has in the true picture: what a loss on joints is to improve.
 
-Source: DreamRelation (arXiv:2410.23280) trains joints and publishes no measure of them. Ours: joints of each body in the
-body's own frame, so that neither its place in the picture nor its size counts.
+Source: DreamRelation (arXiv:2410.23280) trains joints and publishes no measure of them. Ours: joints of each body in
+the body's own frame, so that neither its place in the picture nor its size counts.
 Shapes: a body has 17 joints, (x, y) in shares of the picture's sides.
 """
 
