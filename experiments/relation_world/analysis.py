@@ -1,7 +1,7 @@
 """What the experiment says: means, paired differences, and a verdict on every claim of the family in the plan.
 
 Intervals and p values are those of core/stats, by subject and by relation: each relation has a LoRA of its own, so
-what is told holds for other relations and trainings, as far as 16 of them can say. Holm's correction is over the family.
+what is told holds for other relations and trainings, as far as 16 of them can say. Holm's correction is over all.
 """
 
 import math

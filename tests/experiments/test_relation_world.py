@@ -140,7 +140,7 @@ def test_planted_effects_are_found_with_their_sign_and_noise_is_undecided(rows: 
 
 
 def test_a_difference_is_the_mean_of_the_cases_differences(rows: dict[str, Any], facts: dict[str, Any]) -> None:
-    """Every subject is in one case, so that the mean over subjects is the plain one; a missing value leaves its pair out."""
+    """Every subject is in one case, so the mean over subjects is the plain one; a missing value leaves its pair out."""
     lora, base = (rows[name].values("rfs_g") for name in ("lora", "base"))
     mean = sum(lora[case] - base[case] for case in facts) / len(facts)
     assert rows["lora"].minus(rows["base"], "rfs_g").interval.mean == pytest.approx(mean, abs=1e-9)
@@ -197,7 +197,7 @@ def test_a_copy_of_the_model_has_another_local_encoder(
 
 
 def test_two_cases_from_training_to_tables(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two relations with a case each, a row without a LoRA and one whose injection is trained; then nothing is done twice."""
+    """Two relations with a case each, a row without a LoRA and one with a trained injection; nothing is done twice."""
     monkeypatch.setitem(cases_module, "RELATIONS", ("hug", "kiss"))
     kept = {name: PLAN["rows"][name] for name in ("base", "lora", "linear")}
     plan = {
