@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from likeness.cli import app
 from likeness.cli.checks import EMBEDDED
 from likeness.core.files import read_json, read_jsonl
-from likeness.core.weights import embedded, embedded_names
+from likeness.core.weights import embedded, embedded_folder, embedded_names
 from likeness.world.identity import sample_identity
 from likeness.world.render import render_reference
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 MEGABYTES = 65
+ADDED_MEGABYTES = 12
 KILLS = 20
 runner = CliRunner()
 
@@ -112,6 +113,45 @@ def test_embedded_files_are_small() -> None:
     folders = [embedded(name) for name in ("flux", "sdxl")]
     sizes = [sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) for folder in folders]
     assert sum(sizes) <= MEGABYTES * 1e6, f"{[size / 1e6 for size in sizes]} MB of the two generators"
+
+
+MS = pytest.mark.skipif("sdxl_ms_diffusion" not in embedded_names(), reason="no embedded MS-Diffusion")
+
+
+@MS
+def test_what_ms_diffusion_adds_is_small_and_its_base_is_the_embedded_sdxl() -> None:
+    own = embedded_folder() / "sdxl_ms_diffusion"
+    assert sum(path.stat().st_size for path in own.rglob("*") if path.is_file()) <= ADDED_MEGABYTES * 1e6
+    whole, base = contents(embedded("sdxl_ms_diffusion")), contents(embedded("sdxl"))
+    assert {name for name in base if whole.get(name) != base[name]} == {
+        "likeness.json",
+        *(name for name in base if name.startswith("ip_adapter/")),
+    }
+
+
+@MS
+def test_ms_diffusion_draws_other_pictures_for_other_boxes() -> None:
+    """Exchanged boxes change the picture; the same ones do not."""
+    from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
+    from likeness.backbones.sdxl.options import MsOptions
+    from likeness.core.records import Layout
+
+    backbone = SdxlMsDiffusion.load("sdxl_ms_diffusion")
+    assert backbone.local_tokens
+    people = [sample_identity(random.Random(seed), split="test") for seed in (3, 4)]
+    shown = [Image.fromarray(render_reference(who, seed=1)) for who in people]
+    boxes, phrases = ((0.05, 0.3, 0.5, 0.95), (0.5, 0.3, 0.95, 0.95)), tuple(who.class_name for who in people)
+    prompt = f"A {phrases[0]} and a {phrases[1]} on the beach"
+    drawn = [
+        np.asarray(
+            backbone.generate(
+                prompt, shown, seed=1, options=MsOptions(steps=4), layout=Layout(boxes=told, phrases=phrases)
+            )
+        )
+        for told in (boxes, boxes, boxes[::-1])
+    ]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert np.abs(drawn[0].astype(int) - drawn[2]).mean() > 2
 
 
 def test_doctor_finds_the_world_usable() -> None:

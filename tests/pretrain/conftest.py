@@ -92,6 +92,26 @@ reader_weight = 0.02
 block_out_channels = [32, 64]
 transformer_layers_per_block = [1, 1]
 
+[local_encoder]
+count = 8
+steps = 2
+batch_size = 2
+learning_rate = 1e-3
+warmup = 0
+
+[ms_adapter]
+num_samples = 33
+shard_size = 3
+total_images = 16
+batch_size = 4
+learning_rate = 1e-3
+weight_decay = 0.01
+decay_share = 0.25
+ema_decay = 0.9
+subject_weight = 2.0
+local_share = 0.5
+start = "ip_adapter"
+
 [probe]
 pool_size = 40
 total_images = 8

@@ -15,7 +15,7 @@ from likeness.core.errors import DataError, WeightsError
 from likeness.core.fetched import copied, fetched
 from likeness.core.files import read_json
 from likeness.core.hash_cache import remembered_sha256
-from likeness.core.joined import NETWORKS, joined_folder
+from likeness.core.joined import NETWORKS, completed_folder, joined_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 HUB_TEXTS = ("*.json", "*.txt", "*.model")
@@ -36,11 +36,14 @@ def embedded_names() -> list[str]:
 
 
 def embedded(name: str) -> Path:
-    """The folder of a checkpoint inside the package. Raises: WeightsError naming those there are."""
+    """The folder of a checkpoint inside the package, or one of links where it only adds parts to another one there.
+
+    Raises: WeightsError naming those there are; OutputError where links cannot be written to the user's cache.
+    """
     if name not in embedded_names():
         known = ", ".join(embedded_names()) or "none"
         raise WeightsError(f"embedded weights: expected one of {known}, got {name!r}; reinstall if it should be there.")
-    return embedded_folder() / name
+    return completed_folder(embedded_folder() / name)
 
 
 def resolve_weights(spec: str) -> Path:
@@ -119,7 +122,8 @@ def _locate(spec: str, *, with_network: bool = True) -> Path:
         return folder
     path = Path(spec).expanduser()
     if os.path.isdir(path):  # unlike Path.is_dir, also answers for names no file system accepts
-        return path.absolute()  # ./flux as Path("flux") would be the embedded one where it is looked up again
+        # absolute: ./flux as Path("flux") would be the embedded one where it is looked up again
+        return completed_folder(path.absolute())
     if os.path.isfile(path):
         parts = f"write {path.name}+FOLDER or {path.name}+OWNER/NAME for a pipeline whose other parts lie there"
         raise WeightsError(f"{spec}: expected a folder of weights, got a file; name the folder it lies in, or {parts}.")

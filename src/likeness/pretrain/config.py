@@ -78,6 +78,31 @@ class UnetTable(GuidanceTable):
     transformer_layers_per_block: tuple[int, ...]
 
 
+class LocalEncoderTable(Frozen):
+    """Stage "local_encoder": `steps` of `batch_size` of `count` drawn pictures."""
+
+    count: int = Field(gt=0)
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+
+
+class MsAdapterTable(EncoderTable):
+    """Stage "ms": the adapter of MS-Diffusion on `num_samples` cached pictures, `shard_size` of one subject count each.
+
+    `start`: what the adapter begins as, see `ms_format.py`. `local_share`: of the batches, which have local tokens.
+    """
+
+    num_samples: int = Field(gt=0)
+    shard_size: int = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    subject_weight: float = Field(gt=0)
+    local_share: float = Field(ge=0, le=1)
+    start: Literal["ip_adapter", "text"]
+
+
 class ProbeTable(EncoderTable):
     """Stage "probe"; it learns from `pool_size` pictures that are drawn once."""
 
@@ -106,6 +131,8 @@ class PretrainConfig(Frozen):
     transformer: TransformerTable
     guidance: GuidanceTable
     unet: UnetTable
+    local_encoder: LocalEncoderTable
+    ms_adapter: MsAdapterTable
     probe: ProbeTable
     clip: EncoderTable
     dino: EncoderTable

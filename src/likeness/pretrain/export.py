@@ -15,7 +15,7 @@ from likeness.pretrain.tiny_sdxl import save_sdxl_vae
 from likeness.pretrain.vae import require_vae
 
 _ENCODERS = ("probe", "clip", "dino", "relations", "detector", "pose", "faces")
-LOGS = ("autoencoder", "decoder", "transformer", "guidance", "unet", *_ENCODERS)
+LOGS = ("autoencoder", "decoder", "transformer", "guidance", "unet", "ms", *_ENCODERS)
 LOG_ROWS = 30
 
 

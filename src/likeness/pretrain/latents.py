@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -129,6 +129,7 @@ def encoder_sha256(path: Path, *, prefix: str = "encoder.") -> str:
     return digest.hexdigest()
 
 
+@cache
 def pictures_sha256() -> str:
     """Changes when drawing, posing, sampling or wording change: a hash over 200 training pictures and captions."""
     digest = hashlib.sha256()
@@ -163,6 +164,20 @@ def cache_latents(config: PretrainConfig, backbone: FluxUno) -> Path:
         shard = encode_scenarios(backbone, shard_scenarios(index, size=table.shard_size, split="train"), config)
         atomic_write_bytes(path, save(vars(shard)))
         log.write((index + 1) * table.shard_size)
+    return folder
+
+
+def write_shards(
+    folder: Path, encode: Callable[[list[Scenario]], Shard], *, num_shards: int, size: int, log: Path
+) -> Path:
+    """Writes the shards of `size` training pictures that are missing and returns their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [index for index in range(num_shards) if not (folder / f"{index:05d}.safetensors").exists()]
+    written = TrainLog(log, total=len(missing) * size, start=0)
+    for done, index in enumerate(missing, start=1):
+        shard = encode(shard_scenarios(index, size=size, split="train"))
+        atomic_write_bytes(folder / f"{index:05d}.safetensors", save(vars(shard)))
+        written.write(done * size)
     return folder
 
 

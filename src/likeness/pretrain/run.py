@@ -21,6 +21,8 @@ STAGES: dict[str, str] = {
     "transformer": "likeness.pretrain.transformer:train_transformer",
     "guidance": "likeness.pretrain.guidance:train_guidance",
     "unet": "likeness.pretrain.unet:train_unet",
+    "local_encoder": "likeness.pretrain.local_encoder:train_local_encoder",
+    "ms": "likeness.pretrain.ms_adapter:train_ms",
     "decoder": "likeness.pretrain.autoencoder:train_decoder",
     "export": "likeness.pretrain.export:export",
     "face_attributes": "likeness.pretrain.face_attributes:fit_face_attributes",
@@ -28,8 +30,8 @@ STAGES: dict[str, str] = {
 }
 """Stage -> "module:function", called with the config and the device."""
 
-CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces", "sdxl")
-CONFIGS = {"flux": "model_index.json", "sdxl": "model_index.json"}
+CHECKPOINTS = ("flux", "clip", "dino", "probe", "relations", "detector", "pose", "faces", "sdxl", "sdxl_ms_diffusion")
+CONFIGS = {"flux": "model_index.json", "sdxl": "model_index.json", "sdxl_ms_diffusion": "base.json"}
 
 
 @without_cudnn_attention()

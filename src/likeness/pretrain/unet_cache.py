@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import AutoencoderKL
 from jaxtyping import Float, Int
-from safetensors.torch import save
 from torch import Tensor
 
-from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import json_sha256
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
-from likeness.pretrain.latents import drawn, encoder_sha256, pictures_sha256, shard_scenarios, subject_shares
-from likeness.pretrain.log import TrainLog
+from likeness.pretrain.latents import drawn, encoder_sha256, pictures_sha256, subject_shares, write_shards
 from likeness.pretrain.probe import probe_config
 from likeness.pretrain.probe_targets import class_ids
 from likeness.pretrain.vae import WEIGHTS, posterior, require_vae
@@ -107,12 +104,6 @@ def num_shards(config: PretrainConfig) -> int:
 
 def cache_examples(config: PretrainConfig, encoders: Encoders) -> Path:
     """Writes the shards that are missing and returns their folder."""
-    folder, size = cache_folder(config), config.latents.shard_size
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [index for index in range(num_shards(config)) if not (folder / f"{index:05d}.safetensors").exists()]
-    log = TrainLog(config.work / "unet_cache.jsonl", total=len(missing) * size, start=0)
-    for done, index in enumerate(missing, start=1):
-        shard = encode_examples(encoders, shard_scenarios(index, size=size, split="train"), config)
-        atomic_write_bytes(folder / f"{index:05d}.safetensors", save(vars(shard)))
-        log.write(done * size)
-    return folder
+    encode = partial(encode_examples, encoders, config=config)
+    sizes = {"num_shards": num_shards(config), "size": config.latents.shard_size}
+    return write_shards(cache_folder(config), encode, **sizes, log=config.work / "unet_cache.jsonl")

@@ -58,6 +58,10 @@ class GroundingResampler(nn.Module):
             latents = self.grounding_latents.expand(len(features), -1, -1)
         else:
             latents = self.queries(boxes, phrases)
+        return self.read(features, latents)
+
+    def read(self, features: Float[Tensor, "R S W"], latents: Float[Tensor, "R N width"]) -> Float[Tensor, "R N D"]:
+        """The tokens that these queries make of the features."""
         seen = self.proj_in(features)
         for block in self.layers:
             assert isinstance(block, nn.ModuleList)

@@ -122,16 +122,22 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         read = tokenizer(list(phrases), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return encoder(read.input_ids.to(self.device)).pooler_output
 
+    def all_features(self, references: Sequence[Image.Image], *, local_tokens: bool) -> Float[Tensor, "n K W"]:
+        """What the resampler reads: `image_features`, joined by local tokens where they are asked for."""
+        features = self.image_features(references)
+        if not local_tokens:
+            return features
+        return self.parts.local_encoder(features, _squashed(references)).to(features.device)
+
     @torch.no_grad()
     def _tokens(
         self, references: Sequence[Image.Image], layout: Layout | None, *, local_tokens: bool
     ) -> dict[str, Tensor]:
-        """ "reference0" ... (N, D); where the injection is tuned, also what that and the resampler read."""
-        features, read = self.image_features(references), dict[str, Tensor]()
+        """The tokens (N, D) as "reference0" ...; where the injection is tuned, also what it and the resampler read."""
+        features, read = self.all_features(references, local_tokens=local_tokens), dict[str, Tensor]()
         if local_tokens and self._tuned is not None:
-            read = {"features": features, "local": self.parts.local_encoder.local(_squashed(references))}
-        if local_tokens:
-            features = self.parts.local_encoder(features, _squashed(references)).to(features.device)
+            local = self.parts.local_encoder.local(_squashed(references))
+            read = {"features": self.image_features(references), "local": local}
         told: list[Tensor] = []
         if layout is not None:
             told = [torch.tensor(layout.boxes, device=features.device), self.embed_phrases(layout.phrases)]
