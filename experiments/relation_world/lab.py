@@ -101,11 +101,11 @@ def change_local_encoder(model: Path, local: str) -> None:
 
 
 # -- a row -----------------------------------------------------------------------------------------------------
-def do_row(lab: Lab, name: str, phase: Split, *, rate: float, row: Mapping[str, Any] | None = None) -> Scores:
-    """Every LoRA of the row is trained, every case drawn and measured; `row` stands for the plan's of that name."""
+def do_row(lab: Lab, name: str, phase: Split, *, rate: float, other: Mapping[str, Any] | None = None) -> Scores:
+    """Every LoRA of the row is trained, every case drawn and measured; `other` stands for the plan's row of that name."""
     if (known := lab.scores(name, phase)) is not None:
         return known
-    row = lab.plan["rows"][name] if row is None else row
+    row: Mapping[str, Any] = lab.plan["rows"][name] if other is None else other
     begun, model, runs = time.monotonic(), model_of(lab, row), list[Path]()
     adapters: dict[str, str] = {}
     for relation in lab.relations:
@@ -182,7 +182,7 @@ def chosen_rate(lab: Lab) -> float:
         means: dict[str, float] = {}
         for rate in table["rates"]:
             found = do_row(
-                lab, search_name(table["row"], rate), "validation", rate=rate, row=lab.plan["rows"][table["row"]]
+                lab, search_name(table["row"], rate), "validation", rate=rate, other=lab.plan["rows"][table["row"]]
             )
             means[f"{rate:g}"] = mean_of(lab, found, table["metric"], phase="validation")
         write_json(path, {"metric": table["metric"], "means": means, "rate": choose(means, tie=table["tie"])})

@@ -179,6 +179,6 @@ def require_place(injection: Path, folder: Path, *, taken: bool) -> None:
         raise WeightsError(f"{wanted}; name the model that it was trained on, or the LoRA's file alone.")
 
 
-def save_injection(tokens: LocalTokens, folder: Path, *, metadata: Mapping[str, Any]) -> Path:
+def save_injection(tokens: LocalTokens, folder: Path, *, metadata: Mapping[str, Any]) -> None:
     """`folder`/injection.safetensors with the metadata in its header, the same bytes each time. Raises: OutputError."""
-    return write_tensors(folder / INJECTION_NAME, tokens.state_dict(), metadata=metadata)
+    write_tensors(folder / INJECTION_NAME, tokens.state_dict(), metadata=metadata)
