@@ -102,7 +102,7 @@ def change_local_encoder(model: Path, local: str) -> None:
 
 # -- a row -----------------------------------------------------------------------------------------------------
 def do_row(lab: Lab, name: str, phase: Split, *, rate: float, other: Mapping[str, Any] | None = None) -> Scores:
-    """Every LoRA of the row is trained, every case drawn and measured; `other` stands for the plan's row of that name."""
+    """Every LoRA of the row is trained, every case drawn and measured; `other` stands for the plan's row."""
     if (known := lab.scores(name, phase)) is not None:
         return known
     row: Mapping[str, Any] = lab.plan["rows"][name] if other is None else other
@@ -117,7 +117,8 @@ def do_row(lab: Lab, name: str, phase: Split, *, rate: float, other: Mapping[str
         _draw(lab, row, relation, phase=phase, model=model, loras=loras, run=runs[-1])
     drawn = time.monotonic()
     run = _together(runs, lab.out / "pictures" / phase / name / "all")
-    scores = Scores(_meta(row, run, adapters=adapters, rate=rate), _measure(lab, run, cases=lab.cases(phase)))
+    rows = _measure(lab, run, cases=lab.cases(phase))
+    scores = Scores(_meta(row, run, adapters=adapters, rate=rate), rows)
     write_scores(lab.scores_file(name, phase), scores)
     seconds = f"{drawn - begun:.0f} s to train and draw, {time.monotonic() - drawn:.0f} s to measure"
     print(f"{phase}, {name}: {len(scores.rows)} pictures, {seconds}", flush=True)
@@ -170,7 +171,8 @@ def _meta(row: Mapping[str, Any], run: Path, *, adapters: Mapping[str, str], rat
 
     made = read_json(run / "run.json")
     trained = {"adapters_sha256": dict(adapters), "learning_rate": rate} if adapters else {}
-    place = {"processor": processor(pick_device()), "versions": made["versions"]}
+    place: dict[str, Any] = {"processor": processor(pick_device()), "versions": made["versions"]}
+    place["encoders"] = read_json(run / "evaluation" / "summary.json")["encoders"]
     return {"row": dict(row), "model": made["model"], "settings": made["settings"], **trained, **place}
 
 
