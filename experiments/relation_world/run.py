@@ -27,16 +27,21 @@ from likeness.core.jobs import run_jobs
 
 HERE = Path(__file__).resolve().parent
 PHASES = ("search", "test", "tables")
+UNTRAINED = 0.0
+"""The learning rate of rows without a LoRA."""
 
 
 def draw_rows(lab: Lab, names: Sequence[str]) -> None:
-    """The scores of these rows of the test, each by one process. Cases, examples and models are made before."""
+    """The scores of these rows of the test, each by one process. Cases, examples and models are made before.
+
+    Rows without a LoRA do not wait for the choice of the rate.
+    """
     lab.cases("test")
     for relation in lab.relations:
         lab.examples(relation)
     for name in names:
         model_of(lab, lab.plan["rows"][name])
-    rate = chosen_rate(lab)
+    rate = chosen_rate(lab) if any("changes" in lab.plan["rows"][name] for name in names) else UNTRAINED
     left = [name for name in names if lab.scores(name, "test") is None]
     for name, _ in run_jobs(left, load=partial(_member, lab, rate), workers=lab.workers, single_thread=True):
         print(f"{name}: done", flush=True)
