@@ -98,11 +98,8 @@ def test_the_lora_and_the_injection_get_the_gradient_and_nothing_else(
     backbone.put_encoders_away()
     trainable = task.with_more(LoraAdapter(backbone, rank=2, alpha=2.0, init_seed=0))
     names = [name for name, _ in trainable.named if name.startswith("injection.")]
-    wide = (
-        []
-        if tiny.tiny_clip(seed=0, hidden_act="gelu").config.vision_config.hidden_size == IMAGE_WIDTH
-        else ["widen.weight"]
-    )
+    config: Any = tiny.tiny_clip(seed=0, hidden_act="gelu").config
+    wide = [] if config.vision_config.hidden_size == IMAGE_WIDTH else ["widen.weight"]
     assert sorted(names) == sorted(f"injection.{n}" for n in [*wide, "inject.project.weight", "inject.project.bias"])
     draw = torch.Generator().manual_seed(3)
     draws = [Draw(torch.randn(task.shapes[0][0], generator=draw), t) for t in (0.2, 0.7)]
@@ -182,7 +179,7 @@ def test_its_file_says_whose_it_is_and_counts_in_the_hash_of_the_lora(linear: Pa
     assert facts[0]["sha256"] != facts[1]["sha256"]
 
 
-def test_pictures_beside_the_run_are_drawn_with_the_injection_as_it_is(
+def test_rows_of_pictures_beside_the_run_keep_what_the_injection_reads(
     linear: Path, examples: Path, tmp_path: Path
 ) -> None:
     changes = [*ASKED, "train.steps=2", "samples.every=1", "samples.limit=1"]
