@@ -17,6 +17,7 @@ from torch import Tensor
 from likeness.backbones.sdxl.adapter import Surroundings, attach
 from likeness.backbones.sdxl.ms_adapter import FILE_NAME, published_shapes
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
+from likeness.backbones.sdxl.options import MsOptions
 from likeness.core.errors import ConfigError
 from likeness.core.hashing import folder_sha256
 from likeness.core.records import Layout
@@ -240,7 +241,7 @@ def test_the_export_opens_draws_by_box_and_needs_its_base(copy: Copy, monkeypatc
     shown = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     swapped = Layout(boxes=LAYOUT.boxes[::-1], phrases=LAYOUT.phrases)
     drawn = [
-        np.asarray(opened.generate("A cat and a dog", shown, seed=1, layout=layout))
+        np.asarray(opened.generate("A cat and a dog", shown, seed=1, layout=layout, options=MsOptions(steps=2)))
         for layout in (LAYOUT, LAYOUT, swapped)
     ]
     assert np.array_equal(drawn[0], drawn[1])
