@@ -38,7 +38,7 @@ from likeness.pretrain.transformer import weighted_mean
 from likeness.train.schedule import Ema
 from likeness.world.scenario import sample_scenario
 
-SAVE_EVERY_BATCHES = 10
+SAVE_EVERY_BATCHES = 20
 NUM_VALIDATION = 24
 PLACE = "sdxl_ms_diffusion"
 """The folder of what is added to `sdxl`, which lies beside it."""
