@@ -2,10 +2,11 @@
 
 `likeness generate` draws one picture at a time, so that no picture depends on its neighbours; small models then wait
 for Python. Here pictures that agree in the number and size of their references share a batch, and what encoders
-say of prompts and references is kept for the next adapter. Pictures equal those of `generate` up to rounding.
+say of prompts and references is kept for the next adapter. Pictures equal those of `generate` up to rounding; for a
+model that reads boxes, those of cases with a layout.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -19,9 +20,21 @@ from likeness.core.records import Case, read_cases
 AT_ONCE = 96
 
 
-def draw_batched(run: Path, *, cases: Path, base: str, options: Mapping[str, Any], loras: Sequence[Path]) -> None:
-    """The folder `run` holds images/CASE.png of every case, and in run.json the base, settings and versions."""
+def draw_batched(
+    run: Path,
+    *,
+    cases: Path,
+    base: str,
+    options: Mapping[str, Any],
+    loras: Sequence[Path],
+    chosen: Collection[str] | None = None,
+) -> None:
+    """The folder `run` holds images/CASE.png of every case, and in run.json the base, settings and versions.
+
+    `chosen`: the ids of those that are drawn, None for all.
+    """
     from likeness.backbones.open import kind_of, open_backbone, options_of
+    from likeness.backbones.sdxl.local_encoder import injection_beside
     from likeness.core.devices import pick_device, pick_dtype_name
     from likeness.core.runs import package_versions
     from likeness.core.weights import resolve_weights, weights_facts
@@ -29,7 +42,12 @@ def draw_batched(run: Path, *, cases: Path, base: str, options: Mapping[str, Any
     folder, device = resolve_weights(base), pick_device()
     asked: Any = options_of(kind_of(folder))(**options)
     backbone: Any = open_backbone(folder, loras=loras)
-    rows = encoded(cases, base=base, options=tuple(options.items()))
+    told = [case for case in read_cases(cases).cases if chosen is None or case.id in chosen]
+    if any(injection_beside(lora) for lora in loras):  # by which the adapter has a part in what the model is told
+        rows = prepared(backbone, told, options=asked)
+    else:
+        known = encoded(cases, base=base, options=tuple(options.items()))
+        rows = {case.id: known[case.id] for case in told}
     (run / "images").mkdir(parents=True, exist_ok=True)
     for batch in _batches(list(rows), rows):
         images = backbone.paint_batch([rows[c] for c in batch], seeds=[seeds(cases)[c] for c in batch], options=asked)
@@ -54,11 +72,18 @@ def encoded(cases: Path, *, base: str, options: tuple[tuple[str, Any], ...]) -> 
     from likeness.core.weights import resolve_weights
 
     asked: Any = options_of(kind_of(resolve_weights(base)))(**dict(options))
-    backbone: Any = open_backbone(base)
-    more = {"options": asked} if backbone.facts.kind == "flux_uno" else {}  # the size of references hangs on them
+    return prepared(open_backbone(base), read_cases(cases).cases, options=asked)
+
+
+def prepared(backbone: Any, cases: Sequence[Case], *, options: Any) -> dict[str, dict[str, Any]]:
+    """Case id -> what this backbone is told of it."""
+    # the size of references hangs on options of the one, local tokens on those of the other
+    more = {"options": options} if backbone.facts.kind in ("flux_uno", "sdxl_ms_diffusion") else {}
     found: dict[str, dict[str, Any]] = {}
-    for case in read_cases(cases).cases:
-        found[case.id] = backbone.prepare(case.prompt, _shown(case, backbone=backbone, options=asked), **more)
+    for case in cases:
+        place = {"layout": case.layout} if backbone.facts.reads_layout else {}
+        shown = _shown(case, backbone=backbone, options=options)
+        found[case.id] = backbone.prepare(case.prompt, shown, **place, **more)
     return found
 
 

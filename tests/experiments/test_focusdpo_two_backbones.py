@@ -28,10 +28,10 @@ EXPERIMENT = "experiments/focusdpo_two_backbones"
 run: Any = load_script(f"{EXPERIMENT}/run.py")
 crew_module: Any = run.do_all.__globals__
 lab_module: Any = run.Lab.path.__globals__
-curves, design, scores, tables, analysis, pair_kinds = (
-    load_script(f"{EXPERIMENT}/{name}.py")
-    for name in ("curves", "design", "scores", "tables", "analysis", "pair_kinds")
+curves, design, tables, analysis, pair_kinds = (
+    load_script(f"{EXPERIMENT}/{name}.py") for name in ("curves", "design", "tables", "analysis", "pair_kinds")
 )
+scores = load_script("experiments/scores.py")
 PLAN: dict[str, Any] = tomllib.loads((ROOT / EXPERIMENT / "plan.toml").read_text(encoding="utf-8"))
 METRICS = ("clip_t", "attribute_accuracy", "leakage", "dino")
 

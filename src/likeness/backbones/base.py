@@ -75,6 +75,13 @@ class ReadsLocalTokens(Protocol):
     reads_local_tokens: ClassVar[bool]
     local_tokens: bool
 
+    def tune_injection(self) -> nn.Module:
+        """The injection, whose parameters training may change: from now on `collate` applies it, with gradient.
+
+        `prepare` then also gives what it reads. Raises: ConfigError for an injection without parameters; WeightsError.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class BackboneFacts:

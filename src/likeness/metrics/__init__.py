@@ -30,6 +30,7 @@ from likeness.metrics import (
     leakage_matrix,
     nsfw,
     pickscore,
+    pose,
     relations,
     roles,
     sis,
@@ -74,5 +75,6 @@ METRICS: dict[str, Metric] = {
         copy_paste.COPY_PASTE,
         copy_index.COPY_INDEX,
         *contact.CONTACT_METRICS,
+        pose.POSE_ERROR,
     )
 }

@@ -148,7 +148,7 @@ def _skeleton(body: Body) -> Skeleton:
     return cast(Skeleton, body.skeleton)
 
 
-def _body_at(seen: Seen, box: tuple[float, ...]) -> Body | None:
+def body_at(seen: Seen, box: tuple[float, ...]) -> Body | None:
     """The body in the box of a find of `subjects`."""
     joints: JointsSeen = seen[JOINTS]
     return next((body for body in joints.bodies if np.allclose(body.box, box, atol=1e-6)), None)
@@ -158,7 +158,7 @@ def _players(evidence: Evidence) -> list[Body | None]:
     """The body of whoever plays each subject."""
     slots = slots_of(evidence)
     finds = [slots.of(number) for number in range(len(evidence.subjects))]
-    return [None if find is None else _body_at(evidence.picture, find.box) for find in finds]
+    return [None if find is None else body_at(evidence.picture, find.box) for find in finds]
 
 
 def _pair(evidence: Evidence) -> tuple[Body, Body] | Value:
@@ -189,7 +189,7 @@ def _reference_limbs(photos: tuple[Seen, ...]) -> float | None:
 
 def _own(photo: Seen) -> Body | None:
     seen: SubjectsSeen = photo[ENCODER]
-    return None if seen.surest is None else _body_at(photo, seen.surest.box)
+    return None if seen.surest is None else body_at(photo, seen.surest.box)
 
 
 def _grown(evidence: Evidence) -> Measured:

@@ -39,7 +39,7 @@ from likeness.train.peers import CLAIM, one_voice
 from likeness.train.samples import check_cases, prepare_samples, take_samples
 from likeness.train.shards import settle, shard_base, wanted_shards
 from likeness.train.state import load_state, save_state
-from likeness.train.task import OwnNetwork, Progress, Task, owns_network, task_of
+from likeness.train.task import OwnNetwork, Progress, Task, Trainable, TrainsMore, owns_network, task_of
 from likeness.train.trainable.lora import LoraAdapter
 
 _VERSIONED = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow")
@@ -206,7 +206,7 @@ def _run(
             prepare_samples(config.samples, own=cases, run=folder, backbone=backbone)
         accelerator.wait_for_everyone()
     backbone.put_encoders_away()
-    trainable = _adapter(backbone, config=config) if own is None else own.make_trainable(backbone)
+    trainable = _adapter(backbone, task=task, config=config) if own is None else own.make_trainable(backbone)
     if shards.base:
         shard_base(backbone.network, trained=[parameter for _, parameter in trainable.named])
     parts: Any = {"task": task, "backbone": backbone, "trainable": trainable}
@@ -217,14 +217,15 @@ def _run(
     return TuneSummary(folder, folder / run.product, training.step, len(task), task.noun, last)
 
 
-def _adapter(backbone: Backbone[Any], *, config: TrainConfig) -> LoraAdapter:
-    """The new adapter of a generator."""
+def _adapter(backbone: Backbone[Any], *, task: Task[Any], config: TrainConfig) -> Trainable:
+    """The new adapter of a generator, and what else the task trains of it."""
     init_seed, table = seed_for(config.train.seed, "adapter"), config.generator
-    trainable = LoraAdapter(backbone, rank=table.rank, alpha=table.alpha, init_seed=init_seed)
+    adapter = LoraAdapter(backbone, rank=table.rank, alpha=table.alpha, init_seed=init_seed)
     if config.train.gradient_checkpointing:
         network: Any = backbone.network
         network.enable_gradient_checkpointing()
-    return trainable
+    more: Any = task if isinstance(task, TrainsMore) else None
+    return adapter if more is None else more.with_more(adapter)
 
 
 class _RunFolder:

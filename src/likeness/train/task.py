@@ -192,6 +192,15 @@ class OwnNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainsMore(Protocol):
+    """What a task has besides that may train something of a generator beside the adapter."""
+
+    def with_more(self, adapter: Trainable, /) -> Trainable:
+        """What the run changes: the adapter alone, or with what else there is. After `prepare`."""
+        ...
+
+
 def owns_network(task: type[Any]) -> bool:
     """Whether the class of a task keeps OwnNetwork; without `open_network` the run opens a generator."""
     return hasattr(task, "open_network")

@@ -22,6 +22,7 @@ from likeness.backbones.sdxl.concept import concept_file, read_concept
 from likeness.backbones.sdxl.condition import SdxlText
 from likeness.backbones.sdxl.folder import SdxlParts, empty_unet, load_parts, sketch_parts
 from likeness.backbones.sdxl.layered_text import behind_each_other, give_own_texts, require_layers
+from likeness.backbones.sdxl.local_encoder import injection_beside, require_place
 from likeness.backbones.sdxl.settings import DrawingSettings
 from likeness.backbones.sdxl.text_attention import columns_in
 from likeness.backbones.sdxl.text_lora import change_encoder, text_changes
@@ -42,6 +43,7 @@ class SdxlBackbone(
     """The `AdapterKind` of a subclass."""
     reads_layered_words: ClassVar[bool] = False
     """Whether its U-Net is told the text alone, which then may differ from layer to layer (layered_text.py)."""
+    reads_local_tokens: ClassVar[bool] = False
 
     def __init__(self, parts: SdxlParts[DrawingT]) -> None:
         super().__init__(parts)
@@ -81,7 +83,12 @@ class SdxlBackbone(
 
     @classmethod
     def read_lora(cls, folder: Path, spec: str | Path) -> LoraFile:
-        """As of a `StockBackbone`, also of text encoders, and what concept.py reads. Raises: WeightsError."""
+        """As of a `StockBackbone`, also of text encoders, and what concept.py reads.
+
+        Raises: WeightsError, too, for an injection of local tokens beside it that the model has no place for.
+        """
+        if injection := injection_beside(spec):
+            require_place(injection, folder, taken=cls.reads_local_tokens)
         return cls._read_file(folder, spec, network=cls.empty_network(folder))
 
     @classmethod

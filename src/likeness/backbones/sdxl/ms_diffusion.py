@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,16 +23,19 @@ from torch import Tensor
 
 from likeness.backbones.base import BackboneFacts, TokenGrid
 from likeness.backbones.guided import GuidedCondition
+from likeness.backbones.local_tokens import LocalTokens
 from likeness.backbones.sdxl.attended import attention_to, box_around
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.boxed_attention import Boxed
 from likeness.backbones.sdxl.condition import MsCondition, SdxlText
 from likeness.backbones.sdxl.folder import MS_ADAPTER, SdxlParts
-from likeness.backbones.sdxl.local_settings import has_local_encoder, uses_local_tokens
+from likeness.backbones.sdxl.local_encoder import injection_beside, require_trainable_injection
+from likeness.backbones.sdxl.local_settings import FOLDER_NAME, has_local_encoder, uses_local_tokens
 from likeness.backbones.sdxl.ms_adapter import DUMMIES
 from likeness.backbones.sdxl.options import MsOptions
 from likeness.backbones.sdxl.settings import MsSettings
 from likeness.backbones.stock import fitting_layout, require_one_shape, stored_references
+from likeness.core.errors import WeightsError
 from likeness.core.layouts import proposed_boxes
 from likeness.core.records import MAX_SUBJECTS, Layout
 
@@ -50,6 +54,8 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
     def __init__(self, parts: SdxlParts[MsSettings]) -> None:
         super().__init__(parts)
         self.local_tokens = has_local_encoder(parts.folder)
+        self._injection: Path | None = None
+        self._tuned: LocalTokens | None = None
         self.facts = BackboneFacts(
             kind="sdxl_ms_diffusion",
             prediction="noise",
@@ -70,6 +76,33 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         """Empty tensors as `prepare` and `encode` give them, the boxes included."""
         boxes = {"boxes": torch.empty(len(references), 4)} if references else {}
         return {**super().blank(size, references), **boxes}
+
+    # what LoRAs bring -------------------------------------------------------------------------------------------------
+
+    def add_words(self, spec: str | Path) -> None:
+        """As of an `SdxlBackbone`; and local tokens join as the injection beside the LoRA says, where one is.
+
+        Raises: WeightsError, too, for a second injection.
+        """
+        super().add_words(spec)
+        if (path := injection_beside(spec)) is None:
+            return
+        if self._injection is not None:
+            wanted = f"{path}: expected one LoRA with an injection of local tokens, got {self._injection} before it"
+            raise WeightsError(f"{wanted}; leave one of them out.")
+        self._injection = path
+        self.parts.stored.always(FOLDER_NAME, lambda encoder: encoder.read_injection(path))
+
+    def tune_injection(self) -> LocalTokens:
+        """The injection, whose parameters training may change; it and the resampler stay in memory.
+
+        Raises: ConfigError, WeightsError.
+        """
+        require_trainable_injection(self.parts.folder)
+        tokens: LocalTokens = self.parts.local_encoder.tokens
+        self.parts.stored.always(FOLDER_NAME, lambda encoder: encoder.take(tokens))
+        self._tuned, self._reader = tokens, self.parts.resampler
+        return tokens
 
     # references ------------------------------------------------------------------------------------------------------
 
@@ -99,12 +132,29 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
     @torch.no_grad()
     def _tokens(
         self, references: Sequence[Image.Image], layout: Layout | None, *, local_tokens: bool
-    ) -> Float[Tensor, "n N D"]:
-        features, resampler = self.all_features(references, local_tokens=local_tokens), self.parts.resampler
-        if layout is None:
-            return resampler(features).to(self.device)
-        boxes = torch.tensor(layout.boxes, device=features.device)
-        return resampler(features, boxes, self.embed_phrases(layout.phrases)).to(self.device)
+    ) -> dict[str, Tensor]:
+        """The tokens (N, D) as "reference0" ...; where the injection is tuned, also what it and the resampler read."""
+        features, read = self.all_features(references, local_tokens=local_tokens), dict[str, Tensor]()
+        if local_tokens and self._tuned is not None:
+            local = self.parts.local_encoder.local(_squashed(references))
+            read = {"features": self.image_features(references), "local": local}
+        told: list[Tensor] = []
+        if layout is not None:
+            told = [torch.tensor(layout.boxes, device=features.device), self.embed_phrases(layout.phrases)]
+            read |= {"phrases": told[1]} if read else {}
+        tokens = self.parts.resampler(features, *told).to(self.device)
+        return {**{f"reference{number}": each.contiguous() for number, each in enumerate(tokens)}, **read}
+
+    def _retuned(self, rows: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+        """The tokens (B, N, D) of each reference by the injection as it is now, with gradient to it."""
+        assert self._tuned is not None
+        read = {name: self.stack(row[name] for row in rows) for name in ("features", "local", "boxes")}
+        features, local = (read[name].flatten(0, 1) for name in ("features", "local"))
+        seen = self._tuned(features.float(), local).to(features.dtype)
+        told: list[Tensor] = []
+        if "phrases" in rows[0]:
+            told = [read["boxes"].flatten(0, 1), self.stack(row["phrases"] for row in rows).flatten(0, 1)]
+        return list(self._reader(seen, *told).unflatten(0, read["features"].shape[:2]).unbind(1))
 
     def attended_layout(
         self, prompt: str, phrases: tuple[str, ...], *, seed: int, options: MsOptions | None = None
@@ -131,7 +181,8 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         `layout` is a `Layout` with a box and a phrase for each reference, in their order. Without one, boxes are
         `core.layouts.proposed_boxes`, and the tokens are made without box and phrase, as in a part of the adapter's
         training. Of the `options` those count that say whether there are local tokens; where they do not, the attribute
-        `local_tokens` does, at first whether the folder has an encoder for them.
+        `local_tokens` does, at first whether the folder has an encoder for them. Where the injection is tuned, rows
+        with local tokens also have "features", "local" and "phrases", of which `collate` makes the tokens anew.
         Raises: DataError for too many references, and for another layout; ConfigError for local tokens of no encoder.
         """
         asked = None if options is None else options.local_tokens
@@ -142,10 +193,9 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         prepared = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
         if not shown:
             return prepared
-        tokens = self._tokens(shown, given, local_tokens=with_local)
         boxes = proposed_boxes(len(shown)) if given is None else given.boxes
-        named = {f"reference{number}": each.contiguous() for number, each in enumerate(tokens)}
-        return {**prepared, **named, "boxes": torch.tensor(boxes)}
+        tokens = self._tokens(shown, given, local_tokens=with_local)
+        return {**prepared, **tokens, "boxes": torch.tensor(boxes)}
 
     def collate(self, rows: Sequence[Mapping[str, Tensor]], *, guidance: float | None = None) -> MsCondition:
         """The condition of samples that agree in the number of references, by the folder's settings.
@@ -160,7 +210,9 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
             return MsCondition(text)
         boxes = self.stack(row["boxes"] for row in rows)
         scales = torch.full_like(boxes[..., 0], self.settings.adapter_scale)
-        return MsCondition(text, tuple(self.stack(slot) for slot in zip(*references, strict=True)), boxes, scales)
+        tuned = self._tuned is not None and "features" in rows[0]
+        slots = self._retuned(rows) if tuned else [self.stack(slot) for slot in zip(*references, strict=True)]
+        return MsCondition(text, tuple(slots), boxes, scales)
 
     def guided(
         self, condition: MsCondition, options: MsOptions, *, empty: MsCondition | None = None

@@ -6,16 +6,19 @@ Source: DreamRelation (arXiv:2410.23280) for what is learnt; weights, threshold 
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, cast  # Any: identities are JSON; conditions of any backbone
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from likeness.backbones.base import Backbone, ReadsLocalTokens, ShowsText, TokenGrid
+from likeness.backbones.local_tokens import LocalTokens
 from likeness.backbones.open import backbone_class
+from likeness.backbones.sdxl.local_encoder import require_trainable_injection, save_injection
 from likeness.backbones.sdxl.local_settings import uses_local_tokens
 from likeness.core.errors import ConfigError, DataError
 from likeness.core.hashing import file_sha256, json_sha256
@@ -33,6 +36,8 @@ from likeness.train.pairs.step import autocast
 from likeness.train.relations.encode import encode_example
 from likeness.train.relations.show import NUM_SHOWN, TIME, example_facts, is_shown, mean_attention, write_step
 from likeness.train.task import Draw, Progress, Step, Trainable
+from likeness.train.trainable.joined import Joined
+from likeness.train.trainable.weights import TunedWeights
 
 _OWN = ("target", "cells", "shown", "valid", "objects", "words")
 
@@ -41,7 +46,8 @@ class DataTable(Spec):
     """`relations`: folder of `likeness data relations`. `split` names the rows used, `limit` the first of them.
 
     `size`: long side in px of targets and, for their joints, of references. `local_tokens`: the model also reads those
-    of its Local Image Encoder, which its folder must have.
+    of its Local Image Encoder, which its folder must have. `train_injection`: the parameters of what joins them to the
+    image tokens are trained together with the LoRA and saved beside it.
     """
 
     relations: str = Field(min_length=1)
@@ -49,6 +55,13 @@ class DataTable(Spec):
     size: int = Field(default=1024, ge=16)
     limit: int | None = Field(default=None, ge=1)
     local_tokens: bool = False
+    train_injection: bool = False
+
+    @model_validator(mode="after")
+    def _has_something_to_inject(self) -> "DataTable":
+        if self.train_injection and not self.local_tokens:
+            raise ValueError("train_injection: expected local_tokens beside it, got false; set both, or none of them")
+        return self
 
 
 class Relation(Spec):
@@ -96,8 +109,9 @@ class RelationTask:
         self.examples = find_examples(self._table.relations, split=self._table.split, limit=self._table.limit)
         self._rows: list[dict[str, Tensor]] = []
         self._shapes: list[tuple[tuple[int, ...], ...]] = []
+        self._injection: LocalTokens | None = None
         if self._table.local_tokens:
-            _require_local_encoder(model)
+            _require_local_encoder(model, injection=self._table.train_injection)
         if self.objective.attention_weight:
             _require_text_attention(model, config)
 
@@ -114,7 +128,7 @@ class RelationTask:
         rows = [_facts(example) for example in self.examples]
         data = {"id": public_name(self._table.relations), "num_examples": len(rows), "sha256": json_sha256(rows)}
         facts = {"label": "Relation LoRA", "compares": False, "loss": "noise error, joints and the predicate's places"}
-        told = {"split": self._table.split, "size": self._table.size, "local_tokens": self._table.local_tokens}
+        told = {name: getattr(self._table, name) for name in ("split", "size", "local_tokens", "train_injection")}
         return {"data": {**data, **told}, "objective": facts}
 
     def prepare(self, backbone: Backbone[Any], *, is_main: bool, wait: Callable[[], None], progress: Progress) -> None:
@@ -124,6 +138,8 @@ class RelationTask:
         """
         if isinstance(backbone, ReadsLocalTokens):
             backbone.local_tokens = self._table.local_tokens
+            if self._table.train_injection:
+                self._injection = cast(LocalTokens, backbone.tune_injection())
         tell = progress("encoding examples")
         for done, example in enumerate(self.examples, start=1):
             row = encode_example(backbone, example, size=self._table.size, legacy=self.objective.legacy)
@@ -131,6 +147,13 @@ class RelationTask:
             others = (tuple(row[name].shape) for name in sorted(row) if name != "target")
             self._shapes.append((tuple(row["target"].shape), *others))
             tell(done, len(self.examples))
+
+    def with_more(self, adapter: Trainable, /) -> Trainable:
+        """The LoRA, and the injection of local tokens where the config says so. After `prepare`."""
+        if (tokens := self._injection) is None:
+            return adapter
+        named = {f"injection.{name}": parameter for name, parameter in tokens.named_parameters()}
+        return Joined([adapter, TunedWeights(named, save=partial(save_injection, tokens))])
 
     def cases(self, limit: int) -> Sequence[Case]:
         """The first examples, to be drawn anew: their prompts, references and places."""
@@ -232,13 +255,15 @@ def find_examples(
     return kept
 
 
-def _require_local_encoder(model: Path) -> None:
-    """Raises: ConfigError where the model reads no local tokens, or has no encoder for them."""
+def _require_local_encoder(model: Path, *, injection: bool) -> None:
+    """Raises: ConfigError where the model reads no local tokens, has no encoder, or no `injection` to be trained."""
     kind = backbone_class(model)
     try:
         if not getattr(kind, "reads_local_tokens", False):
             raise ConfigError(f"local_tokens: expected sdxl_ms_diffusion, got {kind.__name__}; set it to false.")
         uses_local_tokens(model, True)
+        if injection:
+            require_trainable_injection(model)
     except ConfigError as error:
         raise ConfigError(f"data.{error}") from None
 
