@@ -79,6 +79,8 @@ def test_what_was_damaged_is_made_again(folders: Path) -> None:
     (made / "likeness.json").unlink()
     (made / "likeness.json").write_text("{}")
     assert folder_sha256(completed_folder(folders / "more")) == before
+    (made / "adapter" / "model.safetensors").unlink()
+    assert folder_sha256(completed_folder(folders / "more")) == before
     assert os.listdir(made.parent) == [made.name]
 
 

@@ -107,6 +107,13 @@ def test_hands_that_the_other_hides_count_with_a_low_score() -> None:
     assert measured("contact_distance", given).value.value == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_body_of_which_no_joint_is_sure_has_no_size_to_measure_by() -> None:
+    given = evidence(paws=((0.4, 0.5), (0.45, 0.5)))
+    given.picture["joints"].bodies[1].scores[:] = 0.2
+    found = measured("contact_distance", given).value
+    assert (found.measured, found.status) == (False, "nothing_found")
+
+
 def test_hands_that_were_not_seen_are_told() -> None:
     found = measured("contact_distance", evidence(limbs=(0, 4))).value
     assert (found.measured, found.status) == (False, "nothing_found")

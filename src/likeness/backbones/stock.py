@@ -319,5 +319,9 @@ class StockBackbone(ABC, Generic[PartsT, SettingsT]):
         return randn_tensor(shape, generator=generators, device=self.device, dtype=self.dtype)
 
     def stack(self, tensors: Iterable[Tensor]) -> Tensor:
-        """The tensors as rows on the network's device."""
-        return torch.stack(list(tensors)).to(self.device)
+        """The tensors as rows on the network's device. Raises: DataError where they are of several shapes."""
+        rows = list(tensors)
+        if len(shapes := sorted({tuple(row.shape) for row in rows})) > 1:
+            wanted = "collate: expected samples of one shape (a word with layers makes its text longer)"
+            raise DataError(f"{wanted}, got {' and '.join(map(str, shapes))}; draw them apart.")
+        return torch.stack(rows).to(self.device)

@@ -83,9 +83,12 @@ def _linked(links: Mapping[str, str]) -> Path:
         for name, place in links.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).symlink_to(place)
-        if folder.exists() and not _leads_to(folder, links):
-            shutil.rmtree(folder)
-        os.rename(fresh, folder)
+        if folder.exists():  # damaged: link by link, since others may read it now
+            for name in links:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(fresh / name, folder / name)
+        else:
+            os.rename(fresh, folder)
     except OSError as error:  # also where another process was first
         if not _leads_to(folder, links):
             raise unwritable(folder, error) from error

@@ -130,13 +130,16 @@ def size(body: Body) -> float:
 
 
 def nearest(bodies: tuple[Body, Body], one: Choice, other: Choice) -> Contact | Value:
-    """The nearest two of the joints that are to touch; or that none is seen. A body's size is the mean of both."""
-    body = (size(bodies[0]) + size(bodies[1])) / 2
+    """The nearest two of the joints that are to touch; or why there is none. A body's size is the mean of both."""
+    sizes = (size(bodies[0]), size(bodies[1]))
+    if not min(sizes) > 0:
+        return not_measured("a body was not seen well enough to have a size", status="nothing_found")
+    body = sum(sizes) / 2
     found: list[Contact] = []
     for first, second in ((one, other), (other, one)):
         for a in first(_skeleton(bodies[0])):
             for b in second(_skeleton(bodies[1])):
-                if body > 0 and may_touch(bodies[0])[a] and may_touch(bodies[1])[b]:
+                if may_touch(bodies[0])[a] and may_touch(bodies[1])[b]:
                     gap = np.linalg.norm(bodies[0].points[a].astype(np.float64) - bodies[1].points[b])
                     found.append(Contact((a, b), float(gap) / body))
     if not found:

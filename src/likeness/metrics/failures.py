@@ -54,12 +54,15 @@ def _hands(case: Case) -> None:
 
 
 def _of_limbless(measured: Measured, case: Case) -> Value:
-    """The most limbs that a subject without limbs has grown; not measured while one that was not seen may be such."""
+    """The most limbs that a subject without limbs has grown; not measured where a subject was not seen.
+
+    That also holds where another has grown limbs: else pictures of which one is not seen would count if they fail.
+    """
     if not measured.per_subject:
         return measured.value
     grown = [v.value for v in measured.per_subject if v.measured and v.parts["reference"] <= LIMBLESS]
     unseen = [value for value in measured.per_subject if not value.measured]
-    if unseen and max(grown, default=0.0) < GROWN:
+    if unseen:
         return unseen[0]
     if not grown:
         return not_measured("no subject is without limbs in its photos", status="not_applicable")

@@ -31,7 +31,7 @@ from likeness.backbones.sdxl.fusion import (
 from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.text_lora import text_targets
 from likeness.cli import app
-from likeness.core.errors import ConfigError, WeightsError
+from likeness.core.errors import ConfigError, OutputError, WeightsError
 
 OUT, IN, RANK, LAYERS, WIDTH = 5, 8, 2, 7, 32
 
@@ -256,5 +256,8 @@ def test_what_cannot_be_fused_is_told(two: list[Path], sdxl_folder: Path, tmp_pa
         fuse_loras(model, both, out=tmp_path, drawing=Drawing(("a cat",)))
     with pytest.raises(WeightsError, match="expected a LoRA with the word of its subject"):
         fuse_loras(model, [both[0], str(two[1] / "pytorch_lora_weights.safetensors")], out=tmp_path)
+    (tmp_path / "learned_embeds_2.safetensors").touch()  # of an earlier one, whose word would stay
+    with pytest.raises(OutputError, match="expected a new or empty folder"):
+        fuse_loras(model, both, out=tmp_path)
     with pytest.raises(ConfigError, match="--model: expected SDXL"):
         fuse_loras("flux", both, out=tmp_path)

@@ -19,7 +19,7 @@ from likeness.backbones.sdxl.ip_adapter import SdxlIpAdapter
 from likeness.backbones.sdxl.layered_text import text_layers
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
 from likeness.backbones.sdxl.text_lora import text_targets
-from likeness.core.errors import WeightsError
+from likeness.core.errors import DataError, WeightsError
 
 WIDTH, LAYERS = 32, 7
 PROMPT = "a <rex> hugs a dog"
@@ -61,6 +61,15 @@ def test_every_layer_reads_the_words_of_its_own(sdxl_folder: Path) -> None:
     ours.generate(PROMPT, seed=0, options=ours.own_options().model_copy(update={"steps": 1, "cfg_scale": 1.0}))
     for number, name in enumerate(text_layers(ours.network)):
         torch.testing.assert_close(seen[name][0], texts[number]["embeds"], rtol=0, atol=1e-5)
+
+
+def test_a_word_in_capitals_is_the_same_and_other_prompts_do_not_share_a_batch(sdxl_folder: Path) -> None:
+    ours = SdxlIpAdapter.load(sdxl_folder)
+    ours.learn_word("<rex>", rows(1, count=2 * LAYERS), layers=LAYERS)
+    told = ours.prepare(PROMPT)
+    assert torch.equal(ours.prepare(PROMPT.replace("<rex>", "<REX>"))["embeds"], told["embeds"])
+    with pytest.raises(DataError, match="expected samples of one shape"):
+        ours.collate([told, ours.prepare("a dog")])
 
 
 def test_equal_layers_draw_what_a_plain_word_draws(sdxl_folder: Path) -> None:

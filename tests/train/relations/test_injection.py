@@ -144,6 +144,7 @@ def test_a_batch_has_the_tokens_that_the_saved_injection_gives(
     for one in (inside, beside):
         rows = [row_of(one, each) for each in found]
         assert "features" not in rows[0]
+        assert not one.network.training  # opening it reads the LoRA once more
         require_equal(tuned.collate(task._rows).references, rows)
 
 
@@ -182,7 +183,7 @@ def test_its_file_says_whose_it_is_and_counts_in_the_hash_of_the_lora(linear: Pa
 def test_rows_of_pictures_beside_the_run_keep_what_the_injection_reads(
     linear: Path, examples: Path, tmp_path: Path
 ) -> None:
-    changes = [*ASKED, "train.steps=2", "samples.every=1", "samples.limit=1"]
+    changes = [*ASKED, "train.steps=2", "samples.every=1", "samples.limit=1", "train.precision=bf16"]
     tune(recipe(tmp_path, model=linear, examples=examples), out=tmp_path / "run", changes=changes, device="cpu")
     kept = load_file(tmp_path / "run" / "samples" / "conditions.safetensors")
     assert {"0/row/features", "0/row/local", "0/row/phrases"} <= kept.keys()
@@ -195,7 +196,10 @@ def test_an_injection_has_one_place(linear: Path, run: Path, tmp_path: Path) -> 
     with pytest.raises(WeightsError, match="expected a model with local_encoder"):
         SdxlIpAdapter.load(build_tiny_sdxl(tmp_path / "ip"), loras=[run / "lora"])
     SdxlMsDiffusion.load(bare, loras=[run / "lora" / LORA])
+    shutil.copytree(run / "lora", tmp_path / "copy")
     with pytest.raises(WeightsError, match="expected one LoRA with an injection"):
+        SdxlMsDiffusion.load(linear, loras=[run / "lora", tmp_path / "copy"])
+    with pytest.raises(WeightsError, match="expected each LoRA once"):
         SdxlMsDiffusion.load(linear, loras=[run / "lora", run / "lora"])
 
 

@@ -75,7 +75,13 @@ class SdxlBackbone(
         dtype: torch.dtype = torch.float32,
         loras: Sequence[str | Path] = (),
     ) -> Self:
-        """As of a `StockBackbone`; words that come with adapters are known from the first prompt on."""
+        """As of a `StockBackbone`; words that come with adapters are known from the first prompt on.
+
+        Raises: WeightsError, too, for a LoRA that is given twice: it would count twice in the U-Net alone.
+        """
+        for number, lora in enumerate(loras):
+            if resolve_adapter(lora) in [resolve_adapter(earlier) for earlier in loras[:number]]:
+                raise WeightsError(f"{lora}: expected each LoRA once, got it twice; leave one of them out.")
         backbone = super().load(spec, device=device, dtype=dtype, loras=loras)
         for lora in loras:
             backbone.add_words(lora)

@@ -29,7 +29,8 @@ from likeness.backbones.lora_file import TEXT_PARTS, Change, LoraFile
 from likeness.backbones.open import backbone_class, open_backbone
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.concept import Concept, read_concept, save_words
-from likeness.core.errors import ConfigError, WeightsError
+from likeness.core.errors import ConfigError, OutputError, WeightsError
+from likeness.core.files import replaced_folder
 from likeness.core.rng import seed_for
 from likeness.core.weights import public_name, resolve_weights
 
@@ -217,8 +218,13 @@ def fuse(
 ) -> Fused:
     """`out` holds the words of all LoRAs and one LoRA for them; `backbone` is an SDXL that carries no other.
 
-    Raises: WeightsError for a LoRA without a word, and for words that are twice; ConfigError, OutputError.
+    Raises: WeightsError for a LoRA without a word, and for words that are twice; ConfigError, also on mps, which has no
+    float64; OutputError, also for a folder that holds something.
     """
+    if out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out}: expected a new or empty folder, got one with files; choose another.")
+    if backbone.device.type == "mps":
+        raise ConfigError("--device: expected cpu or cuda, which can solve in float64, got mps; give --device cpu.")
     concepts = [_concept(spec) for spec in specs]
     files = [type(backbone).read_lora(backbone.parts.folder, spec) for spec in specs]
     changes = [_all_changes(file) for file in files]
@@ -238,7 +244,8 @@ def fuse(
         found, lost[stage] = _solve(mine, changes, inputs, ridge=ridge)
         _add_fused(backbone, found, name=f"{FUSED}_{stage}")
         made |= found
-    _save(out, concepts, made, metadata={**(metadata or {}), "ridge": ridge})
+    with replaced_folder(out) as fresh:
+        _save(fresh, concepts, made, metadata={**(metadata or {}), "ridge": ridge})
     return Fused(made, lost, tuple(token for concept in concepts for token in concept.words))
 
 

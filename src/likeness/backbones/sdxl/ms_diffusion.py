@@ -85,7 +85,8 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         Raises: WeightsError, too, for a second injection.
         """
         super().add_words(spec)
-        if (path := injection_beside(spec)) is None:
+        path = injection_beside(spec)
+        if path is None or path == self._injection:
             return
         if self._injection is not None:
             wanted = f"{path}: expected one LoRA with an injection of local tokens, got {self._injection} before it"
@@ -150,7 +151,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         assert self._tuned is not None
         read = {name: self.stack(row[name] for row in rows) for name in ("features", "local", "boxes")}
         features, local = (read[name].flatten(0, 1) for name in ("features", "local"))
-        seen = self._tuned(features.float(), local).to(features.dtype)
+        seen = self._tuned(features.float(), local.float()).to(features.dtype)
         told: list[Tensor] = []
         if "phrases" in rows[0]:
             told = [read["boxes"].flatten(0, 1), self.stack(row["phrases"] for row in rows).flatten(0, 1)]

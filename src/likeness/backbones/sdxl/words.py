@@ -114,18 +114,20 @@ class Words:
     def spelt(self, prompt: str, *, layer: int = 0) -> str:
         """The prompt with all tokens of each word in the place of its first. Source: diffusers' TextualInversion.
 
-        Of a layered word those of `layer`, whose number is the same for all layers.
+        In capitals it is the same word, as for the tokenizers. Of a layered word those of `layer`, whose number is the
+        same for all layers.
         """
         for token, rows in self.rows.items():
             names, layers = _names(token, count=len(rows["clip_l"])), self.layers[token]
             share = len(names) // layers
             own = " ".join(names[layer * share : (layer + 1) * share] if layers > 1 else names)
-            prompt = re.sub(re.escape(token) + r"(?!_\d)", lambda _, own=own: own, prompt)
+            prompt = re.sub(re.escape(token) + r"(?!_\d)", lambda _, own=own: own, prompt, flags=re.IGNORECASE)
         return prompt
 
     def layers_in(self, prompts: Iterable[str]) -> int:
         """How many layers read the prompts each in their own way; 1 without a layered word."""
-        said = [layers for token, layers in self.layers.items() if any(token in prompt for prompt in prompts)]
+        told = [prompt.lower() for prompt in prompts]
+        said = [layers for token, layers in self.layers.items() if any(token.lower() in prompt for prompt in told)]
         return max(said, default=1)
 
 
