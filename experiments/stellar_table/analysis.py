@@ -9,8 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple  # TOML and JSON
 
-from focusdpo_two_backbones.scores import Scores, number, read_scores
 from lab import Lab
+from scores import Scores, number, read_scores
 
 from likeness.benchmarks.stellar_prompts import prompts_of
 from likeness.benchmarks.stellar_world import FIRST

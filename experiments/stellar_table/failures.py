@@ -19,9 +19,9 @@ from typing import Any, NamedTuple  # TOML and JSON; what encoders saw
 
 import world_runs
 from choice import choose
-from focusdpo_two_backbones.scores import Scores, read_scores, write_scores
 from lab import Lab, Wanted, draw
 from PIL import Image
+from scores import Scores, read_scores, write_scores
 
 from likeness.benchmarks.stellar_world import who_is
 from likeness.core.files import write_jsonl

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple  # TOML and JSON
 
 import world_runs
 from batched import draw_batched
-from focusdpo_two_backbones.scores import Scores, read_run, write_scores
+from scores import Scores, read_run, write_scores
 from subject_runs import Cost, draw_prompts, learn, with_words
 
 from likeness.benchmarks.stellar_world import NUM_PEOPLE

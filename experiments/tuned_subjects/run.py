@@ -17,7 +17,7 @@ from typing import Any, NamedTuple  # TOML and JSON
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import world_runs
-from focusdpo_two_backbones.scores import Scores, number, read_run, read_scores, write_scores
+from scores import Scores, number, read_run, read_scores, write_scores
 from subject_runs import Cost, draw_prompts, learn, with_words
 
 from likeness.core.files import read_json, write_json, write_jsonl

@@ -15,8 +15,7 @@ app = command_group("LoRAs of several subjects, put together.")
 FUSE_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness loras fuse runs/rex/lora runs/tom/lora --out both\n\n"
-    "likeness loras fuse runs/rex/lora runs/tom/lora --model SDXL-FOLDER --steps 20 --device cuda --out both\n\n"
-    "Then: likeness generate --model sdxl --lora both --prompt 'a <rex> hugs a <tom>' --out hug"
+    "likeness loras fuse runs/rex/lora runs/tom/lora --model SDXL-FOLDER --steps 20 --device cuda --out both"
 )
 
 
@@ -38,7 +37,7 @@ def fuse(
     ridge: Annotated[
         float, typer.Option(help="How much the mean of all counts against the inputs, as a share of those.")
     ] = 0.1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     as_json: Json = False,
 ) -> None:

@@ -338,7 +338,8 @@ def vae_precision(folder: Path, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float16 and config.get("force_upcast", True) else dtype
 
 
-def image_processor(folder: Path, *, size: int) -> Any:
+def image_processor(folder: Path, *, size: int) -> Any:  # CLIPImageProcessorPil
+    """The folder's, or CLIP's own for pictures of `size` px. Raises: WeightsError."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
     if (folder / "feature_extractor").is_dir():
