@@ -22,7 +22,7 @@ from likeness.backbones.sdxl.concept import KEYS_VALUES
 from likeness.backbones.sdxl.local_mapping import LOCAL, Local, LocalAttention, LocalMapping
 from likeness.backbones.sdxl.picture_towers import PictureTowers, on_black, on_black_square
 from likeness.backbones.sdxl.picture_words import read_facts
-from likeness.backbones.sdxl.placed_words import CLASS, place_columns
+from likeness.backbones.sdxl.placed_words import CLASS, PLACE, place_columns
 from likeness.backbones.sdxl.stellarnet import StellarNet, WordOptions, open_beside
 from likeness.core.images import to_rgb
 from likeness.core.masks import inside
@@ -128,18 +128,21 @@ class Elite(StellarNet):
         seen.putalpha(Image.fromarray(inside(mask)))
         return seen
 
+    def prompt_is_truncated(self, prompt: str) -> bool:
+        """Whether the end of a prompt is lost with one word for S*, which takes a token wherever it is put."""
+        return super().prompt_is_truncated(prompt if PLACE in prompt or "{}" in prompt else f"{PLACE} {prompt}")
+
     def _picture(self, reference: Image.Image) -> Image.Image:
         return reference.convert("RGB")
 
     def _paint(self, told: Any, prompt: str, reference: Image.Image, *, seed: int, options: Any) -> Image.Image:
         assert isinstance(options, EliteOptions), "as the class says"
         if self._local is None:
-            return super()._paint(told, prompt, reference, seed=seed, options=options)
+            return self._backbone.paint(told, seed=seed, options=self._own(options))
         mask = np.ones(reference.size[::-1], dtype=bool)
         if reference.mode == "RGBA":
             mask = np.asarray(reference.getchannel("A")) > 0
-        own = type(self._backbone.own_options())(**options.drawing)
-        picture: Any = {"scale": options.local_scale, "seed": seed, "options": own}
+        picture: Any = {"scale": options.local_scale, "seed": seed, "options": self._own(options)}
         return self._local.paint(told, prompt, self._picture(reference), mask, **picture)
 
     def _noun(self, options: Any) -> str:

@@ -47,9 +47,9 @@ class LocalMapper(WordMapper):
 
 
 class LocalMapping(nn.Module):
-    """`mapper`, which reads the first branch of `facts`, and to_k and to_v of every cross-attention, as ELITE names it.
+    """`mapper`, which reads the first branch of `facts`, and to_k and to_v of every cross-attention of a U-Net.
 
-    Made for a U-Net, whose keys and values the matrices begin as.
+    Tensors are named as in ELITE's code, behind `mapper.` those of the mapper.
     """
 
     def __init__(self, facts: InversionFacts, unet: Any) -> None:
@@ -59,16 +59,18 @@ class LocalMapping(nn.Module):
         for name, block in watched_blocks(unet).items():
             for layer in ("to_k", "to_v"):
                 own = getattr(block.attn2, layer)
-                made = nn.Linear(own.in_features, own.out_features, bias=False)
-                made.weight.data = own.weight.detach().float().to(made.weight.device, copy=True)
-                self.add_module(_name(name, layer), made)
+                self.add_module(_name(name, layer), nn.Linear(own.in_features, own.out_features, bias=False))
 
     @classmethod
     def fresh(cls, facts: InversionFacts, unet: Any, *, init_seed: int) -> Self:
-        """A mapper drawn from the seed alone, and the U-Net's keys and values."""
+        """A mapper drawn from the seed alone, and the U-Net's own keys and values."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(init_seed)
-            return cls(facts, unet)
+            made = cls(facts, unet)
+        for name, block in watched_blocks(unet).items():
+            for layer, own in zip((block.attn2.to_k, block.attn2.to_v), made.pair_of(name), strict=True):
+                own.weight.data = layer.weight.detach().to("cpu", torch.float32, copy=True)
+        return made
 
     @classmethod
     def load(cls, folder: Path, facts: InversionFacts, unet: Any) -> Self:

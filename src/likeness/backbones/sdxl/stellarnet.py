@@ -124,8 +124,12 @@ class StellarNet:
     def _paint(self, told: Any, prompt: str, reference: Image.Image, *, seed: int, options: Any) -> Image.Image:
         """The picture of a prompt whose text is `told`."""
         for layer, scale in zip(self._tuned, self._scales, strict=True):
-            layer.scaling[NAME] = scale * getattr(options, "lora_scale", 1.0)
-        return self._backbone.paint(told, seed=seed, options=type(self._backbone.own_options())(**options.drawing))
+            layer.scaling[NAME] = scale * options.lora_scale
+        return self._backbone.paint(told, seed=seed, options=self._own(options))
+
+    def _own(self, options: Any) -> Any:
+        """The model's own options."""
+        return type(self._backbone.own_options())(**options.drawing)
 
 
 def _chosen(words: torch.Tensor, which: str) -> torch.Tensor:
