@@ -64,7 +64,7 @@ def runs(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 class Prepared:
     def __init__(self, recipe: Path, *, weights: Path, changes: Sequence[str] = ()) -> None:
         config = read_train_config(recipe, changes=changes)
-        self.task = EliteTask.find(config, model=weights / "sdxl", precision=torch.float32)
+        self.task: Any = EliteTask.find(config, model=weights / "sdxl", precision=torch.float32)
         self.sdxl: Any = self.task.open_network(weights / "sdxl", device="cpu", precision=torch.float32)
         self.trained = self.task.make_trainable(self.sdxl)
 
@@ -82,9 +82,9 @@ class Prepared:
 HEADS, HEAD, WIDTH, CONTEXT = 2, 4, 8, 6
 
 
-def small_facts(**changes: Any) -> InversionFacts:
+def small_facts() -> InversionFacts:
     branch = Branch(encoder="e", sha256="0" * 64, depths=(2, 1), width=5, word_width=3)
-    return InversionFacts(kind="elite", branches=(branch, branch), **{"hidden": 7, "layers": 3, **changes})
+    return InversionFacts(kind="elite", branches=(branch, branch), hidden=7, layers=3)
 
 
 class OneBlock(nn.Module):
@@ -129,7 +129,7 @@ def test_local_attention_is_the_equation() -> None:
     mapping = LocalMapping.fresh(small_facts(), unet, init_seed=1).double()
     attn: Any = unet.down_blocks[0].attn2
     for module, own in zip(mapping.pair_of("down_blocks.0"), (attn.to_k, attn.to_v), strict=True):
-        assert torch.equal(module.weight, own.weight)
+        assert torch.equal(module.state_dict()["weight"], own.weight)
         nn.init.normal_(module.weight)  # pyright: ignore[reportArgumentType] a Linear's
     x, text = torch.randn(3, 9, WIDTH).double(), torch.randn(3, 5, CONTEXT).double()
     columns = torch.zeros(3, 5, dtype=torch.bool)

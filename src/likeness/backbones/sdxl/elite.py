@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from PIL import Image
 from pydantic import Field
+from torch.nn import functional
 
 from likeness.backbones.guided import GuidedCondition
 from likeness.backbones.memory import Memory
@@ -26,7 +27,6 @@ from likeness.backbones.sdxl.placed_words import CLASS, PLACE, place_columns
 from likeness.backbones.sdxl.stellarnet import StellarNet, WordOptions, open_beside
 from likeness.core.images import to_rgb
 from likeness.core.masks import inside
-from likeness.objectives.inversion import latent_mask
 
 
 class EliteOptions(WordOptions):
@@ -73,8 +73,9 @@ class LocalTokens:
         (states,) = self._towers.look([on_black(*each) for each in zip(pictures, masks, strict=True)])
         side = round((states[0].shape[1] - 1) ** 0.5)
         squares = [np.array(on_black_square(Image.fromarray(mask).convert("RGB")))[..., 0] > 0 for mask in masks]
-        patches = [latent_mask(torch.from_numpy(square)[None], grid=(side, side)).flatten(1) for square in squares]
-        return states, torch.cat(patches).to(states[0].device)
+        shown = [torch.from_numpy(square)[None, None].float() for square in squares]
+        patches = [functional.interpolate(each, (side, side), mode="nearest") for each in shown]
+        return states, (torch.cat(patches).flatten(1) > 0.5).to(states[0].device)
 
     def columns(self, prompts: Sequence[str]) -> Bool[torch.Tensor, "B T"]:
         """Which tokens of prompts are the subject's word, with one word for each S*."""
