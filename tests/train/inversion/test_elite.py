@@ -62,10 +62,12 @@ def runs(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 class Prepared:
-    def __init__(self, recipe: Path, *, weights: Path, changes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, recipe: Path, *, weights: Path, changes: Sequence[str] = (), precision: torch.dtype = torch.float32
+    ) -> None:
         config = read_train_config(recipe, changes=changes)
-        self.task: Any = EliteTask.find(config, model=weights / "sdxl", precision=torch.float32)
-        self.sdxl: Any = self.task.open_network(weights / "sdxl", device="cpu", precision=torch.float32)
+        self.task: Any = EliteTask.find(config, model=weights / "sdxl", precision=precision)
+        self.sdxl: Any = self.task.open_network(weights / "sdxl", device="cpu", precision=precision)
         self.trained = self.task.make_trainable(self.sdxl)
 
     def batch(self) -> Any:
@@ -215,6 +217,13 @@ def test_checkpointing_changes_no_gradient(runs: dict[str, Path], weights: Path)
         found.append([parameter.grad for _, parameter in own.trained.named])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["global", "local"])
+def test_in_bf16_steps_and_pictures_are_made_too(runs: dict[str, Path], weights: Path, name: str) -> None:
+    own = Prepared(runs[name].with_suffix(".toml"), weights=weights, precision=torch.bfloat16)
+    assert own.step(own.batch()).loss.isfinite()
+    assert own.task.draw(own.task.read([0])[0], seed=1, backbone=own.sdxl).size == (64, 64)
 
 
 # runs ----------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from likeness.train.config import BaseTable, TrainConfig
 from likeness.train.inversion.rows import Portrait, Portraits
 from likeness.train.inversion.subjects import SubjectsTable, subjects_of
 from likeness.train.inversion.task import PortraitBatch, StellarNetTask, WordsTable
+from likeness.train.pairs.step import autocast
 from likeness.train.subjects.custom_diffusion import keys_values
 from likeness.train.subjects.textual_inversion import TEMPLATES
 from likeness.train.task import Draw, Step, Trainable
@@ -209,11 +210,12 @@ class EliteTask(StellarNetTask):
         words = [own[:, :1] for own in self._words(self._towers.look([self.seen(portrait)]))]
         text = read_placed(backbone.parts, [self.shown_prompt], words)
         told, own = {"embeds": text.embeds[0], "pooled": text.pooled[0]}, type(backbone.own_options())
-        options = own(size=self._table.size)
-        if self._local is None:
-            return backbone.paint(told, seed=seed, options=options)
-        picture: Any = {"scale": EliteOptions().local_scale, "seed": seed, "options": options}
-        return self._local.paint(told, self.shown_prompt, portrait.image, np.asarray(portrait.mask), **picture)
+        picture: Any = {"seed": seed, "options": own(size=self._table.size)}
+        with autocast(cast(Any, backbone), self._precision):  # keys and values are trained in fp32
+            if self._local is None:
+                return backbone.paint(told, **picture)
+            shown: Any = {"scale": EliteOptions().local_scale, **picture}
+            return self._local.paint(told, self.shown_prompt, portrait.image, np.asarray(portrait.mask), **shown)
 
 
 def _named(prefix: str, module: nn.Module) -> dict[str, nn.Parameter]:
