@@ -103,12 +103,13 @@ def _next(made: TuneSummary) -> str:
     from likeness.cli.generate import DEFAULT_MODEL
     from likeness.train.config import read_train_config
 
-    base = read_train_config(made.folder / "config.toml").model.base
+    config = read_train_config(made.folder / "config.toml")
+    base = config.model.base
     if made.trained.name == "unet":
         weights = made.trained / "diffusion_pytorch_model.safetensors"
         return f"likeness generate --model {shlex.quote(f'{weights}+{base}')}"
     if made.trained.name == "inversion":
-        prompt = shlex.quote("a photo of a S* person")
+        prompt = shlex.quote("a photo of a S*" if config.task == "elite" else "a photo of a S* person")
         return f"likeness generate --model {shlex.quote(base)} --lora {made.trained} --prompt {prompt} --ref FILE"
     if made.lora is None:
         return f"likeness report {made.folder} --picture FILE"

@@ -37,8 +37,10 @@ BACKBONE = "likeness.backbones.open:open_backbone"
 """The maker that is whichever backbone the model's folder holds."""
 STELLARNET = "likeness.backbones.sdxl.stellarnet:load_stellarnet"
 """The maker where an adapter makes words of a portrait."""
-INVERSION = "inversion.safetensors"
-"""The file in a folder by which such an adapter is told."""
+ELITE = "likeness.backbones.sdxl.elite:load_elite"
+"""Likewise, where the adapter has keys and values of its own."""
+INVERSION, KEYS_VALUES = "inversion.safetensors", "pytorch_custom_diffusion_weights.safetensors"
+"""The files in a folder by which such adapters are told."""
 
 
 @runtime_checkable
@@ -95,7 +97,10 @@ def maker_name(load: str | LoadMaker) -> str:
 
 def maker_for(load: str, adapters: Sequence[Path]) -> str:
     """The maker `load`, or for a backbone with such an adapter the one that reads it."""
-    return STELLARNET if load == BACKBONE and any((place / INVERSION).is_file() for place in adapters) else load
+    makes_words = [place for place in adapters if (place / INVERSION).is_file()]
+    if load != BACKBONE or not makes_words:
+        return load
+    return ELITE if any((place / KEYS_VALUES).is_file() for place in makes_words) else STELLARNET
 
 
 def _find(name: str) -> Callable[..., Any]:

@@ -30,6 +30,7 @@ TASKS: dict[str, str] = {
     "custom_diffusion": "likeness.train.subjects.custom_diffusion:CustomDiffusionTask",
     "ed_lora": "likeness.train.subjects.ed_lora:EdLoraTask",
     "stellarnet": "likeness.train.inversion.task:StellarNetTask",
+    "elite": "likeness.train.inversion.elite:EliteTask",
     "reversion": "likeness.train.reversion.task:ReversionTask",
 }
 """Every task by the name that a config gives, as "module:Class"; reading the table imports no torch."""

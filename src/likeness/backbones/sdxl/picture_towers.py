@@ -63,6 +63,13 @@ class PictureTowers:
         other._depths = depths
         return other
 
+    def first(self) -> Self:
+        """The encoder of the first branch alone."""
+        other = copy(self)
+        other._folders, other._depths = self._folders[:1], self._depths[:1]
+        other._towers = {folder: self._towers[folder] for folder in other._folders}
+        return other
+
     @torch.no_grad()
     def look(self, pictures: Sequence[Image.Image]) -> list[list[Float[Tensor, "B L D"]]]:
         """By branch, the hidden states at its depths; depth 0 is what enters the first block, no state is normed."""

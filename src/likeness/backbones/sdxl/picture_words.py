@@ -56,7 +56,7 @@ class InversionFacts(Frozen):
     `legacy`: the pooled text is read where the prompt would end if each S* were one token, as ELITE's code would.
     """
 
-    kind: Literal["stellarnet"] = "stellarnet"
+    kind: Literal["stellarnet", "elite"] = "stellarnet"
     branches: tuple[Branch, Branch]
     hidden: int = HIDDEN
     layers: int = 2

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple  # Any: stock tokenizers and text encoders
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from likeness.backbones.sdxl.condition import SdxlText
@@ -38,18 +38,19 @@ class PlacedIds(NamedTuple):
     is_cut: bool
 
 
-def with_place(prompt: str) -> str:
-    """The prompt with its PLACE: as it is, or in the slot {} of Stellar's prompts, or before the first "person".
+def with_place(prompt: str, *, noun: str = CLASS) -> str:
+    """The prompt with its PLACE: as it is, or in the slot {} of Stellar's prompts, or before the first `noun`.
 
     Source: StellarNet, Fig. 11, "a photo of a S* person". Raises: DataError for a prompt with none of the three.
     """
     if PLACE in prompt:
         return prompt
     if _SLOT in prompt:
-        return prompt.replace(_SLOT, f"a {PLACE} {CLASS}")
-    placed, count = re.subn(rf"\b{CLASS}\b", f"{PLACE} {CLASS}", prompt, count=1, flags=re.IGNORECASE)
+        return prompt.replace(_SLOT, f"a {PLACE} {noun}")
+    wanted = rf"\b{re.escape(noun)}\b"
+    placed, count = re.subn(wanted, lambda _: f"{PLACE} {noun}", prompt, count=1, flags=re.IGNORECASE)
     if not count:
-        raise DataError(f"prompt: expected {PLACE}, {_SLOT} or the word {CLASS}, got {prompt!r}; say who is meant.")
+        raise DataError(f"prompt: expected {PLACE}, {_SLOT} or the word {noun}, got {prompt!r}; say who is meant.")
     return placed
 
 
@@ -75,6 +76,11 @@ def placed_ids(tokenizer: Any, prompt: str, *, count: int) -> PlacedIds:
     padding = length - len(ids)
     ids, which = ids + [tokenizer.pad_token_id] * padding, which + [-1] * padding
     return PlacedIds(torch.tensor(ids), torch.tensor(which), min(short, length - 1), is_cut)
+
+
+def place_columns(tokenizer: Any, prompts: Sequence[str]) -> Bool[Tensor, "B T"]:
+    """Which tokens of the prompts are words, with one word for each PLACE."""
+    return torch.stack([placed_ids(tokenizer, prompt, count=1).which >= 0 for prompt in prompts])
 
 
 def read_placed(

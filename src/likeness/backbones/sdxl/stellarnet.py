@@ -19,18 +19,18 @@ from likeness.backbones.options import Options
 from likeness.backbones.sdxl.backbone import SdxlBackbone
 from likeness.backbones.sdxl.picture_towers import find_towers, on_black
 from likeness.backbones.sdxl.picture_words import PictureWords, is_inversion
-from likeness.backbones.sdxl.placed_words import placed_ids, read_placed, with_place
+from likeness.backbones.sdxl.placed_words import CLASS, placed_ids, read_placed, with_place
 from likeness.core.errors import ConfigError, DataError, WeightsError
 from likeness.core.masks import inside
 
 NAME = "stellarnet"
 
 
-class StellarOptions(Options):
+class WordOptions(Options):
     """Sizes in px, `size` the height and `width` the same by default; None is the model's own default.
 
     `word`: which of the words stands for S*, "0" that of the last layer, or "full" for all of them side by side.
-    `lora_scale` times what the LoRA adds (lambda). Guidance leads away from `negative_prompt`.
+    Guidance leads away from `negative_prompt`.
     """
 
     size: int | None = Field(default=None, ge=1)
@@ -39,7 +39,6 @@ class StellarOptions(Options):
     cfg_scale: float | None = Field(default=None, ge=0)
     negative_prompt: str | None = None
     word: Literal["0", "1", "2", "3", "4", "full"] = "0"
-    lora_scale: float = Field(default=1.0, ge=0)
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -52,16 +51,23 @@ class StellarOptions(Options):
         return {**self.settings(), **{name: own[name] for name in self.drawing}}
 
 
+class StellarOptions(WordOptions):
+    """As `WordOptions`. `lora_scale` times what the LoRA adds (lambda)."""
+
+    lora_scale: float = Field(default=1.0, ge=0)
+
+
 class StellarNet:
     """An image maker (generate/makers.py) over an SDXL and the folder `inversion` of a run."""
 
-    options: ClassVar[type[StellarOptions]] = StellarOptions
+    options: ClassVar[type[WordOptions]] = StellarOptions
+    adapter: ClassVar[str] = FILE_NAME
 
     def __init__(self, backbone: SdxlBackbone[Any, Any, Any], inversion: Path) -> None:
         self._backbone = backbone
         self._words = PictureWords.load(inversion).to(backbone.device)
         self._towers = find_towers(self._words.facts, inversion, device=backbone.device, dtype=backbone.dtype)
-        backbone.add_lora(inversion / FILE_NAME, name=NAME)
+        backbone.add_lora(inversion / self.adapter, name=NAME)
         self._tuned = [layer for layer in tuned_layers(backbone.network) if NAME in layer.lora_A]
         self._scales = [layer.scaling[NAME] for layer in self._tuned]
         parts = backbone.parts
@@ -91,21 +97,39 @@ class StellarNet:
         references: Sequence[Image.Image] = (),
         *,
         seed: int,
-        options: StellarOptions | None = None,
+        options: WordOptions | None = None,
     ) -> Image.Image:
-        """One picture of the person in the reference, whose place in the prompt is found by `with_place`.
+        """One picture of who is in the reference, whose place in the prompt is found by `with_place`.
 
         Raises: DataError for another number of references and a prompt without a place; ConfigError.
         """
-        options, backbone = options or StellarOptions(), self._backbone
+        options = options or self.options()
         if len(references) != 1:
             raise DataError(f"references: expected one portrait, got {len(references)}; give one.")
-        words = [_chosen(own, options.word) for own in self._words(self._towers.look(references))]
-        text = read_placed(backbone.parts, [with_place(prompt)], words, legacy=self._words.facts.legacy)
+        (reference,), prompt = references, with_place(prompt, noun=self._noun(options))
+        seen = self._towers.look([self._picture(reference)])
+        words = [_chosen(own, options.word) for own in self._words(seen)]
+        text = read_placed(self._backbone.parts, [prompt], words, legacy=self._words.facts.legacy)
+        told = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
+        return self._paint(told, prompt, reference, seed=seed, options=options)
+
+    def _picture(self, reference: Image.Image) -> Image.Image:
+        """What words are made of."""
+        return reference
+
+    def _noun(self, options: Any) -> str:
+        """The word before which those of the picture go, in a prompt that does not say where."""
+        return CLASS
+
+    def _paint(self, told: Any, prompt: str, reference: Image.Image, *, seed: int, options: Any) -> Image.Image:
+        """The picture of a prompt whose text is `told`."""
         for layer, scale in zip(self._tuned, self._scales, strict=True):
             layer.scaling[NAME] = scale * options.lora_scale
-        told = {"embeds": text.embeds[0], "pooled": text.pooled[0]}
-        return backbone.paint(told, seed=seed, options=type(backbone.own_options())(**options.drawing))
+        return self._backbone.paint(told, seed=seed, options=self._own(options))
+
+    def _own(self, options: Any) -> Any:
+        """The model's own options."""
+        return type(self._backbone.own_options())(**options.drawing)
 
 
 def _chosen(words: torch.Tensor, which: str) -> torch.Tensor:
@@ -124,6 +148,16 @@ def load_stellarnet(
 
     Raises: ConfigError, WeightsError.
     """
+    return StellarNet(*open_beside(folder, device=device, dtype=dtype, loras=loras, memory=memory))
+
+
+def open_beside(
+    folder: Path, *, device: str, dtype: str, loras: Sequence[Path], memory: Memory | None
+) -> tuple[Any, Path]:
+    """The SDXL in `folder` with `loras`, but for the one that makes words, which is returned.
+
+    Raises: ConfigError, WeightsError.
+    """
     made = [place for place in loras if is_inversion(place)]
     if len(made) != 1:
         raise ConfigError(f"--lora: expected one folder that makes words of a portrait, got {len(made)}; name one.")
@@ -131,7 +165,7 @@ def load_stellarnet(
         raise ConfigError(f"{folder}: expected a folder of SDXL beside {made[0]}, got another model; name one.")
     others = [place for place in loras if place not in made]
     backbone: Any = open_backbone(folder, device=device, dtype=dtype, loras=others, memory=memory)
-    return StellarNet(backbone, made[0])
+    return backbone, made[0]
 
 
 load_stellarnet.options = StellarOptions  # pyright: ignore[reportFunctionMemberAccess] where makers look for it
