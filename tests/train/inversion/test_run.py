@@ -44,7 +44,9 @@ class Prepared:
         config = read_train_config(recipe, changes=changes)
         self.task = StellarNetTask.find(config, model=weights / "sdxl", precision=torch.float32)
         self.sdxl: Any = self.task.open_network(weights / "sdxl", device="cpu", precision=torch.float32)
-        self.trained: WordsAndLora = self.task.make_trainable(self.sdxl)
+        trained = self.task.make_trainable(self.sdxl)
+        assert isinstance(trained, WordsAndLora)
+        self.trained = trained
 
     def batch(self, rows: Sequence[int], times: Sequence[float]) -> PortraitBatch:
         draw = torch.Generator().manual_seed(3)
