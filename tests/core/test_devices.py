@@ -33,6 +33,8 @@ def test_cpu_precision_follows_the_flags(monkeypatch: pytest.MonkeyPatch, flags:
     monkeypatch.setattr(Path, "read_text", lambda self, **kwargs: f"flags : {flags}")
     assert devices.pick_dtype_name("cpu") == expected
     assert devices.pick_dtype("cpu") == getattr(torch, expected)
+    with devices.fast_autocast("cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == getattr(torch, expected)
 
 
 def test_wanted_precision_is_given_or_refused() -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from likeness.backbones.flux.uno import FluxUno
+from likeness.core.devices import fast_autocast
 from likeness.core.rng import seed_for
 from likeness.pretrain.autoencoder import to_pixels
 from likeness.pretrain.config import PretrainConfig
@@ -72,7 +73,7 @@ def test_shards_continue_each_other_in_the_training_split() -> None:
 
 
 def test_cached_rows_are_the_encoded_pictures(prepared: PretrainConfig, backbone: FluxUno) -> None:
-    """Each row against its picture encoded alone, in the same bf16 arithmetic; latents have size 1."""
+    """Each row against its picture encoded alone, in the same arithmetic; latents have size 1."""
     rows = LatentShard(**load_file(cache_folder(prepared) / "00001.safetensors"))
     scenarios = shard_scenarios(1, size=3, split="train")
     assert rows.target.shape == (3, 16, 4, 4)
@@ -93,7 +94,7 @@ def test_cached_rows_are_the_encoded_pictures(prepared: PretrainConfig, backbone
 
 def alone(backbone: FluxUno, image: np.ndarray) -> torch.Tensor:
     """The latent of one picture."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_autocast("cpu"):
         return backbone.encode(to_pixels(image[None]))[0].float()
 
 

@@ -60,6 +60,19 @@ def _cpu_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
 
 
+def has_fast_bf16(device: str) -> bool:
+    """Whether a device of this kind (of "cuda:1": cuda) multiplies bf16 in hardware."""
+    kind = device.partition(":")[0]
+    return any(each.fast_bf16 for each in describe_devices() if each.name.partition(":")[0] == kind)
+
+
+def fast_autocast(device: str) -> "torch.autocast":
+    """Within it matrices are bf16 where that is fast; elsewhere, where it can take fifty times as long, fp32."""
+    import torch
+
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=has_fast_bf16(device))
+
+
 def processor(device: str) -> str:
     """What a device computes with, so far as it decides how numbers are rounded; `device` exists here."""
     import platform

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.core.kinds import Split
 from likeness.core.rng import seed_for
@@ -164,7 +165,7 @@ def _train(vae: AutoencoderKL, config: PretrainConfig, *, name: str, table: Auto
     firsts = range(seen, table.total_images, table.batch_size)
     for images in drawn_ahead(partial(_batch, config, table), firsts, workers=config.workers):
         torch.manual_seed(seed_for(config.seed, name, seen))
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             loss, mse = autoencoder_loss(vae, to_pixels(images).to(device), table=table)
         loss.backward()
         rates = [(optimizer, table.learning_rate)]

@@ -24,6 +24,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.pretrain.autoencoder import to_pixels
@@ -151,7 +152,7 @@ def train_dino(config: PretrainConfig, *, device: str) -> None:
     network = nn.ModuleDict({"vit": vit, "scale": nn.ParameterList([log_scale]), "readers": readers}).to(device)
 
     def features(pixels: Tensor) -> Tensor:
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             return vit(pixel_values=pixels.to(device)).last_hidden_state[:, 0].float()
 
     def loss_of(first: int, batch: PairBatch) -> Tensor:
@@ -193,12 +194,12 @@ def train_clip(config: PretrainConfig, *, device: str) -> None:
     network = nn.ModuleDict({"clip": clip, "readers": readers}).to(device)
 
     def images(pixels: Tensor) -> Tensor:
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             return pooled(clip.get_image_features(pixel_values=pixels.to(device))).float()
 
     def texts(prompts: list[str]) -> Tensor:
         tokens = tokenizer(prompts, padding="longest", truncation=True, max_length=77, return_tensors="pt").to(device)
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             return F.normalize(pooled(clip.get_text_features(input_ids=tokens.input_ids)).float(), dim=-1)
 
     def loss_of(first: int, batch: PairBatch) -> Tensor:

@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, Owlv2Config, Owlv2ForObjectDetection
 from transformers.loss.loss_for_object_detection import generalized_box_iou
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
 
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.metrics.triplets import with_article
 from likeness.pretrain.autoencoder import to_pixels
@@ -225,7 +226,7 @@ def train_detector(config: PretrainConfig, *, device: str) -> None:
         pixels = blur(to_pixels(batch.pictures), random.Random(f"blur/{first}")).to(device)
         rng = random.Random(f"article/{first}")
         ids, mask = tokens([rng.choice((word, with_article(word))) for some in batch.words for word in some])
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             found = model(input_ids=ids, pixel_values=pixels, attention_mask=mask)
         return batch_loss(found.logits.float(), found.pred_boxes.float(), batch, grid=grid)
 

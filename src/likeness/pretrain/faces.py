@@ -19,6 +19,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
+from likeness.core.devices import fast_autocast
 from likeness.core.kinds import Split
 from likeness.encoders.faces_world import HEAD_SIDE, NUM_EYES, eyes_in, face_frames, windows
 from likeness.encoders.probe import ProbeConfig
@@ -214,7 +215,7 @@ def train_faces(config: PretrainConfig, *, device: str) -> None:
     network = nn.ModuleDict({"vit": model, "scale": nn.ParameterList([log_scale]), "readers": readers}).to(device)
 
     def answers(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             found = model(pixel_values=pixels.to(device)).logits.float()
         return found[:, :NUM_EYES], F.normalize(found[:, NUM_EYES:], dim=-1)
 

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from likeness.backbones.flux.uno import FluxUno
 from likeness.backbones.guided import GuidedCondition
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_text, replaced_folder
 from likeness.core.rng import seed_for
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
-from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Resumable, update
 from likeness.pretrain.transformer import NUM_VALIDATION, block_optimizers, embed, weighted_mean
 from likeness.train.schedule import Ema
@@ -115,7 +115,7 @@ class GuidanceTraining(Resumable):
         guidance = draw_guidance(size, top=self.top, generator=generator)
         t = torch.rand(size, generator=generator)
         eps = torch.randn(batch.target.shape, generator=generator)
-        with torch.autocast(self.device, torch.bfloat16):
+        with fast_autocast(self.device):
             errors = self.cell_errors(batch, guidance=guidance, t=t, eps=eps)
         weight = self.config.transformer.subject_weight
         loss = weighted_mean(errors, batch.subject.to(self.device), subject_weight=weight)
@@ -128,7 +128,7 @@ class GuidanceTraining(Resumable):
     def validate(self) -> dict[str, float]:
         """Squared differences on test pictures, the averaged student at `top` and at 1, t evenly spread."""
         found: dict[str, float] = {}
-        with self.ema.applied(self.named), torch.autocast(self.device, torch.bfloat16):
+        with self.ema.applied(self.named), fast_autocast(self.device):
             for name, value in (("guided", self.top), ("plain", 1.0)):
                 errors: list[Tensor] = []
                 for shard in self.validation:
@@ -143,16 +143,12 @@ class GuidanceTraining(Resumable):
 def train_guidance(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the student, whose averaged weights go to `<work>/flux` with guidance as its default."""
     training = GuidanceTraining(config, device=device)
-    total = config.guidance.total_images
-    log = TrainLog(config.work / "guidance.jsonl", total=total, start=training.seen)
-    losses: list[Tensor] = []
-    while training.seen < total:
-        losses.append(training.step())
-        if len(losses) == SAVE_EVERY_BATCHES or training.seen >= total:
-            log.write(training.seen, train_loss=float(torch.stack(losses).mean()), **training.validate())
-            losses.clear()
-            training.save()
-    export_guidance(training)
+    training.run(
+        config.work / "guidance.jsonl",
+        total=config.guidance.total_images,
+        save_every=SAVE_EVERY_BATCHES,
+        export=partial(export_guidance, training),
+    )
 
 
 def export_guidance(training: GuidanceTraining) -> None:

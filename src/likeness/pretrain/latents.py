@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from likeness.backbones.flux.uno import FluxUno
+from likeness.core.devices import fast_autocast
 from likeness.core.files import atomic_write_bytes
 from likeness.core.hashing import json_sha256
 from likeness.core.kinds import Split
@@ -87,7 +88,7 @@ def encode_scenarios(backbone: FluxUno, scenarios: list[Scenario], config: Pretr
     targets: list[Tensor] = []
     references: list[Tensor] = []
     for pictures, portraits in drawn_ahead(draw, chunks, workers=config.workers):
-        with torch.autocast(backbone.device.type, torch.bfloat16):
+        with fast_autocast(backbone.device.type):
             targets.append(backbone.encode(to_pixels(pictures)).half().cpu())
             latents = backbone.encode(to_pixels(portraits)).half().cpu()
         references.append(latents.unflatten(0, (len(pictures), -1)))

@@ -9,6 +9,7 @@ beside the image tokens, so that the resampler knows both lengths.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,13 @@ from likeness.backbones.sdxl.condition import MsCondition, SdxlText
 from likeness.backbones.sdxl.local_settings import has_local_encoder
 from likeness.backbones.sdxl.ms_adapter import FILE_NAME, FOLDER_NAME
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.core.files import atomic_write_bytes, read_json, write_json
 from likeness.core.joined import BASE, completed_folder
 from likeness.core.rng import seed_for
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool
-from likeness.pretrain.log import TrainLog
 from likeness.pretrain.ms_cache import NUM_LOCAL, MsShard, cache_examples, encode_examples, num_shards
 from likeness.pretrain.ms_format import fresh_ms_adapter, ms_tensors
 from likeness.pretrain.optim import Named, Resumable, update
@@ -176,7 +177,7 @@ class MsTraining(Resumable):
 
     # two matrix products: torch's fused attention for CPUs is slower backwards (docs/log.md)
     def _answers(self, batch: MsShard, told: Told, *, t: Tensor, eps: Tensor) -> Tensor:
-        with torch.autocast(self.device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with fast_autocast(self.device), sdpa_kernel(SDPBackend.MATH):
             return answers(self.backbone, batch, told, t=t, eps=eps, nothing=self.nothing)
 
     def validate(self) -> dict[str, float]:
@@ -233,17 +234,13 @@ def _parameters(backbone: SdxlMsDiffusion) -> Named:
 def train_ms(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues the adapter; writes the averaged weights to `<work>/sdxl_ms_diffusion`."""
     training = MsTraining(config, device=device)
-    total = config.ms_adapter.total_images
-    log = TrainLog(config.work / "ms.jsonl", total=total, start=training.seen)
-    losses: list[Tensor] = []
-    while training.seen < total:
-        losses.append(training.step())
-        if len(losses) == SAVE_EVERY_BATCHES or training.seen >= total:
-            log.write(training.seen, train_loss=float(torch.stack(losses).mean()), **training.validate())
-            losses.clear()
-            training.save()
-            export_ms(training)
-    export_ms(training)
+    training.run(
+        config.work / "ms.jsonl",
+        total=config.ms_adapter.total_images,
+        save_every=SAVE_EVERY_BATCHES,
+        export=partial(export_ms, training),
+        export_every=SAVE_EVERY_BATCHES * config.ms_adapter.batch_size,
+    )
 
 
 def export_ms(training: MsTraining) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from likeness.backbones.sdxl.local_settings import FOLDER_NAME
 from likeness.backbones.sdxl.ms_diffusion import SdxlMsDiffusion
+from likeness.core.devices import fast_autocast
 from likeness.core.hashing import folder_sha256, json_sha256
 from likeness.core.rng import seed_for
 from likeness.encoders.object_tokens import CELLS
@@ -83,7 +84,7 @@ def encode_examples(scenarios: list[Scenario], *, backbone: SdxlMsDiffusion, con
     for chunk, drawn in zip(chunks, drawn_ahead(draw, chunks, workers=config.workers), strict=True):
         count = len(chunk)
         portraits = [Image.fromarray(portrait) for portrait in drawn.portraits]
-        with torch.autocast(backbone.device.type, torch.bfloat16):
+        with fast_autocast(backbone.device.type):
             found["target"].append(backbone.encode(to_pixels(drawn.pictures)))
             seen = backbone.all_features(portraits, local_tokens=True)
         found["references"].append(seen.unflatten(0, (count, -1)))

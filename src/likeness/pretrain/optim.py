@@ -1,5 +1,6 @@
 """The update of every stage, and the loop shared by the encoders: AdamW, averaged weights, resumable state."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,14 +39,48 @@ def update(
     return factor
 
 
-class Resumable:
-    """The state of a stage with several optimizers: what is trained, its averages and the number of images seen."""
+class Resumable(ABC):
+    """A stage with several optimizers, and its state: what is trained, its averages and the number of images seen."""
 
     state_folder: Path
     named: Named
     optimizers: Optimizers
     ema: Ema
     seen: int
+
+    @abstractmethod
+    def step(self) -> Tensor:
+        """One batch; returns its loss."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """What the log says of the averaged weights; the trained weights are put back."""
+
+    def run(
+        self,
+        log_file: Path,
+        *,
+        total: int,
+        save_every: int,
+        export: Callable[[], None],
+        export_every: int | None = None,
+    ) -> None:
+        """Trains until `total` images are seen, then exports.
+
+        Log and state are written every `save_every` batches and at the end; exported is also, on the way, what is
+        saved after a multiple of `export_every` images.
+        """
+        log = TrainLog(log_file, total=total, start=self.seen)
+        losses: list[Tensor] = []
+        while self.seen < total:
+            losses.append(self.step())
+            if len(losses) == save_every or self.seen >= total:
+                log.write(self.seen, train_loss=float(torch.stack(losses).mean()), **self.validate())
+                losses.clear()
+                self.save()
+                if export_every and self.seen < total and self.seen % export_every == 0:
+                    export()
+        export()
 
     def resume(self) -> None:
         """Goes on from the state in `state_folder`, where there is one."""

@@ -22,6 +22,7 @@ from transformers.models.vitpose.image_processing_pil_vitpose import (
     get_warp_matrix,
 )
 
+from likeness.core.devices import fast_autocast
 from likeness.core.skeletons import AP10K
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.contrastive import MEAN, STD, blur
@@ -122,7 +123,7 @@ def train_pose(config: PretrainConfig, *, device: str) -> None:
 
     def loss_of(first: int, batch: PoseBatch) -> Tensor:
         pixels = blur(torch.from_numpy(batch.pixels), random.Random(f"blur/{first}")).to(device)
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             found = model(pixels).heatmaps
         return SIGHT_WEIGHT * (found.float() - torch.from_numpy(batch.heatmaps).to(device)).square().mean()
 

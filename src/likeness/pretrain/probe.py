@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
+from likeness.core.devices import fast_autocast
 from likeness.core.rng import seed_for
 from likeness.encoders.probe import AttributeProbe, ProbeConfig, ProbeOutputs, crops
 from likeness.pretrain.ahead import drawn_ahead
@@ -111,7 +112,7 @@ def _lying(scenario: Scenario, rng: random.Random) -> Scenario:
 def _autoencoded(images: NDArray[np.uint8], vae: AutoencoderKL, rng: random.Random) -> NDArray[np.uint8]:
     """Through the autoencoder, with latents moved by up to 15% of their deviation."""
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
-    with torch.autocast(vae.device.type, torch.bfloat16):
+    with fast_autocast(vae.device.type):
         z = posterior(vae, to_pixels(images).to(vae.device)).mode()
         z = z + rng.uniform(0, 0.15) * z.std() * torch.randn(z.shape, generator=generator).to(z.device)
         return to_pictures(decoded(vae, z))
@@ -131,7 +132,7 @@ def train_probe(config: PretrainConfig, *, device: str) -> None:
         pixels = pixels + rng.uniform(0, 0.04) * torch.randn_like(pixels)
         shaken = targets.heads + HEAD_NOISE * (2 * torch.rand(targets.heads.shape) - 1)
         windows = crops(pixels, picture=targets.picture, heads=shaken.to(device), config=probe.config)
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             attributes = probe.read_crops(windows)
             outputs = probe(pixels) if first // config.probe.batch_size % PICTURE_EVERY == 0 else None
         read = {name: logits.float() for name, logits in attributes.items()}

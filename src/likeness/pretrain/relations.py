@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
+from likeness.core.devices import fast_autocast
 from likeness.encoders.clip_judge import squared
 from likeness.metrics.relations import RELATIONS as GROUPS
 from likeness.metrics.relations import rivals
@@ -262,7 +263,7 @@ def train_relations(config: PretrainConfig, *, device: str) -> None:
     def loss_of(first: int, batch: RelationBatch) -> Tensor:
         pixels = blur(to_pixels(batch.pictures), random.Random(f"blur/{first}")).to(device)
         tokens = tokenizer(batch.texts, padding="longest", truncation=True, max_length=longest, return_tensors="pt")
-        with torch.autocast(device, torch.bfloat16):
+        with fast_autocast(device):
             seen = pooled(clip.get_image_features(pixel_values=pixels)).float()
             read = pooled(clip.get_text_features(input_ids=tokens.input_ids.to(device))).float()
         scale = math.exp(log_scale_at(first, total=config.relations.total_images))

@@ -8,6 +8,7 @@ classifier-free guidance has its branches.
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from likeness.backbones.flux.condition import FluxText
 from likeness.backbones.flux.uno import FluxUno
+from likeness.core.devices import fast_autocast
 from likeness.core.errors import ConfigError
 from likeness.core.rng import seed_for
 from likeness.pretrain.config import GuidanceTable, PretrainConfig
 from likeness.pretrain.latents import LatentPool, LatentShard, cache_latents, encode_scenarios, token_ids
-from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Named, Optimizers, Resumable, update
 from likeness.pretrain.tiny_flux import build_tiny_flux
 from likeness.pretrain.vae import require_vae
@@ -136,7 +137,7 @@ def validation_losses(backbone: FluxUno, shards: list[LatentShard]) -> dict[str,
             batch = LatentShard(*(tensor[first : first + 32] for tensor in vars(shard).values()))
             eps = torch.randn(batch.target.shape, generator=generator).to(backbone.device)
             t = torch.linspace(0.05, 0.95, len(eps), device=backbone.device)
-            with torch.autocast(backbone.device.type, torch.bfloat16):
+            with fast_autocast(backbone.device.type):
                 errors.append(cell_errors(backbone, batch, t=t, eps=eps).cpu())
     everywhere, subject = torch.cat(errors), torch.cat([shard.subject for shard in shards]).float()
     alone = float((everywhere * subject).sum() / subject.sum())
@@ -178,7 +179,7 @@ class TransformerTraining(Resumable):
             batch = drop_condition(batch, self.empty, prompt=dropped < 0.7 * table.condition_dropout)
         t = torch.sigmoid(torch.randn(size, generator=generator) + table.logit_mean).to(self.device)
         eps = torch.randn(batch.target.shape, generator=generator).to(self.device)
-        with torch.autocast(self.device, torch.bfloat16):
+        with fast_autocast(self.device):
             errors = cell_errors(self.backbone, batch, t=t, eps=eps)
         loss = weighted_mean(errors, batch.subject.to(self.device), subject_weight=table.subject_weight)
         loss.backward()
@@ -195,19 +196,13 @@ class TransformerTraining(Resumable):
 def train_transformer(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues transformer and text encoders; writes the averaged weights to `<work>/flux`."""
     training = TransformerTraining(config, device=device)
-    total = config.transformer.total_images
-    log = TrainLog(config.work / "transformer.jsonl", total=total, start=training.seen)
-    losses: list[Tensor] = []
-    while training.seen < total:
-        losses.append(training.step())
-        if len(losses) == SAVE_EVERY_BATCHES or training.seen >= total:
-            train_loss = float(torch.stack(losses).mean())
-            losses.clear()
-            log.write(training.seen, train_loss=train_loss, **training.validate())
-            training.save()
-            if training.seen % (8 * SAVE_EVERY_BATCHES * config.transformer.batch_size) == 0:
-                export_transformer(training)
-    export_transformer(training)
+    training.run(
+        config.work / "transformer.jsonl",
+        total=config.transformer.total_images,
+        save_every=SAVE_EVERY_BATCHES,
+        export=partial(export_transformer, training),
+        export_every=8 * SAVE_EVERY_BATCHES * config.transformer.batch_size,
+    )
 
 
 def export_transformer(training: TransformerTraining) -> None:

@@ -11,6 +11,7 @@ of every portrait where the noise asks only for what it hides.
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -19,12 +20,12 @@ from jaxtyping import Float, Int
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from likeness.core.devices import fast_autocast
 from likeness.core.files import atomic_write_bytes, read_json, replaced_folder
 from likeness.core.rng import seed_for
 from likeness.pretrain.adapter_format import adapter_tensors, base_tensors, set_scale
 from likeness.pretrain.config import PretrainConfig
 from likeness.pretrain.latents import LatentPool
-from likeness.pretrain.log import TrainLog
 from likeness.pretrain.optim import Named, Resumable, update
 from likeness.pretrain.probe_targets import IGNORE, attribute_loss
 from likeness.pretrain.tiny_sdxl import ADAPTER
@@ -146,7 +147,7 @@ def validation_losses(
             steps = torch.linspace(0.05, 0.95, len(eps)).mul(len(parts.alphas_cumprod)).long()
             others = replace(batch, references=batch.references.roll(1, 0))
             for name, seen in (("own", batch), ("others", others)):
-                with torch.autocast(parts.device.type, torch.bfloat16):
+                with fast_autocast(parts.device.type):
                     errors, tokens = answers(parts, seen, steps=steps, eps=eps, zeros=zeros)
                 found[name].append(errors.cpu())
                 if name == "own":
@@ -200,7 +201,7 @@ class UnetTraining(Resumable):
         given = draw_given(float(torch.rand((), generator=generator)), dropout=table.condition_dropout)
         steps = torch.randint(len(parts.alphas_cumprod), (size,), generator=generator).to(self.device)
         eps = torch.randn(batch.target.shape, generator=generator)
-        with torch.autocast(self.device, torch.bfloat16):
+        with fast_autocast(self.device):
             errors, tokens = answers(parts, batch, steps=steps, eps=eps, zeros=self.zeros, given=given)
         weights = snr_weights(parts.alphas_cumprod, steps, gamma=table.snr_gamma)[:, None, None]
         loss = weighted_mean(weights * errors, batch.subject.to(self.device), subject_weight=table.subject_weight)
@@ -234,18 +235,13 @@ def _parameters(parts: UnetParts, readers: TokenReaders) -> Named:
 def train_unet(config: PretrainConfig, *, device: str) -> None:
     """Trains or continues U-Net, adapter and text encoders; writes the averaged weights to `<work>/sdxl`."""
     training = UnetTraining(config, device=device)
-    total = config.unet.total_images
-    log = TrainLog(config.work / "unet.jsonl", total=total, start=training.seen)
-    losses: list[Tensor] = []
-    while training.seen < total:
-        losses.append(training.step())
-        if len(losses) == SAVE_EVERY_BATCHES or training.seen >= total:
-            log.write(training.seen, train_loss=float(torch.stack(losses).mean()), **training.validate())
-            losses.clear()
-            training.save()
-            if training.seen % (8 * SAVE_EVERY_BATCHES * config.unet.batch_size) == 0:
-                export_unet(training)
-    export_unet(training)
+    training.run(
+        config.work / "unet.jsonl",
+        total=config.unet.total_images,
+        save_every=SAVE_EVERY_BATCHES,
+        export=partial(export_unet, training),
+        export_every=8 * SAVE_EVERY_BATCHES * config.unet.batch_size,
+    )
 
 
 def export_unet(training: UnetTraining) -> None:

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from likeness.core.devices import fast_autocast
 from likeness.core.hashing import json_sha256
 from likeness.pretrain.ahead import drawn_ahead
 from likeness.pretrain.autoencoder import to_pixels
@@ -68,7 +69,7 @@ def encode_examples(encoders: Encoders, scenarios: list[Scenario], config: Pretr
     chunks = [scenarios[first : first + 32] for first in range(0, len(scenarios), 32)]
     targets, references = list[Tensor](), list[Tensor]()
     for pictures, portraits in drawn_ahead(draw, chunks, workers=config.workers):
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with fast_autocast(vae.device.type):
             latents = posterior(vae, to_pixels(pictures).to(vae.device)).mode() * vae.config["scaling_factor"]
             features = features_of(image_encoder, to_pixels(portraits).to(vae.device))
         targets.append(latents.half().cpu())

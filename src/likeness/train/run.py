@@ -22,7 +22,7 @@ from accelerate.utils import is_tensorboard_available
 from likeness.backbones.base import Backbone
 from likeness.backbones.memory import Memory
 from likeness.backbones.open import backbone_class, lora_facts, open_backbone
-from likeness.core.devices import describe_devices, pick_device, without_cudnn_attention
+from likeness.core.devices import has_fast_bf16, pick_device, without_cudnn_attention
 from likeness.core.errors import ConfigError, WeightsError
 from likeness.core.files import atomic_write_text, read_text, unwritable
 from likeness.core.hashing import json_sha256
@@ -148,9 +148,7 @@ def _memory(config: TrainConfig) -> Memory:
 def pick_precision(wanted: str, *, device: str) -> torch.dtype:
     """bf16 where it is asked for or fast, else fp32."""
     if wanted == "auto":
-        kind = device.partition(":")[0]
-        is_fast = any(d.fast_bf16 for d in describe_devices() if d.name.partition(":")[0] == kind)
-        return torch.bfloat16 if is_fast else torch.float32
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
     return torch.bfloat16 if wanted == "bf16" else torch.float32
 
 

@@ -11,7 +11,8 @@ from ssr_reference import ReferenceAttention, aligned
 from torch import Tensor
 
 from likeness.backbones.sd15.aligner import HEAD, Aligner
-from likeness.backbones.sd15.subject_attention import SelfAttention, SubjectAttention, Subjects
+from likeness.backbones.sd15.subject_attention import SubjectAttention, Subjects
+from likeness.backbones.sdxl.image_attention import SelfAttention
 
 TEXT, TOKENS, WIDTH, CONTEXT = 5, 3, 32, 24
 
@@ -108,7 +109,7 @@ def run(processor: Any, hidden: Tensor, row: Tensor | None, **more: Any) -> Tens
 def test_equals_the_explicit_form_with_scales_of_each_picture(scales: tuple[list[float], ...]) -> None:
     num = len(scales[0])
     hidden, row = 2 * normal(2, 12, WIDTH, seed=7), 2 * normal(2, TEXT + num * TOKENS, CONTEXT, seed=8)
-    found = run(ours(), hidden, row, subjects=subjects(*scales))
+    found = run(ours(), hidden, row, images=subjects(*scales))
     reference = ReferenceAttention(weights(), num_tokens=TOKENS)
     for picture, own in enumerate(scales):
         expected = run(reference, hidden[[picture]], row[[picture]], subject_scales=own)
@@ -117,10 +118,10 @@ def test_equals_the_explicit_form_with_scales_of_each_picture(scales: tuple[list
 
 def test_a_reference_of_scale_zero_is_absent() -> None:
     hidden, row = normal(1, 12, WIDTH, seed=7), normal(1, TEXT + 2 * TOKENS, CONTEXT, seed=8)
-    with_both = run(ours(), hidden, row, subjects=subjects([0.7, 0.0]))
-    alone = run(ours(), hidden, row[:, :-TOKENS], subjects=subjects([0.7]))
+    with_both = run(ours(), hidden, row, images=subjects([0.7, 0.0]))
+    alone = run(ours(), hidden, row[:, :-TOKENS], images=subjects([0.7]))
     torch.testing.assert_close(with_both, alone, rtol=0, atol=1e-12)
-    none = run(ours(), hidden, row, subjects=subjects([0.0, 0.0]))
+    none = run(ours(), hidden, row, images=subjects([0.0, 0.0]))
     torch.testing.assert_close(none, run(AttnProcessor2_0(), hidden, row[:, :TEXT]), rtol=0, atol=1e-12)
     assert (alone - none).abs().max() > 0.01
 
@@ -131,6 +132,6 @@ def test_without_subjects_it_is_diffusers_own() -> None:
     self_attention: Any = Attention(WIDTH, heads=2, dim_head=16).double().eval()
     self_attention.set_processor(SelfAttention())
     with torch.no_grad():
-        told = self_attention(hidden, subjects=subjects([1.0], [1.0]))
+        told = self_attention(hidden, images=subjects([1.0], [1.0]))
         self_attention.set_processor(AttnProcessor2_0())
         assert torch.equal(told, self_attention(hidden))

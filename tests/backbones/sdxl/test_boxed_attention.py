@@ -66,7 +66,7 @@ def test_equals_the_explicit_form(num: int) -> None:
     own, (hidden, row, boxes) = weights(), inputs(num)
     reference = ReferenceAttention(own, num_tokens=TOKENS)
     expected = run(reference, hidden, row, boxes=boxes, cells=CELLS, image_scale=0.6)
-    found = run(ours(own), hidden, row, boxed=boxed(boxes))
+    found = run(ours(own), hidden, row, images=boxed(boxes))
     # -10000 is finite, so that the explicit form leaves e^-10000 = 0 exactly; what is left is the order of sums,
     # and the scale, 0.6 in fp32
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
@@ -80,7 +80,7 @@ def test_scales_of_each_subject_equal_the_explicit_form() -> None:
     reference = ReferenceAttention(own, num_tokens=TOKENS)
     expected = run(reference, hidden, row, boxes=boxes, cells=CELLS, subject_scales=scales)
     torch.testing.assert_close(
-        run(ours(own), hidden, row, boxed=boxed(boxes, scales=scales)), expected, rtol=0, atol=1e-6
+        run(ours(own), hidden, row, images=boxed(boxes, scales=scales)), expected, rtol=0, atol=1e-6
     )
 
 
@@ -89,9 +89,9 @@ def test_legacy_equals_the_form_that_forgets_the_background() -> None:
     reference = ReferenceAttention(own, num_tokens=TOKENS)
     reference.forgets = True
     expected = run(reference, hidden, row, boxes=boxes, cells=CELLS, image_scale=0.6)
-    found = run(ours(own), hidden, row, boxed=boxed(boxes, legacy=True))
+    found = run(ours(own), hidden, row, images=boxed(boxes, legacy=True))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert (found - run(ours(own), hidden, row, boxed=boxed(boxes))).abs().max() > 0.1
+    assert (found - run(ours(own), hidden, row, images=boxed(boxes))).abs().max() > 0.1
 
 
 def test_dummies_have_no_effect_outside_legacy() -> None:
@@ -99,8 +99,8 @@ def test_dummies_have_no_effect_outside_legacy() -> None:
     own, (hidden, row, boxes) = weights(), inputs(2)
     other = row.clone()
     other[:, TEXT : TEXT + DUMMIES] = 100.0
-    assert torch.equal(*(run(ours(own), hidden, each, boxed=boxed(boxes)) for each in (row, other)))
-    legacy = [run(ours(own), hidden, each, boxed=boxed(boxes, legacy=True)) for each in (row, other)]
+    assert torch.equal(*(run(ours(own), hidden, each, images=boxed(boxes)) for each in (row, other)))
+    legacy = [run(ours(own), hidden, each, images=boxed(boxes, legacy=True)) for each in (row, other)]
     assert (legacy[0] - legacy[1]).abs().max() > 1
 
 
@@ -108,7 +108,7 @@ def test_boxes_without_area_leave_the_text_alone() -> None:
     """Note, check 3."""
     own, (hidden, row, boxes) = weights(), inputs(2)
     plain = run(AttnProcessor2_0(), hidden, row[:, :TEXT])
-    assert torch.equal(run(ours(own), hidden, row, boxed=boxed(torch.zeros_like(boxes))), plain)
+    assert torch.equal(run(ours(own), hidden, row, images=boxed(torch.zeros_like(boxes))), plain)
     assert torch.equal(run(ours(own), hidden, row[:, :TEXT]), plain)
 
 
@@ -116,7 +116,7 @@ def test_queries_outside_every_box_equal_text_alone() -> None:
     """Note, check 3."""
     own, (hidden, row, _) = weights(), inputs(1)
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5]]]).expand(2, 1, 4)
-    plain, found = run(AttnProcessor2_0(), hidden, row[:, :TEXT]), run(ours(own), hidden, row, boxed=boxed(boxes))
+    plain, found = run(AttnProcessor2_0(), hidden, row[:, :TEXT]), run(ours(own), hidden, row, images=boxed(boxes))
     outside = torch.ones(GRID.rows, GRID.columns, dtype=torch.bool)
     outside[:2, :3] = False
     outside = outside.flatten()
@@ -129,7 +129,7 @@ def test_only_the_own_reference_is_read_where_boxes_do_not_overlap() -> None:
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]]).expand(2, 2, 4)
     other = row.clone()
     other[:, -TOKENS:] += 1.0
-    change = run(ours(own), hidden, other, boxed=boxed(boxes)) - run(ours(own), hidden, row, boxed=boxed(boxes))
+    change = run(ours(own), hidden, other, images=boxed(boxes)) - run(ours(own), hidden, row, images=boxed(boxes))
     by_cell = change.abs().amax(dim=(0, 2)).reshape(GRID)
     assert by_cell[:, :3].max() == 0
     assert by_cell[:, 3:].min() > 1e-3

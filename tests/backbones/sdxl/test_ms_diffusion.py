@@ -140,7 +140,7 @@ def test_the_stock_pipeline_draws_several_pictures_with_our_network(
     arguments = ms.stock_arguments(row, options, num_images=2)
     length = ms.parts.text_tokens + 4 + 2 * TOKENS
     assert arguments["prompt_embeds"].shape[1] == length
-    assert arguments["cross_attention_kwargs"]["boxed"].boxes.shape == (4 if cfg_scale > 1 else 2, 2, 4)
+    assert arguments["cross_attention_kwargs"]["images"].boxes.shape == (4 if cfg_scale > 1 else 2, 2, 4)
     if cfg_scale > 1:
         assert arguments["negative_prompt_embeds"].shape[1] == length
         assert (arguments["negative_prompt_embeds"][:, -4 - 2 * TOKENS :] == 0).all()

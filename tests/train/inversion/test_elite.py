@@ -324,6 +324,21 @@ def test_lambda_mask_and_word_decide_the_picture(makers: dict[str, Elite]) -> No
     assert drawn("local", masked, local_scale=0.0) == drawn("global", masked) == drawn("global", picture())
 
 
+@pytest.mark.parametrize(("word", "count"), [("0", 1), ("full", 3)])
+def test_every_word_of_every_place_reads_local_tokens(
+    makers: dict[str, Elite], monkeypatch: pytest.MonkeyPatch, word: str, count: int
+) -> None:
+    told: list[Local] = []
+
+    def kept(*each: Any) -> Local:
+        told.append(Local(*each))
+        return told[-1]
+
+    monkeypatch.setattr("likeness.backbones.sdxl.elite.Local", kept)
+    makers["local"].generate("S* S* waves", [picture()], seed=1, options=EliteOptions(word=word, steps=1))
+    assert told[0].columns[0].nonzero().flatten().tolist() == list(range(1, 1 + 2 * count))
+
+
 def test_words_are_put_before_any_class(makers: dict[str, Elite]) -> None:
     made = [
         makers["local"].generate(prompt, [picture()], seed=1, options=EliteOptions(class_word="cat")).tobytes()

@@ -86,7 +86,8 @@ def require_fit(shapes: Mapping[str, Shape], around: Surroundings, path: Path) -
 
 def attach_attention(unet: Any, tensors: Mapping[str, Tensor]) -> None:
     """The U-Net has subject attention with the weights of `tensors`, frozen; the aligner's are left."""
-    from likeness.backbones.sd15.subject_attention import SelfAttention, SubjectAttention
+    from likeness.backbones.sd15.subject_attention import SubjectAttention
+    from likeness.backbones.sdxl.image_attention import SelfAttention
 
     weights, processors = group_of(tensors, LAYERS), dict[str, Any]()
     for number, name in enumerate(unet.attn_processors):

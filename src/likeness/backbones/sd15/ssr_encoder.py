@@ -199,7 +199,7 @@ class Sd15SsrEncoder(UnetBackbone[SsrParts, SsrSettings, SsrCondition, SsrOption
     def answer(self, x: Tensor, timestep: Tensor, condition: SsrCondition) -> Tensor:
         """The U-Net at latents scaled as its scheduler scales them, and at a time of the scheduler."""
         row, subjects = self._row(condition)
-        told = None if subjects is None else {"subjects": subjects}
+        told = None if subjects is None else {"images": subjects}
         options = {"encoder_hidden_states": row, "cross_attention_kwargs": told, "return_dict": False}
         return self.network(x.to(self.dtype), timestep, **options)[0]
 
@@ -211,23 +211,16 @@ class Sd15SsrEncoder(UnetBackbone[SsrParts, SsrSettings, SsrCondition, SsrOption
         Both rows have T + n N tokens. `num_images` pictures of one prompt. Raises: ConfigError.
         """
         options = options or self.own_options()
-        guided, given = self.guided(self.collate([row]), options), options.drawn(self.settings)
+        guided = self.guided(self.collate([row]), options)
         tokens, subjects = self._row(guided.full)
-        arguments = {
-            "prompt_embeds": tokens,
-            "guidance_scale": given["cfg_scale"],
-            "num_inference_steps": given["steps"],
-            "height": given["size"],
-            "width": given["width"],
-            "num_images_per_prompt": num_images,
-        }
+        arguments = {"prompt_embeds": tokens, **options.as_stock(self.settings, num_images=num_images)}
         scales = [] if subjects is None else [subjects.scales]
         if guided.empty is not None:
             arguments["negative_prompt_embeds"], poorer = self._row(guided.empty)
             scales = [*([] if poorer is None else [poorer.scales]), *scales]
         if subjects is not None:
             each = torch.cat(scales).repeat_interleave(num_images, dim=0)
-            arguments["cross_attention_kwargs"] = {"subjects": replace(subjects, scales=each)}
+            arguments["cross_attention_kwargs"] = {"images": replace(subjects, scales=each)}
         return arguments
 
     # sampling --------------------------------------------------------------------------------------------------------

@@ -77,9 +77,9 @@ class LocalTokens:
         patches = [functional.interpolate(each, (side, side), mode="nearest") for each in shown]
         return states, (torch.cat(patches).flatten(1) > 0.5).to(states[0].device)
 
-    def columns(self, prompts: Sequence[str]) -> Bool[torch.Tensor, "B T"]:
-        """Which tokens of prompts are the subject's word, with one word for each S*."""
-        return place_columns(self._backbone.parts.tokenizer, prompts)
+    def columns(self, prompts: Sequence[str], *, count: int = 1) -> Bool[torch.Tensor, "B T"]:
+        """Which tokens of prompts are the subject's words, with `count` of them for each S*."""
+        return place_columns(self._backbone.parts.tokenizer, prompts, count=count)
 
     @torch.no_grad()
     def paint(
@@ -89,18 +89,22 @@ class LocalTokens:
         picture: Image.Image,
         mask: Bool[np.ndarray, "H W"],
         *,
+        count: int = 1,
         scale: float,
         seed: int,
         options: Any,
     ) -> Image.Image:
-        """One picture of a prompt, whose text is `told`, with the tokens of the subject in `picture`."""
+        """One picture of a prompt, whose text is `told`, with the tokens of the subject in `picture`.
+
+        `count` words stand for each S* of the prompt.
+        """
         backbone = self._backbone
         tokens = self._mapping(*self.look([picture], [mask]))
         guided = backbone.guided(backbone.collate([told]), options)
         condition = LocallyGuided(
             **{name: getattr(guided, name) for name in GuidedCondition.__dataclass_fields__},
             attention=self.attention,
-            told=Local(tokens, self.columns([prompt]), scale),
+            told=Local(tokens, self.columns([prompt], count=count), scale),
         )
         noise = backbone.initial_noise([seed], grid=backbone.grid(size=options.size, width=options.width))
         return backbone.to_images(backbone.denoise(noise, condition, steps=options.steps))[0]
@@ -143,7 +147,8 @@ class Elite(StellarNet):
         mask = np.ones(reference.size[::-1], dtype=bool)
         if reference.mode == "RGBA":
             mask = np.asarray(reference.getchannel("A")) > 0
-        picture: Any = {"scale": options.local_scale, "seed": seed, "options": self._own(options)}
+        count = self._words.facts.num_words if options.word == "full" else 1
+        picture: Any = {"count": count, "scale": options.local_scale, "seed": seed, "options": self._own(options)}
         return self._local.paint(told, prompt, self._picture(reference), mask, **picture)
 
     def _noun(self, options: Any) -> str:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from likeness.backbones.lora import write_tensors
-from likeness.backbones.sdxl.boxed_attention import in_heads
+from likeness.backbones.sdxl.image_attention import in_heads
 from likeness.backbones.sdxl.picture_words import InversionFacts, WordMapper
 from likeness.backbones.sdxl.watch import watched_blocks
 from likeness.core.errors import WeightsError

@@ -91,7 +91,8 @@ def require_fit(shapes: Mapping[str, Shape], around: Surroundings, path: Path) -
 
 def attach_attention(unet: Any, tensors: Mapping[str, Tensor]) -> None:
     """The U-Net has boxed attention with the weights of `tensors` and the dummies, frozen; the resampler is left."""
-    from likeness.backbones.sdxl.boxed_attention import BoxedAttention, SelfAttention
+    from likeness.backbones.sdxl.boxed_attention import BoxedAttention
+    from likeness.backbones.sdxl.image_attention import SelfAttention
 
     weights, processors = group_of(tensors, "ms_adapter"), dict[str, Any]()
     for number, name in enumerate(unet.attn_processors):

@@ -252,7 +252,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         """The U-Net at latents scaled as its scheduler scales them, and at a time of the scheduler."""
         row, boxed = self._row(condition, TokenGrid(x.shape[-2], x.shape[-1]))
         options = {"encoder_hidden_states": row, "added_cond_kwargs": self.told(x, condition.text)}
-        more = {"cross_attention_kwargs": None if boxed is None else {"boxed": boxed}, "return_dict": False}
+        more = {"cross_attention_kwargs": None if boxed is None else {"images": boxed}, "return_dict": False}
         return self.network(x.to(self.dtype), timestep, **options, **more)[0]
 
     def stock_arguments(
@@ -267,16 +267,8 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
         grid = self.grid(size=options.size, width=options.width)
         guided = self.guided(self.collate([row]), options)
         tokens, boxed = self._row(guided.full, grid)
-        given = options.drawn(self.settings)
-        arguments = {
-            "prompt_embeds": tokens,
-            "pooled_prompt_embeds": guided.full.text.pooled,
-            "guidance_scale": given["cfg_scale"],
-            "num_inference_steps": given["steps"],
-            "height": given["size"],
-            "width": given["width"],
-            "num_images_per_prompt": num_images,
-        }
+        embeds = {"prompt_embeds": tokens, "pooled_prompt_embeds": guided.full.text.pooled}
+        arguments = {**embeds, **options.as_stock(self.settings, num_images=num_images)}
         if guided.empty is not None:
             text = guided.empty.text
             missing = tokens.shape[1] - text.embeds.shape[1]
@@ -284,7 +276,7 @@ class SdxlMsDiffusion(SdxlBackbone[MsSettings, MsCondition, MsOptions]):
             arguments["negative_pooled_prompt_embeds"] = text.pooled
         if boxed is not None:
             arguments["cross_attention_kwargs"] = {
-                "boxed": _repeated(boxed, num_images, is_guided=guided.empty is not None)
+                "images": _repeated(boxed, num_images, is_guided=guided.empty is not None)
             }
         return arguments
 

@@ -43,6 +43,17 @@ class DrawingOptions(Options):
             "adapter_scale": self.strength(own),
         }
 
+    def as_stock(self, own: DrawingSettings, *, num_images: int) -> dict[str, Any]:
+        """What diffusers' pipelines call these settings, for `num_images` pictures of one prompt."""
+        given = self.drawn(own)
+        return {
+            "guidance_scale": given["cfg_scale"],
+            "num_inference_steps": given["steps"],
+            "height": given["size"],
+            "width": given["width"],
+            "num_images_per_prompt": num_images,
+        }
+
 
 class SdxlOptions(DrawingOptions):
     """Guidance leads away from `negative_prompt` (None: what the folder has for an empty one) and from the tokens of a

@@ -78,9 +78,9 @@ def placed_ids(tokenizer: Any, prompt: str, *, count: int) -> PlacedIds:
     return PlacedIds(torch.tensor(ids), torch.tensor(which), min(short, length - 1), is_cut)
 
 
-def place_columns(tokenizer: Any, prompts: Sequence[str]) -> Bool[Tensor, "B T"]:
-    """Which tokens of the prompts are words, with one word for each PLACE."""
-    return torch.stack([placed_ids(tokenizer, prompt, count=1).which >= 0 for prompt in prompts])
+def place_columns(tokenizer: Any, prompts: Sequence[str], *, count: int) -> Bool[Tensor, "B T"]:
+    """Which tokens of the prompts are words, with `count` of them for each PLACE."""
+    return torch.stack([placed_ids(tokenizer, prompt, count=count).which >= 0 for prompt in prompts])
 
 
 def read_placed(
