@@ -55,6 +55,7 @@ FLAGS = {
         "--size", "--steps", "--video", "--video-option", "--width", "--workers", "-n",
     ],
     "loras": [],
+    "loras scale": ["--json", "--out", "LORA", "STRENGTH"],
     "loras fuse": [
         "--device", "--dtype", "--json", "--model", "--num-images", "--out", "--prompt", "--ridge", "--seed", "--size",
         "--steps", "-n", "LORA...",

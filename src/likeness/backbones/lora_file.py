@@ -22,7 +22,18 @@ from likeness.core.weights import check_safetensors, resolve_adapter
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TEXT_PARTS", "Change", "Find", "LoraFile", "Target", "found_by", "read_lora", "swap_halves", "text_parts"]
+__all__ = [
+    "TEXT_PARTS",
+    "Change",
+    "Find",
+    "LoraFile",
+    "Target",
+    "found_by",
+    "read_lora",
+    "swap_halves",
+    "text_parts",
+    "up_matrices",
+]
 
 _FILE_NAMES = ("dit_lora.safetensors", "pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _PEFT_PREFIX = "base_model.model."
@@ -148,6 +159,21 @@ def text_parts(spec: str | Path) -> tuple[str, ...]:
     with safe_open(path, framework="pt") as file:
         keys = list(file.keys())
     return tuple(part for part in TEXT_PARTS if any(key.startswith(f"{part}.") for key in keys))
+
+
+def up_matrices(spec: str | Path) -> tuple[Path, tuple[str, ...]]:
+    """The file of a LoRA and the names of its matrices "up", text encoders' among them.
+
+    Raises: WeightsError for a file that is no LoRA.
+    """
+    from safetensors import safe_open
+
+    path = _lora_path(spec)
+    check_safetensors(path)
+    with safe_open(path, framework="pt") as file:
+        keys = sorted(file.keys())
+    _require_lora_keys(path, keys, is_text=True)
+    return path, tuple(module.keys["up"] for module in _modules(path, dict.fromkeys(keys)).values())
 
 
 def read_lora(

@@ -1,4 +1,4 @@
-"""`likeness loras`: LoRAs of several subjects, put together."""
+"""`likeness loras`: LoRAs of several subjects put together, and a LoRA at another strength."""
 
 from __future__ import annotations
 
@@ -10,13 +10,38 @@ import typer
 from likeness.cli.answer import Json, answer
 from likeness.cli.group import command_group
 
-app = command_group("LoRAs of several subjects, put together.")
+app = command_group("LoRAs: several put together, or one at another strength.")
 
 FUSE_EXAMPLES = (
     "[bold]Examples[/]\n\n"
     "likeness loras fuse runs/rex/lora runs/tom/lora --out both\n\n"
     "likeness loras fuse runs/rex/lora runs/tom/lora --model SDXL-FOLDER --steps 20 --device cuda --out both"
 )
+
+SCALE_EXAMPLES = (
+    "[bold]Examples[/]\n\n"
+    "likeness loras scale runs/tuned/lora 0.75 --out runs/tuned/lora-0.75\n\n"
+    "for s in 0.25 0.5 1.5; do likeness loras scale style.safetensors $s --out style-$s; done"
+)
+
+
+@app.command(epilog=SCALE_EXAMPLES)
+def scale(
+    lora: Annotated[str, typer.Argument(metavar="LORA", help="File, folder or hub id.")],
+    strength: Annotated[
+        float, typer.Argument(metavar="STRENGTH", help="How many times as much it changes; 1 is as is.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the scaled LoRA and what lies beside it.")],
+    as_json: Json = False,
+) -> None:
+    """A LoRA that changes every layer more or less, with a hash of its own; no training, no model is read."""
+    from likeness.backbones.lora_scale import scale_lora
+
+    made = scale_lora(lora, strength=strength, out=out)
+    facts = {"out": out, "file": made.file, "matrices": made.matrices, "strength": made.strength}
+    against = "" if made.strength == strength else f" ({made.strength:g} of what was trained)"
+    text = f"{out}: {made.matrices} matrices times {strength:g}{against}. "
+    answer(facts, text=f"{text}Next: likeness generate --lora {out} --prompt ...", as_json=as_json)
 
 
 @app.command(epilog=FUSE_EXAMPLES)
