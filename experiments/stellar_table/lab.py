@@ -101,13 +101,17 @@ def _references(wanted: Wanted, lab: Lab, run: Path) -> dict[str, Any]:
 
 
 def _trained_once(wanted: Wanted, lab: Lab, run: Path) -> dict[str, Any]:
-    """One training for all people, whose maker is shown the photo before black."""
+    """One training for all people, or two, whose maker is shown the photo before black."""
     from likeness.core.weights import resolve_weights
     from likeness.generate.makers import BACKBONE, MakerSpec, load_maker, maker_for, read_options
 
     table = lab.method(wanted.name)
     changes = {**table["changes"], "model.base": table["base"]}
     learnt, cost = learn(table["recipe"], changes=changes, out=lab.out / wanted.name / "run")
+    if "and_then" in table:
+        changes = {**table["and_then"], "model.base": table["base"], "model.inversion": learnt.as_posix()}
+        learnt, second = learn(table["recipe"], changes=changes, out=lab.out / wanted.name / "and_then")
+        cost = Cost(cost.seconds + second.seconds, cost.steps + second.steps, second.megabytes)
     load, folder = maker_for(BACKBONE, [learnt]), resolve_weights(table["base"])
     options = read_options(load, {"steps": lab.plan["steps"], **wanted.options}, folder=folder)
     maker: Any = load_maker(MakerSpec(load, folder, "cpu", "float32", (learnt,)))

@@ -54,12 +54,12 @@ def write_tables(lab: Lab) -> None:
     }
     parts = [
         "# Tables\n\nWritten by `run.py --phase tables` from scores/. Brackets: 95% intervals.",
-        _main(methods, found["means"], titles=titles, absent=lab.plan["absent"]),
+        _main(methods, found["means"], titles=titles, planned=list(lab.plan["methods"])),
         _checked(methods),
         "## Claims\n\n" + _differences(found["claims"], titles=titles),
         "## Tuned methods above the untrained model, for their own person\n\n"
         + _differences(found["gains"], titles=titles),
-        "## What one more person costs\n\n" + _costs(found["costs"], titles=titles),
+        "## What one more person costs\n\n" + _costs(found["costs"], titles=titles) + _machines(methods, titles=titles),
         "## Failures\n\n" + _failures(found["failures"], titles=titles),
         "## Which metrics say the same\n\n" + _map(correlations),
         "## Means of blocks of that map\n\n" + _blocks(correlations),
@@ -70,7 +70,7 @@ def write_tables(lab: Lab) -> None:
 
 # -- the main table --------------------------------------------------------------------------------------------
 def _main(
-    methods: Mapping[str, Measured], means: Sequence[Row], *, titles: Mapping[str, str], absent: Mapping[str, str]
+    methods: Mapping[str, Measured], means: Sequence[Row], *, titles: Mapping[str, str], planned: Sequence[str]
 ) -> str:
     """Metrics by group down, methods across; the best mean of a line is bold."""
     cells = {(row["method"], row["metric"]): row for row in means}
@@ -88,9 +88,10 @@ def _main(
     lines.append(["", "pictures with a face", *(_share(found[name], "mean") for name in names)])
     lines.append(["", "pictures", *(str(len(methods[name].scores.rows)) for name in names)])
     head = ["", "", *(titles[name] for name in names)]
+    absent = ", ".join(titles[name] for name in planned if name not in methods)
     missing = "; ".join(f"{group}: {columns}" for group, columns in NOT_HERE.items())
     rest = f"Not measured, since they need published weights: {missing}."
-    return f"## Table\n\n{_table(head, lines)}\n\n{rest}\nNot drawn yet: {', '.join(absent.values()) or 'none'}."
+    return f"## Table\n\n{_table(head, lines)}\n\n{rest}\nNot drawn yet: {absent or 'none'}."
 
 
 def label(metric: str) -> str:
@@ -141,6 +142,14 @@ def _costs(rows: Sequence[Row], *, titles: Mapping[str, str]) -> str:
     lines = [[titles[row["method"]], *cells(row, "each"), *cells(row, "once")] for row in rows]
     head = ["method", "s a person", "steps a person", "MB a person", "s once", "steps once", "MB once"]
     return _table(head, lines) + "\n\nSeconds of one processor thread; drawing is not counted."
+
+
+def _machines(methods: Mapping[str, Measured], *, titles: Mapping[str, str]) -> str:
+    """Whose seconds are of which processor: those of two do not compare."""
+    by_machine: dict[str, list[str]] = {}
+    for name, one in methods.items():
+        by_machine.setdefault(one.scores.meta.get("processor", "not recorded"), []).append(titles[name])
+    return " " + "; ".join(f"{machine}: {', '.join(names)}" for machine, names in by_machine.items()) + "."
 
 
 def _failures(rows: Sequence[Row], *, titles: Mapping[str, str]) -> str:

@@ -59,10 +59,12 @@ def lab(tmp_path: Path) -> Any:
 def test_every_method_can_be_drawn_and_trained() -> None:
     for name, table in PLAN["methods"].items():
         assert table["kind"] in lab_module["KINDS"], name
-        assert name not in PLAN["absent"]
     table = PLAN["methods"]["stellarnet"]
     changes = [f"{key}={value}" for key, value in table["changes"].items()]
     assert read_train_config(ROOT / "recipes" / "stellarnet.toml", changes=changes).train.steps == 1200
+    table = PLAN["methods"]["elite"]
+    changes = [f"{key}={value}" for key, value in {**table["and_then"], "model.inversion": "x"}.items()]
+    assert read_train_config(ROOT / "recipes" / "elite.toml", changes=changes).train.steps == 400
     analysed = PLAN["analysis"]
     assert {analysed["later"], *analysed["rivals"], *PLAN["failures"]["methods"]} <= PLAN["methods"].keys()
     assert {*analysed["claimed"], *analysed["gains"], analysed["choose"]} <= {*PLAN["metrics"]}
@@ -78,6 +80,34 @@ def test_a_tuned_method_waits_for_its_settings(monkeypatch: pytest.MonkeyPatch, 
     write_json(tmp_path / "dreambooth.json", rows)
     found = lab_module["settings"]("dreambooth")
     assert (found["changes"], found["named"]) == ({"train.steps": 200}, "sks {}")
+
+
+class NothingDrawnError(Exception):
+    """Ends a test before the maker is loaded."""
+
+
+def test_a_second_training_goes_on_from_the_first_and_costs_add_up(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, Any]] = []
+    cost = lab_module["Cost"]
+
+    def learn(recipe: str, *, changes: Any, out: Path) -> tuple[Path, Any]:
+        seen.append((recipe, changes))
+        return out / "inversion", cost(seconds=10.0 * len(seen), steps=100.0, megabytes=1.0)
+
+    monkeypatch.setitem(lab_module, "learn", learn)
+    monkeypatch.setattr("likeness.generate.makers.maker_for", lambda load, adapters: seen.append(("drawn", adapters)))
+
+    def nothing(spec: Any) -> Any:
+        raise NothingDrawnError
+
+    monkeypatch.setattr("likeness.generate.makers.read_options", lambda load, given, folder: nothing(given))
+    wanted = lab_module["Wanted"]("elite", "test", lab.case_file, {"word": "0"})
+    with pytest.raises(NothingDrawnError):
+        lab_module["_trained_once"](wanted, lab, lab.out / "pictures")
+    (first, _), (second, changes), (_, adapters) = seen
+    assert (first, second) == ("elite", "elite")
+    assert changes["model.inversion"] == (lab.out / "elite" / "run" / "inversion").as_posix()
+    assert adapters == [lab.out / "elite" / "and_then" / "inversion"]
 
 
 # -- verdicts --------------------------------------------------------------------------------------------------
@@ -160,13 +190,14 @@ def test_correlations_of_what_is_the_same_and_of_what_is_opposite(lab: Any) -> N
 def test_the_tables_name_all_methods_costs_and_rates(lab: Any) -> None:
     cost = {"seconds": 10.0, "steps": 100.0, "megabytes": 1.0}
     planted(lab, "base", around(0.1, seed=3))
-    planted(lab, "stellarnet", around(0.6, seed=0), costs={"all": {**cost, "seconds": 700.0}})
+    planted(lab, "stellarnet", around(0.6, seed=0), costs={"all": {**cost, "seconds": 700.0}}, processor="x86")
     planted(lab, "dreambooth", around(0.4, seed=1), costs={"a": cost, "b": {**cost, "seconds": 30.0}})
     run.write_tables(lab)
     text = (lab.results / "tables.md").read_text(encoding="utf-8")
     assert "| DreamBooth (LoRA) | 20.0 | 100.0 | 1.0 | 0 | 0 | 0 |" in text
     assert "| StellarNet | 0 | 0 | 0 | 700.0 | 100.0 | 1.0 |" in text
-    assert "Not drawn yet: ED-LoRA, ELITE." in text
+    assert "Not drawn yet: ELITE, IP-Adapter-Plus, UNO, Textual Inversion, Custom Diffusion, ED-LoRA." in text
+    assert "not recorded: untrained SDXL, DreamBooth (LoRA); x86: StellarNet." in text
     assert "Checked in each of 96 pictures" in text
     (ips,) = [line for line in text.splitlines() if line.startswith("| identity | IPS (excluding)")]
     assert [cell.startswith("**") for cell in ips.split(" | ")[2:]] == [False, True, False]
