@@ -205,10 +205,13 @@ def test_every_room_says_what_it_is(room: Path) -> None:
 
 def test_files_in_the_layout_exist() -> None:
     layout = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
-    room, missing = "", []
-    for line in (line for line in layout.splitlines() if line.startswith("      ")):
-        if heading := re.match(r"      (\w+)/ ", line):
-            room = heading[1]
+    room: str | None = None
+    missing: list[str] = []
+    for line in (line for line in layout.splitlines() if line.startswith("    ")):
+        if heading := re.match(r"(?:      (\w+)/ |    \S)", line):
+            room = heading[1]  # None beside the package
+        if room is None:
+            continue
         missing += [f"{room}/{name}" for name in re.findall(r"[\w/]+\.py", line) if not (ROOMS / room / name).is_file()]
     assert missing == []
 
