@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -155,6 +156,18 @@ def repaint(path: Path) -> None:
     pixels = np.asarray(Image.open(path).convert("RGB")).copy()
     pixels[0, 0] ^= 255
     Image.fromarray(pixels).save(path)
+
+
+def kill_runs(recipe: Path, folder: Path, *, count: int, seed: int) -> None:
+    """`count` runs of the recipe are killed and continued by this script, and end with the bytes of a whole one."""
+    from scripts import child_environment
+
+    command = [sys.executable, __file__, str(recipe), str(folder), str(count), str(seed)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) >= count * 2 / 3  # a machine that stalls may kill too late
+    for number in range(count):
+        assert same(folder / "whole", folder / f"run{number}")
 
 
 # killed runs ---------------------------------------------------------------------------------------------------------

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from preference_runs import same, train
-from scripts import HELPERS, child_environment
+from preference_runs import kill_runs, same, train
+from scripts import child_environment
 
 from likeness.core.errors import DivergenceError
 from likeness.train.pairs.task import PairsTask
 from likeness.train.state import load_state
-
-SCRIPT = HELPERS / "preference_runs.py"
 
 
 def test_a_diverging_run_stops_with_its_last_good_state(
@@ -38,15 +36,6 @@ def test_a_diverging_run_stops_with_its_last_good_state(
     assert state is not None
     assert state["step"] == 2
     assert all(bool(torch.isfinite(tensor).all()) for tensor in state["adapter"].values())
-
-
-def kill_runs(recipe: Path, folder: Path, *, count: int, seed: int) -> None:
-    command = [sys.executable, str(SCRIPT), str(recipe), str(folder), str(count), str(seed)]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) >= count * 2 / 3  # a machine that stalls may kill too late
-    for number in range(count):
-        assert same(folder / "whole", folder / f"run{number}")
 
 
 def longer(recipe: Path) -> Path:

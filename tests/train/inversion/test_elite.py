@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import preference_runs
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
@@ -239,6 +240,15 @@ def test_a_run_in_two_sittings_ends_with_the_same_bytes(runs: dict[str, Path], t
         assert files == {path.name for path in (tmp_path / "parts" / place).iterdir()}
         for file in files:
             assert (tmp_path / "parts" / place / file).read_bytes() == (runs[name] / place / file).read_bytes(), file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["global", "local"])
+def test_ten_killed_runs_end_with_the_same_bytes(runs: dict[str, Path], tmp_path: Path, name: str) -> None:
+    recipe = tmp_path / "run.toml"
+    recipe.write_text(runs[name].with_suffix(".toml").read_text().replace("steps = 2", "steps = 6"))
+    preference_runs.kill_runs(recipe, tmp_path, count=10, seed=0)
+    assert "inversion/inversion.safetensors" in preference_runs.results(tmp_path / "whole")
 
 
 def test_the_local_mapping_leaves_the_global_one_as_it_is(runs: dict[str, Path]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
-from scripts import HELPERS, child_environment
 from stock_sdxl import stock_pipeline
 from tiny_reversion import SIZE, TEXTS, prepared, recipe
 from transformers import CLIPTokenizer
@@ -225,15 +222,9 @@ def test_all_other_rows_are_equal_to_the_bit(sdxl_folder: Path, exemplars: Path,
 @pytest.mark.slow
 def test_ten_killed_runs_end_with_the_same_bytes(sdxl_folder: Path, exemplars: Path, tmp_path: Path) -> None:
     """Saves after every step, so that many kills fall into a save."""
-    count = 10
     path = recipe(tmp_path / "run.toml", model=sdxl_folder, exemplars=exemplars, steps=8)
     path.write_text(path.read_text().replace("save_every = 2", "save_every = 1"))
-    command = [sys.executable, str(HELPERS / "preference_runs.py"), str(path), str(tmp_path), str(count), "0"]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) >= count * 2 / 3
-    for number in range(count):
-        assert runs.same(tmp_path / "whole", tmp_path / f"run{number}")
+    runs.kill_runs(path, tmp_path, count=10, seed=0)
 
 
 @pytest.fixture(scope="module")

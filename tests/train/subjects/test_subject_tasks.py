@@ -236,19 +236,9 @@ def test_ten_killed_runs_end_with_the_same_bytes(sdxl_folder: Path, photos: Path
 
 def killed(model: Path, photos: Path, folder: Path, *, task: str, count: int) -> None:
     """Saves after every step, so that many kills fall into a save."""
-    import subprocess
-    import sys
-
-    from scripts import HELPERS, child_environment
-
     path = recipe(folder / "run.toml", task=task, model=model, photos=photos, steps=12)
     path.write_text(path.read_text().replace("save_every = 2", "save_every = 1"))
-    command = [sys.executable, str(HELPERS / "preference_runs.py"), str(path), str(folder), str(count), "0"]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=3000, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) >= count * 2 / 3
-    for number in range(count):
-        assert runs.same(folder / "whole", folder / f"run{number}")
+    runs.kill_runs(path, folder, count=count, seed=0)
 
 
 def drawn(folder: Path, *, prompt: str, model: str, lora: Path | None) -> bytes:
