@@ -4,7 +4,8 @@
 
 METHOD is a key of [methods] in plan.toml, all of them without any. Every try is trained on the first subjects, the
 chosen one on all. The pictures of a subject answer several prompts; the untrained model ("base") draws them by the
-class word. METHOD.json beside this file holds every try with its differences to base; an interrupted run goes on.
+class word. METHOD.json beside this file holds every try with its differences to base, subjects.webp shows the chosen
+ones; an interrupted run goes on.
 """
 
 import argparse
@@ -21,10 +22,12 @@ from scores import Scores, number, read_run, read_scores, write_scores
 from subject_runs import Cost, draw_prompts, learn, with_words
 
 from likeness.core.files import read_json, write_json, write_jsonl
+from likeness.core.images import load_image
 from likeness.core.records import Case, read_cases
 from likeness.core.stats.paired import joined
 from likeness.evaluate import evaluate_run
 from likeness.evaluate.aggregate import to_json
+from likeness.report.figures import contact_sheet
 
 HERE = Path(__file__).parent
 MODEL, BASE = "sdxl", "base"
@@ -203,8 +206,33 @@ def search(method: str, lab: Lab) -> None:
     write_json(file, told)
 
 
+def draw_sheet(lab: Lab) -> Path | None:
+    """subjects.webp: photos, the untrained model, then each method whose pictures are here; None without any.
+
+    A column for each subject, in a prompt of its own.
+    """
+    cases = read_cases(case_file(lab)).cases
+    count = lab.plan["prompts"]
+    shown = [cases[place * count + place % count] for place in range(lab.plan["subjects"])]
+    rows = [BASE]
+    for method in lab.plan["methods"]:
+        file = lab.results / f"{method}.json"
+        rows += [name for name, row in read_json(file).items() if row["chosen"]] if file.is_file() else []
+    folders = [lab.out / "pictures" / name / "images" for name in rows]
+    files = [[folder / f"{case.id}.png" for case in shown] for folder in folders]
+    found = [row for row in files if all(file.is_file() for file in row)]
+    if not found:
+        return None
+    photos = [load_image(case.subjects[0].reference_image) for case in shown]
+    images = [*photos, *(load_image(file) for row in found for file in row)]
+    out = lab.results / "subjects.webp"
+    contact_sheet(images, columns=len(shown), cell=96, gap=4).save(out, quality=80)
+    print(f"{out}: photos; {'; '.join(row[0].parts[-3] for row in found)}", flush=True)
+    return out
+
+
 def main() -> None:
-    """The search of each method."""
+    """The search of each method, and a sheet of pictures."""
     plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD", help=", ".join(plan["methods"]))
@@ -217,6 +245,7 @@ def main() -> None:
     base(lab, subjects=plan["subjects"])
     for method in asked_for.methods or plan["methods"]:
         search(method, lab)
+    draw_sheet(lab)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from scripts import ROOT, load_script
 from tiny_sdxl import build_tiny_sdxl
 
@@ -92,3 +93,5 @@ def test_a_search_on_a_tiny_sdxl_keeps_every_try_and_goes_on(tmp_path: Path, mon
     monkeypatch.setattr(run, "draw_prompts", None)
     run.search("dreambooth", lab)
     assert (lab.results / "dreambooth.json").read_bytes() == before
+    with Image.open(run.draw_sheet(lab)) as sheet:
+        assert sheet.size == (2 * 100 + 4, 3 * 100 + 4)  # photos, base and DreamBooth of two subjects
