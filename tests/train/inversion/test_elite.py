@@ -336,7 +336,7 @@ def test_lambda_mask_and_word_decide_the_picture(makers: dict[str, Elite]) -> No
 
 @pytest.mark.parametrize(("word", "count"), [("0", 1), ("full", 3)])
 def test_every_word_of_every_place_reads_local_tokens(
-    makers: dict[str, Elite], monkeypatch: pytest.MonkeyPatch, word: str, count: int
+    makers: dict[str, Elite], monkeypatch: pytest.MonkeyPatch, word: Any, count: int
 ) -> None:
     told: list[Local] = []
 
