@@ -119,6 +119,11 @@ def test_what_cannot_be_scaled_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
     with pytest.raises(OutputError, match="expected a new or empty folder"):
         scale_lora(path, strength=2, out=tmp_path / "a")
+    with pytest.raises(OutputError, match="outside of the LoRA's own"):
+        scale_lora(tmp_path / "a", strength=2, out=tmp_path / "a" / "half")
+    assert scale_lora(
+        path, strength=2, out=tmp_path / "a" / "beside"
+    ).file.is_file()  # of a file alone nothing is copied
     save_file({"weight": torch.ones(2, 2)}, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="expected pairs of LoRA matrices"):
         scale_lora(tmp_path / "model.safetensors", strength=2, out=tmp_path / "b")

@@ -86,7 +86,7 @@ class NothingDrawnError(Exception):
     """Ends a test before the maker is loaded."""
 
 
-def test_a_second_training_goes_on_from_the_first_and_costs_add_up(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_training_goes_on_from_the_first(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, Any]] = []
     cost = lab_module["Cost"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from likeness.backbones.lora import OURS, write_tensors
 from likeness.backbones.lora_file import up_matrices
 from likeness.core.errors import ConfigError, OutputError, WeightsError
-from likeness.core.files import replaced_folder
+from likeness.core.files import is_inside, replaced_folder
 from likeness.core.weights import resolve_adapter
 
 SETTINGS = "adapter_config.json"
@@ -31,7 +31,8 @@ def scale_lora(spec: str | Path, *, strength: float, out: Path) -> Scaled:
     Matrices "up" are multiplied in fp32 and rounded once to their own precision; alpha and settings stay true. Words,
     and keys and values of their own, are copied as they are.
     Raises: ConfigError for a strength that is 0 or no number; WeightsError for what is no LoRA, and for numbers that
-    its precision does not hold; OutputError, also for a folder that holds something.
+    its precision does not hold; OutputError, also for a folder that holds something or lies inside
+    the LoRA's own.
     """
     from safetensors import safe_open
 
@@ -42,6 +43,9 @@ def scale_lora(spec: str | Path, *, strength: float, out: Path) -> Scaled:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: expected a new or empty folder, got one with files; choose another.")
     path, ups = up_matrices(spec)
+    is_folder = resolve_adapter(spec).is_dir()
+    if is_folder and is_inside(out, path.parent):
+        raise OutputError(f"{out}: expected a folder outside of the LoRA's own, which is copied; choose another.")
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
         header: dict[str, str] = file.metadata() or {}
@@ -53,7 +57,7 @@ def scale_lora(spec: str | Path, *, strength: float, out: Path) -> Scaled:
             raise WeightsError(f"{path}: expected {strength} times {name} to fit in {kind}, got infinity; lower it.")
     total = strength * float(header.get(f"{OURS}strength", 1))
     with replaced_folder(out) as fresh:
-        _copy_beside(path, whole=resolve_adapter(spec).is_dir(), to=fresh)
+        _copy_beside(path, whole=is_folder, to=fresh)
         write_tensors(fresh / path.name, tensors, header=header, metadata={"strength": total})
     return Scaled(out / path.name, len(ups), total)
 
