@@ -7,10 +7,11 @@ that was drawn. Everything is computed from the committed scores.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple  # TOML and JSON
 
 import numpy as np
-from curves import FIDELITY, AtLevel, Curve, Point, at_level, slope
+from curves import FIDELITY, AtLevel, Curve, Point, at_fidelity, at_level, at_strength
 from design import BEST, MATCHED, Chosen, Design, Piece
 from jaxtyping import Float
 from lab import CaseFacts, Lab, Ledger
@@ -29,6 +30,7 @@ RIVALS = ("dpo", MATCHED, "sdpo", "prior", "base")
 CLAIMED = ("attribute_accuracy", "dino", "leakage")
 LOWER_IS_BETTER = ("leakage", "leakage_found_only", "leakage_matrix")
 SURE = 0.05
+NEVER = "its curve never has that CLIP-T"
 NUM_COSTS = 6
 RESAMPLES = 400
 
@@ -73,16 +75,22 @@ def values_of(
 
 
 class Measured(NamedTuple):
-    """A method as it was drawn on test cases: its scores per training seed, all at one strength."""
+    """A method as it was drawn on test cases: its scores per training seed, all at one strength.
+
+    `moved`: metric -> what is added to each of its values.
+    """
 
     name: str
     trainings: Sequence[Scores]
     strength: float
     facts: Mapping[str, CaseFacts]
+    moved: Mapping[str, float] = MappingProxyType({})
 
     def values(self, metric: str, *, count: int = 0) -> Values:
         """`values_of` this method."""
-        return values_of(self.trainings, metric, strength=self.strength, facts=self.facts, count=count)
+        found = values_of(self.trainings, metric, strength=self.strength, facts=self.facts, count=count)
+        more = self.moved.get(metric, 0.0)
+        return found._replace(by_picture={name: value + more for name, value in found.by_picture.items()})
 
     def minus(self, other: "Measured", metric: str) -> Pairs | Trainings:
         """The paired differences, training by training. Raises: DataError for other numbers of trainings."""
@@ -99,6 +107,8 @@ def verdict(row: Mapping[str, Any]) -> str:
 
     A difference that is sure and yet inside the margin is told as both.
     """
+    if row["mean"] is None:
+        return NEVER
     sure = row["p_holm"] is not None and row["p_holm"] < SURE
     better = (row["mean"] < 0) == (row["metric"] in LOWER_IS_BETTER) if sure else False
     said = ("better" if better else "worse") if sure else ""
@@ -114,6 +124,11 @@ def claim_rows(methods: Mapping[tuple[str, str], Mapping[str, Measured]], plan: 
         found = methods.get((claim.backbone, claim.pairs), {})
         if claim.later in found and claim.earlier in found:
             rows.append(_compared(claim, found[claim.later], found[claim.earlier], plan=plan))
+    return judged(rows)
+
+
+def judged(rows: list[Row]) -> list[Row]:
+    """The rows, each with its p corrected over all of them, and its verdict."""
     for row, p in zip(rows, holm([_nan(row["p"]) for row in rows]), strict=True):
         row["p_holm"] = _null(p)
         row["verdict"] = verdict(row)
@@ -160,14 +175,18 @@ def mean_rows(methods: Mapping[str, Measured], *, place: Mapping[str, str], metr
     ]
 
 
-def adjusted(row: Mapping[str, Any], *, fidelity: Mapping[str, Any], per_clip_t: float) -> Row:
-    """A difference as it would be at exactly equal CLIP-T, along the later method's curve on validation subjects.
+def adjusted(claim: Claim, later: Measured, earlier: Measured, *, curve: Curve, plan: Mapping[str, Any]) -> Row:
+    """A claim as it would be at exactly equal CLIP-T, `later` moved along its curve on validation subjects.
 
-    The interval is moved, not widened: the row is there to see whether a verdict hangs on the rest of CLIP-T.
+    The curve is followed to the nearest strength at which its CLIP-T differs by as much as the two methods do on test
+    cases; how sure the curve is has no part in the interval. Not measured where the curve never has that CLIP-T.
     """
-    shift = -per_clip_t * fidelity["mean"]
-    ends = {key: None if row[key] is None else round(row[key] + shift, 5) for key in ("mean", "ci_low", "ci_high")}
-    return {**row, **ends, "clip_t_difference": fidelity["mean"], "per_clip_t": _null(round(per_clip_t, 4))}
+    cost = later.minus(earlier, FIDELITY).interval.mean
+    now = at_strength(curve, later.strength)
+    there = at_fidelity(curve, now[FIDELITY] - cost, near=later.strength)
+    change = math.nan if there is None else there.means[claim.metric] - now[claim.metric]
+    row = _compared(claim, later._replace(moved={claim.metric: change}), earlier, plan=plan)
+    return {**row, "clip_t_difference": round(cost, 5), "moved_by": _null(round(change, 5))}
 
 
 # -- whole curves ----------------------------------------------------------------------------------------------
@@ -279,27 +298,22 @@ def test_results(lab: Lab) -> dict[str, list[Row]]:
         place = {"backbone": backbone, "pairs": pairs}
         rows["means"] += mean_rows(some, place=place, metrics=metrics)
         rows["differences"] += difference_rows(some, place=place, metrics=metrics, against=("base", "dpo"))
-        rows["adjusted"] += _adjusted_claims(rows["claims"], some, place=place, lab=lab, chosen=chosen)
+        rows["adjusted"] += _adjusted_claims(some, place=place, lab=lab, chosen=chosen)
+    judged(rows["adjusted"])
     return rows
 
 
 def _adjusted_claims(
-    rows: Sequence[Row],
-    methods: Mapping[str, Measured],
-    *,
-    place: Mapping[str, str],
-    lab: Lab,
-    chosen: Mapping[str, Any],
+    methods: Mapping[str, Measured], *, place: Mapping[str, str], lab: Lab, chosen: Mapping[str, Any]
 ) -> Iterator[Row]:
     design, ledger = Design(lab.plan, place["backbone"]), Ledger(lab)
     best = chosen[place["backbone"]][place["pairs"]][BEST]
     now = Chosen(best["method"], best["attempt"], best["changes"], AtLevel(best["strength"], {}, best["reached"]))
     curve: Curve = design.curve(place["pairs"], now, known=ledger)
-    for row in rows:
-        if {key: row[key] for key in place} == dict(place) and row["earlier"] != "base":
-            between = methods[row["later"]].minus(methods[row["earlier"]], FIDELITY).interval
-            steep = slope(curve, best["strength"], metric=row["metric"])
-            yield adjusted(row, fidelity=_numbers(between), per_clip_t=steep)
+    for claim in claims(lab.plan):
+        here = (claim.backbone, claim.pairs) == (place["backbone"], place["pairs"])
+        if here and claim.earlier != "base" and {claim.later, claim.earlier} <= methods.keys():
+            yield adjusted(claim, methods[claim.later], methods[claim.earlier], curve=curve, plan=lab.plan)
 
 
 def _numbers(found: Interval) -> Row:

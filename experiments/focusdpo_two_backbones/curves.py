@@ -73,17 +73,18 @@ def at_strength(curve: Curve, strength: float) -> dict[str, float]:
     raise MeasurementError(f"strength: expected one from {ends}, got {strength:g}; draw it.")
 
 
-def slope(curve: Curve, strength: float, *, metric: str) -> float:
-    """How much `metric` changes per unit of CLIP-T around a strength: between its neighbours on the curve.
-
-    NaN where CLIP-T does not change there.
-    """
-    inside = [pair for pair in pairwise(curve) if pair[0].strength <= strength <= pair[1].strength]
-    if not inside:
-        raise MeasurementError(f"slope: expected a strength of the curve, got {strength:g}; draw it.")
-    earlier, later = inside[0][0].means, inside[-1][1].means
-    change = later[FIDELITY] - earlier[FIDELITY]
-    return math.nan if change == 0 else (later[metric] - earlier[metric]) / change
+def at_fidelity(curve: Curve, fidelity: float, *, near: float) -> Point | None:
+    """The curve where its CLIP-T is `fidelity`, at the strength nearest to `near`; None where it never is."""
+    found: list[float] = []
+    for earlier, later in pairwise(curve):
+        before, after = earlier.means[FIDELITY], later.means[FIDELITY]
+        if min(before, after) <= fidelity <= max(before, after):
+            share = (before - fidelity) / (before - after) if before != after else 0.0
+            found.append(earlier.strength + share * (later.strength - earlier.strength))
+    if not found:
+        return None
+    strength = min(found, key=lambda each: abs(each - near))
+    return Point(strength, at_strength(curve, strength))
 
 
 def choose(tries: Mapping[str, AtLevel], *, tie: float) -> str:

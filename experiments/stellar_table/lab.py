@@ -166,14 +166,20 @@ def portrait(case: Case) -> tuple[Any, Any]:
     """The conditioning photo of a case, and the mask that Stellar's layout has beside it."""
     photo = case.subjects[0].reference_image
     image = load_image(photo)
-    return image, load_mask(photo.with_name(f"{photo.stem}_bg.png"), size=image.size)
+    return image, mask_of(photo, size=image.size)
+
+
+def mask_of(photo: Path, *, size: tuple[int, int]) -> Any:
+    """Where the person of a photo is, from the file beside it."""
+    return load_mask(photo.with_name(f"{photo.stem}_bg.png"), size=size)
 
 
 def photo_folder(case: Case, *, out: Path) -> Path:
-    """A folder of the person's photos, as methods that learn a subject read it."""
+    """A folder of the person's photos with their masks, as methods that learn a subject read it."""
     out.mkdir(parents=True, exist_ok=True)
     for photo in case.subjects[0].photos:
         shutil.copyfile(photo, out / photo.name)
+        save_png(mask_of(photo, size=load_image(photo).size), out / f"{photo.stem}.mask.png")
     return out
 
 

@@ -4,8 +4,9 @@
 
 METHOD is a key of [methods] in plan.toml, all of them without any. Every try is trained on the first subjects, the
 chosen one on all. The pictures of a subject answer several prompts; the untrained model ("base") draws them by the
-class word. METHOD.json beside this file holds every try with its differences to base, subjects.webp shows the chosen
-ones; an interrupted run goes on.
+class word, and once more told in words what the subject looks like ("described"), which is what the text could do at
+most. METHOD.json and described.json beside this file hold every try with its differences to base, subjects.webp shows
+the chosen ones; an interrupted run goes on.
 """
 
 import argparse
@@ -28,11 +29,14 @@ from likeness.core.stats.paired import joined
 from likeness.evaluate import evaluate_run
 from likeness.evaluate.aggregate import to_json
 from likeness.report.figures import contact_sheet
+from likeness.train.subjects.photos import world_subject
+from likeness.world.scenario import describe
 
 HERE = Path(__file__).parent
-MODEL, BASE = "sdxl", "base"
-KEPT = "dino_where_right"
-"""DINO of the pictures whose action is recognised, 0 of the others: what a try is chosen by."""
+MODEL, BASE, DESCRIBED = "sdxl", "base", "described"
+CHOSEN_BY = "dino"
+WHERE_RIGHT = "dino_where_right"
+"""DINO of the pictures whose action is recognised, 0 of the others."""
 
 
 class Try(NamedTuple):
@@ -95,7 +99,7 @@ def asked(case: Case, other: Case, *, place: int, turn: int) -> Case:
 # -- a try -----------------------------------------------------------------------------------------------------
 def attempt(one: Try, lab: Lab, *, subjects: int) -> None:
     """The scores of a try on the first subjects are kept; those there are left alone."""
-    cases = read_cases(case_file(lab)).cases[: subjects * lab.plan["prompts"]]
+    cases = _first(lab, subjects)
     path = lab.scores_file(one.name)
     known = read_scores(path) if path.is_file() else Scores({}, {})
     costs: dict[str, Any] = dict(known.meta.get("costs", {}))
@@ -121,13 +125,31 @@ def learnt_by(one: Try, lab: Lab, *, photos: str, word: str) -> tuple[Path, Cost
 
 def base(lab: Lab, *, subjects: int) -> None:
     """The scores of the untrained model, which is told the class word."""
-    cases = read_cases(case_file(lab)).cases[: subjects * lab.plan["prompts"]]
-    path = lab.scores_file(BASE)
-    if path.is_file() and read_scores(path).has([case.id for case in cases], strength=1.0):
+    _untrained(lab, BASE, {case.id: case.prompt for case in _first(lab, subjects)})
+
+
+def described(lab: Lab, *, subjects: int) -> None:
+    """Those of the untrained model where the world's own words say what the subject looks like; compared with base."""
+    prompts = {
+        case.id: with_words(case, describe(world_subject(case.subjects[0].id))) for case in _first(lab, subjects)
+    }
+    _untrained(lab, DESCRIBED, prompts)
+    both = (read_scores(lab.scores_file(name)) for name in (DESCRIBED, BASE))
+    write_json(lab.results / f"{DESCRIBED}.json", compared(*both, prompts=lab.plan["prompts"]))
+
+
+def _first(lab: Lab, subjects: int) -> list[Case]:
+    return read_cases(case_file(lab)).cases[: subjects * lab.plan["prompts"]]
+
+
+def _untrained(lab: Lab, name: str, prompts: Mapping[str, str]) -> None:
+    cases = [case for case in read_cases(case_file(lab)).cases if case.id in prompts]
+    path = lab.scores_file(name)
+    if path.is_file() and read_scores(path).has(list(prompts), strength=1.0):
         return
-    run = lab.out / "pictures" / BASE
-    draw_prompts(cases, [c.prompt for c in cases], model=MODEL, learnt=None, steps=lab.plan["steps"], run=run)
-    keep(run, cases, lab, name=BASE, meta={})
+    run = lab.out / "pictures" / name
+    draw_prompts(cases, list(prompts.values()), model=MODEL, learnt=None, steps=lab.plan["steps"], run=run)
+    keep(run, cases, lab, name=name, meta={})
 
 
 def keep(run: Path, cases: Sequence[Case], lab: Lab, *, name: str, meta: Mapping[str, Any]) -> None:
@@ -147,7 +169,7 @@ def keep(run: Path, cases: Sequence[Case], lab: Lab, *, name: str, meta: Mapping
 
 # -- what came out ---------------------------------------------------------------------------------------------
 def compared(one: Scores, with_base: Scores, *, prompts: int) -> dict[str, Any]:
-    """Metric -> mean of both and the paired difference, by subject; `KEPT` beside the plan's metrics."""
+    """Metric -> mean of both and the paired difference, by subject; `WHERE_RIGHT` beside the plan's metrics."""
     mine, theirs = (by_metric(each) for each in (one, with_base))
     found: dict[str, Any] = {"pictures": len(one.rows), "subjects": len(one.rows) // prompts}
     for metric, values in mine.items():
@@ -170,17 +192,17 @@ def of_first(scores: Scores, *, subjects: int) -> Scores:
 
 
 def by_metric(scores: Scores) -> dict[str, dict[str, float]]:
-    """Metric -> case -> value, `KEPT` among them."""
+    """Metric -> case -> value, `WHERE_RIGHT` among them."""
     rows = {case: {name: number(cell) for name, cell in cells.items()} for (case, _), cells in scores.rows.items()}
     found = {name: {case: row[name] for case, row in rows.items()} for name in next(iter(rows.values()))}
     if {"dino", "action_recognised"} <= found.keys():
-        found[KEPT] = {case: row["dino"] * row["action_recognised"] for case, row in rows.items()}
+        found[WHERE_RIGHT] = {case: row["dino"] * row["action_recognised"] for case, row in rows.items()}
     return found
 
 
 def chosen_of(rows: Mapping[str, Mapping[str, Any]], tries: Sequence[Try]) -> Try:
-    """The try with the best mean of `KEPT`, of equal ones the first."""
-    return max(tries, key=lambda one: (rows[one.name][KEPT]["after"], -one.number))
+    """The try with the best mean of `CHOSEN_BY`, of equal ones the first."""
+    return max(tries, key=lambda one: (rows[one.name][CHOSEN_BY]["after"], -one.number))
 
 
 def search(method: str, lab: Lab) -> None:
@@ -199,7 +221,7 @@ def search(method: str, lab: Lab) -> None:
         attempt(one, lab, subjects=lab.plan["search"])
         told[one.name] = {**tell(one, subjects=lab.plan["search"]), "chosen": False}
         write_json(file, told)
-        print(one.name, {key: told[one.name][key]["difference"] for key in ("dino", KEPT)}, flush=True)
+        print(one.name, {key: told[one.name][key]["difference"] for key in (CHOSEN_BY, WHERE_RIGHT)}, flush=True)
     best = chosen_of(told, tries)
     attempt(best, lab, subjects=lab.plan["subjects"])
     told[best.name] = {**tell(best, subjects=lab.plan["subjects"]), "chosen": True}
@@ -243,6 +265,7 @@ def main() -> None:
         parser.error(f"METHOD: expected some of {', '.join(plan['methods'])}, got {unknown[0]}")
     lab = Lab(plan, asked_for.out.resolve(), asked_for.results.resolve())
     base(lab, subjects=plan["subjects"])
+    described(lab, subjects=plan["subjects"])
     for method in asked_for.methods or plan["methods"]:
         search(method, lab)
     draw_sheet(lab)

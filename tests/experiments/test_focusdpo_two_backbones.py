@@ -72,11 +72,16 @@ def test_no_try_wins_by_a_hair_over_a_threshold() -> None:
     assert values[0] == pytest.approx(values[1], abs=0.004)
 
 
-def test_a_slope_is_that_between_the_neighbours() -> None:
-    points = curve(BASE, (0.5, 0.568, 0.82, 0.11), (1.0, 0.564, 0.86, 0.09))
-    assert curves.slope(points, 0.75, metric="leakage") == pytest.approx(0.02 / 0.004)
-    assert curves.slope(points, 0.5, metric="leakage") == pytest.approx(0.03 / 0.006)
-    assert math.isnan(curves.slope(curve(BASE, (1.0, 0.57, 0.9, 0.1)), 0.5, metric="leakage"))
+def test_a_curve_at_a_clip_t_is_taken_nearest_by_and_nowhere_else() -> None:
+    points = curve(BASE, (0.5, 0.568, 0.82, 0.11), (1.0, 0.564, 0.86, 0.09), (1.5, 0.568, 0.9, 0.08))
+    there = curves.at_fidelity(points, 0.566, near=0.6)
+    assert there.strength == pytest.approx(0.75)
+    assert there.means["leakage"] == pytest.approx(0.10)
+    assert curves.at_fidelity(points, 0.566, near=1.1).strength == pytest.approx(1.25)
+    assert curves.at_fidelity(points, 0.564, near=0.0).strength == 1.0
+    assert curves.at_fidelity(points, 0.563, near=1.0) is None
+    flat = curve(BASE, (1.0, BASE[1], 0.9, 0.1))
+    assert curves.at_fidelity(flat, BASE[1], near=1.0).strength in (0.0, 1.0)
 
 
 def test_ties_are_broken_by_order_and_only_ties() -> None:
@@ -561,10 +566,24 @@ def test_the_family_is_what_the_protocol_says_and_holm_is_over_all_of_it() -> No
         assert row["p_holm"] == pytest.approx(highest)
 
 
-def test_a_difference_at_equal_clip_t_is_moved_along_the_curve() -> None:
-    row = {"mean": 0.02, "ci_low": 0.01, "ci_high": 0.03, "metric": "dino"}
-    moved = analysis.adjusted(row, fidelity={"mean": -0.002}, per_clip_t=-4.0)
-    assert (moved["mean"], moved["ci_low"], moved["ci_high"]) == pytest.approx((0.012, 0.002, 0.022))
+def test_a_difference_at_equal_clip_t_is_moved_along_the_curve_and_judged_there() -> None:
+    """FocusDPO leads by 0.05 of DINO for 0.002 of CLIP-T; along its curve that costs 0.05, and nothing is left."""
+    later = measured("focus_best", shift={"dino": 0.05, "clip_t": -0.002}, noise=0.0005, seed=2)
+    earlier = measured("dpo", shift={}, noise=0.0005, seed=3)
+    claim = analysis.Claim("flux_uno", "dip", "focus_best", "dpo", "dino")
+    points = [curves.Point(s, {"clip_t": 0.57 - 0.004 * s, "dino": 0.5 + 0.1 * s}) for s in (0.0, 1.0, 2.0)]
+    before = analysis.claim_rows({("flux_uno", "dip"): {"focus_best": later, "dpo": earlier}}, PLAN)
+    (stated,) = [row for row in before if row["metric"] == "dino"]
+    assert stated["verdict"] == "better"
+    (moved,) = analysis.judged([analysis.adjusted(claim, later, earlier, curve=points, plan=PLAN)])
+    assert moved["clip_t_difference"] == pytest.approx(-0.002, abs=2e-4)
+    assert moved["mean"] == pytest.approx(0, abs=0.004)
+    assert moved["ties"]
+    width = [row["ci_high"] - row["ci_low"] for row in (stated, moved)]
+    assert width[1] == pytest.approx(width[0], abs=1e-5)
+    flat = [curves.Point(s, {"clip_t": 0.57, "dino": 0.5}) for s in (0.0, 1.0)]
+    (never,) = analysis.judged([analysis.adjusted(claim, later, earlier, curve=flat, plan=PLAN)])
+    assert (never["mean"], never["p"], never["verdict"]) == (None, None, analysis.NEVER)
 
 
 def test_trainings_of_other_numbers_are_not_compared() -> None:

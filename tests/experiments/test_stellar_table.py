@@ -16,6 +16,7 @@ from likeness.core.errors import ConfigError, MeasurementError
 from likeness.core.files import read_json, write_json
 from likeness.core.records import read_cases
 from likeness.train.config import read_train_config
+from likeness.train.subjects.photos import PhotoTable, find_subjects
 
 EXPERIMENT = "experiments/stellar_table"
 run: Any = load_script(f"{EXPERIMENT}/run.py")
@@ -80,6 +81,20 @@ def test_a_tuned_method_waits_for_its_settings(monkeypatch: pytest.MonkeyPatch, 
     write_json(tmp_path / "dreambooth.json", rows)
     found = lab_module["settings"]("dreambooth")
     assert (found["changes"], found["named"]) == ({"train.steps": 200}, "sks {}")
+
+
+def test_methods_that_learn_a_person_are_shown_its_photos_with_masks(lab: Any, tmp_path: Path) -> None:
+    one = lab._replace(plan={**PLAN, "people": {"test": 1, "validation": 1}, "turns": {"test": 1, "validation": 1}})
+    case = read_cases(one.case_file("test")).cases[0]
+    folder = lab_module["photo_folder"](case, out=tmp_path / "photos")
+    table = PhotoTable(photos=[folder.as_posix()], class_words=["person"], tokens=["<x>"], size=128)
+    (subject,) = find_subjects(table)
+    assert len(subject.photos) == len(case.subjects[0].photos) > 0
+    for photo in subject.photos:
+        assert photo.mask is not None
+        inside, pixels = np.asarray(photo.mask) > 0, np.asarray(photo.image, dtype=np.float64)
+        assert 0.05 < inside.mean() < 0.95
+        assert pixels[inside].std() > 2 * pixels[~inside].std()  # the backdrop is plain, the person is not
 
 
 class NothingDrawnError(Exception):

@@ -60,19 +60,36 @@ def test_a_try_is_compared_picture_by_picture() -> None:
     assert (row["pictures"], row["subjects"]) == (4, 2)
     assert row["dino"]["difference"]["mean"] == pytest.approx(0.4)
     assert row["dino"]["before"] == pytest.approx(0.15)
-    assert row[run.KEPT]["after"] == pytest.approx((0.5 + 0 + 0.6 + 0) / 4)
+    assert row[run.WHERE_RIGHT]["after"] == pytest.approx((0.5 + 0 + 0.6 + 0) / 4)
 
 
 def test_tries_are_compared_on_the_same_subjects() -> None:
     assert {case for case, _ in run.of_first(scores(0.5, 1), subjects=1).rows} == {"subject-0-0", "subject-0-1"}
 
 
-def test_the_best_try_keeps_the_prompt_and_ties_go_to_the_first() -> None:
+def test_the_try_with_the_most_dino_is_chosen_and_ties_go_to_the_first() -> None:
     lab = run.Lab(PLAN, Path(), Path())
     tries = lab.tries("dreambooth")
-    rows = {one.name: run.compared(scores(0.5, n), scores(0.1, 1), prompts=2) for n, one in enumerate(tries)}
+    base = scores(0.1, 1)
+    rows = {one.name: run.compared(scores(0.4 + 0.1 * n, 1 - n), base, prompts=2) for n, one in enumerate(tries)}
     assert run.chosen_of(rows, tries).number == 1
     assert run.chosen_of(dict.fromkeys(rows, rows[tries[0].name]), tries).number == 0
+
+
+def test_what_was_chosen_is_what_the_rule_says() -> None:
+    lab = run.Lab(PLAN, Path(), ROOT / EXPERIMENT)
+    for method in PLAN["methods"]:
+        rows = read_json(lab.results / f"{method}.json")
+        first = {
+            name: run.compared(
+                run.of_first(run.read_scores(lab.scores_file(name)), subjects=PLAN["search"]),
+                run.read_scores(lab.scores_file(run.BASE)),
+                prompts=PLAN["prompts"],
+            )
+            for name in rows
+        }
+        (chosen,) = [name for name, row in rows.items() if row["chosen"]]
+        assert chosen == run.chosen_of(first, lab.tries(method)).name
 
 
 @pytest.mark.slow
@@ -84,6 +101,8 @@ def test_a_search_on_a_tiny_sdxl_keeps_every_try_and_goes_on(tmp_path: Path, mon
     plan = PLAN | {"subjects": 2, "search": 1, "prompts": 2, "steps": 1, "methods": {"dreambooth": table}}
     lab = run.Lab(plan, tmp_path / "out", tmp_path / "results")
     run.base(lab, subjects=2)
+    run.described(lab, subjects=2)
+    assert read_json(lab.results / "described.json")["pictures"] == 4
     run.search("dreambooth", lab)
     told = read_json(lab.results / "dreambooth.json")
     assert sorted(row["subjects"] for row in told.values()) == [1, 2]
