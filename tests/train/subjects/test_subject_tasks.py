@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,17 @@ def test_photos_are_cut_to_their_middle_and_masks_with_them(sdxl_folder: Path, p
     weight = made._rows[0].weight
     assert weight.shape == made.shapes[0][0][1:]
     np.testing.assert_allclose(weight.numpy(), np.repeat([[1.0, 1, 1, 1, 0, 0, 0, 0]], 8, axis=0))
+
+
+def test_masks_are_wanted_of_all_photos_or_of_none(sdxl_folder: Path, photos: Path, tmp_path: Path) -> None:
+    some = tmp_path / "some"
+    shutil.copytree(photos, some)
+    (some / "1.mask.png").unlink()
+    given: Any = {"task": "textual_inversion", "model": sdxl_folder, "photos": some}
+    with pytest.raises(ConfigError, match=r"beside all photos, got some without; add them, or set it to false\."):
+        prepared(tmp_path, **given, changes=["objective.masked=true"])
+    made, _ = prepared(tmp_path, **given, changes=["objective.masked=false"])
+    assert [row.weight for row in made._rows] == [None] * 3
 
 
 def test_photos_of_the_world_are_those_of_the_benchmark(sdxl_folder: Path, tmp_path: Path) -> None:

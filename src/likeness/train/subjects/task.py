@@ -111,7 +111,8 @@ class SubjectTask(ABC):
         self.prior_weight = self.objective.prior_weight if isinstance(self.objective, PriorObjective) else 0.0
         self.subjects: tuple[LearntSubject, ...] = find_subjects(self.table)
         if self.objective.masked and any(photo.mask is None for each in self.subjects for photo in each.photos):
-            raise ConfigError("objective.masked: expected NAME.mask.png beside all photos, got some without; add them.")
+            what = "objective.masked: expected NAME.mask.png beside all photos, got some without"
+            raise ConfigError(f"{what}; add them, or set it to false.")
         self._rows: list[_Row] = []
         self._classes: list[list[Tensor]] = []
 
