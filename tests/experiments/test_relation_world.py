@@ -140,6 +140,22 @@ def test_planted_effects_are_found_with_their_sign_and_noise_is_undecided(rows: 
     assert not any("both" in key for key in found), "a row that was not drawn has no claim"
 
 
+def test_what_one_relation_alone_gains_is_no_claim_about_relations(
+    rows: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    """All 32 subjects of one relation gain, sure by subject; another relation need not."""
+    base = planted(seed=1, shift={}, facts=facts)
+    found = {
+        key: {**cells, "rfs_g": f"{float(cells['rfs_g']) + 0.3:.4f}"} if key[0].startswith("3-") else cells
+        for key, cells in base.scores.rows.items()
+    }
+    lora = analysis_module["Measured"](Scores({}, found), facts)
+    told = analysis_module["claim_rows"]({"base": base, "lora": lora}, PLAN)
+    (row,) = [each for each in told if each["metric"] == "rfs_g"]
+    assert row["mean"] == pytest.approx(0.3 / 16, abs=1e-3)
+    assert (row["ci_low"] < 0, row["p"] > 0.05, row["verdict"]) == (True, True, "undecided")
+
+
 def test_a_difference_is_the_mean_of_the_cases_differences(rows: dict[str, Any], facts: dict[str, Any]) -> None:
     """Every subject is in one case, so the mean over subjects is the plain one; a missing value leaves its pair out."""
     lora, base = (rows[name].values("rfs_g") for name in ("lora", "base"))
