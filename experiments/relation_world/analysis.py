@@ -12,7 +12,7 @@ from cases import CaseFacts
 from scores import Scores
 
 from likeness.core.stats.intervals import Interval, mean_interval
-from likeness.core.stats.paired import Pairs, exchange_p, holm, joined
+from likeness.core.stats.paired import Pairs, holm, joined
 from likeness.metrics import METRICS
 
 SURE = 0.05
@@ -79,18 +79,12 @@ def claim_rows(rows: Mapping[str, Measured], plan: Mapping[str, Any]) -> list[Ro
         if claim.later in rows and claim.earlier in rows:
             pairs = rows[claim.later].minus(rows[claim.earlier], claim.metric, overlap=claim.overlap)
             told = pairs.compared()
-            facts = {"p": _null(_p(pairs, told.p)), "p_holm": None, "detectable": _null(told.detectable)}
+            facts = {"p": _null(told.p), "p_holm": None, "detectable": _null(told.detectable)}
             found.append({**claim._asdict(), **_numbers(told.interval), **facts})
     for row, p in zip(found, holm([math.nan if row["p"] is None else row["p"] for row in found]), strict=True):
         row["p_holm"] = _null(p)
         row["verdict"] = verdict(row)
     return found
-
-
-def _p(pairs: Pairs, by_subject: float) -> float:
-    """The larger of the exchange tests by subject and by relation: what is claimed holds for others of both."""
-    assert pairs.prompts is not None, "`Measured.minus` gives the relations"
-    return max(by_subject, exchange_p(pairs.differences, pairs.prompts))
 
 
 def mean_rows(rows: Mapping[str, Measured], *, metrics: Sequence[str]) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from likeness.core.errors import DataError, MeasurementError
-from likeness.core.stats.intervals import Spread, mean_and_spread
+from likeness.core.stats.intervals import Spread, mean_and_spread, p_at_zero
 from likeness.core.stats.paired import (
     detectable,
     difference,
@@ -183,3 +183,28 @@ def test_pairs_tell_what_a_difference_by_itself_tells() -> None:
     assert spread is not None
     assert whole.needed == subjects_needed(whole.interval.mean, spread=spread, num_subjects=12)
     assert difference([0.5, -0.5], ["a", "b"]).needed is None
+
+
+def test_no_difference_is_sure_whose_interval_holds_0() -> None:
+    """What a few prompts gain for every subject is sure by subject and not for other prompts."""
+    mistaken = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        cells = [(subject, prompt) for prompt in range(8) for subject in range(40)]
+        gains = rng.normal(0, 0.1, 8)
+        values = [float(gains[prompt] + rng.normal(0, 0.02)) for _, prompt in cells]
+        names, prompts = [s for s, _ in cells], [p for _, p in cells]
+        alone, both = difference(values, names), difference(values, names, prompts=prompts)
+        holds_zero = both.interval.ci_low <= 0 <= both.interval.ci_high
+        assert both.p >= alone.p
+        assert both.p >= 0.05 or not holds_zero
+        mistaken += alone.p < 0.01 and holds_zero
+    assert mistaken > 10
+
+
+def test_p_at_zero_is_that_of_a_t_test() -> None:
+    spread = Spread(0.04, 0.0, 9.0)
+    expected = 2 * scipy_stats.t.sf(0.5 / 0.2, 9)
+    assert p_at_zero(0.5, lambda level: spread.ends(0.5, level=level)) == pytest.approx(expected, rel=1e-6)
+    assert p_at_zero(-0.5, lambda level: spread.ends(-0.5, level=level)) == pytest.approx(expected, rel=1e-6)
+    assert p_at_zero(0.0, lambda level: spread.ends(0.0, level=level)) == 1.0

@@ -13,9 +13,9 @@ Satterthwaite (1946). Skewness, which shares near 0 or 1 have: Hall, On the remo
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self  # Any: what scipy types loosely
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,6 +28,8 @@ INTERVAL = (
     "with Hall's correction for skewness (1992)"
 )
 """What the intervals are, for pages and summaries."""
+SUREST = 1e-12
+"""No p value of a t quantile is told below this."""
 NO_MEMBER = -1
 
 
@@ -216,6 +218,23 @@ class Spread(NamedTuple):
         error, t = math.sqrt(self.variance), float(stdtrit(self.freedom, (1 + level) / 2))
         skewness = self.third / self.variance**1.5
         return mean - error * unskewed(t, skewness=skewness), mean - error * unskewed(-t, skewness=skewness)
+
+
+def p_at_zero(mean: float, ends: Callable[[float], tuple[float, float]]) -> float:
+    """1 - the level of the interval around `mean` that ends at 0; `ends`: level -> the interval. Not below `SUREST`."""
+    from scipy.optimize import brentq
+
+    if mean == 0:
+        return 1.0
+
+    def beyond(p: float) -> float:
+        low, high = ends(1 - p)
+        return low if mean > 0 else -high
+
+    if beyond(SUREST) > 0:
+        return SUREST
+    root: Any = brentq(beyond, SUREST, 1 - SUREST, xtol=1e-12)  # typed as a pair, which it is with full_output
+    return float(root)
 
 
 def _spread(rows: _Rows) -> Spread:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from likeness.core.errors import DataError, MeasurementError
 from likeness.core.rng import seed_for
-from likeness.core.stats.intervals import Interval, Spread, mean_and_spread, subjects_of
+from likeness.core.stats.intervals import Interval, Spread, mean_and_spread, p_at_zero, subjects_of
 
 EXACT_UP_TO = 14
 """Units whose 2^n exchanges are all looked at; with more, NUM_EXCHANGES random ones."""
@@ -171,11 +171,17 @@ def difference(
     prompts: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> Difference:
-    """What is known of the mean of paired differences. Raises: MeasurementError as `mean_interval`."""
+    """What is known of the mean of paired differences.
+
+    p is that of `exchange_p`; with `prompts` not below 1 - the level of the interval that ends at 0, since an exchange
+    by subject knows nothing of other prompts. Raises: MeasurementError as `mean_interval`.
+    """
     interval, spread = mean_and_spread(differences, groups, prompts=prompts, differences=True)
     if spread is None:
         return Difference(interval, math.nan, math.nan, math.nan)
     p, needed = exchange_p(differences, groups, seed=seed), None
+    if prompts is not None:
+        p = max(p, p_at_zero(interval.mean, lambda level: spread.ends(interval.mean, level=level)))
     if interval.mean and interval.n_subjects > 1:
         needed = subjects_needed(interval.mean, spread=spread, num_subjects=interval.n_subjects)
     return Difference(interval, p, effect(differences, groups), detectable(spread), needed)

@@ -21,13 +21,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from likeness.core.errors import MeasurementError
-from likeness.core.stats.intervals import Interval, Spread, mean_and_spread
+from likeness.core.stats.intervals import Interval, Spread, mean_and_spread, p_at_zero
 from likeness.core.stats.paired import Difference, detectable, effect, exchange_p, subjects_needed
 
 FEW = 3
 """Up to so many trainings the spread between them is little more than a guess."""
-SUREST = 1e-12
-"""No p value of a t quantile is told below this."""
 
 
 class Between(NamedTuple):
@@ -136,20 +134,7 @@ def _ends(mean: float, spread: Spread, between: Between, *, level: float) -> tup
 
 
 def _p(mean: float, spread: Spread, between: Between) -> float:
-    """1 - the level of the interval that ends at 0."""
-    from scipy.optimize import brentq
-
-    if mean == 0:
-        return 1.0
-
-    def beyond(p: float) -> float:
-        low, high = _ends(mean, spread, between, level=1 - p)
-        return low if mean > 0 else -high
-
-    if beyond(SUREST) > 0:
-        return SUREST
-    root: Any = brentq(beyond, SUREST, 1 - SUREST, xtol=1e-12)  # typed as a pair, which it is with full_output
-    return float(root)
+    return p_at_zero(mean, lambda level: _ends(mean, spread, between, level=level))
 
 
 def _with_trainings(spread: Spread, between: Between) -> Spread:
