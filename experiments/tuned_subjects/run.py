@@ -4,9 +4,9 @@
 
 METHOD is a key of [methods] in plan.toml, all of them without any. Every try is trained on the first subjects, the
 chosen one on all. The pictures of a subject answer several prompts; the untrained model ("base") draws them by the
-class word, and once more told in words what the subject looks like ("described"), which is what the text could do at
-most. METHOD.json and described.json beside this file hold every try with its differences to base, subjects.webp shows
-the chosen ones; an interrupted run goes on.
+class word, and once more told in true words what the subject looks like ("described"). METHOD.json and described.json
+beside this file hold every try with its differences to base, subjects.webp shows the chosen ones; an interrupted run
+goes on.
 """
 
 import argparse
