@@ -140,7 +140,7 @@ def test_planted_effects_are_found_with_their_sign_and_noise_is_undecided(rows: 
     assert not any("both" in key for key in found), "a row that was not drawn has no claim"
 
 
-def test_what_one_relation_alone_gains_is_no_claim_about_relations(rows: dict[str, Any], facts: dict[str, Any]) -> None:
+def test_what_one_relation_alone_gains_is_no_claim_about_relations(facts: dict[str, Any]) -> None:
     """All 32 subjects of one relation gain, sure by subject; another relation need not."""
     base = planted(seed=1, shift={}, facts=facts)
     found = {
